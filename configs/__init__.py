@@ -1,0 +1,1 @@
+"""Preset files: one complete YAML per suite, small overlays per method."""

@@ -1,0 +1,1 @@
+"""Meta-World suites and their backends."""
