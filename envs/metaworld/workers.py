@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from envs.metaworld.arrays import Arrays
-from envs.specs import Suite
+from envs.specs import Suite, SuiteError
 
 RESET, STEP, RENDER = b"r", b"s", b"f"
 _SINGLE_THREADED = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
@@ -64,6 +64,7 @@ class Workers:
 
         Raises:
             RuntimeError: a worker failed or died; all are ended.
+            SuiteError: a worker cannot do what its settings ask for, such as rendering.
         """
         try:
             for worker in self._workers:
@@ -108,6 +109,8 @@ class _Worker:
             self.fail(reply)
 
     def fail(self, reply: str) -> None:
+        if reply.startswith("SuiteError: "):
+            raise SuiteError(reply.removeprefix("SuiteError: ").strip())
         if reply:
             raise RuntimeError(f"The worker of {self.name} failed: {reply.strip()}")
         code = self.process.wait()
