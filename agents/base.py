@@ -51,9 +51,7 @@ class EnvSpec:
         if not isinstance(obs_space, Box) or len(obs_space.shape) != 1:
             raise AgentError(f"env: observation space {obs_space} is not supported; it must be a flat Box")
         if not isinstance(action_space, Box) or len(action_space.shape) != 1 or not action_space.is_bounded():
-            raise AgentError(
-                f"env: action space {action_space} of {env.suite.id} is discrete or unbounded; a bounded Box is needed"
-            )
+            raise AgentError(f"env: {env.suite.id} has action space {action_space}; this agent needs a bounded Box")
         return cls(
             suite=env.suite.id,
             task_names=env.suite.task_names,
@@ -87,7 +85,7 @@ class Agent(ABC):
         """Bind the agent to ``env``.
 
         Args:
-            env: from ``envs.make_vec``. An ``EnvSpec`` gives an agent that can predict but not learn before ``set_env``.
+            env: from ``envs.make_vec``. With an ``EnvSpec`` the agent can predict, but learns only after ``set_env``.
             config: settings, an instance of ``config_class``; its defaults if None.
             seed: seed of the parameters, of exploration and of sampling from the buffer.
             device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` for a GPU if there is one.
@@ -212,7 +210,8 @@ class Agent(ABC):
         about = saved.get("about", {})
         if about.get("agent") != cls.name:
             raise AgentError(f"path: {path} holds agent {about.get('agent')!r}; {cls.__name__} loads {cls.name!r}")
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(about["spec"]).items()}
+        saved_spec = json.loads(about["spec"]).items()
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved_spec}
         config = override(cls.config_class(), json.loads(about["config"]))
         agent = cls(EnvSpec(**fields), config, seed=about["seed"], device=device)
         agent.load_state_dict(saved["state"])

@@ -1,7 +1,7 @@
 """MTSAC: task-conditioned soft actor-critic with an equal batch per task and a temperature per task.
 
-Defaults are the reference settings that the field reports on Meta-World (Yu et al. 2020; McLean et al. 2025): multi-head
-400x3 networks, twin critics, Adam 3e-4, one update per vector step.
+Defaults are the reference settings that the field reports on Meta-World (Yu et al. 2020; McLean et al. 2025):
+multi-head 400x3 networks, twin critics, Adam 3e-4, one update per vector step.
 
 One deviation, which lets simulation and update run at the same time: the update that follows action ``t`` samples from
 the transitions stored before it, so transition ``t`` enters batches one vector step later than usual.
@@ -252,18 +252,10 @@ class MTSAC(Agent):
             self._updates_due -= 1
             self.update(buffer.sample(self.config.batch_per_task))
 
-    def _store(
-        self,
-        buffer: ReplayBuffer,
-        obs: NDArray,
-        action: NDArray,
-        reward: NDArray,
-        terminated: NDArray,
-        next_obs: NDArray,
-    ) -> None:
-        tasks = self.spec.num_tasks
-        arrays = (obs, action, reward, terminated, next_obs)
-        buffer.add(*(torch.from_numpy(a.astype(np.float32, copy=False)).unflatten(0, (tasks, -1)) for a in arrays))
+    def _store(self, buffer: ReplayBuffer, *transition: NDArray) -> None:
+        """Write obs, action, reward, terminated and true next obs of one vector step, each ``[num_envs, ...]``."""
+        arrays = (torch.from_numpy(array.astype(np.float32, copy=False)) for array in transition)
+        buffer.add(*(array.unflatten(0, (self.spec.num_tasks, -1)) for array in arrays))
 
     @torch.no_grad()
     def _policy_output(self, obs: NDArray, task_id: NDArray) -> Tensor:

@@ -41,7 +41,7 @@ class ReplayBuffer:
         return self._size
 
     def add(self, obs: Tensor, action: Tensor, reward: Tensor, terminated: Tensor, next_obs: Tensor) -> None:
-        """Store ``E`` transitions of every task: ``[T, E, D]``, ``[T, E, A]``, ``[T, E]``, ``[T, E]``, ``[T, E, D]``."""
+        """Store ``E`` transitions of every task, each argument ``[T, E]`` or ``[T, E, dim]``."""
         rows = torch.cat([obs, action, reward.unsqueeze(-1), terminated.unsqueeze(-1), next_obs], -1)
         rows = rows.to(self._rows.device, torch.float32)
         start, count = self._position, rows.shape[1]

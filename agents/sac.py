@@ -1,8 +1,8 @@
 """The SAC update (Haarnoja et al. 2018), per task, as a pure function over stacked seeds.
 
-``sac_update`` depends on nothing but its arguments: parameters and optimizer state, a batch, and noise. Every tensor has
-a leading axis ``S`` of seeds, and seeds never mix, so training one seed or ten is the same call. There is no Python loop
-over tasks and no device synchronization, and shapes are static, so the call can be captured in a CUDA graph.
+``sac_update`` depends on nothing but its arguments: parameters and optimizer state, a batch, and noise. Every tensor
+has a leading axis ``S`` of seeds, and seeds never mix, so training one seed or ten is the same call. There is no Python
+loop over tasks and no device synchronization, and shapes are static, so the call can be captured in a CUDA graph.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def critic_target(state: SACState, batch: Batch, noise: Tensor, alpha: Tensor, s
 
 
 def critic_loss(q: Tensor, target: Tensor) -> Tensor:
-    """Squared error of both critics ``[S, 2, T, b]`` against the target ``[S, T, b]``: one loss per task, ``[S, T]``."""
+    """Squared error of both critics ``[S, 2, T, b]`` against ``[S, T, b]``: one loss per task, ``[S, T]``."""
     return 0.5 * (q - target.unsqueeze(1)).square().mean(-1).sum(1)
 
 

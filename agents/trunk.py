@@ -13,8 +13,8 @@ class ReLUTrunk(torch.autograd.Function):
 
     Inputs: ``x`` ``[S, T, b, in]`` with ``K`` a multiple of ``S`` (consecutive members share an input), then per layer
     a weight ``[K, out, in]`` and a bias ``[K, out]``, all of one dtype. A weight and bias expanded over tasks,
-    ``[K, T, out, in]`` and ``[K, T, out]``, compute the same and receive their gradient per task, in one batched product
-    instead of ``T`` backward passes. Output: ``[K, T, b, out]`` float32.
+    ``[K, T, out, in]`` and ``[K, T, out]``, compute the same and receive their gradient per task, in one batched
+    product instead of ``T`` backward passes. Output: ``[K, T, b, out]`` float32.
 
     On a GPU all members go through one batched product a layer. On a CPU they go one by one, since there a single
     product fills the machine and fuses with bias and ReLU.
@@ -48,10 +48,8 @@ class ReLUTrunk(torch.autograd.Function):
         grad_hidden = grads[0].reshape(members, tasks * batch, -1)
         need_x, need_params = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:])
         grad_x = grads[0].new_zeros(seeds, tasks * batch, ctx.shape[-1]) if need_x else None
-        out = [
-            torch.empty(shape, dtype=ctx.dtype, device=grad_hidden.device) if need_params else None
-            for shape in ctx.params
-        ]
+        like = grad_hidden.new_empty(0, dtype=ctx.dtype)
+        out = [like.new_empty(shape) if need_params else None for shape in ctx.params]
         for index, group in enumerate(_groups(members, grad_hidden.is_cuda)):
             layers = saved[index * (depth + 1) : (index + 1) * (depth + 1)]
             delta = grad_hidden[group].to(ctx.dtype)
