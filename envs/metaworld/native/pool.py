@@ -42,6 +42,7 @@ class Pool:
         library.pthread_mutex_init(ctypes.c_void_p(base + 8 * share.MUTEX), None)
         for condition in (share.START, share.FINISH):
             library.pthread_cond_init(ctypes.c_void_p(base + 8 * condition), None)
+        self._compile()
 
     def begin(self, caller_helps: bool) -> None:
         """Begins a job; ``caller_helps`` says that ``finish`` follows at once, which spares waking a thread."""
@@ -57,6 +58,11 @@ class Pool:
     def finish(self) -> None:
         """Takes part in the job begun last and returns when it is done."""
         share.take_part(self._pool, int(self._pool[share.JOB]) - 1, *self._work, False)
+
+    def _compile(self) -> None:
+        """Has everything compiled, or loaded from an earlier start, before the first step."""
+        share.post(self._pool, 0, 0)
+        share.take_part(self._pool, 1, self._work[0][:0], *self._work[1:], False)
 
     def close(self) -> None:
         """Ends the threads and waits for them; harmless when repeated, and in a fork."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -29,15 +28,13 @@ class Prepared:
     Attributes:
         binary: uint8, the stripped model in MuJoCo's own format.
         bounds: float64 ``[BOUNDS_SIZE]``, see ``layout``.
-        state, init, obs: float64 ``[num_goals, STATE_SIZE]``, ``[num_goals, INIT_SIZE]`` and ``[num_goals, 39]``, what
-            a stock reset to each goal leaves.
+        resets: float64 ``[num_goals, STATE_SIZE]``, ``[num_goals, INIT_SIZE]`` and ``[num_goals, 39]``: state, init and
+            first observation that a stock reset to each goal leaves.
     """
 
     binary: NDArray[np.uint8]
     bounds: NDArray[np.float64]
-    state: NDArray[np.float64]
-    init: NDArray[np.float64]
-    obs: NDArray[np.float64]
+    resets: tuple[NDArray[np.float64], ...]
 
     def model(self) -> mujoco.MjModel:
         return mujoco.MjModel.from_binary_path("task.mjb", {"task.mjb": self.binary.tobytes()})
@@ -80,7 +77,7 @@ class _Job:
 
     def make(self, made: Callable[[], Any]) -> None:
         # Not at the top: metaworld takes a second to import, and a start with everything kept does not need it.
-        from envs.metaworld.native import stock
+        from envs.metaworld.native import models, stock
 
         env = stock.make_stock(self.task.name)
         snapshots = []
@@ -88,7 +85,7 @@ class _Job:
             snapshots.append(stock.snapshot(self.task, env, stock.stock_reset(env, goal)))
             made()
         arrays = {name: np.stack([getattr(each, name) for each in snapshots]) for name in ("state", "init", "obs")}
-        binary = _binary(stock.stripped_model(env.fullpath, env.model, self.task))
+        binary = _binary(models.stripped_model(env.fullpath, env.model, self.task))
         model = {"binary": binary, "bounds": stock.task_bounds(self.task, env)}
         env.close()
         self._kept = [model, arrays]
@@ -98,14 +95,13 @@ class _Job:
     def result(self) -> Prepared:
         model, resets = self._kept
         assert model is not None and resets is not None
-        return Prepared(**model, **resets)
+        return Prepared(**model, resets=(resets["state"], resets["init"], resets["obs"]))
 
 
 def _binary(model: mujoco.MjModel) -> NDArray[np.uint8]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "task.mjb"
-        mujoco.mj_saveModel(model, str(path))
-        return np.frombuffer(path.read_bytes(), np.uint8)
+    binary = np.empty(mujoco.mj_sizeModel(model), np.uint8)
+    mujoco.mj_saveModel(model, None, binary)
+    return binary
 
 
 @cache
