@@ -17,4 +17,12 @@ def reach(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
     write(out, 10.0 * in_place, tcp_to_target <= 0.05, tcp_to_target, 1.0, tcp_to_target, in_place, tcp_to_target)
 
 
-TASKS = (Task("reach-v3", reach, (Object(body("obj"), xyzw(geom("objGeom"))),)),)
+def reach_wall(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
+    target = vec(init, at.TARGET)
+    tcp_to_target = distance(tcp_center(world), target)
+    in_place = tolerance(tcp_to_target, 0.0, 0.05, distance(vec(init, at.HAND_INIT), target))
+    write(out, 10.0 * in_place, tcp_to_target <= 0.05, 0.0, 0.0, 0.0, in_place, tcp_to_target)
+
+
+PUCK = (Object(body("obj"), xyzw(geom("objGeom"))),)
+TASKS = (Task("reach-v3", reach, PUCK), Task("reach-wall-v3", reach_wall, PUCK))
