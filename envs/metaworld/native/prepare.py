@@ -67,7 +67,9 @@ class _Job:
     def __init__(self, task: Task, goals: NDArray[np.float64]) -> None:
         self.task = task
         self.goals = goals
-        origin = store.digest(_origin(), *(getattr(task, field.name) for field in fields(task) if field.name != "reward"))
+        origin = store.digest(
+            _origin(), *(getattr(task, field.name) for field in fields(task) if field.name != "reward")
+        )
         self._files = f"{task.name}-model-{origin}", f"{task.name}-resets-{store.digest(origin, goals)}"
         self._kept: list[Kept | None] = [None, None]
 
