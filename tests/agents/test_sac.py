@@ -12,7 +12,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from agents.networks import MLP
 from agents.optim import AdamSettings
 from agents.replay import Batch
-from agents.sac import SACSettings, SACState, actor_loss, alpha_gradient, critic_loss, critic_target, init_sac, sac_update
+from agents.sac import (
+    SACSettings,
+    SACState,
+    actor_loss,
+    alpha_gradient,
+    critic_loss,
+    critic_target,
+    init_sac,
+    sac_update,
+)
 
 TASKS, BATCH, OBS, ACTIONS = 3, 8, 5, 2
 

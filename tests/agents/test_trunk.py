@@ -58,7 +58,9 @@ def test_frozen_weights_get_no_gradient_and_inputs_do() -> None:
 
 def test_heads_match_autograd() -> None:
     generator = torch.Generator().manual_seed(1)
-    hidden, weight, bias = (torch.randn(s, generator=generator).requires_grad_() for s in [(4, 5, 3), (4, 2, 3), (4, 2)])
+    hidden, weight, bias = (
+        torch.randn(s, generator=generator).requires_grad_() for s in [(4, 5, 3), (4, 2, 3), (4, 2)]
+    )
     out = LinearHeads.apply(hidden, weight, bias)
     expected = torch.einsum("nrw,now->nro", hidden, weight) + bias[:, None]
     torch.testing.assert_close(out, expected)
