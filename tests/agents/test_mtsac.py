@@ -116,7 +116,7 @@ def test_predict_takes_single_observations_and_asks_for_missing_tasks() -> None:
     assert agent.predict(np.zeros((6, 3), np.float32))[0].shape == (6, 2)
     with pytest.raises(AgentError, match="task_id"):
         agent.predict(np.zeros((4, 3), np.float32))
-    with pytest.raises(AgentError, match="task_id: 7 .* 0 to 2"):
+    with pytest.raises(AgentError, match=r"task_id: 7 .* 0 to 2"):
         agent.predict(np.zeros(3, np.float32), task_id=np.array([7]))
     with pytest.raises(AgentError, match=r"observation: shape \(6, 4\)"):
         agent.predict(np.zeros((6, 4), np.float32))
