@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +57,10 @@ class Workers:
             os.close(descriptor)
 
     def send(self, command: bytes) -> None:
-        """Has every worker begin a command."""
-        for worker in self._workers:
-            worker.send(command)
+        """Has every worker begin a command; raises as ``wait`` does."""
+        with self._ending_all_on_failure():
+            for worker in self._workers:
+                worker.send(command)
 
     def wait(self) -> None:
         """Waits until every worker has answered.
@@ -66,16 +69,21 @@ class Workers:
             RuntimeError: a worker failed or died; all are ended.
             SuiteError: a worker cannot do what its settings ask for, such as rendering.
         """
-        try:
+        with self._ending_all_on_failure():
             for worker in self._workers:
                 worker.wait()
-        except BaseException:  # also KeyboardInterrupt: a half-read answer would shift all later ones
-            self.close()
-            raise
 
     def close(self) -> None:
         """Ends the processes and waits for them; harmless when repeated."""
         self._finalizer()
+
+    @contextmanager
+    def _ending_all_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:  # also KeyboardInterrupt: a half-read answer would shift all later ones
+            self.close()
+            raise
 
 
 class _Worker:
