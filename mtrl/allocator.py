@@ -1,4 +1,4 @@
-"""Keep freed memory in the process, so that tensors of a few megabytes are not mapped and faulted in at every update."""
+"""Keep freed memory in the process: tensors of a few megabytes are then not mapped and faulted in at every update."""
 
 from __future__ import annotations
 
