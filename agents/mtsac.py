@@ -153,6 +153,8 @@ class MTSAC(Agent):
         task_id: NDArray | None = None,
     ) -> tuple[NDArray, Any]:
         rows = np.atleast_2d(observation)
+        if rows.ndim != 2 or rows.shape[1] != self.spec.obs_dim:
+            raise AgentError(f"observation: shape {observation.shape} does not end in {self.spec.obs_dim} features")
         output = self._policy_output(rows, self._task_ids(len(rows), task_id))
         if deterministic:
             action = squashed_mode(output)
@@ -163,6 +165,7 @@ class MTSAC(Agent):
         return (scaled[0] if observation.ndim == 1 else scaled), None
 
     def metrics(self) -> dict[str, float]:
+        self.check_finite()  # a fused ReLU turns NaN into 0, so losses alone could hide one
         episodes = self._episodes.drain() if self._episodes is not None else {}
         return self._meter.drain() | episodes
 
@@ -245,7 +248,7 @@ class MTSAC(Agent):
         return squashed_gaussian(output, noise)[0].cpu().numpy()
 
     def _update_when_due(self, buffer: ReplayBuffer) -> None:
-        if self.env_steps < self.config.learning_starts * self.spec.num_tasks:
+        if len(buffer) < min(self.config.learning_starts, buffer.capacity):
             return
         self._updates_due += self.config.utd_ratio
         while self._updates_due >= 1:
@@ -270,7 +273,10 @@ class MTSAC(Agent):
 
     def _task_ids(self, rows: int, task_id: NDArray | None) -> NDArray:
         if task_id is not None:
-            return np.broadcast_to(np.asarray(task_id, dtype=np.int64), (rows,)).copy()
+            tasks = np.broadcast_to(np.asarray(task_id, dtype=np.int64), (rows,)).copy()
+            if tasks.min() < 0 or tasks.max() >= self.spec.num_tasks:
+                raise AgentError(f"task_id: {tasks.max()} is out of range; it must be 0 to {self.spec.num_tasks - 1}")
+            return tasks
         if self.spec.num_tasks == 1:
             return np.zeros(rows, dtype=np.int64)
         if self._env is not None and rows == self._env.num_envs:

@@ -1,0 +1,53 @@
+"""What can go wrong for a user of the workbench, each as one sentence with an exit status."""
+
+from __future__ import annotations
+
+
+class WorkbenchError(Exception):
+    """Something the user can act on. The message is one sentence; ``exit_status`` is the command's status."""
+
+    exit_status = 1
+
+
+class ConfigError(WorkbenchError):
+    """An unknown key, a wrong value, an unknown suite or method, or an unreadable preset file."""
+
+    exit_status = 2
+
+
+class RunFolderError(WorkbenchError):
+    """A folder that is in use, belongs to another run, or holds something else."""
+
+    exit_status = 2
+
+
+class CheckpointError(WorkbenchError):
+    """A checkpoint that is damaged, missing, or of another run or schema."""
+
+    exit_status = 2
+
+
+class ResultError(WorkbenchError):
+    """A result record that does not follow the protocol."""
+
+    exit_status = 2
+
+
+class WriteError(WorkbenchError):
+    """A file could not be written, for instance because the disk is full."""
+
+
+class TrainingDiverged(WorkbenchError):
+    """A parameter, loss or action became NaN or infinite."""
+
+
+class InterruptedTraining(WorkbenchError):
+    """Training stopped on a signal, after saving what could be saved."""
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + signum
+
+
+class ForeignPackageError(ImportError):
+    """Another distribution's top-level package hides one of ours."""

@@ -1,0 +1,124 @@
+"""``python -m mtrl.evaluate RUN [--episodes N] [--video DIR]``: evaluate a checkpoint again, or film it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from agents import Agent
+from agents.base import resolve_device
+from mtrl import checkpoint, cli
+from mtrl.checkpoint import Checkpoint
+from mtrl.config import TrainConfig, agent_class, make_config
+from mtrl.errors import CheckpointError, ConfigError
+from mtrl.evaluator import Evaluator, make_evaluator
+from mtrl.fields import coerce, nearest
+from mtrl.results import TaskResult
+from mtrl.statistics import wilson_interval
+from mtrl.video import film
+
+USAGE = """usage: python -m mtrl.evaluate RUN [--KEY=VALUE ...]
+
+Evaluates a run's checkpoint under the official protocol and prints a table. Changes nothing in RUN.
+
+  --episodes=N       episodes per task; by default the run's own number
+  --checkpoint=N     env steps of the checkpoint, or its folder; by default the newest
+  --seed=N           evaluation seed; by default the run's, which repeats its own evaluation
+  --envs-per-task=N  parallel environments per task
+  --device=NAME      auto, cpu, cuda or cuda:N
+  --video=DIR        film one episode of each task into DIR (mp4 where imageio-ffmpeg is installed, else gif)"""
+_OPTIONS = {"episodes": int, "checkpoint": str, "seed": int, "envs_per_task": int, "device": str, "video": str}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status (0 done, 1 failed while running, 2 bad input)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return cli.run_command("mtrl.evaluate", lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    words, options = cli.parse(arguments)
+    if not arguments or "help" in options:
+        print(USAGE)
+        return 0
+    if len(words) != 1:
+        raise ConfigError(f"RUN: {len(words)} given; name one run folder")
+    for key in options:
+        if key not in _OPTIONS:
+            close = nearest(key, _OPTIONS)
+            raise ConfigError(f"{key}: unknown setting; " + (f"did you mean {close}?" if close else "--help shows all"))
+    given = {key: coerce(key, value, _OPTIONS[key]) for key, value in options.items()}
+    saved = find(Path(words[0]), given.get("checkpoint"))
+    config = evaluation_config(saved, given)
+    print(f"{config.suite} {config.method} seed {config.seed}, checkpoint at {saved.env_steps:,} env steps")
+    evaluator = make_evaluator(config)
+    try:
+        agent = load_agent(config, saved, evaluator)
+        results = evaluator.evaluate(agent)
+    finally:
+        evaluator.close()
+    print(table(results))
+    if "video" in given:
+        for path in film(config, agent, Path(given["video"])):
+            print(path)
+    return 0
+
+
+def find(run: Path, wanted: str | None = None) -> Checkpoint:
+    """A checkpoint of a run folder: the newest whole one, or the one named by its env steps or folder.
+
+    Raises:
+        ConfigError, CheckpointError: there is no such run or checkpoint, or it is damaged.
+    """
+    if not (run / "config.yaml").is_file():
+        raise ConfigError(f"RUN: {run} is not a run folder (no config.yaml)")
+    if wanted is not None:
+        path = run / "checkpoints" / f"{int(wanted):012d}" if wanted.isdecimal() else Path(wanted)
+        if not path.is_dir():
+            have = ", ".join(str(int(path.name)) for path in checkpoint.newest_first(run / "checkpoints")) or "none"
+            raise ConfigError(f"checkpoint: {wanted} is not there; the run has {have}")
+        return checkpoint.verify(path)
+    saved, warnings = checkpoint.newest_whole(run / "checkpoints")
+    for warning in warnings:
+        print(f"warning: {warning}; using an older one", file=sys.stderr)
+    if saved is None:
+        raise CheckpointError(f"{run}: has no checkpoint yet")
+    return saved
+
+
+def evaluation_config(saved: Checkpoint, given: dict[str, object]) -> TrainConfig:
+    """The run's configuration with the evaluation's settings replaced by those given."""
+    names = {"episodes": "eval.episodes_per_task", "seed": "eval.seed", "envs_per_task": "eval.envs_per_task"}
+    changed = {names.get(key, key): value for key, value in given.items() if key in (*names, "device")}
+    return make_config(saved.config | changed)
+
+
+def load_agent(config: TrainConfig, saved: Checkpoint, evaluator: Evaluator) -> Agent:
+    """The agent of a checkpoint, without its experience."""
+    kind = agent_class(config.algorithm)
+    agent = kind(evaluator.env, config.agent, seed=config.seed, device=resolve_device(config.device))
+    agent.load_state_dict(saved.agent())
+    return agent
+
+
+def table(results: dict[str, TaskResult]) -> str:
+    """Success per task with its Wilson interval, final-step success, return and length; then the unweighted mean."""
+    width = max(len("mean over tasks"), *(len(name) for name in results))
+    lines = [f"{'task':<{width}}  success  95% interval  final step   return  length"]
+    for name, result in results.items():
+        low, high = wilson_interval(result.successes, result.episodes)
+        final = result.final_step_successes / result.episodes
+        lines.append(
+            f"{name:<{width}}  {result.success_rate:7.3f}  {low:5.3f} - {high:5.3f}  {final:9.3f}  "
+            f"{result.return_mean:8.1f}  {result.length_mean:6.1f}"
+        )
+    count = len(results)
+    mean = sum(result.success_rate for result in results.values()) / count
+    final = sum(result.final_step_successes / result.episodes for result in results.values()) / count
+    lines.append(f"{'mean over tasks':<{width}}  {mean:7.3f}  {'':13}  {final:9.3f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""The official evaluation: its own environments and random streams, the deterministic action, counts per task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+import envs
+from envs import TaskVectorEnv
+from mtrl.config import TrainConfig
+from mtrl.results import TaskResult
+
+Bools = NDArray[np.bool_]
+
+
+class Policy(Protocol):
+    """What can be evaluated: any agent, and anything else with its ``predict``."""
+
+    def predict(
+        self,
+        observation: NDArray,
+        state: Any = None,
+        episode_start: NDArray | None = None,
+        deterministic: bool = False,
+        *,
+        task_id: NDArray | None = None,
+    ) -> tuple[NDArray, Any]: ...
+
+
+def _any_step(ever: Bools, success: Bools, terminated: Bools, reward: NDArray) -> Bools:
+    return ever
+
+
+def _terminated_positive(ever: Bools, success: Bools, terminated: Bools, reward: NDArray) -> Bools:
+    return terminated & (reward > 0)
+
+
+_SUCCESS_RULES: dict[str, Callable[[Bools, Bools, Bools, NDArray], Bools]] = {
+    "any-step": _any_step,
+    "terminated-positive": _terminated_positive,
+}
+
+
+class EvaluationStopped(Exception):
+    """The caller asked for a stop before every episode was done."""
+
+
+class Evaluator:
+    """Runs every task for exactly ``episodes_per_task`` episodes; each call repeats the same starts and goals.
+
+    Args:
+        env: used by nobody else, built with ``goals="cycle"``.
+        episodes_per_task: shared out over the task's environments in advance, so that short episodes do not count more.
+    """
+
+    def __init__(self, env: TaskVectorEnv, episodes_per_task: int) -> None:
+        self.env = env
+        self.episodes_per_task = episodes_per_task
+        share, extra = divmod(episodes_per_task, env.envs_per_task)
+        quota = share + (np.arange(env.envs_per_task) < extra)
+        self._quota = np.tile(quota, env.num_tasks)
+
+    def evaluate(self, policy: Policy, should_stop: Callable[[], bool] = lambda: False) -> dict[str, TaskResult]:
+        """Counts per task, in the suite's order.
+
+        Raises:
+            EvaluationStopped: ``should_stop`` returned True.
+        """
+        env, success_rule = self.env, _SUCCESS_RULES[self.env.suite.success]
+        obs, memory = env.rebase(0), None
+        start: Bools = np.ones(env.num_envs, dtype=bool)
+        done = np.zeros(env.num_envs, dtype=np.int64)
+        ever: Bools = np.zeros(env.num_envs, dtype=bool)
+        episode_return, length = np.zeros(env.num_envs), np.zeros(env.num_envs, dtype=np.int64)
+        totals = np.zeros((4, env.num_envs))  # successes, final-step successes, returns, lengths
+        while (done < self._quota).any():
+            if should_stop():
+                raise EvaluationStopped
+            action, memory = policy.predict(obs, memory, start, deterministic=True, task_id=env.task_id)
+            obs, reward, terminated, truncated, info = env.step(action)
+            ever |= info["success"]
+            episode_return += reward
+            length += 1
+            start = terminated | truncated
+            counted = start & (done < self._quota)
+            won = success_rule(ever, info["success"], terminated, reward)
+            totals += counted * np.stack([won, info["success"], episode_return, length])
+            done += counted
+            ever[start], episode_return[start], length[start] = False, 0.0, 0
+        return self._per_task(totals)
+
+    def _per_task(self, totals: NDArray) -> dict[str, TaskResult]:
+        env, episodes = self.env, self.episodes_per_task
+        sums = totals.reshape(4, env.num_tasks, env.envs_per_task).sum(2)
+        return {
+            name: TaskResult(int(wins), int(final), episodes, float(returns) / episodes, float(lengths) / episodes)
+            for name, (wins, final, returns, lengths) in zip(env.suite.task_names, sums.T)
+        }
+
+    def close(self) -> None:
+        self.env.close()
+
+
+def evaluation_seed(seed: int) -> int:
+    """The environments' seed for an evaluation seed: a stream of its own even where the run's seed is equal."""
+    return int(np.random.SeedSequence([seed, 0x6576616C]).generate_state(1)[0])
+
+
+def make_evaluator(config: TrainConfig, episodes_per_task: int | None = None) -> Evaluator:
+    """The evaluator of a run: the run's suite, backend and goal set, the evaluation's own seed."""
+    episodes = episodes_per_task or config.eval.episodes_per_task
+    env = envs.make_vec(
+        config.suite,
+        min(config.eval.envs_per_task, episodes),
+        backend=config.backend,
+        seed=evaluation_seed(config.eval.seed),
+        goals="cycle",
+        goal_seed=config.benchmark_seed,
+        num_workers=config.num_workers,
+        num_threads=config.num_threads,
+    )
+    return Evaluator(env, episodes)

@@ -1,0 +1,70 @@
+"""TensorBoard events under the key names that Stable-Baselines3 users know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard.summary import hparams
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from mtrl.results import Record, success_mean
+from mtrl.run_folder import writing
+
+
+class TensorBoardLogger:
+    """Writes scalars at env steps. A resumed run drops the points after its checkpoint, so none appears twice.
+
+    Keys: ``rollout/…`` and ``train/…`` from the agent, ``eval/success_mean``, ``eval/success/<task>``,
+    ``eval/final_step_success/<task>``, ``eval/return/<task>``, ``eval/length/<task>``, ``time/…``.
+    """
+
+    def __init__(self, folder: Path, first_step: int, settings: dict[str, Any]) -> None:
+        """Open the event file.
+
+        Args:
+            folder: of this run's events.
+            first_step: env steps of the checkpoint that the run continues from, 0 for a new run.
+            settings: the resolved configuration, shown as a table.
+        """
+        self._folder = folder
+        with writing(folder):
+            self._writer = SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else 0)
+            if not first_step:
+                rows = "\n".join(f"| `{key}` | `{value}` |" for key, value in settings.items())
+                self._writer.add_text("settings", f"| setting | value |\n|---|---|\n{rows}", 0)
+                self._hyperparameters(settings)
+
+    def _hyperparameters(self, settings: dict[str, Any]) -> None:
+        plain = {
+            key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in settings.items()
+        }
+        file_writer = self._writer._get_file_writer()
+        # SummaryWriter.add_hparams would open a second run beside this one; these summaries belong to this one.
+        for summary in hparams(plain, {"eval/success_mean": 0.0}):
+            file_writer.add_summary(summary)
+
+    def scalars(self, values: dict[str, float], env_steps: int) -> None:
+        """Log scalars at ``env_steps``."""
+        with writing(self._folder):
+            for key, value in values.items():
+                self._writer.add_scalar(key, value, env_steps)
+
+    def evaluation(self, record: Record) -> None:
+        """Log one evaluation."""
+        values = {"eval/success_mean": success_mean(record["per_task"])}
+        for name, task in record["per_task"].items():
+            values[f"eval/success/{name}"] = task["successes"] / task["episodes"]
+            values[f"eval/final_step_success/{name}"] = task["final_step_successes"] / task["episodes"]
+            values[f"eval/return/{name}"] = task["return_mean"]
+            values[f"eval/length/{name}"] = task["length_mean"]
+        self.scalars(values, record["env_steps"])
+
+    def flush(self) -> None:
+        """Make the points so far durable enough to survive the death of this process."""
+        with writing(self._folder):
+            self._writer.flush()
+
+    def close(self) -> None:
+        with writing(self._folder):
+            self._writer.close()

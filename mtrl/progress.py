@@ -1,0 +1,88 @@
+"""What a person watching sees: a bar in a terminal, a quiet line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+from tqdm import tqdm
+
+from mtrl.results import Record, success_mean
+
+LINE_EVERY_S = 30.0
+BAR = "{desc} {percentage:3.0f}% {bar} {n_fmt}/{total_fmt} {rate_noinv_fmt} ETA {remaining}{postfix}"
+
+
+class Progress:
+    """Env steps, speed, success and time left, on stderr.
+
+    Args:
+        title: a word or two in front.
+        start: env steps done before this process.
+        total: env steps to reach.
+        stream: where to write; stderr if None.
+    """
+
+    def __init__(self, title: str, start: int, total: int, stream: TextIO | None = None) -> None:
+        self.title = title
+        self.total = total
+        self.success: dict[str, float] = {}
+        self._stream = stream or sys.stderr
+        self._start, self._steps = start, start
+        self._began = self._last_line = time.monotonic()
+        self._bar: tqdm | None = None
+        if self._stream.isatty():
+            self._bar = tqdm(
+                total=total,
+                initial=start,
+                desc=title,
+                file=self._stream,
+                dynamic_ncols=True,
+                unit_scale=True,
+                mininterval=0.5,
+                bar_format=BAR,
+                unit=" env steps",
+            )
+
+    def advance(self, env_steps: int) -> None:
+        """Note that training has reached ``env_steps``."""
+        if self._bar is not None:
+            self._bar.update(env_steps - self._steps)
+        self._steps = env_steps
+        if self._bar is None and time.monotonic() - self._last_line >= LINE_EVERY_S:
+            self.say(self.line())
+
+    def show(self, **success: float) -> None:
+        """Success rates to show: ``train`` from the exploring policy, ``eval`` from the last evaluation."""
+        self.success |= success
+        if self._bar is not None:
+            self._bar.set_postfix_str(", ".join(f"{name} {rate:.2f}" for name, rate in self.success.items()))
+
+    def say(self, text: str) -> None:
+        """A line of its own, above the bar if there is one."""
+        if self._bar is not None:
+            self._bar.write(text, file=self._stream)
+        else:
+            print(text, file=self._stream, flush=True)
+        self._last_line = time.monotonic()
+
+    def line(self) -> str:
+        """The state of the run in one line."""
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        rate = (self._steps - self._start) / seconds
+        left = f"{(self.total - self._steps) / rate / 60:.0f} min left" if rate else "time left unknown"
+        rates = "".join(f", {name} success {value:.2f}" for name, value in self.success.items())
+        return f"{self.title} {self._steps:,}/{self.total:,} env steps, {rate:,.0f}/s, {left}{rates}"
+
+    def evaluation(self, record: Record) -> None:
+        """Report an evaluation."""
+        mean = success_mean(record["per_task"])
+        self.show(eval=mean)
+        tasks = record["per_task"].values()
+        solved = f"{sum(task['successes'] > 0 for task in tasks)} of {len(tasks)} tasks ever solved"
+        self.say(f"evaluation at {record['env_steps']:,} env steps: success {mean:.3f}, {solved}")
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

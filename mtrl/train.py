@@ -1,0 +1,87 @@
+"""``python -m mtrl.train SUITE [--method NAME] [--any.dotted.key=value]``: train an agent, or continue a run."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import envs
+from envs import Suite
+from mtrl import cli, presets
+from mtrl.config import TrainConfig, run_settings
+from mtrl.errors import ConfigError
+from mtrl.trainer import train
+
+USAGE = """usage: python -m mtrl.train SUITE [--method NAME] [--config FILE] [--KEY=VALUE ...]
+       python -m mtrl.train --resume RUN [--total-env-steps=N]
+       python -m mtrl.train SUITE --help    every setting, with its value for that suite and method
+       python -m mtrl.train                 suites and methods"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status (0 done, 1 failed while running, 2 bad input, 130/143 interrupted)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return cli.run_command("mtrl.train", lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    words, options = cli.parse(arguments)
+    wants_help = options.pop("help", None) is not None
+    if not arguments or (wants_help and not words and "resume" not in options):
+        print(f"{USAGE}\n\n{overview()}")
+        return 0
+    config = read_config(words, options)
+    if wants_help:
+        print(f"{USAGE}\n\nSettings of {config.suite} with {config.method}:\n{_settings(config)}")
+        return 0
+    train(config, shlex.join(["python", "-m", "mtrl.train", *arguments]))
+    return 0
+
+
+def read_config(words: list[str], options: dict[str, str]) -> TrainConfig:
+    """The configuration that a command line asks for.
+
+    Raises:
+        ConfigError, SuiteError: one sentence about the first thing that is wrong.
+    """
+    given = dict(options)
+    if len(words) > 1:
+        raise ConfigError(f"{words[1]!r}: one suite at a time, and settings are written --key=value")
+    if words:
+        given["suite"] = words[0]
+    config_file = given.pop("config", None)
+    resume = given.pop("resume", None)
+    if resume is not None:
+        if not (Path(resume) / "config.yaml").is_file():
+            raise ConfigError(f"resume: {resume} is not a run folder (no config.yaml)")
+        config_file, given["run_dir"] = str(Path(resume) / "config.yaml"), resume
+    return presets.resolve(given, Path(config_file) if config_file else None)
+
+
+def overview() -> str:
+    """Suites and methods, one line each."""
+    groups: dict[str, list[Suite]] = {}
+    for suite_id in envs.suite_ids():
+        groups.setdefault(suite_id.partition(":")[0], []).append(envs.get_suite(suite_id))
+    suites = [_suite_line(name, members) for name, members in groups.items()]
+    methods = [(name, presets.summary(path)) for name, path in presets.methods().items()]
+    return f"Suites:\n{cli.columns(suites)}\n\nMethods:\n{cli.columns(methods)}"
+
+
+def _suite_line(name: str, members: list[Suite]) -> tuple[str, str]:
+    suite = members[0]
+    protocol = f"{suite.family}, reward {suite.reward_version}, horizon {suite.horizon}"
+    if ":" not in suite.id:
+        return name, f"{suite.num_tasks} tasks; {protocol}"
+    examples = ", ".join(member.task_names[0] for member in members[:3])
+    return f"{name}:TASK", f"one of {len(members)} tasks ({examples}, ...); {protocol}"
+
+
+def _settings(config: TrainConfig) -> str:
+    return cli.settings_help(list(run_settings(config.algorithm).values()), config.flat())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
