@@ -7,7 +7,6 @@ so that code cached on disk stays valid from one process to the next.
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 from collections.abc import Callable
 from functools import cache
@@ -21,16 +20,11 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from envs.metaworld.store import cache_root, writable_folder
+
 PACKAGE = Path(__file__).parent
 # IEEE semantics, no exceptions from a division by zero: what numpy scalars do.
 OPTIONS = {"error_model": "numpy", "fastmath": False}
-
-
-def cache_root() -> Path:
-    """Folder for everything the engine can make again: ``$MTRL_CACHE``, else ``mtrl`` in the user's cache folder."""
-    if chosen := os.environ.get("MTRL_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mtrl"
 
 
 @cache
@@ -51,13 +45,19 @@ def _code_folder(source: str) -> Path:
     return cache_root() / "code" / digest[:16]
 
 
+def is_compiled(source: str) -> bool:
+    """Whether the functions of a source file were compiled before, in this process or another."""
+    return any(_code_folder(source).rglob("*.nbi"))
+
+
 def _with_cache(function: Callable, compile_with: Callable[[bool], Any]) -> Any:
+    folder = _code_folder(function.__code__.co_filename)
+    if not writable_folder(folder):
+        return compile_with(False)
     before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(_code_folder(function.__code__.co_filename))
+    numba.config.CACHE_DIR = str(folder)
     try:
         return compile_with(True)
-    except (RuntimeError, OSError):  # numba's and the system's words for a folder that cannot be written
-        return compile_with(False)
     finally:
         numba.config.CACHE_DIR = before
 
@@ -127,8 +127,8 @@ def _caller(arguments: tuple[types.Type, ...]) -> Any:
 
 
 @intrinsic
-def call_mujoco(typingctx, function, model, data):  # type: ignore[no-untyped-def]
-    """``function(model, data)``"""
+def call_two(typingctx, function, first, second):  # type: ignore[no-untyped-def]
+    """``function(first, second)`` for two pointers; a C function of one pointer ignores the second."""
     return _caller((types.int64, types.int64))
 
 

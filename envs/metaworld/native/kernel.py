@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.metaworld.native import layout as at
-from envs.metaworld.native.jit import call_mujoco, call_reward, kernel, load_f64, load_i32, load_i64, store_f64
+from envs.metaworld.native.jit import call_reward, call_two, kernel, load_f64, load_i32, load_i64, store_f64
 
 FRAME_SKIP = 5
 ACTION_SCALE = np.float32(0.01)
@@ -52,9 +52,9 @@ def simulate(ctx: NDArray, bounds: NDArray, state: NDArray, init: NDArray, actio
     store_f64(ctx[at.DATA_CTRL], 0, np.float64(action[3]))
     store_f64(ctx[at.DATA_CTRL], 1, -np.float64(action[3]))
     for _ in range(FRAME_SKIP):
-        call_mujoco(ctx[at.MJ_STEP], ctx[at.MODEL], ctx[at.DATA])
+        call_two(ctx[at.MJ_STEP], ctx[at.MODEL], ctx[at.DATA])
     # Not only for the observation: it also updates the warm start of the next step.
-    call_mujoco(ctx[at.MJ_FORWARD], ctx[at.MODEL], ctx[at.DATA])
+    call_two(ctx[at.MJ_FORWARD], ctx[at.MODEL], ctx[at.DATA])
 
 
 @kernel
@@ -156,40 +156,56 @@ def observe(ctx: NDArray, bounds: NDArray, world: NDArray, half: NDArray) -> Non
 
 
 @kernel
-def step_rows(
-    ctx: NDArray, bounds: NDArray, state: NDArray, init: NDArray, actions: NDArray, obs: NDArray, out: NDArray
+def step_one(
+    ctx: NDArray,
+    bounds: NDArray,
+    state: NDArray,
+    init: NDArray,
+    action: NDArray,
+    obs: NDArray,
+    out: NDArray,
+    world: NDArray,
+    half: NDArray,
 ) -> None:
-    """Advance environments of one task by one step in one simulation.
+    """Advance one environment by one step.
 
     Args:
         ctx: int64, addresses and sizes (``layout``) of the simulation; no two threads may share one.
         bounds: float64 ``[BOUNDS_SIZE]``.
-        state: float64 ``[n, STATE_SIZE]``, updated in place.
-        init: float64 ``[n, INIT_SIZE]``; a reward function may update what it keeps there.
-        actions: float32 ``[n, 4]``.
-        obs: float64 ``[n, 39]``, written.
-        out: float64 ``[n, OUT_SIZE]``, written.
+        state: float64 ``[STATE_SIZE]``, updated in place.
+        init: float64 ``[INIT_SIZE]``; a reward function may update what it keeps there.
+        action: float32 ``[4]``.
+        obs: float64 ``[39]``, written.
+        out: float64 ``[OUT_SIZE]``, written.
+        world, half: float64 ``[WORLD_SIZE]`` and ``[HALF_OBS]``, for intermediate results.
     """
-    world = np.zeros(at.WORLD_SIZE)
-    half = np.zeros(at.HALF_OBS)
+    simulate(ctx, bounds, state, init, action)
+    save(ctx, state)
+    gather(ctx, world)
+    observe(ctx, bounds, world, half)
+    for i in range(at.HALF_OBS):
+        obs[i] = half[i]
+        obs[at.HALF_OBS + i] = state[at.PREVIOUS + i]
+        state[at.PREVIOUS + i] = half[i]
+    for i in range(3):
+        obs[36 + i] = init[at.TARGET + i]
+    for i in range(at.OBS_SIZE):  # the reward sees the clipped observation, the next frame stack the unclipped
+        obs[i] = clip(obs[i], bounds[at.OBS_LOW + i], bounds[at.OBS_HIGH + i])
+    call_reward(
+        ctx[at.REWARD_FUNCTION],
+        world.ctypes.data,
+        init.ctypes.data,
+        np.float64(action[3]),
+        obs.ctypes.data,
+        out.ctypes.data,
+    )
+
+
+@kernel
+def step_rows(
+    ctx: NDArray, bounds: NDArray, state: NDArray, init: NDArray, actions: NDArray, obs: NDArray, out: NDArray
+) -> None:
+    """``step_one`` for environments ``[n, ...]`` of one task in one simulation."""
+    world, half = np.zeros(at.WORLD_SIZE), np.zeros(at.HALF_OBS)
     for env in range(state.shape[0]):
-        simulate(ctx, bounds, state[env], init[env], actions[env])
-        save(ctx, state[env])
-        gather(ctx, world)
-        observe(ctx, bounds, world, half)
-        for i in range(at.HALF_OBS):
-            obs[env, i] = half[i]
-            obs[env, at.HALF_OBS + i] = state[env, at.PREVIOUS + i]
-            state[env, at.PREVIOUS + i] = half[i]
-        for i in range(3):
-            obs[env, 36 + i] = init[env, at.TARGET + i]
-        for i in range(at.OBS_SIZE):  # the reward sees the clipped observation, the next frame stack the unclipped
-            obs[env, i] = clip(obs[env, i], bounds[at.OBS_LOW + i], bounds[at.OBS_HIGH + i])
-        call_reward(
-            ctx[at.REWARD_FUNCTION],
-            world.ctypes.data,
-            init[env].ctypes.data,
-            np.float64(actions[env, 3]),
-            obs[env].ctypes.data,
-            out[env].ctypes.data,
-        )
+        step_one(ctx, bounds, state[env], init[env], actions[env], obs[env], out[env], world, half)

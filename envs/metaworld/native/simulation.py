@@ -96,14 +96,3 @@ class Simulation:
     def _position(self, source: Source) -> int:
         view = self._view(source)
         return (view.qpos if source.kind == "joint" else view.xpos).ctypes.data
-
-
-def observation_base(task: Task) -> NDArray[np.float64]:
-    """The constant part of the half observation ``[18]``: the objects' offsets, and quaternions that never change."""
-    base = np.zeros(at.HALF_OBS)
-    for number, item in enumerate(task.objects):
-        start = 4 + 7 * number
-        base[start : start + 3] = item.offset
-        if item.quat.convention == "unit":
-            base[start + 3] = 1.0
-    return base

@@ -10,7 +10,6 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from numpy.typing import ArrayLike, NDArray
 
 from envs.metaworld.native import layout as at
-from envs.metaworld.native.simulation import observation_base
 from envs.metaworld.native.spec import Task
 
 _ATTRIBUTES = (
@@ -75,3 +74,14 @@ def task_bounds(task: Task, env: Any) -> NDArray[np.float64]:
     bounds[at.OBS_HIGH : at.OBS_HIGH + at.OBS_SIZE] = space.high
     bounds[at.OBS_BASE :] = observation_base(task)
     return bounds
+
+
+def observation_base(task: Task) -> NDArray[np.float64]:
+    """The constant part of the half observation ``[18]``: the objects' offsets, and quaternions that never change."""
+    base = np.zeros(at.HALF_OBS)
+    for number, item in enumerate(task.objects):
+        start = 4 + 7 * number
+        base[start : start + 3] = item.offset
+        if item.quat.convention == "unit":
+            base[start + 3] = 1.0
+    return base
