@@ -9,30 +9,56 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
+from gymnasium.spaces import Box
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
-from envs import Suite, TaskVectorEnv
+from agents.errors import AgentError, unknown
+from agents.state import read_state, write_state
+from envs import TaskVectorEnv
 
 State = dict[str, Any]
 Callback = Callable[["Agent"], bool | None]
 
 
-class AgentError(ValueError):
-    """A setting, space or file that the agent cannot work with; the message says what is allowed."""
-
-
-class DivergedError(RuntimeError):
-    """A parameter or a loss is no longer finite; the message names which."""
-
-
 @dataclasses.dataclass(frozen=True)
 class AgentConfig:
     """Base of all agent settings. Frozen: a run never changes its own settings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvSpec:
+    """What an agent needs to know of an environment to build its networks."""
+
+    suite: str
+    task_names: tuple[str, ...]
+    obs_dim: int
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+
+    @property
+    def num_tasks(self) -> int:
+        return len(self.task_names)
+
+    @property
+    def action_dim(self) -> int:
+        return len(self.action_low)
+
+    @classmethod
+    def of(cls, env: TaskVectorEnv) -> Self:
+        """Raises AgentError if the observations are not flat or the actions not a bounded ``Box``."""
+        obs_space, action_space = env.single_observation_space, env.single_action_space
+        if not isinstance(obs_space, Box) or len(obs_space.shape) != 1:
+            raise AgentError(f"env: observation space {obs_space} is not supported; it must be a flat Box")
+        if not isinstance(action_space, Box) or len(action_space.shape) != 1 or not action_space.is_bounded():
+            raise AgentError(f"env: {env.suite.id} has action space {action_space}; this agent needs a bounded Box")
+        return cls(
+            suite=env.suite.id,
+            task_names=env.suite.task_names,
+            obs_dim=obs_space.shape[0],
+            action_low=tuple(action_space.low.tolist()),
+            action_high=tuple(action_space.high.tolist()),
+        )
 
 
 class Agent(ABC):
@@ -46,11 +72,42 @@ class Agent(ABC):
     name: ClassVar[str]
     config_class: ClassVar[type[AgentConfig]]
     config: AgentConfig
-    env: TaskVectorEnv
-    seed: int
-    device: torch.device
-    env_steps: int
-    gradient_steps: int
+
+    def __init__(
+        self,
+        env: TaskVectorEnv | EnvSpec,
+        config: AgentConfig | None = None,
+        *,
+        seed: int = 0,
+        device: str | torch.device = "auto",
+        **overrides: Any,
+    ) -> None:
+        """Bind the agent to ``env``.
+
+        Args:
+            env: from ``envs.make_vec``. With an ``EnvSpec`` the agent can predict, but learns only after ``set_env``.
+            config: settings, an instance of ``config_class``; its defaults if None.
+            seed: seed of the parameters, of exploration and of sampling from the buffer.
+            device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` for a GPU if there is one.
+            overrides: single settings that replace those of ``config``.
+
+        Raises:
+            AgentError: an unknown setting, an impossible value, or spaces that this agent cannot act in.
+        """
+        self.config = override(config or self.config_class(), overrides)
+        self.seed = seed
+        self.device = resolve_device(device)
+        self.spec = env if isinstance(env, EnvSpec) else EnvSpec.of(env)
+        self._env = None if isinstance(env, EnvSpec) else env
+        self.env_steps = 0
+        self.gradient_steps = 0
+
+    @property
+    def env(self) -> TaskVectorEnv:
+        """The training environment. Raises AgentError if there is none yet."""
+        if self._env is None:
+            raise AgentError("env: this agent was loaded without an environment; call set_env before learn")
+        return self._env
 
     def learn(self, total_env_steps: int, callback: Callback | None = None) -> Self:
         """Train until ``env_steps`` reaches ``total_env_steps``.
@@ -107,19 +164,16 @@ class Agent(ABC):
         """Restart the collection at a checkpoint boundary, for environments without an exact state."""
 
     @abstractmethod
-    def state_dict(self) -> State:
-        """All that affects the next ``advance`` (environment apart): nested dicts of tensors and JSON scalars."""
+    def state_dict(self, experience: bool = True) -> State:
+        """All that affects the next ``advance`` (environment apart): nested dicts of tensors and JSON scalars.
+
+        Args:
+            experience: whether to include collected experience (a replay buffer), which ``predict`` does not need.
+        """
 
     @abstractmethod
     def load_state_dict(self, state: State) -> None:
-        """Continue exactly from ``state_dict()``."""
-
-    @abstractmethod
-    def policy_state(self) -> dict[str, Tensor]:
-        """The tensors ``predict`` needs; what ``save`` writes."""
-
-    @abstractmethod
-    def load_policy_state(self, state: dict[str, Tensor]) -> None: ...
+        """Continue exactly from ``state_dict()``; without experience in it, collection starts afresh."""
 
     @property
     @abstractmethod
@@ -127,11 +181,64 @@ class Agent(ABC):
         """Trainable parameters, target networks not counted."""
 
     def set_env(self, env: TaskVectorEnv) -> None:
-        """Continue in another environment of the same suite and size."""
-        if env.suite.task_names != self.env.suite.task_names or env.num_envs != self.env.num_envs:
-            raise AgentError(
-                f"env: {env.suite.id} with {env.num_envs} environments cannot replace {self.env.suite.id} with "
-                f"{self.env.num_envs}; the tasks and the number of environments must be the same"
-            )
-        self.env = env
-        self.rebase(0)
+        """Continue in another environment with the same tasks and spaces; episodes start afresh."""
+        spec = EnvSpec.of(env)
+        for field in dataclasses.fields(EnvSpec):
+            old, new = getattr(self.spec, field.name), getattr(spec, field.name)
+            if old != new and field.name != "suite":
+                raise AgentError(f"env: {field.name} is {new!r}, but this agent was built for {old!r}")
+        self._env = env
+
+    def save(self, path: str | Path) -> None:
+        """Write the agent, without collected experience, to one safetensors file."""
+        about = {
+            "agent": self.name,
+            "config": json.dumps(dataclasses.asdict(self.config)),
+            "spec": json.dumps(dataclasses.asdict(self.spec)),
+            "seed": self.seed,
+        }
+        write_state(Path(path), {"about": about, "state": self.state_dict(experience=False)})
+
+    @classmethod
+    def load(cls, path: str | Path, env: TaskVectorEnv | None = None, device: str | torch.device = "auto") -> Self:
+        """Read what ``save`` wrote.
+
+        Raises:
+            AgentError: the file is missing, damaged, of another agent, or does not fit ``env``.
+        """
+        saved = read_state(Path(path))
+        about = saved.get("about", {})
+        if about.get("agent") != cls.name:
+            raise AgentError(f"path: {path} holds agent {about.get('agent')!r}; {cls.__name__} loads {cls.name!r}")
+        saved_spec = json.loads(about["spec"]).items()
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved_spec}
+        config = override(cls.config_class(), json.loads(about["config"]))
+        agent = cls(EnvSpec(**fields), config, seed=about["seed"], device=device)
+        agent.load_state_dict(saved["state"])
+        if env is not None:
+            agent.set_env(env)
+        return agent
+
+
+def override(config: AgentConfig, overrides: dict[str, Any]) -> Any:
+    """``config`` with single settings replaced. Raises AgentError for an unknown one, naming the nearest."""
+    names = [field.name for field in dataclasses.fields(config)]
+    for name in overrides:
+        if name not in names:
+            raise unknown("setting", name, names)
+    return dataclasses.replace(config, **overrides)
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """``auto`` is a GPU if there is one. Raises AgentError for a device that this machine lacks."""
+    if str(device) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError:
+        resolved = torch.device("meta")
+    if resolved.type not in ("cpu", "cuda"):
+        raise AgentError(f"device: {str(device)!r} is unknown; use auto, cpu, cuda or cuda:N")
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise AgentError(f"device: {str(device)!r} is not there; this machine has {torch.cuda.device_count()} GPUs")
+    return resolved

@@ -15,6 +15,7 @@ from agents import Agent, DivergedError
 from agents.base import resolve_device
 from envs import SuiteError
 from mtrl import checkpoint
+from mtrl.allocator import keep_freed_memory
 from mtrl.checkpoint import Checkpoint
 from mtrl.config import TrainConfig, agent_class, difference, to_yaml
 from mtrl.errors import CheckpointError, InterruptedTraining, RunFolderError, TrainingDiverged, WriteError
@@ -89,6 +90,7 @@ class Trainer:
     def __init__(self, config: TrainConfig, folder: RunFolder, found: Checkpoint | None, command: str) -> None:
         self.config, self.folder = config, folder
         device = resolve_device(config.device)
+        keep_freed_memory()
         if config.torch_threads:
             torch.set_num_threads(config.torch_threads)
         torch.use_deterministic_algorithms(device.type == "cpu")

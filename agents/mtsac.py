@@ -1,0 +1,312 @@
+"""MTSAC: task-conditioned soft actor-critic with an equal batch per task and a temperature per task.
+
+Defaults are the reference settings that the field reports on Meta-World (Yu et al. 2020; McLean et al. 2025):
+multi-head 400x3 networks, twin critics, Adam 3e-4, one update per vector step.
+
+One deviation, which lets simulation and update run at the same time: the update that follows action ``t`` samples from
+the transitions stored before it, so transition ``t`` enters batches one vector step later than usual.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agents.base import Agent, AgentConfig, EnvSpec, State
+from agents.distributions import squashed_gaussian, squashed_mode
+from agents.errors import AgentError, DivergedError
+from agents.networks import MLP
+from agents.optim import AdamSettings
+from agents.precision import trunk_dtype
+from agents.replay import Batch, ReplayBuffer
+from agents.sac import SACSettings, init_sac, sac_update
+from agents.tracking import EpisodeTracker, Meter
+from envs import TaskVectorEnv
+
+
+@dataclass(frozen=True)
+class MTSACConfig(AgentConfig):
+    """Settings of MTSAC. Raises AgentError for values outside their range."""
+
+    heads: Literal["multi-head", "one-hot"] = "multi-head"
+    """One linear head per task on a shared trunk, or one head with the task appended to the input as a one-hot code."""
+    width: int = 400
+    """Units per hidden layer, in actor and critics."""
+    depth: int = 3
+    """Hidden layers."""
+    learning_rate: float = 3e-4
+    """Adam step size of actor, critics and temperatures."""
+    adam_eps: float = 1e-5
+    """Adam epsilon."""
+    max_grad_norm: float = 1.0
+    """Gradient norm clip of actor and critics (each as a whole); the temperatures are not clipped."""
+    gamma: float = 0.99
+    """Discount per env step."""
+    tau: float = 0.005
+    """Share of the critic mixed into the target critic at each update."""
+    initial_alpha: float = 1.0
+    """Initial entropy temperature of every task."""
+    target_entropy: float | None = None
+    """Entropy target of every task in nats; None is minus the number of action dimensions (-4 on Meta-World)."""
+    batch_per_task: int = 128
+    """Transitions per task in a batch."""
+    buffer_per_task: int = 100_000
+    """Transitions per task that the replay buffer holds."""
+    learning_starts: int = 4_000
+    """Env steps per task taken with random actions before the first update."""
+    utd_ratio: float = 1.0
+    """Updates per vector step; below 1 some vector steps have none."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Format of the trunks' matrix products; auto is bf16 where the hardware multiplies it natively."""
+
+    def __post_init__(self) -> None:
+        for name in ("width", "depth", "batch_per_task", "buffer_per_task"):
+            if getattr(self, name) < 1:
+                raise AgentError(f"{name}: {getattr(self, name)} is too small; it must be at least 1")
+        for name in ("learning_rate", "adam_eps", "max_grad_norm", "initial_alpha", "utd_ratio"):
+            if not getattr(self, name) > 0:
+                raise AgentError(f"{name}: {getattr(self, name)} is out of range; it must be greater than 0")
+        for name in ("gamma", "tau"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise AgentError(f"{name}: {getattr(self, name)} is out of range; it must lie in [0, 1]")
+        if self.learning_starts < 1:
+            raise AgentError(f"learning_starts: {self.learning_starts} is too small; it must be at least 1")
+        for name, allowed in (("heads", ("multi-head", "one-hot")), ("precision", ("auto", "bf16", "fp32"))):
+            if getattr(self, name) not in allowed:
+                raise AgentError(f"{name}: {getattr(self, name)!r} is unknown; use one of {', '.join(allowed)}")
+
+
+class MTSAC(Agent):
+    """Task-conditioned SAC.
+
+    Example:
+        >>> from envs import make_vec
+        >>> from agents import MTSAC
+        >>> agent = MTSAC(make_vec("mt1:reach-v3", seed=0), width=64, learning_starts=100)
+        >>> agent.learn(200).env_steps
+        200
+    """
+
+    name: ClassVar[str] = "mtsac"
+    config_class: ClassVar[type[AgentConfig]] = MTSACConfig
+    config: MTSACConfig
+
+    def __init__(
+        self,
+        env: TaskVectorEnv | EnvSpec,
+        config: MTSACConfig | None = None,
+        *,
+        seed: int = 0,
+        device: str | torch.device = "auto",
+        **overrides: Any,
+    ) -> None:
+        super().__init__(env, config, seed=seed, device=device, **overrides)
+        self.settings = sac_settings(self.config, self.spec, self.device)
+        self.state = init_sac(self.settings, [seed], self.config.initial_alpha, self.device)
+        # Streams of their own, so that neither exploration nor the buffer shifts the other's draws.
+        self._noise = torch.Generator(self.device).manual_seed(_stream(seed, 1))
+        self._explore = torch.Generator().manual_seed(_stream(seed, 2))
+        self._meter = Meter(self.spec.task_names)
+        self._low, self._high = np.array(self.spec.action_low), np.array(self.spec.action_high)
+        self._acting: dict[str, Tensor] | None = None
+        self._updates_due = 0.0
+        self._buffer: ReplayBuffer | None = None
+        self._episodes: EpisodeTracker | None = None
+        self._obs: NDArray | None = None
+
+    def set_env(self, env: TaskVectorEnv) -> None:
+        super().set_env(env)
+        self._obs = self._episodes = None
+
+    def advance(self) -> None:
+        """One step in every environment, and the updates it pays for, computed while the simulation runs."""
+        env, buffer, episodes, obs = self._collector()
+        action = self._exploration_action(obs)
+        env.step_async(self._scale(action))
+        self._update_when_due(buffer)
+        next_obs, reward, terminated, truncated, info = env.step_wait()
+        self._store(buffer, obs, action, reward, terminated, info["final_obs"])
+        episodes.add(reward, info["success"], terminated | truncated)
+        self._obs = next_obs
+        self.env_steps += env.num_envs
+
+    def update(self, batch: Batch) -> None:
+        """One gradient step on ``batch`` with noise from the agent's stream."""
+        shape = (*batch.reward.shape, self.spec.action_dim)
+        noise = torch.randn((2, *shape), generator=self._noise, device=self.device)
+        self._meter.add(sac_update(self.state, batch, (noise[0], noise[1]), self.settings))
+        self.gradient_steps += 1
+        self._acting = None
+
+    def predict(
+        self,
+        observation: NDArray,
+        state: Any = None,
+        episode_start: NDArray | None = None,
+        deterministic: bool = False,
+        *,
+        task_id: NDArray | None = None,
+    ) -> tuple[NDArray, Any]:
+        rows = np.atleast_2d(observation)
+        if rows.ndim != 2 or rows.shape[1] != self.spec.obs_dim:
+            raise AgentError(f"observation: shape {observation.shape} does not end in {self.spec.obs_dim} features")
+        output = self._policy_output(rows, self._task_ids(len(rows), task_id))
+        if deterministic:
+            action = squashed_mode(output)
+        else:
+            noise = torch.randn(len(rows), self.spec.action_dim, generator=self._explore)
+            action = squashed_gaussian(output, noise.to(self.device))[0]
+        scaled = self._scale(action.cpu().numpy())
+        return (scaled[0] if observation.ndim == 1 else scaled), None
+
+    def metrics(self) -> dict[str, float]:
+        self.check_finite()  # a fused ReLU turns NaN into 0, so losses alone could hide one
+        episodes = self._episodes.drain() if self._episodes is not None else {}
+        return self._meter.drain() | episodes
+
+    def check_finite(self) -> None:
+        for network, tensors in self.state.items():
+            for name, tensor in tensors.items():
+                if not torch.isfinite(tensor).all():
+                    raise DivergedError(f"{network}.{name} is not finite after {self.gradient_steps} gradient steps")
+
+    def rebase(self, boundary: int) -> None:
+        _, _, episodes, _ = self._collector()
+        self._obs = self.env.rebase(boundary)
+        episodes.restart()
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(self.state[name]["params"].numel() for name in ("actor", "critic", "log_alpha"))
+
+    def state_dict(self, experience: bool = True) -> State:
+        state: State = {
+            "networks": {net: dict(tensors) for net, tensors in self.state.items()},
+            "noise": self._noise.get_state(),
+            "explore": self._explore.get_state(),
+            "env_steps": self.env_steps,
+            "gradient_steps": self.gradient_steps,
+            "updates_due": self._updates_due,
+        }
+        if experience and self._env is not None:
+            _, buffer, episodes, obs = self._collector()
+            state["buffer"] = buffer.state_dict()
+            state["episodes"] = episodes.state_dict()
+            state["obs"] = torch.from_numpy(obs.copy())
+        return state
+
+    def load_state_dict(self, state: State) -> None:
+        for network, tensors in self.state.items():
+            for name, tensor in tensors.items():
+                saved = state["networks"][network][name]
+                if saved.shape != tensor.shape:
+                    raise AgentError(
+                        f"{network}.{name}: the saved shape {tuple(saved.shape)} is not {tuple(tensor.shape)}"
+                    )
+                tensor.copy_(saved)
+        self._noise.set_state(state["noise"].cpu())
+        self._explore.set_state(state["explore"].cpu())
+        self.env_steps, self.gradient_steps = state["env_steps"], state["gradient_steps"]
+        self._updates_due = state["updates_due"]
+        self._acting = None
+        if "buffer" in state:
+            self._obs = state["obs"].numpy().copy()
+            _, buffer, episodes, _ = self._collector()
+            buffer.load_state_dict(state["buffer"])
+            episodes.load_state_dict(state["episodes"])
+
+    def _collector(self) -> tuple[TaskVectorEnv, ReplayBuffer, EpisodeTracker, NDArray]:
+        """Environment, buffer, tracker and current observations; made at first use, since prediction needs none."""
+        env, config = self.env, self.config
+        if self._buffer is None:
+            self._buffer = ReplayBuffer(
+                env.num_tasks,
+                max(config.buffer_per_task, env.envs_per_task),
+                self.spec.obs_dim,
+                self.spec.action_dim,
+                self.device,
+                _stream(self.seed, 3),
+            )
+        if self._episodes is None:
+            self._episodes = EpisodeTracker(self.spec.task_names, env.envs_per_task)
+        if self._obs is None:
+            self._obs = env.reset(seed=self.seed)[0]
+        return env, self._buffer, self._episodes, self._obs
+
+    def _exploration_action(self, obs: NDArray) -> NDArray:
+        """Action in [-1, 1]: uniform until ``learning_starts``, then from the policy."""
+        shape = (len(obs), self.spec.action_dim)
+        if self.env_steps < self.config.learning_starts * self.spec.num_tasks:
+            return (torch.rand(shape, generator=self._explore) * 2 - 1).numpy()
+        output = self._policy_output(obs, self.env.task_id)
+        noise = torch.randn(shape, generator=self._explore).to(self.device)
+        return squashed_gaussian(output, noise)[0].cpu().numpy()
+
+    def _update_when_due(self, buffer: ReplayBuffer) -> None:
+        if len(buffer) < min(self.config.learning_starts, buffer.capacity):
+            return
+        self._updates_due += self.config.utd_ratio
+        while self._updates_due >= 1:
+            self._updates_due -= 1
+            self.update(buffer.sample(self.config.batch_per_task))
+
+    def _store(self, buffer: ReplayBuffer, *transition: NDArray) -> None:
+        """Write obs, action, reward, terminated and true next obs of one vector step, each ``[num_envs, ...]``."""
+        arrays = (torch.from_numpy(array.astype(np.float32, copy=False)) for array in transition)
+        buffer.add(*(array.unflatten(0, (self.spec.num_tasks, -1)) for array in arrays))
+
+    @torch.no_grad()
+    def _policy_output(self, obs: NDArray, task_id: NDArray) -> Tensor:
+        """Means and log standard deviations ``[n, 2A]`` of rows ``[n, D]``, in float32."""
+        if self._acting is None:
+            self._acting = self.settings.actor.views(self.state["actor"]["params"], torch.float32)
+        rows = torch.from_numpy(obs.astype(np.float32, copy=False)).to(self.device)
+        tasks = torch.from_numpy(np.asarray(task_id)).to(self.device)
+        if self.settings.one_hot:
+            rows = torch.cat([rows, torch.nn.functional.one_hot(tasks, self.spec.num_tasks)], 1)
+        return self.settings.actor.forward_rows(self._acting, rows.unsqueeze(0), tasks)[0]
+
+    def _task_ids(self, rows: int, task_id: NDArray | None) -> NDArray:
+        if task_id is not None:
+            tasks = np.broadcast_to(np.asarray(task_id, dtype=np.int64), (rows,)).copy()
+            if tasks.min() < 0 or tasks.max() >= self.spec.num_tasks:
+                raise AgentError(f"task_id: {tasks.max()} is out of range; it must be 0 to {self.spec.num_tasks - 1}")
+            return tasks
+        if self.spec.num_tasks == 1:
+            return np.zeros(rows, dtype=np.int64)
+        if self._env is not None and rows == self._env.num_envs:
+            return self._env.task_id
+        raise AgentError(f"task_id: needed for {rows} observations, since the agent knows {self.spec.num_tasks} tasks")
+
+    def _scale(self, action: NDArray) -> NDArray:
+        scaled: NDArray = (self._low + (action + 1) * 0.5 * (self._high - self._low)).astype(np.float32)
+        return scaled
+
+
+def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SACSettings:
+    """The update's settings for ``config`` in an environment of ``spec``."""
+    one_hot = config.heads == "one-hot"
+    num_heads = 1 if one_hot else spec.num_tasks
+    in_dim = spec.obs_dim + (spec.num_tasks if one_hot else 0)
+    return SACSettings(
+        actor=MLP(in_dim, config.width, config.depth, 2 * spec.action_dim, num_heads),
+        critic=MLP(in_dim + spec.action_dim, config.width, config.depth, 1, num_heads),
+        num_tasks=spec.num_tasks,
+        one_hot=one_hot,
+        gamma=config.gamma,
+        tau=config.tau,
+        target_entropy=-float(spec.action_dim) if config.target_entropy is None else config.target_entropy,
+        max_grad_norm=config.max_grad_norm,
+        adam=AdamSettings(config.learning_rate, config.adam_eps),
+        dtype=trunk_dtype(config.precision, device),
+    )
+
+
+def _stream(seed: int, index: int) -> int:
+    """A seed for one of the agent's random streams, independent of those of other indices."""
+    return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,137 @@
+"""Stacked multi-task MLPs as pure functions of one flat parameter tensor.
+
+A network is a ``[K, P]`` tensor: ``K`` independent members (seeds, or seeds x twin critics) of ``P`` parameters each.
+Keeping the parameters flat makes an optimiser step, a soft target update, a checkpoint and the row of a gradient matrix
+one tensor operation each. The forward pass takes task-major inputs ``[K, T, b, in]``.
+
+The trunk computes in ``dtype`` (bfloat16 where the machine multiplies it fast); the heads, and so every Q value and
+every action, are computed in float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.trunk import LinearHeads, ReLUTrunk
+
+Views = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class MLP:
+    """Layout of a network: ``depth`` shared hidden layers of ``width`` with ReLU, then ``num_heads`` linear heads.
+
+    Attributes:
+        num_heads: the number of tasks for one head a task, 1 for a shared head.
+    """
+
+    in_dim: int
+    width: int
+    depth: int
+    out_dim: int
+    num_heads: int
+
+    @property
+    def trunk_shapes(self) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {}
+        fan_in = self.in_dim
+        for layer in range(self.depth):
+            shapes[f"trunk.{layer}.weight"] = (self.width, fan_in)
+            shapes[f"trunk.{layer}.bias"] = (self.width,)
+            fan_in = self.width
+        return shapes
+
+    @property
+    def head_shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"head.weight": (self.num_heads, self.out_dim, self.width), "head.bias": (self.num_heads, self.out_dim)}
+
+    @property
+    def num_trunk_parameters(self) -> int:
+        return sum(math.prod(shape) for shape in self.trunk_shapes.values())
+
+    @property
+    def num_parameters(self) -> int:
+        return self.num_trunk_parameters + sum(math.prod(shape) for shape in self.head_shapes.values())
+
+    def init(self, members: int, generator: torch.Generator) -> Tensor:
+        """He-uniform weights and zero biases, ``[members, P]`` float32 on the generator's device."""
+        parts = []
+        for shape in (self.trunk_shapes | self.head_shapes).values():
+            size = (members, math.prod(shape))
+            if len(shape) == 1 or shape == self.head_shapes["head.bias"]:
+                parts.append(torch.zeros(size, device=generator.device))
+            else:
+                bound = math.sqrt(6 / shape[-1])
+                parts.append(torch.empty(size, device=generator.device).uniform_(-bound, bound, generator=generator))
+        return torch.cat(parts, 1)
+
+    def views(self, flat: Tensor, dtype: torch.dtype) -> Views:
+        """Named views of ``flat`` ``[K, P]``: trunk cast to ``dtype`` in one operation, heads in float32."""
+        trunk = flat[:, : self.num_trunk_parameters].to(dtype)
+        head = flat[:, self.num_trunk_parameters :]
+        return _split(trunk, self.trunk_shapes) | _split(head, self.head_shapes)
+
+    def leaves(self, flat: Tensor, dtype: torch.dtype) -> Views:
+        """Like ``views``, but each one a leaf that gradients can be asked for."""
+        return {name: view.detach().requires_grad_() for name, view in self.views(flat, dtype).items()}
+
+    def per_task(self, views: Views, num_tasks: int) -> Views:
+        """Leaves whose trunk gradients come out per task, ``[K, T, ...]``, at the price of one backward pass.
+
+        Nothing is copied: the task axis of the trunk is an expanded view, and ``ReLUTrunk`` forms the gradient of each
+        task as one batched product.
+        """
+        expanded = {
+            name: view.detach().unsqueeze(1).expand(-1, num_tasks, *view.shape[1:]).requires_grad_()
+            for name, view in views.items()
+            if name in self.trunk_shapes
+        }
+        return views | expanded
+
+    def forward(self, views: Views, x: Tensor) -> Tensor:
+        """Own-head outputs ``[K, T, b, out]`` float32 of task-major inputs ``[S, T, b, in]``.
+
+        ``K`` is a multiple of ``S``; consecutive members share an input (twin critics of one seed).
+        """
+        _, tasks, batch, _ = x.shape
+        hidden = self.trunk(views, x)
+        members = hidden.shape[0]
+        weight = views["head.weight"].flatten(0, 1)
+        bias = views["head.bias"].flatten(0, 1)
+        hidden = hidden.view(members * self.num_heads, -1, self.width)
+        out: Tensor = LinearHeads.apply(hidden, weight, bias)
+        return out.view(members, tasks, batch, self.out_dim)
+
+    def trunk(self, views: Views, x: Tensor) -> Tensor:
+        """Shared features ``[K, T, b, width]`` float32 of ``[S, T, b, in]``."""
+        params = [views[name] for name in self.trunk_shapes]
+        hidden: Tensor = ReLUTrunk.apply(x.to(params[0].dtype), *params)
+        return hidden
+
+    def forward_rows(self, views: Views, x: Tensor, task_id: Tensor) -> Tensor:
+        """Outputs ``[K, n, out]`` of rows ``[K, n, in]`` that belong to any tasks ``[n]``, in any order."""
+        hidden = self.trunk(views, x.unsqueeze(1)).squeeze(1)
+        head = task_id if self.num_heads > 1 else torch.zeros_like(task_id)
+        weight, bias = views["head.weight"][:, head], views["head.bias"][:, head]
+        return torch.einsum("knh,knoh->kno", hidden, weight) + bias
+
+
+def flatten_gradients(grads: Sequence[Tensor], out: Tensor) -> Tensor:
+    """Write gradients ``[K, ...]``, in the order of the layout, into ``out`` ``[K, P]`` float32."""
+    start = 0
+    for grad in grads:
+        size = grad[0].numel()
+        out[:, start : start + size].copy_(grad.flatten(1))
+        start += size
+    return out
+
+
+def _split(flat: Tensor, shapes: dict[str, tuple[int, ...]]) -> Views:
+    sizes = [math.prod(shape) for shape in shapes.values()]
+    pieces = flat.split(sizes, 1)
+    return {name: piece.unflatten(1, shape) for (name, shape), piece in zip(shapes.items(), pieces)}

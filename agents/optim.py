@@ -1,0 +1,61 @@
+"""Adam and gradient clipping on flat, stacked parameters, as functions of declared state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+
+
+@dataclass(frozen=True)
+class AdamSettings:
+    """Settings of Adam (Kingma & Ba 2015, algorithm 1)."""
+
+    learning_rate: float
+    eps: float
+    beta1: float = 0.9
+    beta2: float = 0.999
+
+
+def adam_state(params: Tensor) -> dict[str, Tensor]:
+    """State of Adam for ``params``: parameters, both moments (same shape) and the step count (scalar)."""
+    return {
+        "params": params,
+        "exp_avg": torch.zeros_like(params),
+        "exp_avg_sq": torch.zeros_like(params),
+        "step": torch.zeros((), device=params.device),
+    }
+
+
+def adam_step(state: dict[str, Tensor], grad: Tensor, settings: AdamSettings) -> None:
+    """One fused step, in place on ``state``; ``grad`` has the shape of ``state["params"]``."""
+    adam(
+        [state["params"]],
+        [grad],
+        [state["exp_avg"]],
+        [state["exp_avg_sq"]],
+        [],
+        [state["step"]],
+        fused=True,
+        amsgrad=False,
+        beta1=settings.beta1,
+        beta2=settings.beta2,
+        lr=settings.learning_rate,
+        weight_decay=0.0,
+        eps=settings.eps,
+        maximize=False,
+    )
+
+
+def clip_by_norm(grad: Tensor, max_norm: float) -> Tensor:
+    """Scale each member of ``grad`` ``[S, ...]`` in place to a norm of at most ``max_norm``.
+
+    Returns:
+        The norms before clipping, ``[S]``.
+    """
+    norm = torch.linalg.vector_norm(grad.flatten(1), dim=1)
+    scale = (max_norm / norm.clamp_min(1e-12)).clamp_max(1.0)
+    grad.mul_(scale.view(-1, *[1] * (grad.dim() - 1)))
+    return norm

@@ -1,0 +1,146 @@
+"""The SAC update (Haarnoja et al. 2018), per task, as a pure function over stacked seeds.
+
+``sac_update`` depends on nothing but its arguments: parameters and optimizer state, a batch, and noise. Every tensor
+has a leading axis ``S`` of seeds, and seeds never mix, so training one seed or ten is the same call. There is no Python
+loop over tasks and no device synchronization, and shapes are static, so the call can be captured in a CUDA graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.distributions import squashed_gaussian
+from agents.networks import MLP, Views, flatten_gradients
+from agents.optim import AdamSettings, adam_state, adam_step, clip_by_norm
+from agents.replay import Batch
+
+SACState = dict[str, dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class SACSettings:
+    """Everything about the update that is not a tensor."""
+
+    actor: MLP
+    critic: MLP
+    num_tasks: int
+    one_hot: bool
+    gamma: float
+    tau: float
+    target_entropy: float
+    max_grad_norm: float
+    adam: AdamSettings
+    dtype: torch.dtype
+
+
+def init_sac(settings: SACSettings, seeds: list[int], initial_alpha: float, device: torch.device) -> SACState:
+    """Fresh state for each seed: ``actor`` ``[S, Pa]``, ``critic`` ``[S, 2, Pc]``, ``log_alpha`` ``[S, T]``."""
+    actors, critics = [], []
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        actors.append(settings.actor.init(1, generator)[0])
+        critics.append(settings.critic.init(2, generator))
+    critic = torch.stack(critics).to(device)
+    log_alpha = torch.full((len(seeds), settings.num_tasks), initial_alpha, device=device).log()
+    return {
+        "actor": adam_state(torch.stack(actors).to(device)),
+        "critic": adam_state(critic),
+        "target_critic": {"params": critic.clone()},
+        "log_alpha": adam_state(log_alpha),
+    }
+
+
+def sac_update(state: SACState, batch: Batch, noise: tuple[Tensor, Tensor], settings: SACSettings) -> dict[str, Tensor]:
+    """One gradient step on critics, actor and temperatures, then the soft target update.
+
+    Args:
+        state: from ``init_sac``; it is consumed, that is, updated in place.
+        batch: ``[S, T, b, ...]``.
+        noise: standard normal, for the action at ``next_obs`` and the action at ``obs``, each ``[S, T, b, A]``.
+
+    Returns:
+        Metrics with a leading axis of seeds, ``[S]`` or ``[S, T]``, left on the device.
+    """
+    alpha = state["log_alpha"]["params"].exp()
+    target = critic_target(state, batch, noise[0], alpha, settings)
+    metrics = _update_critic(state, batch, target, settings)
+    metrics |= _update_actor_and_alpha(state, batch, noise[1], alpha, settings)
+    with torch.no_grad():
+        state["target_critic"]["params"].lerp_(state["critic"]["params"], settings.tau)
+    return metrics
+
+
+@torch.no_grad()
+def critic_target(state: SACState, batch: Batch, noise: Tensor, alpha: Tensor, settings: SACSettings) -> Tensor:
+    """``r + gamma (1 - terminated) (min_k Q'_k(s', a') - alpha log pi(a'|s'))`` with a' ~ pi(s'), ``[S, T, b]``."""
+    actor = settings.actor.views(state["actor"]["params"], settings.dtype)
+    next_action, next_log_prob = _sample_action(actor, batch.next_obs, noise, settings)
+    target_critic = settings.critic.views(state["target_critic"]["params"].flatten(0, 1), settings.dtype)
+    next_q = _q_values(target_critic, batch.next_obs, next_action, settings).amin(1)
+    soft_value = next_q - alpha.unsqueeze(-1) * next_log_prob
+    return batch.reward + settings.gamma * (1 - batch.terminated) * soft_value
+
+
+def critic_loss(q: Tensor, target: Tensor) -> Tensor:
+    """Squared error of both critics ``[S, 2, T, b]`` against ``[S, T, b]``: one loss per task, ``[S, T]``."""
+    return 0.5 * (q - target.unsqueeze(1)).square().mean(-1).sum(1)
+
+
+def actor_loss(log_prob: Tensor, q: Tensor, alpha: Tensor) -> Tensor:
+    """``alpha log pi(a|s) - min_k Q_k(s, a)``: one loss per task, ``[S, T]``; ``q`` is ``[S, 2, T, b]``."""
+    return (alpha.unsqueeze(-1) * log_prob - q.amin(1)).mean(-1)
+
+
+def alpha_gradient(log_prob: Tensor, target_entropy: float) -> Tensor:
+    """Gradient of ``-log_alpha (log pi + target_entropy)`` with respect to ``log_alpha``, ``[S, T]``."""
+    return -(log_prob + target_entropy).mean(-1)
+
+
+def _update_critic(state: SACState, batch: Batch, target: Tensor, settings: SACSettings) -> dict[str, Tensor]:
+    critic = state["critic"]
+    leaves = settings.critic.leaves(critic["params"].flatten(0, 1), settings.dtype)
+    q = _q_values(leaves, batch.obs, batch.action, settings)
+    losses = critic_loss(q, target)
+    grads = torch.autograd.grad(losses.mean(-1).sum(), list(leaves.values()))
+    grad = flatten_gradients(grads, torch.empty_like(critic["params"]).flatten(0, 1)).view_as(critic["params"])
+    norm = clip_by_norm(grad, settings.max_grad_norm)
+    adam_step(critic, grad, settings.adam)
+    return {"critic_loss": losses.detach(), "q_value": q.detach().mean((1, 3)), "critic_grad_norm": norm}
+
+
+def _update_actor_and_alpha(
+    state: SACState, batch: Batch, noise: Tensor, alpha: Tensor, settings: SACSettings
+) -> dict[str, Tensor]:
+    actor = state["actor"]
+    leaves = settings.actor.leaves(actor["params"], settings.dtype)
+    action, log_prob = _sample_action(leaves, batch.obs, noise, settings)
+    critic = settings.critic.views(state["critic"]["params"].flatten(0, 1), settings.dtype)
+    losses = actor_loss(log_prob, _q_values(critic, batch.obs, action, settings), alpha)
+    grads = torch.autograd.grad(losses.mean(-1).sum(), list(leaves.values()))
+    grad = flatten_gradients(grads, torch.empty_like(actor["params"]))
+    norm = clip_by_norm(grad, settings.max_grad_norm)
+    adam_step(actor, grad, settings.adam)
+    log_prob = log_prob.detach()
+    adam_step(state["log_alpha"], alpha_gradient(log_prob, settings.target_entropy), settings.adam)
+    return {"actor_loss": losses.detach(), "entropy": -log_prob.mean(-1), "alpha": alpha, "actor_grad_norm": norm}
+
+
+def condition(obs: Tensor, settings: SACSettings) -> Tensor:
+    """Append the one-hot task columns to task-major observations ``[S, T, b, D]`` where the heads are shared."""
+    if not settings.one_hot:
+        return obs
+    code = torch.eye(settings.num_tasks, dtype=obs.dtype, device=obs.device)
+    return torch.cat([obs, code[None, :, None].expand(obs.shape[0], -1, obs.shape[2], -1)], -1)
+
+
+def _sample_action(actor: Views, obs: Tensor, noise: Tensor, settings: SACSettings) -> tuple[Tensor, Tensor]:
+    return squashed_gaussian(settings.actor.forward(actor, condition(obs, settings)), noise)
+
+
+def _q_values(critic: Views, obs: Tensor, action: Tensor, settings: SACSettings) -> Tensor:
+    """Both critics' values ``[S, 2, T, b]``; ``critic`` holds ``2 S`` members, twins adjacent."""
+    x = torch.cat([condition(obs, settings), action], -1)
+    return settings.critic.forward(critic, x).view(x.shape[0], 2, *obs.shape[1:3])

@@ -1,0 +1,70 @@
+"""Nested state as safetensors: tensors in the body, everything else as JSON in the header. No pickle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from agents.errors import AgentError
+
+
+def split_state(state: dict[str, Any], prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Flatten nested dicts into tensors and JSON values, both keyed by ``outer/inner`` paths."""
+    tensors: dict[str, Tensor] = {}
+    values: dict[str, Any] = {}
+    for key, value in state.items():
+        if isinstance(value, dict):
+            inner_tensors, inner_values = split_state(value, f"{prefix}{key}/")
+            tensors |= inner_tensors
+            values |= inner_values
+        elif isinstance(value, Tensor):
+            tensors[prefix + key] = value.detach().cpu().contiguous()
+        else:
+            values[prefix + key] = value
+    return tensors, values
+
+
+def join_state(tensors: dict[str, Tensor], values: dict[str, Any]) -> dict[str, Any]:
+    """Inverse of ``split_state``."""
+    state: dict[str, Any] = {}
+    for path, value in (values | tensors).items():
+        *outer, name = path.split("/")
+        inner = state
+        for key in outer:
+            inner = inner.setdefault(key, {})
+        inner[name] = value
+    return state
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Write ``state`` to one safetensors file, first under a temporary name so that ``path`` is never half-written."""
+    tensors, values = split_state(state)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        save_file(tensors, temporary, metadata={"json": json.dumps(values, sort_keys=True)})
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Read what ``write_state`` wrote.
+
+    Raises:
+        AgentError: the file is missing, truncated or of another kind.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            if "json" not in header:
+                raise AgentError(f"path: {path} is a safetensors file but holds no saved agent")
+            return join_state({name: file.get_tensor(name) for name in file.keys()}, json.loads(header["json"]))  # noqa: SIM118
+    except FileNotFoundError:
+        raise AgentError(f"path: {path} does not exist") from None
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise AgentError(f"path: {path} is truncated or not a saved agent ({error})") from None

@@ -1,0 +1,72 @@
+"""Distributions and the optimizer against independent references."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agents.distributions import squashed_gaussian, squashed_mode
+from agents.networks import MLP
+from agents.optim import AdamSettings, adam_state, adam_step, clip_by_norm
+
+
+@given(mean=st.floats(-3, 3), log_std=st.floats(-3, 1), noise=st.floats(-3, 3))
+@settings(max_examples=100, deadline=None)
+def test_log_density_of_the_squashed_gaussian(mean: float, log_std: float, noise: float) -> None:
+    output = torch.tensor([mean, log_std], dtype=torch.float64)
+    action, log_prob = squashed_gaussian(output, torch.tensor([noise], dtype=torch.float64))
+    base = torch.distributions.Normal(output[0], output[1].exp())
+    reference = torch.distributions.TransformedDistribution(base, torch.distributions.TanhTransform(cache_size=1))
+    u = output[0] + output[1].exp() * noise
+    expected = base.log_prob(u) - torch.distributions.TanhTransform().log_abs_det_jacobian(u, torch.tanh(u))
+    torch.testing.assert_close(log_prob, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(action[0], torch.tanh(u))
+    assert reference.support.check(action).all()
+
+
+def test_log_density_is_finite_where_the_action_saturates() -> None:
+    action, log_prob = squashed_gaussian(torch.tensor([50.0, 0.0]), torch.zeros(1))
+    assert action.item() == 1.0 and torch.isfinite(log_prob)
+
+
+def test_mode_is_the_tanh_of_the_mean() -> None:
+    assert squashed_mode(torch.tensor([0.5, 9.0])).item() == pytest.approx(0.46211715)
+
+
+def test_adam_equals_torch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    params = torch.randn(2, 7, generator=generator)
+    reference = params.clone().requires_grad_()
+    optimizer = torch.optim.Adam([reference], lr=0.01, eps=1e-5)
+    state = adam_state(params)
+    for _ in range(20):
+        grad = torch.randn(2, 7, generator=generator)
+        reference.grad = grad.clone()
+        optimizer.step()
+        adam_step(state, grad, AdamSettings(0.01, 1e-5))
+    torch.testing.assert_close(state["params"], reference.detach())
+
+
+@given(scale=st.floats(1e-6, 1e6), limit=st.floats(0.1, 10))
+@settings(max_examples=50, deadline=None)
+def test_each_seed_is_clipped_by_its_own_norm(scale: float, limit: float) -> None:
+    grad = torch.stack([torch.full((2, 3), 1e-3), torch.full((2, 3), scale)])
+    before = grad.clone()
+    norm = clip_by_norm(grad, limit)
+    torch.testing.assert_close(norm, before.flatten(1).norm(dim=1))
+    torch.testing.assert_close(grad.flatten(1).norm(dim=1), norm.clamp_max(limit), rtol=1e-4, atol=1e-9)
+    torch.testing.assert_close(grad[0], before[0])
+
+
+def test_initial_weights_are_he_uniform_with_zero_biases() -> None:
+    network = MLP(in_dim=24, width=64, depth=2, out_dim=3, num_heads=5)
+    flat = network.init(2, torch.Generator().manual_seed(0))
+    assert flat.shape == (2, network.num_parameters) and not torch.equal(flat[0], flat[1])
+    views = network.views(flat, torch.float32)
+    assert views["head.weight"].shape == (2, 5, 3, 64)
+    assert all((views[name] == 0).all() for name in views if name.endswith("bias"))
+    weight = views["trunk.0.weight"]
+    assert weight.abs().max() <= (6 / 24) ** 0.5
+    torch.testing.assert_close(weight.var(), torch.tensor(2 / 24), rtol=0.05, atol=0)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agents.replay import Batch, ReplayBuffer
+
+
+def _fill(buffer: ReplayBuffer, count: int, tasks: int, envs: int, start: int = 0) -> None:
+    """Transition n of task t carries the number 1000 t + n in every field."""
+    for n in range(start, start + count, envs):
+        value = 1000 * torch.arange(tasks).unsqueeze(1) + n + torch.arange(envs)
+        wide = value.unsqueeze(-1).float()
+        buffer.add(wide.expand(-1, -1, 3), wide.expand(-1, -1, 2), value, value % 2, wide.expand(-1, -1, 3))
+
+
+def _buffer(capacity: int, tasks: int = 2) -> ReplayBuffer:
+    return ReplayBuffer(tasks, capacity, 3, 2, torch.device("cpu"), seed=0)
+
+
+@given(capacity=st.integers(2, 20), envs=st.integers(1, 2), count=st.integers(1, 30))
+@settings(max_examples=30, deadline=None)
+def test_samples_come_from_their_task_and_from_the_newest_transitions(capacity: int, envs: int, count: int) -> None:
+    buffer = _buffer(capacity)
+    count = -(-count // envs) * envs
+    _fill(buffer, count, 2, envs)
+    assert len(buffer) == min(capacity, count)
+    batch = buffer.sample(64)
+    assert batch.obs.shape == (1, 2, 64, 3) and batch.reward.shape == (1, 2, 64)
+    number = batch.reward[0] - 1000 * torch.arange(2).unsqueeze(1)
+    assert number.max() < count and number.min() >= max(0, count - capacity)
+    for field in (batch.obs, batch.action, batch.next_obs):
+        assert torch.equal(field[..., 0], batch.reward)
+    assert torch.equal(batch.terminated, batch.reward % 2)
+
+
+def test_each_task_draws_its_own_times() -> None:
+    buffer = _buffer(100)
+    _fill(buffer, 100, 2, 1)
+    reward = buffer.sample(64).reward[0]
+    assert not torch.equal(reward[0], reward[1] - 1000)
+
+
+def test_every_transition_is_drawn_about_equally_often() -> None:
+    buffer = _buffer(10)
+    _fill(buffer, 10, 2, 1)
+    counts = torch.bincount(buffer.sample(20_000).reward[0, 0].long(), minlength=10)
+    assert (counts - 2000).abs().max() < 250  # six standard deviations of a binomial count
+
+
+def test_a_restored_buffer_continues_with_the_same_samples() -> None:
+    buffer, other = _buffer(8), _buffer(8)
+    _fill(buffer, 11, 2, 1)
+    buffer.sample(4)
+    saved = {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in buffer.state_dict().items()}
+    other.load_state_dict(saved)
+    for _ in range(3):
+        _fill(buffer, 2, 2, 1, start=20)
+        _fill(other, 2, 2, 1, start=20)
+        assert all(torch.equal(a, b) for a, b in zip(buffer.sample(16), other.sample(16)))
+
+
+def test_a_million_transitions_fit_in_half_a_gigabyte() -> None:
+    row_bytes = 4 * sum(part.shape[-1] if part.dim() == 4 else 1 for part in _sample_of_meta_world())
+    assert row_bytes * 1_000_000 < 500e6
+
+
+def _sample_of_meta_world() -> Batch:
+    buffer = ReplayBuffer(1, 2, 39, 4, torch.device("cpu"), 0)
+    buffer.add(*(torch.zeros(1, 1, *shape) for shape in [(39,), (4,), (), (), (39,)]))
+    return buffer.sample(1)

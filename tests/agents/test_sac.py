@@ -1,0 +1,165 @@
+"""The SAC update: equations on tiny tensors, seeds as an axis, static shapes without synchronization."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from agents.networks import MLP
+from agents.optim import AdamSettings
+from agents.replay import Batch
+from agents.sac import (
+    SACSettings,
+    SACState,
+    actor_loss,
+    alpha_gradient,
+    critic_loss,
+    critic_target,
+    init_sac,
+    sac_update,
+)
+
+TASKS, BATCH, OBS, ACTIONS = 3, 8, 5, 2
+
+
+def _settings(one_hot: bool = False, dtype: torch.dtype = torch.float32) -> SACSettings:
+    heads, in_dim = (1, OBS + TASKS) if one_hot else (TASKS, OBS)
+    return SACSettings(
+        actor=MLP(in_dim, 16, 2, 2 * ACTIONS, heads),
+        critic=MLP(in_dim + ACTIONS, 16, 2, 1, heads),
+        num_tasks=TASKS,
+        one_hot=one_hot,
+        gamma=0.9,
+        tau=0.1,
+        target_entropy=-2.0,
+        max_grad_norm=1.0,
+        adam=AdamSettings(1e-2, 1e-5),
+        dtype=dtype,
+    )
+
+
+def _draws(seed: int) -> tuple[Batch, tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(1, TASKS, BATCH, *shape, generator=generator)
+
+    batch = Batch(normal(OBS), normal(ACTIONS).tanh(), normal(), (normal() > 1).float(), normal(OBS))
+    return batch, (normal(ACTIONS), normal(ACTIONS))
+
+
+def _init(settings: SACSettings, seeds: list[int]) -> SACState:
+    return init_sac(settings, seeds, 1.0, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_three_seeds_at_once_equal_three_separate_runs(one_hot: bool) -> None:
+    settings = _settings(one_hot)
+    together, alone = _init(settings, [0, 1, 2]), [_init(settings, [seed]) for seed in range(3)]
+    for step in range(5):
+        draws = [_draws(100 * step + seed) for seed in range(3)]
+        batch = Batch(*(torch.cat(parts) for parts in zip(*(d[0] for d in draws))))
+        noise = (torch.cat([d[1][0] for d in draws]), torch.cat([d[1][1] for d in draws]))
+        metrics = sac_update(together, batch, noise, settings)
+        for seed, (own_batch, own_noise) in enumerate(draws):
+            own = sac_update(alone[seed], own_batch, own_noise, settings)
+            for name, value in own.items():
+                torch.testing.assert_close(metrics[name][seed : seed + 1], value, rtol=1e-5, atol=1e-6)
+    for network, tensors in together.items():
+        for seed in range(3):
+            expected = alone[seed][network]["params"]
+            torch.testing.assert_close(tensors["params"][seed : seed + 1], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_target_uses_the_next_observation_and_stops_at_termination_only() -> None:
+    settings = _settings()
+    state = _init(settings, [0])
+    batch, (noise, _) = _draws(0)
+    alpha = torch.ones(1, TASKS)
+    target = critic_target(state, batch, noise, alpha, settings)
+    ended = batch.terminated > 0
+    assert ended.any() and not ended.all()
+    torch.testing.assert_close(target[ended], batch.reward[ended])
+    other_obs = batch._replace(obs=batch.obs + 1)
+    assert torch.equal(critic_target(state, other_obs, noise, alpha, settings), target)
+    other_next = batch._replace(next_obs=batch.next_obs + 1)
+    moved = critic_target(state, other_next, noise, alpha, settings) != target
+    assert torch.equal(moved, ~ended)
+
+
+def test_losses_by_hand() -> None:
+    q = torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]])  # one seed, two critics, one task, two samples
+    assert critic_loss(q, torch.tensor([[[1.0, 1.0]]])).tolist() == [[0.5 * (0.5 + 2.5)]]
+    log_prob = torch.tensor([[[-1.0, 1.0]]])
+    assert actor_loss(log_prob, q, torch.tensor([[2.0]])).tolist() == [[((-2 - 1) + (2 - 0)) / 2]]
+    assert alpha_gradient(log_prob, -4.0).tolist() == [[4.0]]
+
+
+def test_entropy_above_target_lowers_alpha_and_below_raises_it() -> None:
+    assert alpha_gradient(torch.tensor([[[-3.0]]]), 2.0).item() > 0
+    assert alpha_gradient(torch.tensor([[[-1.0]]]), 2.0).item() < 0
+
+
+def test_tasks_do_not_leak_into_each_other_in_multi_head_losses() -> None:
+    settings = _settings()
+    state = _init(settings, [0])
+    batch, noise = _draws(0)
+    changed = batch._replace(reward=batch.reward.clone())
+    changed.reward[:, 1] += 10
+    first = sac_update(state, batch, noise, settings)["critic_loss"]
+    second = sac_update(_init(settings, [0]), changed, noise, settings)["critic_loss"]
+    assert (first != second).tolist() == [[False, True, False]]
+
+
+def test_repeated_updates_fit_a_fixed_batch() -> None:
+    settings = _settings()
+    state = _init(settings, [0])
+    batch, noise = _draws(0)
+    batch = batch._replace(terminated=torch.ones_like(batch.terminated))  # a regression problem
+    losses = [sac_update(state, batch, noise, settings)["critic_loss"].mean().item() for _ in range(200)]
+    assert losses[-1] < 0.1 * losses[0]
+
+
+def test_bfloat16_stays_close_to_float32() -> None:
+    batch, noise = _draws(0)
+    metrics = [sac_update(_init(s, [0]), batch, noise, s) for s in (_settings(), _settings(dtype=torch.bfloat16))]
+    for name in ("critic_loss", "actor_loss", "q_value"):
+        scale = metrics[0][name].abs().mean().item()
+        torch.testing.assert_close(metrics[0][name], metrics[1][name], rtol=0.05, atol=0.05 * scale)
+
+
+class _Recorder(TorchDispatchMode):
+    """Notes every operation with the shapes of its results."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[str, Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.calls.append((str(func), tuple(out.shape) if isinstance(out, Tensor) else None))
+        return out
+
+
+SYNCS = ("_local_scalar_dense", "item", "nonzero", "is_nonzero", "equal.default", "masked_select", "unique", "_to_cpu")
+
+
+def test_the_update_never_syncs_and_has_static_shapes() -> None:
+    """What CUDA graph capture needs: the same operations with the same shapes at every call, none reading values."""
+    settings = _settings(dtype=torch.bfloat16)
+    state = _init(settings, [0, 1])
+    traces = []
+    for step in range(3):
+        pairs = [_draws(10 * step + seed) for seed in range(2)]
+        batch = Batch(*(torch.cat(parts) for parts in zip(*(p[0] for p in pairs))))
+        noise = (torch.cat([p[1][0] for p in pairs]), torch.cat([p[1][1] for p in pairs]))
+        with _Recorder() as recorder:
+            sac_update(state, batch, noise, settings)
+        traces.append(recorder.calls)
+    assert traces[0] == traces[1] == traces[2]
+    assert len(traces[0]) > 100
+    assert [name for name, _ in traces[0] if any(sync in name for sync in SYNCS)] == []

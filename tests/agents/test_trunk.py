@@ -1,0 +1,118 @@
+"""The fused layers against plain autograd, float64 where exactness is the point."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from agents.networks import MLP, flatten_gradients
+from agents.trunk import LinearHeads, ReLUTrunk
+
+
+def _reference(x: Tensor, params: list[Tensor], twins: int) -> Tensor:
+    h = x.repeat_interleave(twins, 0)
+    for weight, bias in zip(params[::2], params[1::2]):
+        h = torch.relu(torch.einsum("ktbi,koi->ktbo", h, weight) + bias[:, None, None])
+    return h
+
+
+def _problem(seeds: int, twins: int, dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
+    generator = torch.Generator().manual_seed(seeds * 10 + twins)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).to(dtype).requires_grad_()
+
+    members = seeds * twins
+    shapes = [(members, 6, 5), (members, 6), (members, 7, 6), (members, 7)]
+    return draw(seeds, 3, 4, 5), [draw(*shape) for shape in shapes]
+
+
+@pytest.mark.parametrize(("seeds", "twins"), [(1, 1), (1, 2), (3, 1), (3, 2)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)])
+def test_forward_and_gradients_match_autograd(seeds: int, twins: int, dtype: torch.dtype, tolerance: float) -> None:
+    x, params = _problem(seeds, twins, dtype)
+    exact = [p.detach().float().requires_grad_() for p in (x, *params)]
+    expected = _reference(exact[0], exact[1:], twins)
+    out = ReLUTrunk.apply(x, *params)
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out, expected, rtol=tolerance, atol=tolerance)
+    weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))
+    grads = torch.autograd.grad((out * weights).sum(), [x, *params])
+    references = torch.autograd.grad((expected * weights).sum(), exact)
+    for grad, reference in zip(grads, references):
+        scale = reference.abs().max()
+        torch.testing.assert_close(grad.float() / scale, reference / scale, rtol=0, atol=4 * tolerance)
+
+
+def test_frozen_weights_get_no_gradient_and_inputs_do() -> None:
+    x, params = _problem(1, 2, torch.float32)
+    frozen = [p.detach() for p in params]
+    out = ReLUTrunk.apply(x, *frozen)
+    (grad,) = torch.autograd.grad(out.sum(), [x])
+    (expected,) = torch.autograd.grad(_reference(x, frozen, 2).sum(), [x])
+    torch.testing.assert_close(grad, expected)
+
+
+def test_heads_match_autograd() -> None:
+    generator = torch.Generator().manual_seed(1)
+    hidden, weight, bias = (
+        torch.randn(s, generator=generator).requires_grad_() for s in [(4, 5, 3), (4, 2, 3), (4, 2)]
+    )
+    out = LinearHeads.apply(hidden, weight, bias)
+    expected = torch.einsum("nrw,now->nro", hidden, weight) + bias[:, None]
+    torch.testing.assert_close(out, expected)
+    for grad, reference in zip(
+        torch.autograd.grad(out.square().sum(), [hidden, weight, bias]),
+        torch.autograd.grad(expected.square().sum(), [hidden, weight, bias]),
+    ):
+        torch.testing.assert_close(grad, reference)
+
+
+@given(tasks=st.integers(1, 4), heads=st.booleans(), seed=st.integers(0, 100))
+@settings(max_examples=10, deadline=None)
+def test_per_task_gradients_equal_one_backward_per_task(tasks: int, heads: bool, seed: int) -> None:
+    network = MLP(in_dim=5, width=8, depth=2, out_dim=3, num_heads=tasks if heads else 1)
+    generator = torch.Generator().manual_seed(seed)
+    flat = network.init(2, generator)
+    x = torch.randn(2, tasks, 6, 5, generator=generator)
+    leaves = network.leaves(flat, torch.float32)
+    per_task = network.per_task(leaves, tasks)
+    losses = network.forward(per_task, x).square().mean((-2, -1))
+    names = list(network.trunk_shapes)
+    jacobian = torch.autograd.grad(losses.sum(), [per_task[name] for name in names])
+    for task in range(tasks):
+        loss = network.forward(leaves, x).square().mean((-2, -1))[:, task].sum()
+        for grads, reference in zip(jacobian, torch.autograd.grad(loss, [leaves[name] for name in names])):
+            torch.testing.assert_close(grads[:, task], reference, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_match_finite_differences() -> None:
+    network = MLP(in_dim=3, width=6, depth=2, out_dim=2, num_heads=2)
+    generator = torch.Generator().manual_seed(5)
+    flat = network.init(1, generator)
+    x = torch.randn(1, 2, 8, 3, generator=generator)
+
+    def loss(parameters: Tensor) -> Tensor:
+        return network.forward(network.views(parameters, torch.float32), x).square().mean()
+
+    leaves = network.leaves(flat, torch.float32)
+    grads = torch.autograd.grad(network.forward(leaves, x).square().mean(), list(leaves.values()))
+    gradient = flatten_gradients(grads, torch.empty_like(flat))
+    direction = torch.randn(flat.shape, generator=generator)
+    step = 1e-3 * direction / direction.norm()
+    difference = loss(flat + step) - loss(flat - step)
+    torch.testing.assert_close(difference, 2 * (gradient * step).sum(), rtol=2e-2, atol=1e-6)
+
+
+def test_rows_of_any_task_agree_with_the_task_major_pass() -> None:
+    network = MLP(in_dim=3, width=6, depth=2, out_dim=2, num_heads=4)
+    generator = torch.Generator().manual_seed(2)
+    views = network.views(network.init(1, generator), torch.float32)
+    x = torch.randn(1, 4, 5, 3, generator=generator)
+    order = torch.randperm(20, generator=generator)
+    tasks = torch.arange(4).repeat_interleave(5)[order]
+    rows = network.forward_rows(views, x.flatten(1, 2)[:, order], tasks)
+    torch.testing.assert_close(rows, network.forward(views, x).flatten(1, 2)[:, order])
