@@ -67,13 +67,14 @@ def _find_checkpoint(config: TrainConfig, folder: RunFolder) -> Checkpoint | Non
         if differs:
             raise RunFolderError(f"run_dir: {folder.path} holds another run: {differs}; choose another --run-dir")
     found, warnings = checkpoint.newest_whole(folder.checkpoints)
+    if found is None:
+        return None
     for warning in warnings:
         print(f"warning: {warning}; using the older one, at {found.env_steps:,} env steps", file=sys.stderr)
-    if found is not None:
-        differs = difference(found.config, config)
-        if differs:
-            raise CheckpointError(f"{found.path}: is of another run: {differs}")
-        checkpoint.set_aside(folder.checkpoints, newer_than=found.env_steps)
+    differs = difference(found.config, config)
+    if differs:
+        raise CheckpointError(f"{found.path}: is of another run: {differs}")
+    checkpoint.set_aside(folder.checkpoints, newer_than=found.env_steps)
     return found
 
 
@@ -237,7 +238,8 @@ class Trainer:
 
     def _finish(self) -> None:
         evaluations = self.record["evaluations"]
-        self._log()
+        if self._logged_at != self.agent.env_steps:
+            self._log()
         self.agent.check_finite()
         if not evaluations or evaluations[-1]["env_steps"] != self.agent.env_steps:
             self._evaluate()
