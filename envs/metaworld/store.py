@@ -54,9 +54,9 @@ def digest(*parts: object) -> str:
     """A short name for a combination of strings, bytes and arrays."""
     total = hashlib.sha256()
     for part in parts:
-        data = (
-            part if isinstance(part, bytes) else part.tobytes() if isinstance(part, np.ndarray) else str(part).encode()
-        )
+        if isinstance(part, np.ndarray):
+            part = part.tobytes()
+        data = part if isinstance(part, bytes) else str(part).encode()
         total.update(len(data).to_bytes(8, "little") + data)
     return total.hexdigest()[:16]
 

@@ -37,7 +37,7 @@ class Pool:
             (share.WAIT, "pthread_cond_wait"),
             (share.SIGNAL, "pthread_cond_signal"),
         ):
-            self._pool[place] = ctypes.cast(getattr(library, name), ctypes.c_void_p).value
+            self._pool[place] = ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
         base = self._pool.ctypes.data
         library.pthread_mutex_init(ctypes.c_void_p(base + 8 * share.MUTEX), None)
         for condition in (share.START, share.FINISH):

@@ -67,9 +67,8 @@ class _Job:
     def __init__(self, task: Task, goals: NDArray[np.float64]) -> None:
         self.task = task
         self.goals = goals
-        origin = store.digest(
-            _origin(), *(getattr(task, field.name) for field in fields(task) if field.name != "reward")
-        )
+        entry = [getattr(task, field.name) for field in fields(task) if field.name != "reward"]
+        origin = store.digest(_origin(), *entry)
         self._files = f"{task.name}-model-{origin}", f"{task.name}-resets-{store.digest(origin, goals)}"
         self._kept: list[Kept | None] = [None, None]
 
@@ -88,7 +87,7 @@ class _Job:
             made()
         arrays = {name: np.stack([getattr(each, name) for each in snapshots]) for name in ("state", "init", "obs")}
         binary = _binary(models.stripped_model(env.fullpath, env.model, self.task))
-        model = {"binary": binary, "bounds": stock.task_bounds(self.task, env)}
+        model: Kept = {"binary": binary, "bounds": stock.task_bounds(self.task, env)}
         env.close()
         self._kept = [model, arrays]
         for name, content in zip(self._files, (model, arrays)):
