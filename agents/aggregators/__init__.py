@@ -26,7 +26,7 @@ A new method is one frozen dataclass with ``info`` and ``_solve``, and a line in
 from agents.aggregators.base import Aggregator, AggregatorInfo, Direction, Inputs, State, Weights
 from agents.aggregators.flat_minima import FlatMinima, sparse_mask
 from agents.aggregators.gramian import combine, gramian, linear_gramian, linear_task_gradients
-from agents.aggregators.registry import AGGREGATORS, make_aggregator, wrap
+from agents.aggregators.registry import AGGREGATORS, make_aggregator, parse_aggregator, wrap
 from agents.aggregators.wrappers import Ema, Every, Rescale, Ridge, Subset
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "linear_gramian",
     "linear_task_gradients",
     "make_aggregator",
+    "parse_aggregator",
     "positive_loss_free",
     "sparse_mask",
     "wrap",

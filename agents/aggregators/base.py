@@ -112,7 +112,7 @@ class Aggregator(ABC):
 
     @abstractmethod
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
-        """The method itself, on finite float64 inputs; ``eps`` is the resolution the inputs came with."""
+        """The method itself, on finite float64 inputs; ``eps`` is the resolution of the Gramian given."""
 
     def init(
         self,
@@ -168,14 +168,16 @@ class Aggregator(ABC):
         if "gramian" in self.info.needs and inputs.gramian is None:
             inputs = dataclasses.replace(inputs, gramian=gramian(inputs.jacobian))
         out, state = self.weights(inputs, state)
-        return Direction(combine(given(inputs.jacobian), out.weights), *out[1:]), state
+        direction = combine(given(inputs.jacobian), out.weights)
+        finite = out.finite & torch.isfinite(direction).all(-1)
+        return Direction(direction, out.residual, out.converged & finite, finite), state
 
     @torch.no_grad()
     def _run(self, inputs: Inputs, state: State) -> tuple[Solution, Tensor, torch.dtype]:
         batch, present = self._check(inputs)
         finite = torch.stack([_finite(x, len(batch)) for x in present.values()]).all(0)
         dtypes = {x.dtype for name, x in present.items() if name != "noise"} or {torch.float32}
-        eps = max(torch.finfo(dtype).eps for dtype in dtypes)
+        eps = torch.finfo(present["gramian"].dtype if "gramian" in present else torch.float64).eps
         out_dtype = torch.float64 if torch.float64 in dtypes else torch.float32
         clean: dict[str, Any] = {}
         for name, x in present.items():

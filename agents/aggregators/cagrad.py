@@ -81,7 +81,8 @@ class CAGradFast(CAGrad):
         shuffled = eye[given(inputs.noise).argsort(-1)]
         rest = shuffled[..., drawn:, :].mean(-2, keepdim=True)
         rows = torch.cat([shuffled[..., :drawn, :], rest], -2)
-        share = gramian.new_tensor([1 / m] * drawn + [(m - drawn) / m]).expand(rows.shape[:-1])
+        share = rows.sum(-1) / m
+        share = torch.where(torch.arange(drawn + 1, device=share.device) < drawn, share, (m - drawn) / m)
         solution = self._from(rows @ gramian @ rows.mT, share, eps)
         return solution._replace(value=matvec(rows.mT, solution.value))
 

@@ -16,8 +16,9 @@ class IMTLG(Aggregator):
     """``w ∝ G⁺ √diag(G)``, ``Σ w = 1``: equal projections.
 
     Computed as ``C⁺1`` over the norms with C the Gramian of the unit gradients, which is the same where G is regular
-    and stays accurate when the norms differ by orders of magnitude. Where ``Σ w`` vanishes no such weights exist: the
-    update is zero and not converged.
+    and stays accurate when the norms differ by orders of magnitude. The sum divided by can be negative, and the update
+    then ascends: that is the published rule. Where it vanishes no such weights exist: the update is zero and not
+    converged.
     """
 
     info = AggregatorInfo("imtl-g", frozenset({"gramian"}), "Liu et al. 2021 (Impartial MTL, ICLR)")

@@ -84,7 +84,9 @@ def power_equation(gramian: Tensor, power: float, ridge: float, iterations: int 
     beta = beta * ((k * beta ** (1 - power)).sum(-1) / (beta * matvec(matrix, beta)).sum(-1).clamp(min=1e-9)).unsqueeze(
         -1
     ) ** (1 / (1 + power))
-    grid = torch.cat([2.0 ** torch.arange(0, -9, -1), 2.0 ** torch.arange(1, 8)]).to(matrix)
+    # From 1 down, then up: at a tie the full step comes first.
+    exponents = torch.arange(16, dtype=matrix.dtype, device=matrix.device)
+    grid = 2.0 ** torch.where(exponents < 9, -exponents, exponents - 8)
     for _ in range(iterations):
         barrier = k * beta**-power
         slope = matvec(matrix, beta) - barrier

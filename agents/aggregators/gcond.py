@@ -34,7 +34,7 @@ class GCond(Aggregator):
     """
 
     window: int = 1
-    rounds: int = 2
+    rounds: int = 1
     critical: float = -0.8
     main: float = -0.5
     weak: float = 0.0
@@ -93,8 +93,8 @@ class GCond(Aggregator):
             back = angle.clamp(max=math.pi / 2).sin() * dot / torch.where(aa > 0, aa, 1.0)
             change = self._place(winner, -out.unsqueeze(-1) * b, m) + self._place(loser, -back.unsqueeze(-1) * a, m)
             rows = rows + change
-            settled = torch.nn.functional.one_hot(pair.squeeze(-1), m * m).bool().unflatten(-1, (m, m))
-            open_pairs = open_pairs & ~settled
+            settled = torch.arange(m * m, device=pair.device) == pair
+            open_pairs = open_pairs & ~settled.unflatten(-1, (m, m))
         left = self._cosines(rows, product) * (1 - eye)
         return rows, (-left).clamp(min=0).amax((-1, -2))
 
@@ -116,4 +116,4 @@ class GCond(Aggregator):
 
     @staticmethod
     def _place(index: Tensor, row: Tensor, m: int) -> Tensor:
-        return torch.nn.functional.one_hot(index.squeeze(-1), m).unsqueeze(-1).to(row.dtype) * row
+        return (torch.arange(m, device=index.device) == index).unsqueeze(-1) * row

@@ -8,7 +8,6 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from agents.aggregators.base import (
     Aggregator,
@@ -119,7 +118,7 @@ class IGBv2(Aggregator):
         """Ring memory of (obs, action, reward, next obs), written once the previous observation is in L_base units."""
         reward = (state["obs"] - obs).amin(-1, keepdim=True)
         row = torch.cat([state["obs"], state["action"], reward, obs], -1)
-        slot = one_hot((state["stored"] % self.capacity).long(), self.capacity).bool()
+        slot = torch.arange(self.capacity, device=obs.device) == (state["stored"] % self.capacity).unsqueeze(-1)
         write = slot & (state["primed"] > 0).unsqueeze(-1)
         memory = torch.where(write.unsqueeze(-1), row.unsqueeze(-2), state["memory"])
         return memory, state["stored"] + state["primed"]

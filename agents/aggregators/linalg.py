@@ -61,10 +61,9 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
 def jacobi_eigh(matrix: Tensor, sweeps: int = 10) -> tuple[Tensor, Tensor]:
     """Jacobi's method with the round-robin ordering: ⌊m/2⌋ disjoint rotations at once, a fixed number of sweeps."""
     m = matrix.shape[-1]
-    players = m + m % 2
     eye = torch.eye(m, dtype=matrix.dtype, device=matrix.device)
     vectors = eye.expand_as(matrix)
-    for p, q in _rounds(players, m, matrix.device) * sweeps:
+    for p, q in _rounds(m, matrix.device) * sweeps:
         app, aqq, apq = matrix[..., p, p], matrix[..., q, q], matrix[..., p, q]
         gap = aqq - app
         denominator = gap.abs() + torch.hypot(gap, 2 * apq)
@@ -81,17 +80,20 @@ def jacobi_eigh(matrix: Tensor, sweeps: int = 10) -> tuple[Tensor, Tensor]:
     return values, vectors.gather(-1, order.unsqueeze(-2).expand_as(vectors))
 
 
-def _rounds(players: int, m: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
-    """Pairings of one sweep (circle method); a dummy player pads an odd m."""
-    ring = list(range(players))
+def _rounds(m: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
+    """Pairings of one sweep (circle method), built on the device: every pair of 0 … m − 1 meets once.
+
+    The last of an even number of players stays, the others move round; an odd m plays with one to sit out.
+    """
+    moving = m - 1 + m % 2
+    step = torch.arange(1, (moving + 1) // 2, device=device)
     rounds = []
-    for _ in range(max(players - 1, 0)):
-        pairs = [sorted((ring[i], ring[-1 - i])) for i in range(players // 2)]
-        pairs = [pair for pair in pairs if pair[1] < m]
-        if pairs:
-            index = torch.tensor(pairs, device=device)
-            rounds.append((index[:, 0], index[:, 1]))
-        ring = [ring[0], ring[-1], *ring[1:-1]]
+    for r in range(moving if m > 1 else 0):
+        p, q = (r + step) % moving, (r - step) % moving
+        if m % 2 == 0:
+            still = torch.full((1,), m - 1, device=device)
+            p, q = torch.cat([p, torch.full_like(still, r)]), torch.cat([q, still])
+        rounds.append((p, q))
     return rounds
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 from agents.aggregators.aligned import EGA, AlignedMTL
 from agents.aggregators.base import Aggregator
@@ -85,6 +86,40 @@ def wrap(
     if flat_minima:
         aggregator = FlatMinima(aggregator, flat_minima)
     return aggregator
+
+
+WRAPPERS = ("ridge", "subset", "rescale", "ema", "every", "flat_minima")
+
+
+def parse_aggregator(text: str) -> Aggregator:
+    """The aggregator that ``name`` or ``name:key=value,...`` describes; keys are its parameters and ``wrap``'s.
+
+    >>> parse_aggregator("cagrad:c=0.9,every=4").info.name
+    'every(cagrad)'
+
+    Raises:
+        AgentError: an unknown name or key, or a value that is not allowed.
+    """
+    name, _, rest = text.partition(":")
+    params: dict[str, Any] = {}
+    for item in filter(None, rest.split(",")):
+        key, separator, value = item.partition("=")
+        if not separator:
+            raise AgentError(f"aggregator={text!r}: {item!r} is not of the form key=value")
+        params[key] = _literal(value)
+    outer = {key: params.pop(key) for key in WRAPPERS if key in params}
+    return wrap(make_aggregator(name, **params), **outer)
+
+
+def _literal(text: str) -> int | float | bool | str:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

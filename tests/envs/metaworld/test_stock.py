@@ -1,11 +1,15 @@
+from functools import partial
+
 import numpy as np
 import pytest
-from metaworld_reference import Policies, Reference, random_steps
 
 import envs
-from envs import SuiteError, make_vec
+from envs import SuiteError
 from envs.metaworld.arrays import INFO_KEYS
 from envs.metaworld.simulators import build, start
+from tests.envs.metaworld.metaworld_reference import Policies, Reference, random_steps
+
+make_vec = partial(envs.make_vec, backend="stock")
 
 
 @pytest.fixture(scope="module")

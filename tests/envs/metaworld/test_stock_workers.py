@@ -3,13 +3,16 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
-from metaworld_reference import random_steps
 
-from envs import make_vec
+import envs
 from envs.metaworld.stock import default_workers
+from tests.envs.metaworld.metaworld_reference import random_steps
+
+make_vec = partial(envs.make_vec, backend="stock")
 
 
 def processes(env):
@@ -98,7 +101,7 @@ PROGRAM = """
 import sys, time
 from envs import make_vec
 from envs.metaworld.stock import default_workers
-env = make_vec("mt1:reach-v3", 2, num_workers=2)
+env = make_vec("mt1:reach-v3", 2, backend="stock", num_workers=2)
 env.reset()
 print(*[worker.process.pid for worker in env._workers._workers], flush=True)
 if sys.argv[1] == "wait":
