@@ -21,7 +21,7 @@ EQUIVARIANT = [
     *("mean", "sum", "cagrad", "mgda", "imtl-g", "config", "nash-mtl", "fairgrad", "aligned-mtl", "upgrad", "dualproj"),
 ]
 # d(s J) = s^k d(J).
-HOMOGENEOUS = {name: 1.0 for name in EQUIVARIANT} | {"nash-mtl": 0.0, "fairgrad": 0.0, "pcgrad": 1.0, "gradvac": 1.0}
+HOMOGENEOUS = dict.fromkeys(EQUIVARIANT, 1.0) | {"nash-mtl": 0.0, "fairgrad": 0.0, "pcgrad": 1.0, "gradvac": 1.0}
 
 
 def solve(name: str, rows: Tensor, noise: Tensor | None = None, **params: object) -> tuple[Tensor, Tensor]:

@@ -83,7 +83,9 @@ def test_subset_of_a_method_with_noise_and_in_a_batch() -> None:
     assert (out.weights != 0).sum(-1).max() <= 2
     everything = wrap(make_aggregator("mgda"), subset=9)
     out, _ = everything.weights(Inputs(gramian=gramian(rows), noise=torch.rand(3, 5)), {})
-    torch.testing.assert_close(out.weights, make_aggregator("mgda").weights(Inputs(gramian=gramian(rows)), {})[0].weights)
+    torch.testing.assert_close(
+        out.weights, make_aggregator("mgda").weights(Inputs(gramian=gramian(rows)), {})[0].weights
+    )
 
 
 def test_ridge_is_in_units_of_the_mean_squared_norm() -> None:
