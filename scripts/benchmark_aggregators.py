@@ -3,8 +3,8 @@
     python scripts/benchmark_aggregators.py --quick --json aggregators.json
 
 Methods that torchjd solves with quadprog or cvxpy are compared where those packages are installed
-(``pip install "torchjd[full]"``) and have no reference time otherwise. The two are timed in turns, so that other load
-on the machine falls on both; read the ratio rather than the milliseconds.
+(``pip install "torchjd[full]"``) and have no reference time otherwise. Times are processor time of this process, so
+that other load on the machine counts little, and the two are measured in turns.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ PARAMS = 1000
 
 
 def milliseconds(runs: list[Callable[[], object]], repeats: int) -> list[float]:
-    """Median time of each of ``runs``, taken in turns after one warm-up."""
+    """Median processor time of each of ``runs``, taken in turns after one warm-up."""
     times: list[list[float]] = [[] for _ in runs]
     for repeat in range(repeats + 1):
         for run, found in zip(runs, times, strict=True):
-            start = time.perf_counter()
+            start = time.process_time()
             run()
             if repeat:
-                found.append(1e3 * (time.perf_counter() - start))
+                found.append(1e3 * (time.process_time() - start))
     return [statistics.median(found) for found in times]
 
 
@@ -102,9 +102,8 @@ def show(title: str, report: Report) -> None:
     for name, row in report.items():
         theirs, speedup = row["torchjd_ms"], row["speedup"]
         known = f"{theirs:>12.2f}{speedup:>9.1f}" if theirs is not None else f"{'-':>12}{'-':>9}"
-        print(
-            f"{name:<14}{row['ms']:>9.2f}{known}{row['residual']:>11.1e}{'' if row['converged'] else '  not converged'}"
-        )
+        mark = "" if row["converged"] else "  not converged"
+        print(f"{name:<14}{row['ms']:>9.2f}{known}{row['residual']:>11.1e}{mark}")
 
 
 def main() -> None:

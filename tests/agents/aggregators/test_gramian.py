@@ -55,7 +55,7 @@ def test_linear_layer_against_one_backward_per_task(m: int, b: int, width: int, 
 
 
 def test_both_forms_of_the_gramian_are_used_and_agree() -> None:
-    """(m, b) small against the layer: rows are paired; large: gradients are formed. Both are checked above; here batched."""
+    """A layer wide against its batch pairs the rows, a narrow one forms the gradients; both over leading dimensions."""
     for width in (2, 400):
         x = batch_of(0, 6, 8, width).reshape(2, 3, 8, width)
         delta = batch_of(9, 6, 8, 30).reshape(2, 3, 8, 30)
