@@ -108,7 +108,7 @@ def resolve(given: Values, config_file: Path | None = None) -> TrainConfig:
 def _merge(layers: list[tuple[str, Values]]) -> tuple[Values, dict[str, str]]:
     """The strongest value of each key and where it was read.
 
-    ``ALGORITHM.key`` lines stand for ``agent.key``, and so does ``key`` alone where no setting of the run has that name.
+    ``ALGORITHM.key`` stands for ``agent.key``, and so does ``key`` alone where no setting of the run has that name.
     """
     algorithm = next(values["algorithm"] for _, values in reversed(layers) if "algorithm" in values)
     known = run_settings(str(algorithm))
