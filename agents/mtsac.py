@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.aggregators import parse_aggregator, positive_loss_free
+from agents.aggregators import Aggregator, parse_aggregator, positive_loss_free
 from agents.base import Agent, AgentConfig, EnvSpec, State
 from agents.distributions import squashed_gaussian, squashed_mode
 from agents.errors import AgentError, DivergedError
@@ -87,6 +87,17 @@ class MTSACConfig(AgentConfig):
         for name, allowed in (("heads", ("multi-head", "one-hot")), ("precision", ("auto", "bf16", "fp32"))):
             if getattr(self, name) not in allowed:
                 raise AgentError(f"{name}: {getattr(self, name)!r} is unknown; use one of {', '.join(allowed)}")
+        if self.aggregators[0].info.needs_positive_loss:
+            raise AgentError(
+                f"actor_aggregator: {self.aggregators[0].info.name!r} takes logarithms or ratios of losses, and SAC's "
+                f"actor loss changes sign; give the actor one of {', '.join(positive_loss_free())}"
+            )
+
+    @property
+    def aggregators(self) -> tuple[Aggregator, Aggregator]:
+        """The gradient methods of actor and critic."""
+        actor, critic = (name or self.aggregator for name in (self.actor_aggregator, self.critic_aggregator))
+        return parse_aggregator(actor), parse_aggregator(critic)
 
 
 class MTSAC(Agent):
@@ -317,18 +328,11 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
     in_dim = spec.obs_dim + (spec.num_tasks if one_hot else 0)
     actor = MLP(in_dim, config.width, config.depth, 2 * spec.action_dim, num_heads)
     critic = MLP(in_dim + spec.action_dim, config.width, config.depth, 1, num_heads)
-    actor_aggregator = parse_aggregator(config.actor_aggregator or config.aggregator)
-    if actor_aggregator.info.needs_positive_loss:
-        raise AgentError(
-            f"actor_aggregator: {actor_aggregator.info.name!r} takes logarithms or ratios of losses, and SAC's actor "
-            f"loss changes sign; give the actor one of {', '.join(positive_loss_free())}"
-        )
-    critic_aggregator = parse_aggregator(config.critic_aggregator or config.aggregator)
     return SACSettings(
         actor=actor,
         critic=critic,
-        actor_tasks=Reduction(actor, actor_aggregator, spec.num_tasks),
-        critic_tasks=Reduction(critic, critic_aggregator, spec.num_tasks, twins=2),
+        actor_tasks=Reduction(actor, config.aggregators[0], spec.num_tasks),
+        critic_tasks=Reduction(critic, config.aggregators[1], spec.num_tasks, twins=2),
         num_tasks=spec.num_tasks,
         one_hot=one_hot,
         gamma=config.gamma,
