@@ -4,7 +4,8 @@
     python scripts/benchmark_envs.py --json envs.json
 
 Rows take turns, round by round, and the medians over rounds are reported: env steps per second, per CPU-second of all
-processes, and peak memory. Each row runs in a process of its own.
+processes, and peak memory. Each row runs in a process of its own. The ratios are of env steps per CPU-second, which is
+per core, and which other programs on the machine disturb least.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,7 +27,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from envs import backends, make_vec  # noqa: E402
+from envs import get_suite, make_vec  # noqa: E402
 
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -38,20 +40,90 @@ def stock_vector_env(strategy: str) -> Any:
     return gymnasium.make_vec("Meta-World/MT10", vector_strategy=strategy, seed=0)
 
 
+class Physics:
+    """The native engine's simulations stepped with the same actions, and nothing else: no rewards or observations."""
+
+    def __init__(self, envs_per_task: int) -> None:
+        from envs.metaworld.native import share
+        from envs.metaworld.native.jit import kernel
+        from envs.metaworld.native.kernel import save, simulate
+
+        self.env: Any = make_vec("mt10", envs_per_task, backend="native", num_threads=1)
+        self.num_envs, self._elapsed = self.env.num_envs, 0
+        rows = self.env._chunks[:, [share.FIRST, share.PAST]].tolist()
+        self._chunks = [(slice(*row), sim) for row, sim in zip(rows, self.env._simulations)]
+
+        @kernel
+        def physics(ctx: Any, bounds: Any, state: Any, init: Any, actions: Any) -> None:
+            for i in range(len(state)):
+                simulate(ctx, bounds, state[i], init[i], actions[i])
+                save(ctx, state[i])
+
+        self._physics = physics
+
+    def reset(self) -> None:
+        self.env.reset()
+
+    def step(self, actions: np.ndarray) -> None:
+        if self._elapsed % 500 == 0:
+            self.env.reset()
+        self._elapsed += 1
+        for part, sim in self._chunks:
+            self._physics(sim.ctx, sim.bounds, self.env._state[part], self.env._init[part], actions[part])
+
+    def close(self) -> None:
+        self.env.close()
+
+
+class EnvPools:
+    """One EnvPool a task. Only its speed compares: it runs another MuJoCo, and some of its rewards differ."""
+
+    def __init__(self, envs_per_task: int) -> None:
+        import envpool  # type: ignore[import-not-found]
+
+        names = [name.removesuffix("-v3").title().replace("-", "") for name in get_suite("mt10").task_names]
+        settings = {"env_type": "gymnasium", "num_envs": envs_per_task, "num_threads": 1}
+        self.pools = [envpool.make(f"MetaWorld/{name}-v3", **settings) for name in names]
+        self.num_envs = 10 * envs_per_task
+
+    def reset(self) -> None:
+        for pool in self.pools:
+            pool.reset()
+
+    def step(self, actions: np.ndarray) -> None:
+        for pool, part in zip(self.pools, np.split(actions, 10)):
+            pool.step(part)
+
+    def close(self) -> None:
+        for pool in self.pools:
+            pool.close()
+
+
 def rows(quick: bool) -> dict[str, Callable[[], Any]]:
-    """Name of each row -> what makes its environment; names end in the number of environments."""
+    """Name of each row -> what makes its environment; names end in the number of environments.
+
+    ``native`` runs on one thread and ``native-all`` on all CPUs.
+    """
+    cpus = len(os.sched_getaffinity(0))
     table: dict[str, Callable[[], Any]] = {
         "sync_10": lambda: stock_vector_env("sync"),
         "async_10": lambda: stock_vector_env("async"),
+        "stock_10": lambda: make_vec("mt10", backend="stock", num_workers=0),
+        "physics_100": lambda: Physics(10),
     }
-    for backend in backends("mt10"):
-        for envs_per_task in (1, 2) if quick else (1, 2, 10):
-            table[f"{backend}_{10 * envs_per_task}"] = _ours(backend, envs_per_task)
+    for num_envs in (10, 100, 1000) if quick else (10, 20, 100, 500, 1000):
+        table[f"native_{num_envs}"] = _native("mt10", num_envs, 1)
+    for num_envs in (10, 100) if quick else (10, 100, 500):
+        table[f"native-all_{num_envs}"] = _native("mt10", num_envs, cpus)
+    table["mt50-native-all_1000"] = _native("mt50", 1000, cpus)
+    if find_spec("envpool"):
+        table["envpool_100"] = lambda: EnvPools(10)
     return table
 
 
-def _ours(backend: str, envs_per_task: int) -> Callable[[], Any]:
-    return lambda: make_vec("mt10", envs_per_task, backend=backend)
+def _native(suite: str, num_envs: int, num_threads: int) -> Callable[[], Any]:
+    envs_per_task = num_envs // get_suite(suite).num_tasks
+    return lambda: make_vec(suite, envs_per_task, backend="native", num_threads=num_threads)
 
 
 def family(pid: int) -> list[int]:
@@ -125,33 +197,44 @@ def _reply(process: subprocess.Popen[str]) -> dict[str, float]:
 
 
 def ratios(results: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Each of our rows over stock sync, in env steps a second and in env steps a CPU-second (``..._cpu``)."""
-    base = results["sync_10"]
-    table = {}
-    for row, result in results.items():
-        if row != "sync_10":
-            name, _, size = row.rpartition("_")
-            table[f"{name}_over_sync_{size}"] = result["per_s"] / base["per_s"]
-            table[f"{name}_over_sync_{size}_cpu"] = result["per_cpu_s"] / base["per_cpu_s"]
-    return table
+    """What is claimed about the native backend; the stock vector environment is no faster with more environments."""
+
+    def over(row: str, base: str) -> float:
+        return results[row]["per_cpu_s"] / results[base]["per_cpu_s"]
+
+    cpus = len(os.sched_getaffinity(0))
+    large, small = results["native_1000"], results["native_100"]
+    return {
+        "native_over_sync_10": over("native_10", "sync_10"),
+        "native_over_sync_100": over("native_100", "sync_10"),
+        "native_over_async": over("native_10", "async_10"),
+        "native_over_physics_100": over("native_100", "physics_100"),
+        "scaling_to_all_cpus_100": results["native-all_100"]["per_s"] / (cpus * small["per_s"]),
+        "kb_per_env": (large["peak_memory_mb"] - small["peak_memory_mb"]) * 2**10 / 900,
+        "mt50_1000_envs_peak_mb": results["mt50-native-all_1000"]["peak_memory_mb"],
+        "cpus": cpus,
+    }
 
 
 def metaworld(quick: bool) -> dict[str, Any]:
     """The Meta-World section: rows, their ratios, and a printed table."""
     results = run(quick)
-    print("MT10, random actions      env steps/s   per CPU-s     peak MB   startup s   x sync  per CPU-s")
-    table = ratios(results)
+    base = results["sync_10"]
+    print("random actions, MT10       env steps/s   per CPU-s     peak MB   startup s   x sync  per CPU-s")
     for row, one in results.items():
         name, _, size = row.rpartition("_")
-        wall, cpu = (table.get(f"{name}_over_sync_{size}{kind}", 1.0) for kind in ("", "_cpu"))
+        wall, cpu = (one[key] / base[key] for key in ("per_s", "per_cpu_s"))
         cells = f"{one['per_s']:11.0f} {one['per_cpu_s']:11.0f} {one['peak_memory_mb']:11.0f} {one['startup_s']:11.1f}"
-        print(f"{name:>14} {size:>4} envs  {cells} {wall:8.2f} {cpu:10.2f}")
+        print(f"{name:>15} {size:>4} envs  {cells} {wall:8.2f} {cpu:10.2f}")
+    table = ratios(results)
+    for name, value in table.items():
+        print(f"{name:>26} {value:9.2f}")
     return {"rows": results} | table
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="under a minute, with fewer sizes and rounds")
+    parser.add_argument("--quick", action="store_true", help="a minute or two, with fewer sizes and rounds")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -58,6 +58,7 @@ def _draw(tasks: tuple[str, ...], seed: int) -> Goals:
     for task in tqdm(tasks, desc="Drawing Meta-World's goals (kept for next time)", unit="task", delay=1):
         env = build(task, "v2")
         env.do_simulation = partial(_poses_only, env)
+        env._reset_hand = partial(env._reset_hand, 1)  # of 50 equal steps
         env.np_random = stream
         env.seeded_rand_vec = True
         env._freeze_rand_vec = False

@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import tempfile
+import threading
 import warnings
 from collections.abc import Mapping
 from functools import cache
@@ -84,9 +85,9 @@ def save(name: str, arrays: Mapping[str, NDArray]) -> None:
     payload = io.BytesIO()
     np.savez(payload, **arrays)  # type: ignore[arg-type]
     content = payload.getvalue()
+    unfinished = folder / f"{name}.{os.getpid()}-{threading.get_ident()}"
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-            file.write(hashlib.sha256(content).digest() + content)
-        Path(file.name).replace(folder / name)
+        unfinished.write_bytes(hashlib.sha256(content).digest() + content)
+        unfinished.replace(folder / name)
     except OSError as error:  # such as a full disk
         _warn_unwritable(cache_root(), str(error.strerror))
