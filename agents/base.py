@@ -57,7 +57,7 @@ class EnvSpec:
 
     @classmethod
     def of(cls, env: TaskVectorEnv) -> Self:
-        """Raises AgentError if the observations are not flat, or the actions neither bounded ``Box`` nor ``Discrete``."""
+        """Raises AgentError unless observations are flat and actions a bounded flat ``Box`` or ``Discrete``."""
         obs_space, action_space = env.single_observation_space, env.single_action_space
         if not isinstance(obs_space, Box) or len(obs_space.shape) != 1:
             raise AgentError(f"env: observation space {obs_space} is not supported; it must be a flat Box")

@@ -185,8 +185,8 @@ def _has_fused_product(x: Tensor) -> bool:
 def _activation_gradient(delta: Tensor, out: Tensor, activation: str) -> Tensor:
     """``delta`` times the derivative of the activation, from the activation's output."""
     if activation == "relu":
-        return torch.ops.aten.threshold_backward(delta, out, 0)  # type: ignore[no-any-return]
-    return torch.ops.aten.tanh_backward(delta, out)  # type: ignore[no-any-return]
+        return torch.ops.aten.threshold_backward(delta, out, 0)
+    return torch.ops.aten.tanh_backward(delta, out)
 
 
 def _weight_gradient(delta: Tensor, x: Tensor, grad_weight: Tensor, grad_bias: Tensor) -> None:
