@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from agents.aggregators import parse_aggregator, positive_loss_free
 from agents.base import Agent, AgentConfig, EnvSpec, State
 from agents.distributions import squashed_gaussian, squashed_mode
 from agents.errors import AgentError, DivergedError
@@ -24,7 +25,8 @@ from agents.networks import MLP
 from agents.optim import AdamSettings
 from agents.precision import trunk_dtype
 from agents.replay import Batch, ReplayBuffer
-from agents.sac import SACSettings, init_sac, sac_update
+from agents.sac import Progress, SACNoise, SACSettings, init_sac, sac_update
+from agents.task_gradients import Reduction
 from agents.tracking import EpisodeTracker, Meter
 from envs import TaskVectorEnv
 
@@ -61,6 +63,12 @@ class MTSACConfig(AgentConfig):
     """Env steps per task taken with random actions before the first update."""
     utd_ratio: float = 1.0
     """Updates per vector step; below 1 some vector steps have none."""
+    aggregator: str = "mean"
+    """How task gradients become one: a method, with parameters after a colon, such as cagrad:c=0.9,every=4."""
+    actor_aggregator: str | None = None
+    """Overrides `aggregator` for the actor."""
+    critic_aggregator: str | None = None
+    """Overrides `aggregator` for the critics."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Format of the trunks' matrix products; auto is bf16 where the hardware multiplies it natively."""
 
@@ -138,8 +146,11 @@ class MTSAC(Agent):
     def update(self, batch: Batch) -> None:
         """One gradient step on ``batch`` with noise from the agent's stream."""
         shape = (*batch.reward.shape, self.spec.action_dim)
-        noise = torch.randn((2, *shape), generator=self._noise, device=self.device)
-        self._meter.add(sac_update(self.state, batch, (noise[0], noise[1]), self.settings))
+        normal = torch.randn((2, *shape), generator=self._noise, device=self.device)
+        tasks = [self._uniform(r.noise_shape()) for r in (self.settings.actor_tasks, self.settings.critic_tasks)]
+        progress = Progress(self._recent_success(), self.gradient_steps)
+        noise = SACNoise(normal[0], normal[1], *tasks)
+        self._meter.add(sac_update(self.state, batch, noise, self.settings, progress))
         self.gradient_steps += 1
         self._acting = None
 
@@ -172,7 +183,7 @@ class MTSAC(Agent):
     def check_finite(self) -> None:
         for network, tensors in self.state.items():
             for name, tensor in tensors.items():
-                if not torch.isfinite(tensor).all():
+                if not network.endswith("_tasks") and not torch.isfinite(tensor).all():
                     raise DivergedError(f"{network}.{name} is not finite after {self.gradient_steps} gradient steps")
 
     def rebase(self, boundary: int) -> None:
@@ -219,6 +230,17 @@ class MTSAC(Agent):
             _, buffer, episodes, _ = self._collector()
             buffer.load_state_dict(state["buffer"])
             episodes.load_state_dict(state["episodes"])
+
+    def _uniform(self, shape: tuple[int, ...] | None) -> Tensor | None:
+        return None if shape is None else torch.rand((1, *shape), generator=self._noise, device=self.device)
+
+    def _recent_success(self) -> Tensor | None:
+        """Success rate per task ``[1, T]`` of recent training episodes, where an aggregator looks at it."""
+        settings = self.settings
+        if not any("success" in r.aggregator.info.needs for r in (settings.actor_tasks, settings.critic_tasks)):
+            return None
+        rate = np.zeros(self.spec.num_tasks) if self._episodes is None else self._episodes.recent_success
+        return torch.from_numpy(rate).to(self.device, torch.float32).unsqueeze(0)
 
     def _collector(self) -> tuple[TaskVectorEnv, ReplayBuffer, EpisodeTracker, NDArray]:
         """Environment, buffer, tracker and current observations; made at first use, since prediction needs none."""
@@ -293,9 +315,20 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
     one_hot = config.heads == "one-hot"
     num_heads = 1 if one_hot else spec.num_tasks
     in_dim = spec.obs_dim + (spec.num_tasks if one_hot else 0)
+    actor = MLP(in_dim, config.width, config.depth, 2 * spec.action_dim, num_heads)
+    critic = MLP(in_dim + spec.action_dim, config.width, config.depth, 1, num_heads)
+    actor_aggregator = parse_aggregator(config.actor_aggregator or config.aggregator)
+    if actor_aggregator.info.needs_positive_loss:
+        raise AgentError(
+            f"actor_aggregator: {actor_aggregator.info.name!r} takes logarithms or ratios of losses, and SAC's actor "
+            f"loss changes sign; give the actor one of {', '.join(positive_loss_free())}"
+        )
+    critic_aggregator = parse_aggregator(config.critic_aggregator or config.aggregator)
     return SACSettings(
-        actor=MLP(in_dim, config.width, config.depth, 2 * spec.action_dim, num_heads),
-        critic=MLP(in_dim + spec.action_dim, config.width, config.depth, 1, num_heads),
+        actor=actor,
+        critic=critic,
+        actor_tasks=Reduction(actor, actor_aggregator, spec.num_tasks),
+        critic_tasks=Reduction(critic, critic_aggregator, spec.num_tasks, twins=2),
         num_tasks=spec.num_tasks,
         one_hot=one_hot,
         gamma=config.gamma,

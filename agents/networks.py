@@ -89,17 +89,26 @@ class MLP:
         """Like ``views``, but each one a leaf that gradients can be asked for."""
         return {name: view.detach().requires_grad_() for name, view in self.views(flat, dtype).items()}
 
-    def per_task(self, views: Views, num_tasks: int) -> Views:
-        """Leaves whose trunk gradients come out per task, ``[K, T, ...]``, at the price of one backward pass.
+    def per_task(self, views: Views, groups: int) -> Views:
+        """Leaves whose gradients come out per task, ``[K, groups, ...]``, at the price of one backward pass.
 
-        Nothing is copied: the task axis of the trunk is an expanded view, and the trunk's layers form the gradient of
-        each task as one batched product.
+        Nothing is copied: the task axis of shared parameters is an expanded view, and the trunk's layers form the
+        gradient of each task as one batched product. Heads that each task owns stay as they are.
+
+        Args:
+            groups: the number of tasks, or a multiple of it to split each task's rows further.
         """
         expanded = {
-            name: view.detach().unsqueeze(1).expand(-1, num_tasks, *view.shape[1:]).requires_grad_()
+            name: view.detach().unsqueeze(1).expand(-1, groups, *view.shape[1:]).requires_grad_()
             for name, view in views.items()
             if name in self.trunk_shapes
         }
+        if self.num_heads == 1:
+            expanded |= {
+                name: view.detach().expand(-1, groups, *view.shape[2:]).requires_grad_()
+                for name, view in views.items()
+                if name in self.head_shapes
+            }
         return views | expanded
 
     def forward(self, views: Views, x: Tensor) -> Tensor:
@@ -112,7 +121,7 @@ class MLP:
         members = hidden.shape[0]
         weight = views["head.weight"].flatten(0, 1)
         bias = views["head.bias"].flatten(0, 1)
-        hidden = hidden.view(members * self.num_heads, -1, self.width)
+        hidden = hidden.view(weight.shape[0], -1, self.width)
         out: Tensor = LinearHeads.apply(hidden, weight, bias)
         return out.view(members, tasks, batch, self.out_dim)
 

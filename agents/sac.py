@@ -8,14 +8,16 @@ loop over tasks and no device synchronization, and shapes are static, so the cal
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from agents.distributions import squashed_gaussian
-from agents.networks import MLP, Views, flatten_gradients
+from agents.networks import MLP, Views
 from agents.optim import AdamSettings, adam_state, adam_step, clip_by_norm
 from agents.replay import Batch
+from agents.task_gradients import Reduction
 
 SACState = dict[str, dict[str, Tensor]]
 
@@ -26,6 +28,8 @@ class SACSettings:
 
     actor: MLP
     critic: MLP
+    actor_tasks: Reduction
+    critic_tasks: Reduction
     num_tasks: int
     one_hot: bool
     gamma: float
@@ -34,6 +38,26 @@ class SACSettings:
     max_grad_norm: float
     adam: AdamSettings
     dtype: torch.dtype
+
+
+class SACNoise(NamedTuple):
+    """Random numbers of one update: standard normal ``[S, T, b, A]`` for the actions at ``next_obs`` and at ``obs``,
+    and uniform draws for the aggregators that ask for them (``Reduction.noise_shape``)."""
+
+    next_action: Tensor
+    action: Tensor
+    actor_tasks: Tensor | None = None
+    critic_tasks: Tensor | None = None
+
+
+class Progress(NamedTuple):
+    """What some aggregators look at besides gradients: recent success rates ``[S, T]``, and the updates so far."""
+
+    success: Tensor | None = None
+    step: int | None = None
+
+
+NO_PROGRESS = Progress()
 
 
 def init_sac(settings: SACSettings, seeds: list[int], initial_alpha: float, device: torch.device) -> SACState:
@@ -50,24 +74,27 @@ def init_sac(settings: SACSettings, seeds: list[int], initial_alpha: float, devi
         "critic": adam_state(critic),
         "target_critic": {"params": critic.clone()},
         "log_alpha": adam_state(log_alpha),
+        "actor_tasks": settings.actor_tasks.init(len(seeds), device),
+        "critic_tasks": settings.critic_tasks.init(len(seeds), device),
     }
 
 
-def sac_update(state: SACState, batch: Batch, noise: tuple[Tensor, Tensor], settings: SACSettings) -> dict[str, Tensor]:
+def sac_update(
+    state: SACState, batch: Batch, noise: SACNoise, settings: SACSettings, progress: Progress = NO_PROGRESS
+) -> dict[str, Tensor]:
     """One gradient step on critics, actor and temperatures, then the soft target update.
 
     Args:
         state: from ``init_sac``; it is consumed, that is, updated in place.
         batch: ``[S, T, b, ...]``.
-        noise: standard normal, for the action at ``next_obs`` and the action at ``obs``, each ``[S, T, b, A]``.
 
     Returns:
         Metrics with a leading axis of seeds, ``[S]`` or ``[S, T]``, left on the device.
     """
     alpha = state["log_alpha"]["params"].exp()
-    target = critic_target(state, batch, noise[0], alpha, settings)
-    metrics = _update_critic(state, batch, target, settings)
-    metrics |= _update_actor_and_alpha(state, batch, noise[1], alpha, settings)
+    target = critic_target(state, batch, noise.next_action, alpha, settings)
+    metrics = _update_critic(state, batch, target, noise, settings, progress)
+    metrics |= _update_actor_and_alpha(state, batch, alpha, noise, settings, progress)
     with torch.no_grad():
         state["target_critic"]["params"].lerp_(state["critic"]["params"], settings.tau)
     return metrics
@@ -99,33 +126,40 @@ def alpha_gradient(log_prob: Tensor, target_entropy: float) -> Tensor:
     return -(log_prob + target_entropy).mean(-1)
 
 
-def _update_critic(state: SACState, batch: Batch, target: Tensor, settings: SACSettings) -> dict[str, Tensor]:
-    critic = state["critic"]
-    leaves = settings.critic.leaves(critic["params"].flatten(0, 1), settings.dtype)
+def _update_critic(
+    state: SACState, batch: Batch, target: Tensor, noise: SACNoise, settings: SACSettings, progress: Progress
+) -> dict[str, Tensor]:
+    critic, tasks = state["critic"], settings.critic_tasks
+    leaves = tasks.leaves(critic["params"].flatten(0, 1), settings.dtype)
     q = _q_values(leaves, batch.obs, batch.action, settings)
     losses = critic_loss(q, target)
-    grads = torch.autograd.grad(losses.mean(-1).sum(), list(leaves.values()))
-    grad = flatten_gradients(grads, torch.empty_like(critic["params"]).flatten(0, 1)).view_as(critic["params"])
+    flat, state["critic_tasks"], about = tasks.gradient(
+        losses, leaves, state["critic_tasks"], noise.critic_tasks, *progress
+    )
+    grad = flat.view_as(critic["params"])
     norm = clip_by_norm(grad, settings.max_grad_norm)
     adam_step(critic, grad, settings.adam)
-    return {"critic_loss": losses.detach(), "q_value": q.detach().mean((1, 3)), "critic_grad_norm": norm}
+    metrics = {"critic_loss": losses.detach(), "q_value": q.detach().mean((1, 3)), "critic_grad_norm": norm}
+    return metrics | {f"critic_{name}": value for name, value in about.items()}
 
 
 def _update_actor_and_alpha(
-    state: SACState, batch: Batch, noise: Tensor, alpha: Tensor, settings: SACSettings
+    state: SACState, batch: Batch, alpha: Tensor, noise: SACNoise, settings: SACSettings, progress: Progress
 ) -> dict[str, Tensor]:
-    actor = state["actor"]
-    leaves = settings.actor.leaves(actor["params"], settings.dtype)
-    action, log_prob = _sample_action(leaves, batch.obs, noise, settings)
+    actor, tasks = state["actor"], settings.actor_tasks
+    leaves = tasks.leaves(actor["params"], settings.dtype)
+    action, log_prob = _sample_action(leaves, batch.obs, noise.action, settings)
     critic = settings.critic.views(state["critic"]["params"].flatten(0, 1), settings.dtype)
     losses = actor_loss(log_prob, _q_values(critic, batch.obs, action, settings), alpha)
-    grads = torch.autograd.grad(losses.mean(-1).sum(), list(leaves.values()))
-    grad = flatten_gradients(grads, torch.empty_like(actor["params"]))
+    grad, state["actor_tasks"], about = tasks.gradient(
+        losses, leaves, state["actor_tasks"], noise.actor_tasks, *progress
+    )
     norm = clip_by_norm(grad, settings.max_grad_norm)
     adam_step(actor, grad, settings.adam)
     log_prob = log_prob.detach()
     adam_step(state["log_alpha"], alpha_gradient(log_prob, settings.target_entropy), settings.adam)
-    return {"actor_loss": losses.detach(), "entropy": -log_prob.mean(-1), "alpha": alpha, "actor_grad_norm": norm}
+    metrics = {"actor_loss": losses.detach(), "entropy": -log_prob.mean(-1), "alpha": alpha, "actor_grad_norm": norm}
+    return metrics | {f"actor_{name}": value for name, value in about.items()}
 
 
 def condition(obs: Tensor, settings: SACSettings) -> Tensor:

@@ -56,13 +56,23 @@ class EpisodeTracker:
 
     Keys follow Stable-Baselines3: ``rollout/ep_rew_mean``, ``rollout/ep_len_mean``, ``rollout/success_rate``, and
     ``rollout/success/<task>``. These come from the exploring policy and are no evaluation.
+
+    Attributes:
+        recent_success: ``[T]``, success rate with episodes weighted down by 0.9 for each newer one.
     """
 
     def __init__(self, task_names: Sequence[str], envs_per_task: int) -> None:
         self._task_names = task_names
         size = (len(task_names), envs_per_task)
-        self._running = {"reward": np.zeros(size), "length": np.zeros(size), "success": np.zeros(size)}
-        self._finished = {name: np.zeros(len(task_names)) for name in ("reward", "length", "success", "episodes")}
+        self._running: dict[str, NDArray] = {
+            "reward": np.zeros(size),
+            "length": np.zeros(size),
+            "success": np.zeros(size),
+        }
+        self._finished: dict[str, NDArray] = {
+            name: np.zeros(len(task_names)) for name in ("reward", "length", "success", "episodes")
+        }
+        self.recent_success = np.zeros(len(task_names))
 
     def add(self, reward: NDArray, success: NDArray, done: NDArray) -> None:
         """Account for one vector step; all arrays are ``[num_envs]``."""
@@ -73,10 +83,13 @@ class EpisodeTracker:
         np.maximum(running["success"], success.reshape(shape), out=running["success"])
         if done.any():
             ended = done.reshape(shape)
+            episodes = ended.sum(1)
+            rate = (running["success"] * ended).sum(1) / np.maximum(episodes, 1)
+            self.recent_success += (1 - 0.9**episodes) * (rate - self.recent_success)
             for name, value in running.items():
                 self._finished[name] += (value * ended).sum(1)
                 value[ended] = 0
-            self._finished["episodes"] += ended.sum(1)
+            self._finished["episodes"] += episodes
 
     def drain(self) -> dict[str, float]:
         """Means over the episodes finished since the last call; empty if there were none."""
@@ -102,12 +115,13 @@ class EpisodeTracker:
             value[:] = 0
 
     def state_dict(self) -> dict[str, Any]:
-        arrays = {f"running_{k}": v for k, v in self._running.items()} | {
-            f"finished_{k}": v for k, v in self._finished.items()
-        }
+        arrays = {f"running_{k}": v for k, v in self._running.items()}
+        arrays |= {f"finished_{k}": v for k, v in self._finished.items()}
+        arrays["recent_success"] = self.recent_success
         return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for prefix, arrays in (("running", self._running), ("finished", self._finished)):
             for name, array in arrays.items():
                 array[:] = state[f"{prefix}_{name}"].numpy()
+        self.recent_success[:] = state["recent_success"].numpy()

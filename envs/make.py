@@ -6,6 +6,7 @@ from dataclasses import fields
 from importlib import import_module
 
 from envs.rendering import prepare_mujoco
+from envs.seeding import check_seed
 from envs.settings import EnvSettings
 from envs.specs import Suite, SuiteError
 from envs.suites import get_suite, nearest
@@ -14,14 +15,22 @@ from envs.vector import TaskVectorEnv
 # family -> backend -> module. The first backend of a family is its default ("auto"). A module offers
 # ``make(suite, settings) -> TaskVectorEnv`` and ``OPTIONS``, the settings it has beyond the common ones.
 BACKENDS: dict[str, dict[str, str]] = {
-    "metaworld": {"stock": "envs.metaworld.stock"},
+    "metaworld": {"native": "envs.metaworld.native.engine", "stock": "envs.metaworld.stock"},
 }
+# module -> the reward versions it has, where it lacks some of its family's.
+REWARD_VERSIONS: dict[str, tuple[str, ...]] = {"envs.metaworld.native.engine": ("v2",)}
 COMMON = frozenset({"envs_per_task", "seed", "one_hot"})
 
 
 def backends(suite: str) -> tuple[str, ...]:
     """Names of the backends that can run a suite, the default first."""
-    return tuple(BACKENDS[get_suite(suite).family])
+    return tuple(_able(get_suite(suite)))
+
+
+def _able(spec: Suite) -> dict[str, str]:
+    """The family's backends that have the suite's rewards."""
+    version = spec.reward_version
+    return {name: at for name, at in BACKENDS[spec.family].items() if version in REWARD_VERSIONS.get(at, (version,))}
 
 
 def make_vec(
@@ -79,18 +88,21 @@ def make_vec(
     spec = get_suite(suite) if isinstance(suite, str) else suite
     settings = EnvSettings(
         envs_per_task=envs_per_task,
-        seed=seed,
+        seed=check_seed("seed", seed),
         one_hot=one_hot,
         goals=goals,
-        goal_seed=goal_seed,
+        goal_seed=None if goal_seed is None else check_seed("goal_seed", goal_seed),
         num_workers=num_workers,
         num_threads=num_threads,
         render_mode=render_mode,
     )
-    known = BACKENDS[spec.family]
-    name = next(iter(known)) if backend == "auto" else backend
+    known, able = BACKENDS[spec.family], _able(spec)
+    name = next(iter(able)) if backend == "auto" else backend
     if name not in known:
         raise SuiteError(f"{spec.id} has no backend {name!r}; the nearest is {nearest(str(name), known)!r}.")
+    if name not in able:
+        version = spec.reward_version.upper()
+        raise SuiteError(f"Backend {name!r} lacks the {version} rewards of {spec.id}; {', '.join(able)} has them.")
     if spec.family == "metaworld":
         prepare_mujoco(render=render_mode is not None)
     module = import_module(known[name])

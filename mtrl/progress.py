@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import TextIO
@@ -12,6 +13,7 @@ from mtrl.results import Record, success_mean
 
 LINE_EVERY_S = 30.0
 BAR = "{desc} {percentage:3.0f}% {bar} {n_fmt}/{total_fmt} {rate_noinv_fmt} ETA {remaining}{postfix}"
+NARROW_BAR = "{percentage:3.0f}% {rate_noinv_fmt} ETA {remaining}{postfix}"
 
 
 class Progress:
@@ -27,7 +29,7 @@ class Progress:
     def __init__(self, title: str, start: int, total: int, stream: TextIO | None = None) -> None:
         self.title = title
         self.total = total
-        self.success: dict[str, float] = {}
+        self.rates: dict[str, float] = {}
         self._stream = stream or sys.stderr
         self._start, self._steps = start, start
         self._began = self._last_line = time.monotonic()
@@ -39,25 +41,30 @@ class Progress:
                 desc=title,
                 file=self._stream,
                 dynamic_ncols=True,
+                leave=False,
                 unit_scale=True,
                 mininterval=0.5,
-                bar_format=BAR,
+                bar_format=BAR if os.get_terminal_size(self._stream.fileno()).columns >= 90 else NARROW_BAR,
                 unit=" env steps",
             )
 
     def advance(self, env_steps: int) -> None:
         """Note that training has reached ``env_steps``."""
         if self._bar is not None:
-            self._bar.update(env_steps - self._steps)
+            self._bar.update(min(env_steps, self.total) - min(self._steps, self.total))
         self._steps = env_steps
         if self._bar is None and time.monotonic() - self._last_line >= LINE_EVERY_S:
             self.say(self.line())
 
-    def show(self, **success: float) -> None:
-        """Success rates to show: ``train`` from the exploring policy, ``eval`` from the last evaluation."""
-        self.success |= success
+    def show(self, **rates: float) -> None:
+        """Rates to show: ``success`` of the exploring policy, ``eval`` of the last evaluation."""
+        self.rates |= rates
+        self.note(", ".join(f"{name} {rate:.2f}" for name, rate in self.rates.items()))
+
+    def note(self, text: str) -> None:
+        """Show ``text`` at the end of the bar."""
         if self._bar is not None:
-            self._bar.set_postfix_str(", ".join(f"{name} {rate:.2f}" for name, rate in self.success.items()))
+            self._bar.set_postfix_str(text)
 
     def say(self, text: str) -> None:
         """A line of its own, above the bar if there is one."""
@@ -72,7 +79,7 @@ class Progress:
         seconds = max(time.monotonic() - self._began, 1e-9)
         rate = (self._steps - self._start) / seconds
         left = f"{(self.total - self._steps) / rate / 60:.0f} min left" if rate else "time left unknown"
-        rates = "".join(f", {name} success {value:.2f}" for name, value in self.success.items())
+        rates = "".join(f", {name} {value:.2f}" for name, value in self.rates.items())
         return f"{self.title} {self._steps:,}/{self.total:,} env steps, {rate:,.0f}/s, {left}{rates}"
 
     def evaluation(self, record: Record) -> None:

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
+@cache
 def git_state(folder: Path) -> tuple[str | None, bool | None]:
     """Commit of the checkout that holds ``folder`` and whether tracked files differ; ``(None, None)`` outside one."""
     commit = _git(folder, "rev-parse", "HEAD")

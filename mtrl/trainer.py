@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,11 +21,13 @@ from mtrl.config import TrainConfig, agent_class, difference, to_yaml
 from mtrl.errors import CheckpointError, InterruptedTraining, RunFolderError, TrainingDiverged, WriteError
 from mtrl.evaluator import EvaluationStopped, Evaluator, make_evaluator
 from mtrl.interrupts import Interrupts
-from mtrl.logger import TensorBoardLogger
 from mtrl.presets import read_yaml
 from mtrl.progress import Progress
 from mtrl.results import Record, new_record, read_result, success_mean, write_result
 from mtrl.run_folder import RunFolder, write_text
+
+if TYPE_CHECKING:
+    from mtrl.logger import TensorBoardLogger
 
 
 @dataclasses.dataclass
@@ -64,13 +67,14 @@ def _find_checkpoint(config: TrainConfig, folder: RunFolder) -> Checkpoint | Non
         if differs:
             raise RunFolderError(f"run_dir: {folder.path} holds another run: {differs}; choose another --run-dir")
     found, warnings = checkpoint.newest_whole(folder.checkpoints)
+    if found is None:
+        return None
     for warning in warnings:
-        print(f"warning: {warning}; using the older {found.path.name if found else 'start'}", flush=True)
-    if found is not None:
-        differs = difference(found.config, config)
-        if differs:
-            raise CheckpointError(f"{found.path}: is of another run: {differs}")
-        checkpoint.set_aside(folder.checkpoints, newer_than=found.env_steps)
+        print(f"warning: {warning}; using the older one, at {found.env_steps:,} env steps", file=sys.stderr)
+    differs = difference(found.config, config)
+    if differs:
+        raise CheckpointError(f"{found.path}: is of another run: {differs}")
+    checkpoint.set_aside(folder.checkpoints, newer_than=found.env_steps)
     return found
 
 
@@ -121,9 +125,7 @@ class Trainer:
         write_text(self.folder.config, to_yaml(config))
         self._write("running")
         self.progress = Progress(f"{config.suite} {config.method}", agent.env_steps, config.total_env_steps)
-        self.events = (
-            TensorBoardLogger(self.folder.tensorboard, self._resumed_at, config.flat()) if config.tensorboard else None
-        )
+        self.events = self._open_events() if config.tensorboard else None
         try:
             with Interrupts() as self.interrupts:
                 self._train()
@@ -182,13 +184,14 @@ class Trainer:
         values["time/gradient_steps"] = float(self.agent.gradient_steps)
         self._logged_at, self._logged_time = self.agent.env_steps, now
         if "rollout/success_rate" in values:
-            self.progress.show(train=values["rollout/success_rate"])
+            self.progress.show(success=values["rollout/success_rate"])
         if self.events is not None:
             self.events.scalars(values, self.agent.env_steps)
 
     def _evaluate(self) -> None:
         if self._evaluator is None:
             self._evaluator = make_evaluator(self.config)
+        self.progress.note("evaluating")
         results = self._evaluator.evaluate(self.agent, should_stop=lambda: self.interrupts.signum is not None)
         evaluation = {
             "env_steps": self.agent.env_steps,
@@ -235,7 +238,8 @@ class Trainer:
 
     def _finish(self) -> None:
         evaluations = self.record["evaluations"]
-        self._log()
+        if self._logged_at != self.agent.env_steps:
+            self._log()
         self.agent.check_finite()
         if not evaluations or evaluations[-1]["env_steps"] != self.agent.env_steps:
             self._evaluate()
@@ -265,6 +269,11 @@ class Trainer:
             f"python -m mtrl.train --resume {self.folder.path}",
             signum,
         )
+
+    def _open_events(self) -> TensorBoardLogger:
+        from mtrl.logger import TensorBoardLogger  # a second of imports, which runs without it are spared
+
+        return TensorBoardLogger(self.folder.tensorboard, self._resumed_at, self.config.flat())
 
     def _last_good(self) -> str:
         return (

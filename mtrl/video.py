@@ -18,6 +18,7 @@ from mtrl.evaluator import evaluation_seed
 from mtrl.run_folder import writing
 
 FPS = 20
+MAX_PIXELS = 320  # of the longer side; a gif of one episode then has a few megabytes
 Frames = list[NDArray[np.uint8]]
 
 
@@ -58,7 +59,8 @@ def record(env: envs.TaskVectorEnv, agent: Agent) -> list[Frames]:
         if step % skip == 0:
             for index, frame in enumerate(_render(env)):
                 if running[index]:
-                    frames[index].append(frame)
+                    shrink = -(-max(frame.shape[:2]) // MAX_PIXELS)
+                    frames[index].append(frame[::shrink, ::shrink])
         action, memory = agent.predict(obs, memory, start, deterministic=True, task_id=env.task_id)
         obs, _, terminated, truncated, _ = env.step(action)
         start = terminated | truncated

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import lru_cache, partial
+from importlib.metadata import version
+from typing import Any
 
 import mujoco
 import numpy as np
-from metaworld.sawyer_xyz_env import SawyerXYZEnv
 from numpy.typing import NDArray
+from tqdm import tqdm
 
-from envs.metaworld.simulators import build
+from envs.metaworld import store
 from envs.seeding import episode_seed
 from envs.specs import Suite
 
@@ -28,17 +30,32 @@ def benchmark_goals(suite: Suite, seed: int) -> Goals:
         One read-only float64 array [50, k] a task, the vectors that metaworld calls ``rand_vec``; k is 3 or 6. Goals of
         one task differ between suites, since the benchmark draws all tasks from one stream.
     """
-    return _draw(tuple(task.env_id for task in suite.tasks), seed)
+    return _goals(tuple(task.env_id for task in suite.tasks), seed)
 
 
 @lru_cache(maxsize=16)
+def _goals(tasks: tuple[str, ...], seed: int) -> Goals:
+    origin = [version(package) for package in ("metaworld", "mujoco", "numpy")]
+    name = f"goals-{store.digest(*origin, *tasks, seed)}"
+    kept = store.load(name)
+    if kept is None:
+        kept = dict(zip(tasks, _draw(tasks, seed)))
+        store.save(name, kept)
+    for array in kept.values():
+        array.setflags(write=False)
+    return tuple(kept[task] for task in tasks)
+
+
 def _draw(tasks: tuple[str, ...], seed: int) -> Goals:
+    # Not at the top: metaworld takes a second to import, and goals are usually kept from an earlier start.
+    from envs.metaworld.simulators import build
+
     # The benchmark seeds numpy's global generator and resets every environment 50 times. A private generator of the
     # same kind gives the same numbers, and the tasks reject vectors by the vectors alone, so poses suffice in
     # place of physics, which makes this three times as fast.
     stream = np.random.RandomState(seed)
     goals = []
-    for task in tasks:
+    for task in tqdm(tasks, desc="Drawing Meta-World's goals (kept for next time)", unit="task", delay=1):
         env = build(task, "v2")
         env.do_simulation = partial(_poses_only, env)
         env.np_random = stream
@@ -49,13 +66,11 @@ def _draw(tasks: tuple[str, ...], seed: int) -> Goals:
             env.reset()
             vectors.append(env._last_rand_vec.copy())
         env.close()
-        array = np.stack(vectors)
-        array.setflags(write=False)
-        goals.append(array)
+        goals.append(np.stack(vectors))
     return tuple(goals)
 
 
-def _poses_only(env: SawyerXYZEnv, ctrl: object, n_frames: int) -> None:
+def _poses_only(env: Any, ctrl: object, n_frames: int) -> None:
     """Stands in for ``do_simulation`` while goals are drawn."""
     mujoco.mj_kinematics(env.model, env.data)
 

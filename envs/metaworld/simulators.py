@@ -56,6 +56,14 @@ def start(env: SawyerXYZEnv, goal: NDArray[np.float64]) -> NDArray[np.float64]:
     return obs
 
 
+def check_rendering(env: SawyerXYZEnv) -> None:
+    """Raises SuiteError, saying what to install, if ``env`` cannot draw."""
+    try:
+        env.render()
+    except Exception as error:  # each OpenGL platform has its own
+        raise SuiteError(f"The renderer failed ({type(error).__name__}: {error}); {HELP}.") from error
+
+
 class Group:
     """Environments ``first`` to ``first + len(tasks) - 1`` of the arrays, stepped one after the other."""
 
@@ -70,7 +78,7 @@ class Group:
             models.setdefault(task, env.model)
             self._envs.append(env)
         if render_mode is not None:
-            self._check_rendering()
+            check_rendering(self._envs[0])
 
     def reset(self) -> None:
         """Starts an episode in every environment that ``arrays.restart`` marks."""
@@ -100,12 +108,6 @@ class Group:
     def close(self) -> None:
         for env in self._envs:
             env.close()
-
-    def _check_rendering(self) -> None:
-        try:
-            self._envs[0].render()
-        except Exception as error:  # each OpenGL platform has its own
-            raise SuiteError(f"The renderer failed ({type(error).__name__}: {error}); {HELP}.") from error
 
     def _start(self, row: int, env: SawyerXYZEnv) -> None:
         goal = self._arrays.goal[row]

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from agents.aggregators import parse_aggregator
 from agents.networks import MLP
 from agents.optim import AdamSettings
 from agents.replay import Batch
 from agents.sac import (
+    SACNoise,
     SACSettings,
     SACState,
     actor_loss,
@@ -22,15 +24,20 @@ from agents.sac import (
     init_sac,
     sac_update,
 )
+from agents.task_gradients import Reduction
 
 TASKS, BATCH, OBS, ACTIONS = 3, 8, 5, 2
 
 
-def _settings(one_hot: bool = False, dtype: torch.dtype = torch.float32) -> SACSettings:
+def _settings(one_hot: bool = False, dtype: torch.dtype = torch.float32, aggregator: str = "mean") -> SACSettings:
     heads, in_dim = (1, OBS + TASKS) if one_hot else (TASKS, OBS)
+    actor = MLP(in_dim, 16, 2, 2 * ACTIONS, heads)
+    critic = MLP(in_dim + ACTIONS, 16, 2, 1, heads)
     return SACSettings(
-        actor=MLP(in_dim, 16, 2, 2 * ACTIONS, heads),
-        critic=MLP(in_dim + ACTIONS, 16, 2, 1, heads),
+        actor=actor,
+        critic=critic,
+        actor_tasks=Reduction(actor, parse_aggregator(aggregator), TASKS),
+        critic_tasks=Reduction(critic, parse_aggregator(aggregator), TASKS, twins=2),
         num_tasks=TASKS,
         one_hot=one_hot,
         gamma=0.9,
@@ -42,14 +49,15 @@ def _settings(one_hot: bool = False, dtype: torch.dtype = torch.float32) -> SACS
     )
 
 
-def _draws(seed: int) -> tuple[Batch, tuple[Tensor, Tensor]]:
+def _draws(seed: int) -> tuple[Batch, SACNoise]:
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(1, TASKS, BATCH, *shape, generator=generator)
 
     batch = Batch(normal(OBS), normal(ACTIONS).tanh(), normal(), (normal() > 1).float(), normal(OBS))
-    return batch, (normal(ACTIONS), normal(ACTIONS))
+    uniform = torch.rand(2, 1, TASKS, TASKS, generator=generator)
+    return batch, SACNoise(normal(ACTIONS), normal(ACTIONS), uniform[0], uniform[1])
 
 
 def _init(settings: SACSettings, seeds: list[int]) -> SACState:
@@ -57,28 +65,30 @@ def _init(settings: SACSettings, seeds: list[int]) -> SACState:
 
 
 @pytest.mark.parametrize("one_hot", [False, True])
-def test_three_seeds_at_once_equal_three_separate_runs(one_hot: bool) -> None:
-    settings = _settings(one_hot)
+@pytest.mark.parametrize("aggregator", ["mean", "pcgrad", "cagrad", "nash-mtl:every=2", "upgrad", "sdmgrad", "moco"])
+def test_three_seeds_at_once_equal_three_separate_runs(one_hot: bool, aggregator: str) -> None:
+    settings = _settings(one_hot, aggregator=aggregator)
     together, alone = _init(settings, [0, 1, 2]), [_init(settings, [seed]) for seed in range(3)]
     for step in range(5):
         draws = [_draws(100 * step + seed) for seed in range(3)]
         batch = Batch(*(torch.cat(parts) for parts in zip(*(d[0] for d in draws))))
-        noise = (torch.cat([d[1][0] for d in draws]), torch.cat([d[1][1] for d in draws]))
+        noise = SACNoise(*(torch.cat(parts) for parts in zip(*(d[1] for d in draws))))
         metrics = sac_update(together, batch, noise, settings)
         for seed, (own_batch, own_noise) in enumerate(draws):
             own = sac_update(alone[seed], own_batch, own_noise, settings)
             for name, value in own.items():
-                torch.testing.assert_close(metrics[name][seed : seed + 1], value, rtol=1e-5, atol=1e-6)
-    for network, tensors in together.items():
+                torch.testing.assert_close(metrics[name][seed : seed + 1], value, rtol=1e-3, atol=1e-3)
+    for network in ("actor", "critic", "target_critic", "log_alpha"):
         for seed in range(3):
             expected = alone[seed][network]["params"]
-            torch.testing.assert_close(tensors["params"][seed : seed + 1], expected, rtol=1e-5, atol=1e-6)
+            actual = together[network]["params"][seed : seed + 1]
+            torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_target_uses_the_next_observation_and_stops_at_termination_only() -> None:
     settings = _settings()
     state = _init(settings, [0])
-    batch, (noise, _) = _draws(0)
+    batch, (noise, *_) = _draws(0)
     alpha = torch.ones(1, TASKS)
     target = critic_target(state, batch, noise, alpha, settings)
     ended = batch.terminated > 0
@@ -156,7 +166,7 @@ def test_the_update_never_syncs_and_has_static_shapes() -> None:
     for step in range(3):
         pairs = [_draws(10 * step + seed) for seed in range(2)]
         batch = Batch(*(torch.cat(parts) for parts in zip(*(p[0] for p in pairs))))
-        noise = (torch.cat([p[1][0] for p in pairs]), torch.cat([p[1][1] for p in pairs]))
+        noise = SACNoise(*(torch.cat(parts) for parts in zip(*(p[1] for p in pairs))))
         with _Recorder() as recorder:
             sac_update(state, batch, noise, settings)
         traces.append(recorder.calls)

@@ -7,6 +7,8 @@ from envs import SuiteError, backends, get_suite, make_vec
     ("arguments", "message"),
     [
         ({"suite": "mt100"}, "no suite 'mt100'; the nearest id is 'mt10'"),
+        ({"suite": "mt10-v1", "backend": "native"}, "'native' lacks the V1 rewards of mt10-v1; stock has them"),
+        ({"backend": "native", "num_workers": 2}, "'native' does not take num_workers=2; it takes .*num_threads"),
         ({"backend": "stok"}, "mt10 has no backend 'stok'; the nearest is 'stock'"),
         ({"backend": "stock", "num_threads": 2}, "'stock' does not take num_threads=2; it takes .*num_workers"),
         ({"envs_per_task": 0}, "envs_per_task must be an integer of at least 1, not 0"),
@@ -26,6 +28,13 @@ def test_wrong_arguments_are_named(arguments, message):
 def test_the_default_backend_comes_first():
     env = make_vec("mt1:reach-v3")
     assert env.backend == backends("mt1:reach-v3")[0]
+    env.close()
+
+
+def test_the_default_is_a_backend_that_has_the_rewards():
+    assert (backends("mt10"), backends("mt10-v1")) == (("native", "stock"), ("stock",))
+    env = make_vec("mt1-v1:reach-v3")
+    assert env.backend == "stock"
     env.close()
 
 

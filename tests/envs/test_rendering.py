@@ -8,10 +8,12 @@ import pytest
 from envs import SuiteError, make_vec
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
-def test_frames_show_the_environments_and_change_nothing(num_workers):
-    env = make_vec("mt1:reach-v3", 2, num_workers=num_workers, render_mode="rgb_array")
-    plain = make_vec("mt1:reach-v3", 2, num_workers=0)
+@pytest.mark.parametrize(
+    "settings", [{"backend": "stock", "num_workers": 0}, {"backend": "stock", "num_workers": 1}, {"backend": "native"}]
+)
+def test_frames_show_the_environments_and_change_nothing(settings):
+    env = make_vec("mt1:reach-v3", 2, render_mode="rgb_array", **settings)
+    plain = make_vec("mt1:reach-v3", 2, backend="stock", num_workers=0)
     env.reset(), plain.reset()
     before = env.render()
     assert len(before) == 2
@@ -24,8 +26,21 @@ def test_frames_show_the_environments_and_change_nothing(num_workers):
     env.close(), plain.close()
 
 
-def test_render_needs_its_mode():
-    env = make_vec("mt1:reach-v3", num_workers=0)
+def test_native_frames_are_those_of_stock():
+    ours, stock = (
+        make_vec("mt1:peg-insert-side-v3", 2, backend=b, render_mode="rgb_array") for b in ("native", "stock")
+    )
+    ours.reset(), stock.reset()
+    for step in range(4):
+        np.testing.assert_array_equal(ours.render(), stock.render(), err_msg=str(step))
+        actions = np.full((2, 4), 0.7, np.float32)
+        ours.step(actions), stock.step(actions)
+    ours.close(), stock.close()
+
+
+@pytest.mark.parametrize("backend", ["native", "stock"])
+def test_render_needs_its_mode(backend):
+    env = make_vec("mt1:reach-v3", backend=backend)
     env.reset()
     with pytest.raises(SuiteError, match="render_mode='rgb_array'"):
         env.render()
@@ -41,8 +56,11 @@ def test_a_missing_platform_is_one_sentence_on_what_to_install():
     assert "apt-get install libegl1" in last
 
 
-def test_leaving_without_close_prints_nothing():
-    code = "import envs; e = envs.make_vec('mt1:reach-v3', render_mode='rgb_array'); e.reset(); e.render()"
+@pytest.mark.parametrize("backend", ["native", "stock"])
+def test_leaving_without_close_prints_nothing(backend):
+    make_vec("mt1:reach-v3", backend=backend).close()  # what is slow to make is kept, so the next start is silent
+    code = f"import envs; e = envs.make_vec('mt1:reach-v3', backend={backend!r}, render_mode='rgb_array')"
+    code += "; e.reset(); e.render(); e.step(e.action_space.sample())"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert result.stderr == ""

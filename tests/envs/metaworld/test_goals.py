@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metaworld_reference import benchmark_vectors
 
 from envs import get_suite
 from envs.metaworld.goals import GoalSchedule, benchmark_goals
+from tests.envs.metaworld.metaworld_reference import benchmark_vectors
 
 
 def assert_same_goals(suite_id, seed, benchmark):

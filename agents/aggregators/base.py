@@ -1,0 +1,285 @@
+"""What every aggregator is: a pure function from per-task quantities to weights, with declared needs and state."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+import torch
+from torch import Tensor
+
+from agents.aggregators.gramian import combine, gramian
+from agents.base import AgentError
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class AggregatorInfo:
+    """What an agent must know before it uses a method.
+
+    Attributes:
+        name: registry name.
+        needs: fields of ``Inputs`` the method cannot do without.
+        source: paper and equation.
+        needs_positive_loss: the rule takes a logarithm or a ratio of losses and is undefined where a loss can be
+            zero or negative (SAC's actor loss changes sign).
+        direction_only: the update is not a weighted sum that the Gramian determines; call ``direction``.
+    """
+
+    name: str
+    needs: frozenset[str]
+    source: str
+    needs_positive_loss: bool = False
+    direction_only: bool = False
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Per-task quantities of one update; leading dimensions ``...`` are independent problems (seeds).
+
+    Attributes:
+        gramian: ``[..., m, m]``, ``J Jᵀ``.
+        losses: ``[..., m]``.
+        success: ``[..., m]``, success rate in [0, 1].
+        jacobian: ``[..., m, P]``, one row per task.
+        cross_gramian: ``[..., m, m]``, ``J₁ J₂ᵀ`` of two independent half batches.
+        perturbed_jacobian: ``[..., m, P]``, row i at the parameters moved by ``perturbations(J)[i]``.
+        noise: uniform on [0, 1), ``[..., *noise_shape(m, P)]``, drawn by the caller.
+        step: number of the update on the host; lets ``every`` skip a solve. None: decided on the device.
+    """
+
+    gramian: Tensor | None = None
+    losses: Tensor | None = None
+    success: Tensor | None = None
+    jacobian: Tensor | None = None
+    cross_gramian: Tensor | None = None
+    perturbed_jacobian: Tensor | None = None
+    noise: Tensor | None = None
+    step: int | None = None
+
+
+# Trailing dimensions of each field after the batch.
+_RANK = {"gramian": 2, "losses": 1, "success": 1, "jacobian": 2, "cross_gramian": 2, "perturbed_jacobian": 2}
+_SQUARE = {"gramian", "cross_gramian"}
+
+
+class Solution(NamedTuple):
+    """What a method hands back to ``Aggregator``: weights (or a direction), residual and verdict, in float64."""
+
+    value: Tensor
+    residual: Tensor
+    converged: Tensor
+    state: State
+
+
+class Weights(NamedTuple):
+    """Weights ``[..., m]`` with ``d = Jᵀ w``, and per problem ``[...]``: how well the equations hold, whether that is
+    within tolerance, and whether the inputs were finite. Weights are NaN where they were not."""
+
+    weights: Tensor
+    residual: Tensor
+    converged: Tensor
+    finite: Tensor
+
+
+class Direction(NamedTuple):
+    """Update ``[..., P]`` (to be descended) with the same verdicts as ``Weights``."""
+
+    direction: Tensor
+    residual: Tensor
+    converged: Tensor
+    finite: Tensor
+
+
+@dataclass(frozen=True)
+class Aggregator(ABC):
+    """A gradient method. Subclasses are frozen dataclasses whose fields are the method's parameters.
+
+    Both entry points are pure and without host synchronisation: no global random numbers, no in-place change of inputs
+    or state, no Python branch on data. Problems with a non-finite input leave their part of the state unchanged.
+    """
+
+    # State by name: axes ("m" tasks, "P" parameters) and initial value. Float32 where it has parameters, else float64.
+    layout: ClassVar[dict[str, tuple[str, float]]] = {}
+
+    @property
+    @abstractmethod
+    def info(self) -> AggregatorInfo: ...
+
+    @abstractmethod
+    def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
+        """The method itself, on finite float64 inputs; ``eps`` is the resolution of the Gramian given."""
+
+    def init(
+        self,
+        num_tasks: int,
+        *,
+        num_params: int | None = None,
+        batch_shape: tuple[int, ...] = (),
+        device: torch.device | str | None = None,
+    ) -> State:
+        """State before the first update, ``[*batch_shape, ...]``; ``{}`` for a stateless method.
+
+        Args:
+            num_params: P, for methods that remember gradients.
+            batch_shape: the leading dimensions of the inputs.
+
+        Raises:
+            AgentError: ``num_tasks`` < 1, or ``num_params`` missing where the method needs it.
+        """
+        if num_tasks < 1:
+            raise AgentError(f"num_tasks={num_tasks}: at least one task is needed")
+        sizes = {"m": num_tasks, "P": num_params}
+        state = {}
+        for name, (axes, value) in self.layout.items():
+            if "P" in axes and num_params is None:
+                raise AgentError(f"num_params: {self.info.name!r} remembers gradients and needs their length")
+            shape = [*batch_shape, *(sizes[axis] or 0 for axis in axes)]
+            dtype = torch.float32 if "P" in axes else torch.float64
+            state[name] = torch.full(shape, value, dtype=dtype, device=device)
+        return state
+
+    def noise_shape(self, num_tasks: int, num_params: int | None = None) -> tuple[int, ...] | None:
+        """Shape, after the batch, of the uniform noise the method consumes per update; None if it draws nothing."""
+        return None
+
+    def weights(self, inputs: Inputs, state: State) -> tuple[Weights, State]:
+        """Weights of one update, float32 (float64 if the inputs are).
+
+        Raises:
+            AgentError: a needed input is missing or misshapen, or the method gives directions only.
+        """
+        if self.info.direction_only:
+            raise AgentError(f"aggregator {self.info.name!r} gives no weights; call direction with the jacobian")
+        solution, finite, dtype = self._run(inputs, state)
+        return Weights(*_verdict(solution, finite, dtype, 1)), solution.state
+
+    def direction(self, inputs: Inputs, state: State) -> tuple[Direction, State]:
+        """Update direction ``[..., P]``; needs ``jacobian`` whatever the method. The Gramian is formed if missing."""
+        if inputs.jacobian is None:
+            raise AgentError(f"aggregator {self.info.name!r}: direction needs the jacobian")
+        if self.info.direction_only:
+            solution, finite, dtype = self._run(inputs, state)
+            return Direction(*_verdict(solution, finite, dtype, 1)), solution.state
+        if "gramian" in self.info.needs and inputs.gramian is None:
+            inputs = dataclasses.replace(inputs, gramian=gramian(inputs.jacobian))
+        out, state = self.weights(inputs, state)
+        direction = combine(given(inputs.jacobian), out.weights)
+        finite = out.finite & torch.isfinite(direction).all(-1)
+        return Direction(direction, out.residual, out.converged & finite, finite), state
+
+    @torch.no_grad()
+    def _run(self, inputs: Inputs, state: State) -> tuple[Solution, Tensor, torch.dtype]:
+        batch, present = self._check(inputs)
+        finite = torch.stack([_finite(x, len(batch)) for x in present.values()]).all(0)
+        dtypes = {x.dtype for name, x in present.items() if name != "noise"} or {torch.float32}
+        eps = torch.finfo(present["gramian"].dtype if "gramian" in present else torch.float64).eps
+        out_dtype = torch.float64 if torch.float64 in dtypes else torch.float32
+        clean: dict[str, Any] = {}
+        for name, x in present.items():
+            wide = (x if x.dtype == torch.float64 else x.float()) if "jacobian" in name else x.double()
+            wide = torch.where(expand(finite, wide), wide, torch.zeros_like(wide))
+            clean[name] = (wide + wide.mT) / 2 if name == "gramian" else wide
+        solution = self._solve(dataclasses.replace(inputs, **clean), state, eps)
+        if self.info.needs_positive_loss:
+            solution = solution._replace(converged=solution.converged & (clean["losses"] > 0).all(-1))
+        kept = {k: torch.where(expand(finite, v), v, state[k]) for k, v in solution.state.items()}
+        return solution._replace(state=kept), finite, out_dtype
+
+    def _check(self, inputs: Inputs) -> tuple[tuple[int, ...], dict[str, Tensor]]:
+        """Batch shape and the tensors the method uses, checked on the host by shape only."""
+        name, batch, num_tasks, present = self.info.name, None, 0, {}
+        needs = self.info.needs
+        if not needs & _RANK.keys():
+            # The method only asks how many tasks there are: any input tells.
+            needs = needs | {next((f for f in _RANK if getattr(inputs, f) is not None), "losses")}
+        for field in (*_RANK, "noise"):
+            x = getattr(inputs, field)
+            if field not in needs:
+                continue
+            if x is None:
+                raise AgentError(f"aggregator {name!r} needs {field}, which was not given")
+            if field == "noise":
+                present[field] = x
+                continue
+            rank = _RANK[field]
+            if x.ndim < rank or (field in _SQUARE and x.shape[-1] != x.shape[-2]) or 0 in x.shape[x.ndim - rank :]:
+                raise AgentError(f"{field}: shape {tuple(x.shape)} is not {_shape_name(field)}")
+            lead, tasks = tuple(x.shape[: x.ndim - rank]), x.shape[x.ndim - rank]
+            if batch is not None and (lead, tasks) != (batch, num_tasks):
+                raise AgentError(f"{field}: shape {tuple(x.shape)} does not go with {num_tasks} tasks, batch {batch}")
+            batch, num_tasks, present[field] = lead, tasks, x
+        assert batch is not None, "one input with a task axis is always required"
+        if "noise" in present:
+            num_params = None if inputs.jacobian is None else inputs.jacobian.shape[-1]
+            want = batch + (self.noise_shape(num_tasks, num_params) or ())
+            if tuple(present["noise"].shape) != want:
+                raise AgentError(f"noise: shape {tuple(present['noise'].shape)} should be {want} for {name!r}")
+        return batch, present
+
+
+def check(ok: bool, name: str, value: object, allowed: str) -> None:
+    """Raise AgentError unless ``ok``: the one sentence every bad parameter gets."""
+    if not ok:
+        raise AgentError(f"{name}={value!r} is not allowed; it must be {allowed}")
+
+
+def check_types(params: Aggregator) -> None:
+    """Raise AgentError if a parameter does not have its declared plain type."""
+    for name, hint in get_type_hints(type(params)).items():
+        if get_origin(hint) is ClassVar:
+            continue
+        value = getattr(params, name)
+        if get_origin(hint) is Literal:
+            check(value in get_args(hint), name, value, f"one of {', '.join(map(str, get_args(hint)))}")
+        elif hint is float:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            check(number and math.isfinite(value), name, value, "a finite number")
+        elif hint is int:
+            check(isinstance(value, int) and not isinstance(value, bool), name, value, "a whole number")
+        elif hint is bool:
+            check(isinstance(value, bool), name, value, "true or false")
+
+
+def exact(value: Tensor, state: State | None = None) -> Solution:
+    """A solution in closed form: residual zero, always converged."""
+    zero = torch.zeros_like(value[..., 0], dtype=torch.float64)
+    return Solution(value, zero, torch.ones_like(zero, dtype=torch.bool), state or {})
+
+
+def given(x: Tensor | None) -> Tensor:
+    """Narrow an optional input that ``_check`` has already required."""
+    assert x is not None
+    return x
+
+
+def task_zeros(inputs: Inputs) -> Tensor:
+    """Zeros ``[..., m]`` for methods that only ask how many tasks there are."""
+    field = next(f for f in _RANK if getattr(inputs, f) is not None)
+    x: Tensor = getattr(inputs, field)
+    return torch.zeros_like(x[..., 0] if _RANK[field] == 2 else x, dtype=torch.float64)
+
+
+def _verdict(s: Solution, finite: Tensor, dtype: torch.dtype, rank: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    value = torch.where(expand(finite, s.value), s.value, torch.nan).to(dtype)
+    residual = torch.where(finite, s.residual, torch.nan).to(dtype)
+    return value, residual, s.converged & finite, finite
+
+
+def _finite(x: Tensor, batch_rank: int) -> Tensor:
+    return torch.isfinite(x).flatten(batch_rank).all(-1)
+
+
+def expand(mask: Tensor, like: Tensor) -> Tensor:
+    """Add trailing axes so that a per-problem ``[...]`` mask broadcasts against ``like``."""
+    return mask.reshape(mask.shape + (1,) * (like.ndim - mask.ndim))
+
+
+def _shape_name(field: str) -> str:
+    if field in _SQUARE:
+        return "[..., tasks, tasks]"
+    return "[..., tasks, parameters]" if _RANK[field] == 2 else "[..., tasks]"

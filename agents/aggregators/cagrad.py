@@ -1,0 +1,170 @@
+"""CAGrad: the direction within a ball around the mean gradient that serves the worst-off task best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, check, check_types, given
+from agents.aggregators.linalg import add_diagonal, correlation, matvec, ridge_floor, spd_solve
+
+Rescale = Literal["none", "1/(1+c)", "1/(1+c²)"]
+
+
+@dataclass(frozen=True)
+class CAGrad(Aggregator):
+    """``d = g0 + c (‖g0‖/‖g_w‖) g_w`` with ``w = argmin_simplex g_w·g0 + c ‖g0‖ ‖g_w‖``.
+
+    Tasks with a zero gradient take no part in the minimum. Where the hull of the gradients contains zero and that is
+    the minimum (a Pareto-stationary point) the update is zero.
+
+    Attributes:
+        c: radius of the ball, in units of ``‖g0‖``.
+        rescale: factor on the result; the public implementations differ in it.
+    """
+
+    c: float = 0.5
+    rescale: Rescale = "none"
+
+    info = AggregatorInfo("cagrad", frozenset({"gramian"}), "Liu et al. 2021 (arXiv 2110.14048), algorithm 1")
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check(self.c >= 0, "c", self.c, "at least 0")
+
+    def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
+        gramian = given(inputs.gramian)
+        m = gramian.shape[-1]
+        mean = torch.full_like(gramian[..., 0], 1 / m)
+        return self._from(gramian, mean, eps)
+
+    def _from(self, gramian: Tensor, mean: Tensor, eps: float) -> Solution:
+        """Weights from the Gramian of the rows and the coefficients ``[..., m]`` of g0 in them."""
+        w, norm, gap = _worst_case(gramian, mean, self.c, eps)
+        radius = self.c * _norm(gramian, mean)
+        flat = norm <= 0
+        pull = torch.where(flat, 0.0, radius / torch.where(flat, 1.0, norm))
+        factor = {"none": 1.0, "1/(1+c)": 1 / (1 + self.c), "1/(1+c²)": 1 / (1 + self.c**2)}[self.rescale]
+        centre = torch.where(flat & (radius > 0), 0.0, 1.0).unsqueeze(-1) * mean
+        return Solution((centre + pull.unsqueeze(-1) * w) * factor, gap, gap < 1e-4, {})
+
+
+@dataclass(frozen=True)
+class CAGradFast(CAGrad):
+    """CAGrad on ``n − 1`` tasks drawn without replacement and the mean of all the others as one more row.
+
+    g0 stays the mean of all tasks.
+
+    Attributes:
+        n: rows after the reduction (4 for 10 tasks, 8 for 50); n ≥ m is plain CAGrad.
+    """
+
+    n: int = 4
+
+    info = AggregatorInfo("cagrad-fast", frozenset({"gramian", "noise"}), "Liu et al. 2021, task sampling")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self.n >= 2, "n", self.n, "at least 2")
+
+    def noise_shape(self, num_tasks: int, num_params: int | None = None) -> tuple[int, ...]:
+        return (num_tasks,)
+
+    def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
+        gramian = given(inputs.gramian)
+        m = gramian.shape[-1]
+        drawn = min(self.n - 1, m - 1)
+        eye = torch.eye(m, dtype=gramian.dtype, device=gramian.device)
+        shuffled = eye[given(inputs.noise).argsort(-1)]
+        rest = shuffled[..., drawn:, :].mean(-2, keepdim=True)
+        rows = torch.cat([shuffled[..., :drawn, :], rest], -2)
+        share = rows.sum(-1) / m
+        share = torch.where(torch.arange(drawn + 1, device=share.device) < drawn, share, (m - drawn) / m)
+        solution = self._from(rows @ gramian @ rows.mT, share, eps)
+        return solution._replace(value=matvec(rows.mT, solution.value))
+
+
+def _norm(gramian: Tensor, coefficients: Tensor) -> Tensor:
+    return (coefficients * matvec(gramian, coefficients)).sum(-1).clamp(min=0).sqrt()
+
+
+def _worst_case(gramian: Tensor, mean: Tensor, c: float, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """``w``, ``‖g_w‖`` (0 if below what the Gramian resolves) and the duality gap in units of ``‖g0‖ · ‖g_i‖``.
+
+    Worked in unit gradients, ``x_i = w_i ‖g_i‖ / min ‖g‖``: minimise ``b·x + κ √(xᵀCx)`` with ``a·x = 1, x ≥ 0``.
+    Splitting guesses the active set; on it the optimality conditions are a linear system and one quadratic equation,
+    with the worst-off task's gain μ as the unknown.
+    """
+    cosine, norms, active = correlation(gramian)
+    ridge = ridge_floor(gramian.shape[-1], eps)
+    cosine = add_diagonal(cosine, ridge)
+    inverse = torch.where(active, 1 / norms, 0.0)
+    longest = inverse.amax(-1, keepdim=True)
+    longest = torch.where(longest > 0, longest, 1.0)
+    a = inverse / longest
+    length = _norm(gramian, mean)
+    unit = torch.where(length > 0, length, 1.0).unsqueeze(-1)
+    b = torch.where(active, matvec(gramian, mean) / norms / unit, 0.0)
+    x, dual = _guess(cosine, a, b, c)
+    candidates = torch.stack([x, _pivot(cosine, a, b, c, x > 0, active), x], -2)
+    candidates = torch.where(active.unsqueeze(-2), candidates, 0.0)
+    total = (candidates * a.unsqueeze(-2)).sum(-1, keepdim=True)
+    candidates = candidates / torch.where(total > 0, total, 1.0)
+    slope = candidates @ cosine
+    squared = (candidates * slope).sum(-1).clamp(min=1e-300)
+    pull = c * slope / squared.sqrt().unsqueeze(-1)
+    # Last candidate: the splitting's own dual, which stays a certificate where g_w = 0 and the norm has no gradient.
+    pull = b.unsqueeze(-2) + torch.cat([pull[..., :2, :], dual.unsqueeze(-2)], -2)
+    value = (candidates * b.unsqueeze(-2)).sum(-1) + c * squared.sqrt()
+    gap = (value.unsqueeze(-1) * a.unsqueeze(-2) - pull).masked_fill(~active.unsqueeze(-2), -torch.inf).amax(-1)
+    gap, best = gap.clamp(min=0).nan_to_num(nan=torch.inf).min(-1)
+    x = candidates.gather(-2, best[..., None, None].expand_as(candidates[..., :1, :])).squeeze(-2)
+    squared = squared.gather(-1, best.unsqueeze(-1)).squeeze(-1)
+    flat = squared <= 4 * ridge * (x * x).sum(-1)
+    return x * a, torch.where(flat, 0.0, squared.sqrt() / longest.squeeze(-1)), gap
+
+
+def _guess(
+    cosine: Tensor, a: Tensor, b: Tensor, c: float, iterations: int = 16, rho: float = 0.3
+) -> tuple[Tensor, Tensor]:
+    """ADMM with ``x ≥ 0`` and the norm split off; the norm's part is held as coefficients of the unit gradients."""
+    eye = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device).expand_as(cosine)
+    inverse = spd_solve(cosine + eye, eye)
+    a = a.unsqueeze(-2)
+    ka = a @ inverse
+    ka = ka / (a * ka).sum(-1, keepdim=True).clamp(min=1e-300)
+    column = a.mT
+    shift = b.unsqueeze(-2) @ inverse / rho
+    z = u = s = v = torch.zeros_like(a)
+    for _ in range(iterations):
+        target = s - v
+        x = (z - u - target) @ inverse + target - shift
+        x = x - ka * (x @ column - 1)
+        u = u + x
+        z = u.clamp(min=0)
+        u = u - z
+        v = v + x
+        size = (v @ cosine @ v.mT).clamp(min=1e-300).sqrt()
+        s = v * (1 - c / rho / size).clamp(min=0)
+        v = v - s
+    return z.squeeze(-2), (rho * (v @ cosine)).squeeze(-2)
+
+
+def _pivot(cosine: Tensor, a: Tensor, b: Tensor, c: float, free: Tensor, active: Tensor, iterations: int = 8) -> Tensor:
+    eye = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device)
+    rhs = torch.stack([a, b], -1)
+    lowest = (b == torch.where(active, b, torch.inf).amin(-1, keepdim=True)) & active
+    x = torch.zeros_like(a)
+    for _ in range(iterations):
+        free = torch.where(free.any(-1, keepdim=True), free, lowest)
+        both = free.unsqueeze(-1) & free.unsqueeze(-2)
+        p, q = spd_solve(torch.where(both, cosine, eye), torch.where(free.unsqueeze(-1), rhs, 0.0)).unbind(-1)
+        ap, bp, bq = (a * p).sum(-1), (b * p).sum(-1), (b * q).sum(-1)
+        gain = (bp + (bp * bp - ap * (bq - c * c)).clamp(min=0).sqrt()) / torch.where(ap > 0, ap, 1.0)
+        x = gain.unsqueeze(-1) * p - q
+        slope = matvec(cosine, x) + b - gain.unsqueeze(-1) * a
+        free = free ^ (torch.where(free, x < -1e-12, slope < -1e-12) & active)
+    return x.clamp(min=0)

@@ -1,0 +1,27 @@
+"""Epoch means of the losses, counted on the device: an epoch is a fixed number of updates."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from agents.aggregators.base import State
+
+# Sum and number of the running epoch's losses, and the number of finished epochs.
+EPOCH_STATE = {"total": ("m", 0.0), "count": ("", 0.0), "epochs": ("", 0.0)}
+
+
+def epoch_mean(losses: Tensor, state: State, period: int) -> tuple[Tensor, Tensor, State]:
+    """Count one update.
+
+    Returns:
+        Mean loss of the epoch so far ``[..., m]``, whether this update ends it (bool ``[..., 1]``), and the new state.
+    """
+    total, count = state["total"] + losses, state["count"] + 1
+    ended = count >= period
+    kept = {
+        "total": torch.where(ended.unsqueeze(-1), 0.0, total),
+        "count": torch.where(ended, 0.0, count),
+        "epochs": state["epochs"] + ended,
+    }
+    return total / count.unsqueeze(-1), ended.unsqueeze(-1), kept

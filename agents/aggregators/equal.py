@@ -1,0 +1,65 @@
+"""IMTL-G and ConFIG: the one direction with the same projection on every unit gradient, at two lengths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, given
+from agents.aggregators.linalg import correlation, diagonal, matvec, pinv_apply
+
+
+@dataclass(frozen=True)
+class IMTLG(Aggregator):
+    """``w ∝ G⁺ √diag(G)``, ``Σ w = 1``: equal projections.
+
+    Computed as ``C⁺1`` over the norms with C the Gramian of the unit gradients, which is the same where G is regular
+    and stays accurate when the norms differ by orders of magnitude. The sum divided by can be negative, and the update
+    then ascends: that is the published rule. Where it vanishes no such weights exist: the update is zero and not
+    converged.
+    """
+
+    info = AggregatorInfo("imtl-g", frozenset({"gramian"}), "Liu et al. 2021 (Impartial MTL, ICLR)")
+
+    def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
+        gramian = given(inputs.gramian)
+        weights, residual = _equal(gramian, eps)
+        total = weights.sum(-1, keepdim=True)
+        fine = total.abs() > 1e-9 * weights.abs().sum(-1, keepdim=True)
+        weights = torch.where(fine, weights / torch.where(fine, total, 1.0), 0.0)
+        return _with_mean_at_zero(gramian, weights, residual, fine.squeeze(-1))
+
+
+@dataclass(frozen=True)
+class ConFIG(Aggregator):
+    """``w_i ∝ (C⁺1)_i / ‖g_i‖``, with length ``Σ g_i · d/‖d‖``."""
+
+    info = AggregatorInfo("config", frozenset({"gramian"}), "Liu et al. 2024 (arXiv 2408.11104)")
+
+    def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
+        gramian = given(inputs.gramian)
+        weights, residual = _equal(gramian, eps)
+        # Σ g_i·u / ‖u‖ over ‖u‖, with the weights at unit size so that nothing overflows.
+        slope = matvec(gramian, weights)
+        squared = (weights * slope).sum(-1, keepdim=True)
+        fine = squared > 0
+        weights = weights * torch.where(fine, slope.sum(-1, keepdim=True) / torch.where(fine, squared, 1.0), 0.0)
+        return _with_mean_at_zero(gramian, weights, residual, fine.squeeze(-1))
+
+
+def _equal(gramian: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """``C⁺1`` over the norms (zero gradients: 0), and how unequal the projections on unit gradients are."""
+    cosine, norms, active = correlation(gramian)
+    ones = active.to(gramian.dtype)
+    beta = torch.where(active, pinv_apply(cosine, ones, eps)[0], 0.0)
+    residual = (matvec(cosine, beta) - ones).abs().masked_fill(~active, 0.0).amax(-1)
+    shortest = torch.where(active, norms, torch.inf).amin(-1, keepdim=True)
+    return beta * torch.where(active, shortest / norms, 0.0), residual
+
+
+def _with_mean_at_zero(gramian: Tensor, weights: Tensor, residual: Tensor, fine: Tensor) -> Solution:
+    none = ~(diagonal(gramian) > 0).any(-1)
+    weights = torch.where(none.unsqueeze(-1), 1 / gramian.shape[-1], weights)
+    return Solution(weights, residual, none | (fine & (residual < 1e-3)), {})

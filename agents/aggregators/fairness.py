@@ -1,0 +1,105 @@
+"""Nash-MTL and FairGrad: ``G α = α^(−1/a)``, by a damped Newton method on the convex potential behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, check, check_types, given
+from agents.aggregators.linalg import add_diagonal, correlation, diagonal, matvec, ridge_floor, spd_solve
+
+
+@dataclass(frozen=True)
+class FairGrad(Aggregator):
+    """``G α = α^(−1/a)``. Zero gradients get weight 0; if all are zero, the weights are those of the mean.
+
+    Attributes:
+        a: degree of fairness; 1 is proportional (Nash), towards 0 the mean, towards infinity max–min.
+        ridge: added to the Gramian of the unit gradients. Bounds the weights near Pareto-stationary points, where the
+            equation has no solution; 1e-3 is also seen, which moves the third digit of an ordinary solution.
+    """
+
+    a: float = 1.0
+    ridge: float = 1e-6
+
+    info = AggregatorInfo("fairgrad", frozenset({"gramian"}), "Ban & Ji 2024 (arXiv 2402.15638), algorithm 1")
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check(self.a > 0, "a", self.a, "above 0")
+        check(self.ridge >= 0, "ridge", self.ridge, "at least 0")
+
+    def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
+        gramian = given(inputs.gramian)
+        weights, residual = power_equation(gramian, 1 / self.a, self.ridge + ridge_floor(gramian.shape[-1], eps))
+        return Solution(weights, residual, residual < 1e-6, {})
+
+
+@dataclass(frozen=True)
+class NashMTL(Aggregator):
+    """``G α = 1/α``, then the update's norm clipped; combine with ``every`` to hold the weights for k updates.
+
+    Attributes:
+        max_norm: largest ``‖Jᵀα‖``; 0 leaves it alone. Unclipped it is √m whatever the gradients.
+        ridge: as in ``FairGrad``.
+    """
+
+    max_norm: float = 1.0
+    ridge: float = 1e-6
+
+    info = AggregatorInfo("nash-mtl", frozenset({"gramian"}), "Navon et al. 2022 (arXiv 2202.01017), algorithm 1")
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check(self.max_norm >= 0, "max_norm", self.max_norm, "at least 0 (0: no clipping)")
+        check(self.ridge >= 0, "ridge", self.ridge, "at least 0")
+
+    def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
+        gramian = given(inputs.gramian)
+        weights, residual = power_equation(gramian, 1.0, self.ridge + ridge_floor(gramian.shape[-1], eps))
+        if self.max_norm > 0:
+            norm = (weights * matvec(gramian, weights)).sum(-1, keepdim=True).clamp(min=0).sqrt()
+            weights = weights * torch.where(norm > self.max_norm, self.max_norm / norm, 1.0)
+        return Solution(weights, residual, residual < 1e-6, {})
+
+
+def power_equation(gramian: Tensor, power: float, ridge: float, iterations: int = 16) -> tuple[Tensor, Tensor]:
+    """Solve ``G α = α^(−power)`` for α > 0.
+
+    With unit gradients, ``β_i = α_i ‖g_i‖``, it reads ``C β = k β^(−power)``, ``k_i = ‖g_i‖^(power − 1)``: the
+    stationary point of the convex ``½ βᵀCβ − Σ k_i ∫β_i^(−power)``. The step along a Newton direction is the one of a
+    fixed set at which the slope is smallest.
+
+    Returns:
+        α ``[..., m]`` and ``max_i |(Cβ)_i β_i^power / k_i − 1|``.
+    """
+    cosine, norms, active = correlation(gramian)
+    matrix = add_diagonal(cosine, ridge)
+    unit = (norms * active).amax(-1, keepdim=True)
+    unit = torch.where(unit > 0, unit, 1.0)
+    k = torch.where(active, norms / unit, 1.0) ** (power - 1)
+    beta = k ** (1 / (1 + power))
+    beta = beta * ((k * beta ** (1 - power)).sum(-1) / (beta * matvec(matrix, beta)).sum(-1).clamp(min=1e-9)).unsqueeze(
+        -1
+    ) ** (1 / (1 + power))
+    # From 1 down, then up: at a tie the full step comes first.
+    exponents = torch.arange(16, dtype=matrix.dtype, device=matrix.device)
+    grid = 2.0 ** torch.where(exponents < 9, -exponents, exponents - 8)
+    for _ in range(iterations):
+        barrier = k * beta**-power
+        slope = matvec(matrix, beta) - barrier
+        step = spd_solve(add_diagonal(matrix, power * barrier / beta), -slope.unsqueeze(-1)).squeeze(-1)
+        limit = torch.where(step < 0, -beta / step, torch.inf).amin(-1, keepdim=True)
+        sizes = torch.minimum(grid, 0.99 * limit)
+        trial = beta.unsqueeze(-2) + sizes.unsqueeze(-1) * step.unsqueeze(-2)
+        linear = ((slope + barrier) * step).sum(-1, keepdim=True)
+        square = (step * matvec(matrix, step)).sum(-1, keepdim=True)
+        along = linear + sizes * square - (k.unsqueeze(-2) * trial**-power * step.unsqueeze(-2)).sum(-1)
+        best = along.abs().argmin(-1, keepdim=True)
+        beta = trial.gather(-2, best.unsqueeze(-1).expand_as(trial[..., :1, :])).squeeze(-2)
+    residual = (matvec(matrix, beta) * beta**power / k - 1).abs().masked_fill(~active, 0.0).amax(-1)
+    alpha = torch.where(active, beta / norms, 0.0) * unit ** ((power - 1) / (power + 1))
+    none = ~(diagonal(gramian) > 0).any(-1, keepdim=True)
+    return torch.where(none, 1 / gramian.shape[-1], alpha), residual

@@ -1,0 +1,94 @@
+"""Flat-minima multi-task learning (a SAM step per task) and training under a fixed sparse mask."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, check, check_types, given
+from agents.aggregators.wrappers import nested, prefixed
+from agents.base import AgentError
+
+
+@dataclass(frozen=True)
+class FlatMinima(Aggregator):
+    """``Agg(J) + Agg(F)`` with the flatness part ``F_i = ∇L_i(θ + ε_i) − g_i``.
+
+    The caller takes the gradients twice: at θ, then row i at ``θ + perturbations(J)[i]``.
+
+    Attributes:
+        base: the aggregator of both parts, which keep separate states.
+        rho: radius of the perturbation.
+    """
+
+    base: Aggregator
+    rho: float = 0.05
+
+    @property
+    def info(self) -> AggregatorInfo:
+        base = self.base.info
+        needs = (base.needs - {"gramian"}) | {"jacobian", "perturbed_jacobian"}
+        source = "Phan et al. 2022 (arXiv 2211.13723)"
+        return AggregatorInfo(f"flat-minima({base.name})", needs, source, base.needs_positive_loss, True)
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check(self.rho > 0, "rho", self.rho, "above 0")
+        if "cross_gramian" in self.base.info.needs:
+            raise AgentError(f"flat-minima cannot wrap {self.base.info.name!r}: it would need four half batches")
+
+    def perturbations(self, jacobian: Tensor) -> Tensor:
+        """``ε_i = ρ g_i / ‖g_i‖``, ``[..., m, P]``; 0 for a zero gradient."""
+        norms = torch.linalg.vector_norm(jacobian, dim=-1, keepdim=True, dtype=torch.float64)
+        scale = torch.where(norms > 0, self.rho / torch.where(norms > 0, norms, 1.0), 0.0)
+        return (jacobian.double() * scale).to(jacobian.dtype)
+
+    def init(
+        self,
+        num_tasks: int,
+        *,
+        num_params: int | None = None,
+        batch_shape: tuple[int, ...] = (),
+        device: torch.device | str | None = None,
+    ) -> State:
+        """State of both parts; see ``Aggregator.init``."""
+        base = self.base.init(num_tasks, num_params=num_params, batch_shape=batch_shape, device=device)
+        return prefixed("loss.", base) | prefixed("flat.", base)
+
+    def noise_shape(self, num_tasks: int, num_params: int | None = None) -> tuple[int, ...] | None:
+        """The base's noise, used for both parts."""
+        return self.base.noise_shape(num_tasks, num_params)
+
+    def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
+        rows = given(inputs.jacobian)
+        flatness = given(inputs.perturbed_jacobian) - rows
+        loss, loss_state = self.base.direction(dataclasses.replace(inputs, gramian=None), nested("loss.", state))
+        changed = dataclasses.replace(inputs, gramian=None, jacobian=flatness)
+        flat, flat_state = self.base.direction(changed, nested("flat.", state))
+        return Solution(
+            (loss.direction + flat.direction).double(),
+            torch.maximum(loss.residual, flat.residual).double(),
+            loss.converged & flat.converged,
+            prefixed("loss.", loss_state) | prefixed("flat.", flat_state),
+        )
+
+
+def sparse_mask(weight: Tensor, keep: int) -> Tensor:
+    """Mask of sparse training: per neuron (row) the ``keep`` input weights of largest magnitude.
+
+    Args:
+        weight: ``[..., out, in]``. The mask is drawn once, from the initial weights; multiply the weights and their
+            gradients with it.
+
+    Returns:
+        bool, same shape, exactly ``min(keep, in)`` true entries in every row.
+
+    Raises:
+        AgentError: ``keep`` < 1.
+    """
+    check(keep >= 1, "keep", keep, "at least 1")
+    top = weight.detach().abs().topk(min(keep, weight.shape[-1]), dim=-1).indices
+    return torch.zeros_like(weight, dtype=torch.bool).scatter(-1, top, True)

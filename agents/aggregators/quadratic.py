@@ -1,0 +1,116 @@
+"""Quadratic programs over the non-negative orthant: splitting finds the active set, pivoting solves on it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from agents.aggregators.linalg import add_diagonal, diagonal, matvec, spd_solve
+
+
+def nonneg_qp(matrix: Tensor, linear: Tensor, *, splitting: int = 32, pivots: int = 6) -> tuple[Tensor, Tensor]:
+    """Minimise ``½ xᵀAx + qᵀx`` over ``x ≥ 0`` for k right-hand sides that share A.
+
+    Over-relaxed ADMM needs one inverse for all k problems and guesses the active set; block principal pivoting
+    (Júdice & Pires 1994) then solves on it exactly. Of the two iterates the one with the smaller residual is returned.
+
+    Args:
+        matrix: A ``[..., m, m]``, positive definite, diagonal of order 1.
+        linear: q ``[..., k, m]``.
+
+    Returns:
+        x ``[..., k, m]`` and the residual ``max |min(x, Ax + q)| / max |q|``, ``[..., k]``.
+    """
+    scale = linear.abs().amax(-1, keepdim=True)
+    scale = torch.where(scale > 0, scale, 1.0)
+    q = linear / scale
+    first = _admm(matrix, q, splitting)
+    second = _pivot(matrix, q, first > 0, pivots)
+    errors = torch.stack([_residual(matrix, q, first), _residual(matrix, q, second)], -1)
+    residual, best = errors.nan_to_num(nan=torch.inf).min(-1)
+    return torch.where(best.unsqueeze(-1) == 0, first, second) * scale, residual
+
+
+def _residual(matrix: Tensor, q: Tensor, x: Tensor) -> Tensor:
+    return torch.minimum(x, x @ matrix + q).abs().amax(-1)
+
+
+def _admm(matrix: Tensor, q: Tensor, iterations: int, rho: float = 0.1, relaxation: float = 1.6) -> Tensor:
+    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    inverse = spd_solve(add_diagonal(matrix, rho), eye.expand_as(matrix))
+    offset = q @ inverse
+    inverse = inverse * rho
+    z = torch.zeros_like(q)
+    u = torch.zeros_like(q)
+    for _ in range(iterations):
+        x = torch.lerp(z, (z - u) @ inverse - offset, relaxation) + u
+        z = x.clamp(min=0)
+        u = x - z
+    return z
+
+
+def _pivot(matrix: Tensor, q: Tensor, free: Tensor, iterations: int, slack: float = 1e-12) -> Tensor:
+    """Flip every infeasible index while that helps, only the last one otherwise (Murty), which cannot cycle."""
+    m = q.shape[-1]
+    eye = torch.eye(m, dtype=q.dtype, device=q.device)
+    index = torch.arange(1, m + 1, device=q.device)
+    fewest = torch.full(q.shape[:-1], m + 1, device=q.device)
+    tries = torch.full(q.shape[:-1], 3, device=q.device)
+    shared = matrix.unsqueeze(-3)
+    x = torch.zeros_like(q)
+    for k in range(iterations):
+        both = free.unsqueeze(-1) & free.unsqueeze(-2)
+        rhs = torch.where(free, -q, 0.0).unsqueeze(-1)
+        x = spd_solve(torch.where(both, shared, eye), rhs).squeeze(-1)
+        if k == iterations - 1:
+            break
+        wrong = torch.where(free, x < -slack, x @ matrix + q < -slack)
+        count = wrong.sum(-1)
+        better = count < fewest
+        block = better | (tries > 0)
+        tries = torch.where(better, 3, tries - 1)
+        fewest = torch.minimum(fewest, count)
+        last = (wrong * index).argmax(-1, keepdim=True) == index - 1
+        free = free ^ (wrong & (block.unsqueeze(-1) | last))
+    return x.clamp(min=0)
+
+
+def min_norm_point(cosine: Tensor, norms: Tensor, active: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+    """Convex weights of the point of smallest norm in the hull of the gradients, and the scaled duality gap.
+
+    ``min_{w ∈ simplex} wᵀGw`` is ``min_{v ≥ 0} ½ vᵀ(G + 11ᵀ)v − 1ᵀv`` up to the scale of v. Solved for unit gradients
+    (``x = v · norm``), so that rows of very different size are resolved equally well. A zero gradient is the point
+    itself. The gap is ``max_i (‖d‖² − g_i·d) / (‖g_i‖ · min ‖g‖)``.
+    """
+    inverse = torch.where(active, 1 / norms, 0.0)
+    longest = inverse.amax(-1, keepdim=True)
+    a = inverse / torch.where(longest > 0, longest, 1.0)
+    x, _ = nonneg_qp(add_diagonal(cosine + a.unsqueeze(-1) * a.unsqueeze(-2), ridge), -a.unsqueeze(-2))
+    weights = x.squeeze(-2) * a
+    total = weights.sum(-1, keepdim=True)
+    scaled = x.squeeze(-2) / torch.where(total > 0, total, 1.0)
+    weights = weights / torch.where(total > 0, total, 1.0)
+    slope = matvec(cosine, scaled)
+    gap = ((scaled * slope).sum(-1, keepdim=True) * a - slope).masked_fill(~active, 0.0).amax(-1)
+    zero = (~active).to(weights.dtype)
+    any_zero = zero.sum(-1, keepdim=True)
+    weights = torch.where(any_zero > 0, zero / any_zero.clamp(min=1), weights)
+    return weights, torch.where(any_zero.squeeze(-1) > 0, 0.0, gap)
+
+
+def dual_cone(gramian: Tensor, vectors: Tensor, reg: float, pivots: int = 6) -> tuple[Tensor, Tensor]:
+    """Weights of the projections of ``Jᵀu`` on ``{d : J d ≥ 0}``: ``min vᵀGv, v ≥ u`` (Quinton & Rey, prop. 1).
+
+    Args:
+        gramian: ``[..., m, m]`` of any scale; ``reg`` times the identity is added after dividing by the trace.
+        vectors: u ``[..., k, m]``.
+
+    Returns:
+        v ``[..., k, m]`` and the relative KKT residual ``[..., k]``.
+    """
+    trace = diagonal(gramian).sum(-1)[..., None, None]
+    matrix = add_diagonal(gramian / torch.where(trace > 0, trace, 1.0), reg)
+    root = diagonal(matrix).sqrt().unsqueeze(-2)
+    unit = matrix / root / root.mT
+    x, residual = nonneg_qp(unit, (vectors * root) @ unit, pivots=pivots)
+    return vectors + x / root, residual

@@ -1,0 +1,102 @@
+"""GradDrop and SAM-GS: rules for the coordinates and for the length of the update, which need the Jacobian."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from agents.aggregators.base import (
+    Aggregator,
+    AggregatorInfo,
+    Inputs,
+    Solution,
+    State,
+    check,
+    check_types,
+    exact,
+    given,
+)
+
+
+@dataclass(frozen=True)
+class GradDrop(Aggregator):
+    """Each coordinate keeps only its positive or only its negative entries, drawn by their share of the magnitude.
+
+    Attributes:
+        leak: part of each gradient that passes regardless.
+    """
+
+    leak: float = 0.0
+
+    info = AggregatorInfo(
+        "graddrop", frozenset({"jacobian", "noise"}), "Chen et al. 2020 (arXiv 2010.06808), alg. 1", direction_only=True
+    )
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check(0 <= self.leak <= 1, "leak", self.leak, "in [0, 1]")
+
+    def noise_shape(self, num_tasks: int, num_params: int | None = None) -> tuple[int, ...]:
+        return (num_params or 0,)
+
+    def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
+        rows, noise = given(inputs.jacobian), given(inputs.noise)
+        size = rows.abs().sum(-2)
+        purity = 0.5 * (1 + rows.sum(-2) / torch.where(size > 0, size, 1.0))
+        positive = (purity > noise).unsqueeze(-2)
+        kept = torch.where(positive, rows.clamp(min=0), rows.clamp(max=0)).sum(-2)
+        return exact(self.leak * rows.sum(-2) + (1 - self.leak) * kept)
+
+
+@dataclass(frozen=True)
+class SAMGS(Aggregator):
+    """Similarity-aware momentum. ψ is the mean over pairs of ``2‖g_i‖‖g_j‖ / (‖g_i‖² + ‖g_j‖²)``.
+
+    Below γ the rows are brought to their mean norm and summed; otherwise the update is the first moment of the sum
+    over the root of the running mean of ``(1 − ψ)²``, the better agreed the longer.
+
+    Attributes:
+        gamma: threshold on ψ.
+        beta1: decay of the first moment.
+        beta2: decay of the mean of ``(1 − ψ)²``.
+        floor: smallest divisor. Equal norms would otherwise ask for an infinite step.
+    """
+
+    gamma: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.99
+    floor: float = 0.1
+
+    layout: ClassVar = {"moment": ("P", 0.0), "disagreement": ("", 0.0), "count": ("", 0.0)}
+    info = AggregatorInfo(
+        "sam-gs", frozenset({"jacobian"}), "Borsani et al. 2025 (arXiv 2506.06130)", direction_only=True
+    )
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check(0 <= self.beta1 < 1, "beta1", self.beta1, "in [0, 1)")
+        check(0 <= self.beta2 < 1, "beta2", self.beta2, "in [0, 1)")
+        check(self.floor > 0, "floor", self.floor, "above 0")
+
+    def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
+        rows = given(inputs.jacobian)
+        m = rows.shape[-2]
+        norms = torch.linalg.vector_norm(rows, dim=-1, dtype=torch.float64)
+        largest = norms.amax(-1, keepdim=True)
+        unit = norms / torch.where(largest > 0, largest, 1.0)
+        a, b = unit.unsqueeze(-1), unit.unsqueeze(-2)
+        squares = a**2 + b**2
+        pairs = torch.where(squares > 0, 2 * a * b / torch.where(squares > 0, squares, 1.0), 1.0)
+        off = (pairs.sum((-1, -2)) - pairs.diagonal(dim1=-2, dim2=-1).sum(-1)) / max(m * (m - 1), 1)
+        similarity = off if m > 1 else torch.ones_like(off)
+        count = state["count"] + 1
+        moment = torch.lerp(state["moment"], rows.sum(-2).to(state["moment"].dtype), 1 - self.beta1)
+        disagreement = torch.lerp(state["disagreement"], (1 - similarity) ** 2, 1 - self.beta2)
+        divisor = (disagreement / (1 - self.beta2**count)).sqrt().clamp(min=self.floor)
+        momentum = moment.double() / (divisor * (1 - self.beta1**count)).unsqueeze(-1)
+        scale = torch.where(norms > 0, norms.mean(-1, keepdim=True) / torch.where(norms > 0, norms, 1.0), 0.0)
+        even = (scale.unsqueeze(-2) @ rows.double()).squeeze(-2)
+        direction = torch.where((similarity < self.gamma).unsqueeze(-1), even, momentum)
+        return exact(direction, {"moment": moment, "disagreement": disagreement, "count": count})

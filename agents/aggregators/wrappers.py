@@ -1,0 +1,255 @@
+"""Aggregators around an aggregator: hold the weights, smooth them, draw a subset of tasks, ridge, rescale."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from agents.aggregators.base import (
+    Aggregator,
+    AggregatorInfo,
+    Inputs,
+    Solution,
+    State,
+    check,
+    check_types,
+    expand,
+    given,
+    task_zeros,
+)
+from agents.aggregators.linalg import add_diagonal, diagonal, matvec
+from agents.base import AgentError
+
+
+def prefixed(prefix: str, state: State) -> State:
+    """Keys with ``prefix`` put in front."""
+    return {prefix + key: value for key, value in state.items()}
+
+
+def nested(prefix: str, state: State) -> State:
+    """The entries under ``prefix``, without it."""
+    return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+
+
+@dataclass(frozen=True)
+class Wrapper(Aggregator):
+    """Passes everything on to ``base``; its state sits under ``base.``."""
+
+    base: Aggregator
+
+    label: ClassVar[str] = "wrapper"
+    extra_needs: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def info(self) -> AggregatorInfo:
+        base = self.base.info
+        return dataclasses.replace(base, name=f"{self.label}({base.name})", needs=base.needs | self.extra_needs)
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if self.base.info.direction_only:
+            raise AgentError(f"{self.label} wraps weights; {self.base.info.name!r} gives directions")
+
+    def init(
+        self,
+        num_tasks: int,
+        *,
+        num_params: int | None = None,
+        batch_shape: tuple[int, ...] = (),
+        device: torch.device | str | None = None,
+    ) -> State:
+        """State of the base and of the wrapper; see ``Aggregator.init``."""
+        own = super().init(num_tasks, num_params=num_params, batch_shape=batch_shape, device=device)
+        base = self.base.init(num_tasks, num_params=num_params, batch_shape=batch_shape, device=device)
+        return own | prefixed("base.", base)
+
+    def noise_shape(self, num_tasks: int, num_params: int | None = None) -> tuple[int, ...] | None:
+        """The base's noise."""
+        return self.base.noise_shape(num_tasks, num_params)
+
+    def _base(self, inputs: Inputs, state: State, eps: float) -> Solution:
+        out = self.base._solve(inputs, nested("base.", state), eps)
+        return out._replace(state=prefixed("base.", out.state))
+
+
+@dataclass(frozen=True)
+class Every(Wrapper):
+    """New weights every k updates, the last ones in between.
+
+    With ``Inputs.step`` (a host number) the solve is skipped in between; without it the device counts, and computes
+    and discards. Both give the same weights if ``step`` starts at 0.
+
+    Attributes:
+        k: updates from one solve to the next.
+    """
+
+    k: int = 1
+
+    label = "every"
+    layout: ClassVar = {"weights": ("m", 0.0), "residual": ("", 0.0), "converged": ("", 1.0), "count": ("", 0.0)}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self.k >= 1, "k", self.k, "at least 1")
+
+    def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
+        held = {key: state[key] for key in self.layout}
+        count = {"count": (state["count"] + 1) % self.k}
+        if inputs.step is not None and inputs.step % self.k:
+            return Solution(held["weights"], held["residual"], held["converged"] > 0, state | count)
+        out = self._base(inputs, state, eps)
+        new = {"weights": out.value, "residual": out.residual, "converged": out.converged.double()} | out.state
+        if inputs.step is None:
+            due = state["count"] == 0
+            new = {key: torch.where(expand(due, value), value, state[key]) for key, value in new.items()}
+        return Solution(new["weights"], new["residual"], new["converged"] > 0, new | count)
+
+
+@dataclass(frozen=True)
+class Ema(Wrapper):
+    """CR-MOGM: ``λ ← β λ + (1 − β) w``, starting from the first weights.
+
+    Attributes:
+        beta: β.
+    """
+
+    beta: float = 0.9
+
+    label = "ema"
+    layout: ClassVar = {"average": ("m", 0.0), "started": ("", 0.0)}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(0 <= self.beta < 1, "beta", self.beta, "in [0, 1)")
+
+    def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
+        out = self._base(inputs, state, eps)
+        started = (state["started"] > 0).unsqueeze(-1)
+        average = torch.where(started, torch.lerp(out.value, state["average"], self.beta), out.value)
+        return out._replace(value=average, state=out.state | {"average": average, "started": state["started"] * 0 + 1})
+
+
+@dataclass(frozen=True)
+class Subset(Wrapper):
+    """Solves for ``n`` tasks drawn without replacement at every update, times m/n; the others get weight 0.
+
+    The base must be stateless, since the tasks change under it. Its noise comes first, the draw's m numbers last.
+
+    Attributes:
+        n: tasks per update; n ≥ m takes all.
+    """
+
+    n: int = 4
+
+    label = "subset"
+    extra_needs = frozenset({"noise"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self.n >= 1, "n", self.n, "at least 1")
+        if self.base.init(2, num_params=1):
+            raise AgentError(f"subset wraps stateless aggregators; {self.base.info.name!r} keeps a state per task")
+
+    def noise_shape(self, num_tasks: int, num_params: int | None = None) -> tuple[int, ...]:
+        """Flat: the base's noise for n tasks, then m numbers."""
+        base = self.base.noise_shape(min(self.n, num_tasks), num_params)
+        return ((math.prod(base) if base is not None else 0) + num_tasks,)
+
+    def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
+        zeros, noise = task_zeros(inputs), given(inputs.noise)
+        m = zeros.shape[-1]
+        n = min(self.n, m)
+        chosen = noise[..., -m:].argsort(-1)[..., :n]
+        shape = self.base.noise_shape(n)
+        part = dataclasses.replace(
+            inputs,
+            losses=_apply(_take, inputs.losses, chosen),
+            success=_apply(_take, inputs.success, chosen),
+            gramian=_apply(_square, inputs.gramian, chosen),
+            cross_gramian=_apply(_square, inputs.cross_gramian, chosen),
+            jacobian=_apply(_rows, inputs.jacobian, chosen),
+            noise=None if shape is None else noise[..., :-m].unflatten(-1, shape),
+        )
+        out = self._base(part, state, eps)
+        return out._replace(value=zeros.scatter(-1, chosen, out.value * (m / n)))
+
+
+def _apply(pick: Callable[[Tensor, Tensor], Tensor], x: Tensor | None, index: Tensor) -> Tensor | None:
+    return None if x is None else pick(x, index)
+
+
+def _take(x: Tensor, index: Tensor) -> Tensor:
+    return x.gather(-1, index)
+
+
+def _rows(x: Tensor, index: Tensor) -> Tensor:
+    return x.gather(-2, index.unsqueeze(-1).expand(*index.shape, x.shape[-1]))
+
+
+def _square(x: Tensor, index: Tensor) -> Tensor:
+    rows = _rows(x, index)
+    return rows.gather(-1, index.unsqueeze(-2).expand_as(rows[..., : index.shape[-1]]))
+
+
+@dataclass(frozen=True)
+class Ridge(Wrapper):
+    """Adds ``ridge`` times the mean squared gradient norm to the diagonal of the Gramian.
+
+    Attributes:
+        ridge: in units of trace / m (1e-3 is common with Nash-MTL).
+    """
+
+    ridge: float = 1e-3
+
+    label = "ridge"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self.ridge >= 0, "ridge", self.ridge, "at least 0")
+        if "gramian" not in self.base.info.needs:
+            raise AgentError(f"ridge has no effect on {self.base.info.name!r}, which does not use the Gramian")
+
+    def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
+        gramian = given(inputs.gramian)
+        size = (diagonal(gramian).mean(-1, keepdim=True) * self.ridge).expand_as(gramian[..., 0])
+        return self._base(dataclasses.replace(inputs, gramian=add_diagonal(gramian, size)), state, eps)
+
+
+Policy = Literal["none", "simplex", "mean-norm", "unit-norm", "max-norm"]
+
+
+@dataclass(frozen=True)
+class Rescale(Wrapper):
+    """Sets the length of the update, so that methods can be compared at equal step size.
+
+    Attributes:
+        policy: ``simplex`` makes Σ|w| = 1, ``mean-norm`` gives the update the length of the mean gradient,
+            ``unit-norm`` length 1, ``max-norm`` at most length 1. A zero update stays zero.
+    """
+
+    policy: Policy = "none"
+
+    label = "rescale"
+    extra_needs = frozenset({"gramian"})
+
+    def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
+        out = self._base(inputs, state, eps)
+        if self.policy == "none":
+            return out
+        if self.policy == "simplex":
+            size = out.value.abs().sum(-1, keepdim=True)
+            return out._replace(value=out.value / torch.where(size > 0, size, 1.0))
+        gramian = given(inputs.gramian)
+        norm = (out.value * matvec(gramian, out.value)).sum(-1, keepdim=True).clamp(min=0).sqrt()
+        goal = torch.ones_like(norm)
+        if self.policy == "mean-norm":
+            goal = gramian.mean((-1, -2)).clamp(min=0).sqrt().unsqueeze(-1)
+        if self.policy == "max-norm":
+            goal = torch.minimum(goal, norm)
+        return out._replace(value=out.value * torch.where(norm > 0, goal / torch.where(norm > 0, norm, 1.0), 0.0))

@@ -1,0 +1,169 @@
+"""From per-task losses to one gradient: the only place where tasks are reduced.
+
+Plain averaging is one ordinary backward pass. Every other method needs each task's gradient of the shared parameters.
+With a task-major batch these come out of one backward pass too (``MLP.per_task``), as pieces ``[K, T, ...]``, one a
+parameter. Their Gramian is summed piece by piece, so the Jacobian is never assembled unless a method asks for it.
+
+Task-owned heads stay outside the Gramian, where they could not conflict and would only distort the norms: each head
+gets its own task's gradient, at the scale that averaging gives it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.aggregators import Aggregator, Inputs, State
+from agents.aggregators.diagnostics import conflict_rate, magnitude_similarity
+from agents.aggregators.fixed import Mean
+from agents.errors import AgentError
+from agents.networks import MLP, Views, flatten_gradients
+
+SUPPORTED_INPUTS = frozenset({"gramian", "losses", "success", "jacobian", "noise", "cross_gramian"})
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """How one network reduces its tasks.
+
+    Attributes:
+        network: layout of the network's members.
+        aggregator: the gradient method.
+        num_tasks: T.
+        twins: members that share a seed and are updated as one parameter vector (2 for twin critics).
+    """
+
+    network: MLP
+    aggregator: Aggregator
+    num_tasks: int
+    twins: int = 1
+
+    def __post_init__(self) -> None:
+        lacking = self.aggregator.info.needs - SUPPORTED_INPUTS
+        if lacking:
+            name = self.aggregator.info.name
+            raise AgentError(
+                f"aggregator: {name!r} needs {', '.join(sorted(lacking))}, which this agent does not offer"
+            )
+
+    @property
+    def is_mean(self) -> bool:
+        return isinstance(self.aggregator, Mean)
+
+    @property
+    def groups(self) -> int:
+        """Groups of rows that get a gradient of their own: tasks, or halves of tasks for cross Gramians."""
+        return self.num_tasks * (2 if "cross_gramian" in self.aggregator.info.needs else 1)
+
+    @property
+    def num_shared(self) -> int:
+        """Parameters of one seed that all tasks share."""
+        network = self.network
+        own_heads = network.num_heads > 1
+        return self.twins * (network.num_trunk_parameters if own_heads else network.num_parameters)
+
+    def init(self, seeds: int, device: torch.device) -> State:
+        """The aggregator's state, with a leading axis of seeds."""
+        return self.aggregator.init(self.num_tasks, num_params=self.num_shared, batch_shape=(seeds,), device=device)
+
+    def noise_shape(self) -> tuple[int, ...] | None:
+        """Shape of the uniform noise of one seed and update; None if the method draws none."""
+        return self.aggregator.noise_shape(self.num_tasks, self.num_shared)
+
+    def leaves(self, flat: Tensor, dtype: torch.dtype) -> Views:
+        """Leaves of ``[K, P]`` to run the forward pass on, so that ``gradient`` gets what it needs."""
+        leaves = self.network.leaves(flat, dtype)
+        return leaves if self.is_mean else self.network.per_task(leaves, self.groups)
+
+    def gradient(
+        self,
+        losses: Tensor,
+        leaves: Views,
+        state: State,
+        noise: Tensor | None,
+        success: Tensor | None = None,
+        step: int | None = None,
+    ) -> tuple[Tensor, State, dict[str, Tensor]]:
+        """The update's gradient.
+
+        Args:
+            losses: ``[S, T]``, computed from ``leaves``.
+            state: from ``init``; not changed.
+            noise: uniform ``[S, *noise_shape()]``.
+            success: recent success rate per task ``[S, T]`` in [0, 1].
+            step: number of updates so far, on the host.
+
+        Returns:
+            Gradient ``[K, P]`` float32, the new state, and metrics ``[S]`` or ``[S, T]``.
+        """
+        seeds, members = losses.shape[0], losses.shape[0] * self.twins
+        out = torch.empty(members, self.network.num_parameters, device=losses.device)
+        if self.is_mean:
+            grads = torch.autograd.grad(losses.mean(-1).sum(), list(leaves.values()))
+            return flatten_gradients(grads, out), state, {}
+        grads = torch.autograd.grad(losses.sum(), list(leaves.values()))
+        shared = [g for g, name in zip(grads, leaves) if self._is_shared(name)]
+        own = [g / self.num_tasks for g, name in zip(grads, leaves) if not self._is_shared(name)]
+        pieces = [g.view(seeds, self.twins, self.groups, -1) for g in shared]
+        inputs = self._inputs(pieces, losses.detach(), noise, success, step)
+        if self.aggregator.info.direction_only:
+            direction, state = self.aggregator.direction(inputs, state)
+            combined = _split(direction.direction, pieces)
+            metrics = {"residual": direction.residual, "solve_failures": (~direction.converged).float()}
+        else:
+            solved, state = self.aggregator.weights(inputs, state)
+            combined = [_combine(piece, solved.weights) for piece in pieces]
+            metrics = {"residual": solved.residual, "solve_failures": (~solved.converged).float()}
+            metrics["task_weight"] = solved.weights
+        if inputs.gramian is not None:
+            metrics["conflict_rate"] = conflict_rate(inputs.gramian)
+            metrics["magnitude_similarity"] = magnitude_similarity(inputs.gramian)
+        parts = [c.reshape(members, -1) for c in combined] + own
+        return flatten_gradients(parts, out), state, {k: v.float() for k, v in metrics.items()}
+
+    def _is_shared(self, name: str) -> bool:
+        return name in self.network.trunk_shapes or self.network.num_heads == 1
+
+    def _inputs(
+        self, pieces: list[Tensor], losses: Tensor, noise: Tensor | None, success: Tensor | None, step: int | None
+    ) -> Inputs:
+        needs = self.aggregator.info.needs
+        if "cross_gramian" in needs:
+            halves = [piece.unflatten(2, (self.num_tasks, 2)).unbind(3) for piece in pieces]
+            cross = _gramian([first for first, _ in halves], [second for _, second in halves])
+            return Inputs(cross_gramian=cross, losses=losses, success=success, noise=noise, step=step)
+        rows = [piece.float().transpose(1, 2).flatten(2) for piece in pieces] if "jacobian" in needs else []
+        return Inputs(
+            gramian=_gramian(pieces, pieces) if "gramian" in needs else None,
+            jacobian=torch.cat(rows, -1) if rows else None,
+            losses=losses,
+            success=success,
+            noise=noise,
+            step=step,
+        )
+
+
+def _gramian(left: list[Tensor], right: list[Tensor]) -> Tensor:
+    """``Σ_pieces J₁ J₂ᵀ`` ``[S, T, T]`` in float32 of pieces ``[S, twins, T, n]``."""
+    shares = [_products(a, b) for a, b in zip(left, right)]
+    return torch.stack(shares).sum(0)
+
+
+def _products(a: Tensor, b: Tensor) -> Tensor:
+    a_wide = a.float()
+    b_wide = a_wide if b is a else b.float()
+    return (a_wide @ b_wide.mT).sum(1)
+
+
+def _combine(piece: Tensor, weights: Tensor) -> Tensor:
+    """``Jᵀ w`` ``[S, twins, n]`` float32 of one piece ``[S, twins, groups, n]``."""
+    per_group = weights.repeat_interleave(piece.shape[2] // weights.shape[-1], -1)
+    return (per_group[:, None, None] @ piece.float()).squeeze(2)
+
+
+def _split(direction: Tensor, pieces: list[Tensor]) -> list[Tensor]:
+    """Undo the concatenation of ``_inputs``: ``[S, twins, n]`` for each piece."""
+    sizes = [piece.shape[1] * piece.shape[3] for piece in pieces]
+    return [d.unflatten(-1, (p.shape[1], p.shape[3])) for d, p in zip(direction.split(sizes, -1), pieces)]

@@ -1,0 +1,52 @@
+"""The published values for J = [[−4, 1, 1], [6, 1, 1]], at default parameters, from float32 input."""
+
+import pytest
+import torch
+
+from agents.aggregators import Inputs, combine, gramian, make_aggregator
+
+ROWS = torch.tensor([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])
+
+GOLDEN = {
+    "mgda": (0.0, 1.0, 1.0),
+    "pcgrad": (0.5848, 3.8012, 3.8012),
+    "cagrad": (0.1835, 1.2041, 1.2041),
+    "imtl-g": (0.0767, 1.0, 1.0),
+    "nash-mtl": (0.0542, 0.7061, 0.7061),
+    "fairgrad": (0.0766, 0.9985, 0.9985),
+    "aligned-mtl": (0.2133, 0.9673, 0.9673),
+    "upgrad": (0.2929, 1.9004, 1.9004),
+    "dualproj": (0.5563, 1.1109, 1.1109),
+    "config": (0.1588, 2.0706, 2.0706),
+    "mean": (1.0, 1.0, 1.0),
+    "sum": (2.0, 2.0, 2.0),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_published_value(name: str, dtype: torch.dtype) -> None:
+    aggregator = make_aggregator(name)
+    rows = ROWS.to(dtype)
+    noise = torch.rand(2, 2) if name == "pcgrad" else None
+    out, state = aggregator.weights(Inputs(gramian=gramian(rows), noise=noise), aggregator.init(2))
+    torch.testing.assert_close(combine(rows, out.weights), torch.tensor(GOLDEN[name], dtype=dtype), atol=1e-4, rtol=0)
+    assert out.converged
+    assert out.weights.dtype == dtype
+    assert state == {}
+
+
+def test_pcgrad_average_is_half_the_sum() -> None:
+    noise = torch.rand(2, 2)
+    pair = [
+        make_aggregator("pcgrad", reduction=r).weights(Inputs(gramian=gramian(ROWS), noise=noise), {})[0].weights
+        for r in ("sum", "mean")
+    ]
+    torch.testing.assert_close(pair[0], 2 * pair[1])
+
+
+@pytest.mark.parametrize(("policy", "factor"), [("1/(1+c)", 1 / 1.5), ("1/(1+c²)", 1 / 1.25)])
+def test_cagrad_rescaling(policy: str, factor: float) -> None:
+    out, _ = make_aggregator("cagrad", rescale=policy).weights(Inputs(gramian=gramian(ROWS)), {})
+    expected = torch.tensor(GOLDEN["cagrad"]) * factor
+    torch.testing.assert_close(combine(ROWS, out.weights), expected, atol=1e-4, rtol=0)

@@ -1,0 +1,107 @@
+"""Reductions of per-task gradients, against one backward pass per task."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from agents.aggregators import AGGREGATORS, parse_aggregator
+from agents.errors import AgentError
+from agents.networks import MLP, Views
+from agents.task_gradients import Reduction
+
+TASKS, SEEDS = 3, 2
+
+
+def _losses(network: MLP, leaves: Views, x: Tensor, twins: int) -> Tensor:
+    out = network.forward(leaves, x).square().mean((-2, -1))
+    return out.view(SEEDS, twins, TASKS).sum(1)
+
+
+def _setting(aggregator: str, heads: int, twins: int) -> tuple[Reduction, Tensor, Tensor]:
+    network = MLP(in_dim=4, width=8, depth=2, out_dim=2, num_heads=heads)
+    generator = torch.Generator().manual_seed(3)
+    flat = network.init(SEEDS * twins, generator)
+    return (
+        Reduction(network, parse_aggregator(aggregator), TASKS, twins),
+        flat,
+        torch.randn(SEEDS, TASKS, 6, 4, generator=generator),
+    )
+
+
+def _gradient(aggregator: str, heads: int, twins: int) -> Tensor:
+    reduction, flat, x = _setting(aggregator, heads, twins)
+    leaves = reduction.leaves(flat, torch.float32)
+    shape = reduction.noise_shape()
+    noise = None if shape is None else torch.rand(SEEDS, *shape, generator=torch.Generator().manual_seed(0))
+    losses = _losses(reduction.network, leaves, x, twins)
+    success = torch.tensor([[0.1, 0.5, 0.9]]).expand(SEEDS, -1)
+    state = reduction.init(SEEDS, torch.device("cpu"))
+    return reduction.gradient(losses, leaves, state, noise, success, 0)[0]
+
+
+def _task_rows(heads: int, twins: int) -> Tensor:
+    """Full gradients of each task's loss by separate backward passes, ``[S, T, twins, P]``."""
+    reduction, flat, x = _setting("mean", heads, twins)
+    rows = []
+    for task in range(TASKS):
+        leaf = flat.clone().requires_grad_()
+        losses = _losses(reduction.network, reduction.network.views(leaf, torch.float32), x, twins)
+        rows.append(torch.autograd.grad(losses[:, task].sum(), leaf)[0].view(SEEDS, twins, -1))
+    return torch.stack(rows, 1)
+
+
+@pytest.mark.parametrize("heads", [1, TASKS])
+@pytest.mark.parametrize("twins", [1, 2])
+def test_mean_and_sum_are_averages_of_separate_backward_passes(heads: int, twins: int) -> None:
+    rows = _task_rows(heads, twins)
+    mean = rows.mean(1).flatten(0, 1)
+    torch.testing.assert_close(_gradient("mean", heads, twins), mean, rtol=1e-4, atol=1e-6)
+    summed = _gradient("sum", heads, twins)
+    shared = _setting("sum", heads, twins)[0].num_shared // twins
+    torch.testing.assert_close(summed[:, :shared], TASKS * mean[:, :shared], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(summed[:, shared:], mean[:, shared:], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("heads", [1, TASKS])
+@pytest.mark.parametrize("twins", [1, 2])
+@pytest.mark.parametrize("aggregator", ["upgrad", "cagrad", "mgda", "nash-mtl", "moco"])
+def test_methods_see_the_gramian_of_the_shared_parameters_of_both_twins(
+    aggregator: str, heads: int, twins: int
+) -> None:
+    from agents.aggregators import Inputs
+
+    reduction, _, _ = _setting(aggregator, heads, twins)
+    shared = reduction.num_shared // twins
+    jacobian = _task_rows(heads, twins)[..., :shared].flatten(2)
+    state = reduction.init(SEEDS, torch.device("cpu"))
+    losses = torch.ones(SEEDS, TASKS)
+    direction, _ = reduction.aggregator.direction(Inputs(jacobian=jacobian, losses=losses, step=0), state)
+    actual = _gradient(aggregator, heads, twins)[:, :shared].reshape(SEEDS, -1)
+    torch.testing.assert_close(actual, direction.direction, rtol=1e-3, atol=1e-5)
+
+
+def test_halves_of_a_batch_give_independent_gradients() -> None:
+    """SDMGrad's cross Gramian uses two half batches: the halves' mean is the task's gradient."""
+    reduction, flat, x = _setting("sdmgrad", TASKS, 1)
+    leaves = reduction.leaves(flat, torch.float32)
+    losses = _losses(reduction.network, leaves, x, 1)
+    names = list(reduction.network.trunk_shapes)
+    grads = torch.autograd.grad(losses.sum(), [leaves[name] for name in names])
+    rows = torch.cat([grad.flatten(2) for grad in grads], -1)
+    assert rows.shape[1] == 2 * TASKS
+    expected = _task_rows(TASKS, 1)[..., : reduction.num_shared].flatten(2)
+    torch.testing.assert_close(rows[:, 0::2] + rows[:, 1::2], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("aggregator", sorted(AGGREGATORS))
+def test_every_method_gives_a_finite_gradient(aggregator: str) -> None:
+    grad = _gradient(aggregator, TASKS, 2)
+    assert torch.isfinite(grad).all() and grad.abs().max() > 0
+
+
+def test_unavailable_inputs_are_refused() -> None:
+    network = MLP(in_dim=4, width=8, depth=2, out_dim=2, num_heads=TASKS)
+    with pytest.raises(AgentError, match="perturbed_jacobian"):
+        Reduction(network, parse_aggregator("mean:flat_minima=0.05"), TASKS)

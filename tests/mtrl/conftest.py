@@ -1,0 +1,62 @@
+"""Fixtures of the workbench's tests: the fakes in place of the real suites, and short runs with them."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import agents
+import envs
+from mtrl.config import TrainConfig
+from mtrl.presets import resolve
+from tests.helpers import fakes
+from tests.helpers.workbench import METHOD
+
+SHORT: dict[str, Any] = {
+    "suite": "mt10:fake",
+    "method": METHOD,
+    "total_env_steps": 600,
+    "checkpoint_every": 180,
+    "log_every": 60,
+    "eval.every": 150,
+    "eval.episodes_per_task": 4,
+    "eval.envs_per_task": 2,
+    "tensorboard": False,
+    "device": "cpu",
+}
+ShortConfig = Callable[..., TrainConfig]
+
+
+@pytest.fixture
+def faked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake suites and the fake agent in place of the real ones."""
+    monkeypatch.setitem(agents.AGENTS, "fake", fakes.FakeAgent)
+    for name in ("make_vec", "get_suite", "suite_ids"):
+        monkeypatch.setattr(envs, name, getattr(fakes, name), raising=False)
+
+
+@pytest.fixture
+def short_config(faked: None, tmp_path: Path) -> ShortConfig:
+    """Makes the configuration of a run of 200 vector steps; keywords with ``__`` for dots replace its settings."""
+
+    def make(run: str = "run", **changes: Any) -> TrainConfig:
+        changed = {key.replace("__", "."): value for key, value in changes.items()}
+        return resolve({**SHORT, "run_dir": str(tmp_path / run), **changed})
+
+    return make
+
+
+@pytest.fixture
+def limited_file_size() -> Iterator[Callable[[int], None]]:
+    """Limits how large a file this process may write: the kernel's own refusal, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size: int) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+
+    yield limit
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import io
+import os
+from typing import Any
+
+import pytest
+
+from mtrl import progress
+from mtrl.progress import Progress
+from tests.helpers.terminal import open_terminal, read_all
+
+
+def evaluation(env_steps: int, *successes: int) -> dict[str, Any]:
+    per_task = {f"task-{index}": {"successes": count, "episodes": 4} for index, count in enumerate(successes)}
+    return {"env_steps": env_steps, "per_task": per_task}
+
+
+def test_quiet_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    stream = io.StringIO()
+    shown = Progress("mt10 mtsac", 1000, 10_000, stream)
+    for env_steps in range(1100, 2100, 100):
+        now[0] += 5.0
+        shown.advance(env_steps)
+    shown.show(success=0.25)
+    now[0] += 20.0
+    shown.advance(2000)
+    shown.evaluation(evaluation(2000, 4, 0))
+    shown.close()
+    assert stream.getvalue().splitlines() == [
+        "mt10 mtsac 1,600/10,000 env steps, 20/s, 7 min left",
+        "mt10 mtsac 2,000/10,000 env steps, 14/s, 9 min left, success 0.25",
+        "evaluation at 2,000 env steps: success 0.500, 1 of 2 tasks ever solved",
+    ]
+
+
+@pytest.mark.parametrize("columns", [60, 120])
+def test_bar_fits_the_terminal(columns: int) -> None:
+    outer, inner = open_terminal(columns)
+    with os.fdopen(inner, "w") as stream:
+        shown = Progress("mt10 mtsac", 0, 20_000_000, stream)
+        shown.advance(7_000_000)
+        shown.show(success=0.5, eval=0.25)
+        shown.advance(20_000_010)
+        shown.note("evaluating")
+        shown.close()
+        os.write(inner, b"end")
+        stream.flush()
+        text = read_some(outer)
+    lines = text.replace("\r", "\n").split("\n")
+    for words in ("env steps/s", "ETA", "success 0.50, eval 0.25", "evaluating", "100%"):
+        assert any(words in line for line in lines), words
+    assert max(map(len, lines)) <= columns
+    assert ("mt10 mtsac" in text) == (columns >= 90)
+
+
+def read_some(outer: int) -> str:
+    """What stands in the terminal so far."""
+    shown = b""
+    while not shown.endswith(b"end"):
+        shown += os.read(outer, 4096)
+    return shown.decode()
+
+
+def test_read_all_ends_when_the_terminal_closes() -> None:
+    outer, inner = open_terminal(80)
+    os.write(inner, b"words")
+    os.close(inner)
+    assert read_all(outer) == "words"

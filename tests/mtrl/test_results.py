@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mtrl.errors import ResultError
+from mtrl.results import new_record, read_result, success_mean, validate, write_result
+from tests.helpers.fakes import SUITES
+from tests.mtrl.conftest import ShortConfig
+
+Record = dict[str, Any]
+
+
+@pytest.fixture
+def record(short_config: ShortConfig) -> Record:
+    record = new_record(short_config(), SUITES["mt10:fake"], "fake", 3, "cpu", "python -m mtrl.train mt10:fake")
+    task = {"successes": 1, "final_step_successes": 0, "episodes": 4, "return_mean": 1.5, "length_mean": 20.0}
+    per_task = {f"task-{index}": task | {"successes": index} for index in range(3)}
+    record["evaluations"].append({"env_steps": 10, "gradient_steps": 0, "wall_s": 0.5, "per_task": per_task})
+    return record
+
+
+def test_new_record_has_exactly_the_fields_of_the_protocol(record: Record) -> None:
+    assert validate(record) is record
+    assert record["method"]["architecture"] == "multi-head"
+    assert record["method"]["params"]["agent.widths"] == [8, 8]
+    assert "run_dir" not in record["method"]["params"]
+    assert record["provenance"]["packages"]["torch"]
+    assert len(record["provenance"]["config_sha256"]) == 64
+
+
+def test_success_mean_is_unweighted_over_tasks(record: Record) -> None:
+    per_task = record["evaluations"][0]["per_task"]
+    per_task["task-0"] |= {"successes": 1, "episodes": 1}
+    assert success_mean(per_task) == pytest.approx((1 + 0.25 + 0.5) / 3)
+
+
+def _set(*path: Any) -> Callable[[Record], None]:
+    *outer, last, value = path
+
+    def change(record: Record) -> None:
+        inner: Any = record
+        for key in outer:
+            inner = inner[key]
+        if value is KeyError:
+            del inner[last]
+        else:
+            inner[last] = value
+
+    return change
+
+
+TASK = ("evaluations", 0, "per_task", "task-1")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_set("seed", KeyError), "record.seed: is missing"),
+        (_set("extra", 1), "record.extra: is not part of the protocol"),
+        (_set("schema_version", 2), "schema_version: 2 is not supported"),
+        (_set("status", "done"), "status: 'done' is not one of"),
+        (_set("seed", "0"), "record.seed: '0' is of the wrong type"),
+        (_set("seed", True), "record.seed: True is of the wrong type"),
+        (_set("protocol", "horizon", KeyError), "protocol.horizon: is missing"),
+        (_set("method", []), "record.method"),
+        (_set("provenance", "git_commit", 3), "provenance.git_commit"),
+        (_set(*TASK, "successes", 5), "task-1.successes: 5 is not between 0 and episodes, 4"),
+        (_set(*TASK, "final_step_successes", -1), "final_step_successes: -1"),
+        (_set(*TASK, "episodes", 0), "task-1.episodes: 0 is too small"),
+        (_set(*TASK, "return_mean", float("nan")), "task-1.return_mean: nan is not finite"),
+        (_set("evaluations", 0, "per_task", "task-1", KeyError), "per_task: the tasks are not those"),
+        (_set("evaluations", 0, "per_task", {}), "per_task: the tasks are not those"),
+    ],
+)
+def test_violations_name_the_field(
+    record: Record, change: Callable[[Record], None], words: str, tmp_path: Path
+) -> None:
+    change(record)
+    with pytest.raises(ResultError) as caught:
+        validate(record)
+    assert words in str(caught.value)
+    with pytest.raises(ResultError):
+        write_result(tmp_path / "result.json", record)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_evaluations_are_in_order(record: Record) -> None:
+    record["evaluations"].append(copy.deepcopy(record["evaluations"][0]))
+    with pytest.raises(ResultError, match=r"evaluations\[1\].env_steps: 10 does not come after 10"):
+        validate(record)
+
+
+def test_write_and_read(record: Record, tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    write_result(path, record)
+    assert read_result(path) == record
+    assert [entry.name for entry in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_unreadable_files_are_named(record: Record, tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    with pytest.raises(ResultError, match="cannot be read"):
+        read_result(path)
+    path.write_text(json.dumps(record)[:-20])
+    with pytest.raises(ResultError, match="truncated or not JSON"):
+        read_result(path)
+    path.write_text("[]")
+    with pytest.raises(ResultError, match=r"result.json: record: is list"):
+        read_result(path)
