@@ -174,7 +174,8 @@ class Aggregator(ABC):
 
     @torch.no_grad()
     def _run(self, inputs: Inputs, state: State) -> tuple[Solution, Tensor, torch.dtype]:
-        batch, present = self._check(inputs)
+        batch, num_tasks, present = self._check(inputs)
+        self._check_state(state, batch, num_tasks)
         finite = torch.stack([_finite(x, len(batch)) for x in present.values()]).all(0)
         dtypes = {x.dtype for name, x in present.items() if name != "noise"} or {torch.float32}
         eps = torch.finfo(present["gramian"].dtype if "gramian" in present else torch.float64).eps
@@ -190,8 +191,18 @@ class Aggregator(ABC):
         kept = {k: torch.where(expand(finite, v), v, state[k]) for k, v in solution.state.items()}
         return solution._replace(state=kept), finite, out_dtype
 
-    def _check(self, inputs: Inputs) -> tuple[tuple[int, ...], dict[str, Tensor]]:
-        """Batch shape and the tensors the method uses, checked on the host by shape only."""
+    def _check_state(self, state: State, batch: tuple[int, ...], num_tasks: int) -> None:
+        for name, (axes, _) in self.layout.items():
+            if name not in state:
+                raise AgentError(f"state {name!r}: missing; start from init() of {self.info.name!r}")
+            shape, lead = tuple(state[name].shape), len(batch)
+            tasks = shape[lead] if axes.startswith("m") and len(shape) > lead else num_tasks
+            if shape[:lead] != batch or len(shape) != lead + len(axes) or tasks != num_tasks:
+                made = f"{shape[-len(axes)] if axes.startswith('m') else 'other'} tasks or another batch"
+                raise AgentError(f"state {name!r}: made for {made}, the inputs have {num_tasks} tasks, batch {batch}")
+
+    def _check(self, inputs: Inputs) -> tuple[tuple[int, ...], int, dict[str, Tensor]]:
+        """Batch shape, tasks and the tensors the method uses, checked on the host by shape only."""
         name, batch, num_tasks, present = self.info.name, None, 0, {}
         needs = self.info.needs
         if not needs & _RANK.keys():
@@ -219,7 +230,7 @@ class Aggregator(ABC):
             want = batch + (self.noise_shape(num_tasks, num_params) or ())
             if tuple(present["noise"].shape) != want:
                 raise AgentError(f"noise: shape {tuple(present['noise'].shape)} should be {want} for {name!r}")
-        return batch, present
+        return batch, num_tasks, present
 
 
 def check(ok: bool, name: str, value: object, allowed: str) -> None:

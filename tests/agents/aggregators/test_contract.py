@@ -180,7 +180,7 @@ def test_wrong_shapes_and_missing_inputs(name: str) -> None:
         with pytest.raises(AgentError, match="which was not given|needs the jacobian"):
             aggregator.direction(missing, state)
         with pytest.raises(AgentError, match=field):
-            aggregator.direction(dataclasses.replace(inputs, **{field: getattr(inputs, field)[:3, ..., None]}), state)
+            aggregator.direction(dataclasses.replace(inputs, **{field: getattr(inputs, field)[..., :0]}), state)
     if "noise" in aggregator.info.needs:
         with pytest.raises(AgentError, match="noise: shape"):
             aggregator.direction(dataclasses.replace(inputs, noise=torch.rand(3)), state)
@@ -193,6 +193,16 @@ def test_losses_and_gramian_must_agree_on_the_tasks() -> None:
         make_aggregator("gradnorm").weights(Inputs(gramian=torch.eye(4), losses=torch.ones(3)), {})
     with pytest.raises(AgentError, match=r"gramian: shape \(4, 5\)"):
         make_aggregator("mgda").weights(Inputs(gramian=torch.ones(4, 5)), {})
+
+
+def test_state_must_fit_the_inputs() -> None:
+    famo = make_aggregator("famo")
+    with pytest.raises(AgentError, match="state 'logits': made for 4 tasks"):
+        famo.weights(Inputs(losses=torch.ones(3)), famo.init(4))
+    with pytest.raises(AgentError, match="state 'logits': made for"):
+        famo.weights(Inputs(losses=torch.ones(2, 4)), famo.init(4))
+    with pytest.raises(AgentError, match="state 'logits': missing"):
+        famo.weights(Inputs(losses=torch.ones(4)), {})
 
 
 def test_direction_only_methods_refuse_weights() -> None:
