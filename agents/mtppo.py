@@ -7,6 +7,7 @@ the settings that the field reports.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from agents.aggregators import parse_aggregator, positive_loss_free
 from agents.base import Agent, AgentConfig, Callback, EnvSpec, State
 from agents.common import check_networks_finite, obs_rows, restore_networks, scale_action, stream_seed, task_ids
 from agents.distributions import categorical_sample, gaussian_sample
@@ -22,9 +24,10 @@ from agents.errors import AgentError
 from agents.networks import MLP, Views
 from agents.normalize import ObsNormalizer
 from agents.optim import AdamSettings
-from agents.ppo import PPOSettings, condition, init_ppo, masked, ppo_update
+from agents.ppo import Draw, PPOSettings, Progress, condition, init_ppo, masked, ppo_update
 from agents.precision import trunk_dtype
 from agents.rollout import Rollout
+from agents.task_gradients import Reduction
 from agents.tracking import EpisodeTracker, Meter
 from envs import TaskVectorEnv
 
@@ -85,6 +88,12 @@ class MTPPOConfig(AgentConfig):
     """Share of a rollout in the running value scale of its task; 0 is the mean over all rollouts, none is no scale."""
     normalize_obs: bool = True
     """Whether to scale observations by their running mean and standard deviation."""
+    aggregator: str = "mean"
+    """How task gradients become one: a method, with parameters after a colon, such as cagrad:c=0.9,every=4."""
+    actor_aggregator: str | None = None
+    """Overrides `aggregator` for the actor."""
+    critic_aggregator: str | None = None
+    """Overrides `aggregator` for the critic."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Format of the trunks' matrix products in updates; auto is bf16 where the hardware multiplies it natively."""
 
@@ -164,16 +173,12 @@ class MTPPO(Agent):
         """One rollout in every environment, and the update it pays for."""
         learning_rate = self._learning_rate()
         rollout = self._collect()
-        count = self.spec.num_tasks * self.config.rollout_per_task
-        shape = (1, self.spec.num_tasks, self.config.rollout_per_task)
-        orders = [
-            torch.rand(shape, generator=self._shuffle, device=self.device).argsort(-1)
-            for _ in range(self.config.epochs)
-        ]
-        metrics, steps = ppo_update(self.state, rollout, orders, learning_rate, self.settings)
+        epochs = (self._draws() for _ in range(self.config.epochs))
+        progress = Progress(self._recent_success(), self.gradient_steps)
+        metrics, steps = ppo_update(self.state, rollout, epochs, learning_rate, self.settings, progress)
         self._meter.add(metrics)
         self.gradient_steps += steps
-        self.env_steps += count
+        self.env_steps += self.spec.num_tasks * self.config.rollout_per_task
 
     def predict(
         self,
@@ -205,7 +210,7 @@ class MTPPO(Agent):
 
     @property
     def num_parameters(self) -> int:
-        return sum(self.state[name]["params"].numel() for name in self.state if name != "popart")
+        return sum(tensors["params"].numel() for tensors in self.state.values() if "params" in tensors)
 
     def state_dict(self, experience: bool = True) -> State:
         state: State = {
@@ -232,6 +237,25 @@ class MTPPO(Agent):
             self._obs = state["obs"].numpy().copy()
             _, episodes, _ = self._collector()
             episodes.load_state_dict(state["episodes"])
+
+    def _draws(self) -> Iterator[Draw]:
+        """The steps of one epoch: every sample once, in an order of its own for every task."""
+        shape = (1, self.spec.num_tasks, self.config.rollout_per_task)
+        order = torch.rand(shape, generator=self._shuffle, device=self.device).argsort(-1)
+        for index in order.tensor_split(self.config.minibatches, -1):
+            yield Draw(index, *(self._uniform(r.noise_shape()) for r in self._reductions()))
+
+    def _uniform(self, shape: tuple[int, ...] | None) -> Tensor | None:
+        return None if shape is None else torch.rand((1, *shape), generator=self._shuffle, device=self.device)
+
+    def _reductions(self) -> tuple[Reduction, Reduction]:
+        return self.settings.actor_tasks, self.settings.critic_tasks
+
+    def _recent_success(self) -> Tensor | None:
+        """Success rate per task ``[1, T]`` of recent training episodes, where an aggregator looks at it."""
+        if not any("success" in r.aggregator.info.needs for r in self._reductions()) or self._episodes is None:
+            return None
+        return torch.from_numpy(self._episodes.recent_success).to(self.device, torch.float32).unsqueeze(0)
 
     def _learning_rate(self) -> float:
         rate, budget = self.config.learning_rate, self._budget
@@ -318,9 +342,21 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
     if spec.discrete:
         counts = torch.tensor(spec.num_actions, device=device)
         mask = torch.arange(spec.action_dim, device=device) < counts.unsqueeze(1)
+    actor = MLP(in_dim, config.width, config.depth, spec.action_dim, num_heads, config.actor_activation)
+    critic = MLP(in_dim, config.width, config.depth, 1, spec.num_tasks, config.critic_activation)
+    actor_aggregator, critic_aggregator = (
+        parse_aggregator(own or config.aggregator) for own in (config.actor_aggregator, config.critic_aggregator)
+    )
+    if actor_aggregator.info.needs_positive_loss:
+        raise AgentError(
+            f"actor_aggregator: {actor_aggregator.info.name!r} takes logarithms or ratios of losses, and PPO's actor "
+            f"loss changes sign; give the actor one of {', '.join(positive_loss_free())}"
+        )
     return PPOSettings(
-        actor=MLP(in_dim, config.width, config.depth, spec.action_dim, num_heads, config.actor_activation),
-        critic=MLP(in_dim, config.width, config.depth, 1, spec.num_tasks, config.critic_activation),
+        actor=actor,
+        critic=critic,
+        actor_tasks=Reduction(actor, actor_aggregator, spec.num_tasks),
+        critic_tasks=Reduction(critic, critic_aggregator, spec.num_tasks),
         num_tasks=spec.num_tasks,
         one_hot=one_hot,
         action_mask=mask,
@@ -329,7 +365,6 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
         clip=config.clip,
         entropy_coef=config.entropy_coef,
         max_grad_norm=config.max_grad_norm,
-        minibatches=config.minibatches,
         kl_stop=config.kl_stop,
         normalize_advantages=config.normalize_advantages,
         popart_step=config.popart_step,

@@ -1,14 +1,14 @@
 """The PPO update (Schulman et al. 2017), per task, as a pure function over stacked seeds.
 
-``ppo_update`` depends on nothing but its arguments: parameters and optimizer state, a rollout, and the orders in which
-its samples are visited. Every tensor has a leading axis ``S`` of seeds, and seeds never mix, so training one seed or
-ten is the same call. Minibatches hold equally many samples of every task. The device is waited for once an epoch, to
+``ppo_update`` depends on nothing but its arguments: parameters and optimizer state, a rollout, and the draws that say
+which samples each step sees. Every tensor has a leading axis ``S`` of seeds, and seeds never mix, so training one seed
+or ten is the same call. Minibatches hold equally many samples of every task. The device is waited for once an epoch, to
 learn which seeds have reached the KL limit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from agents.distributions import categorical, gaussian
-from agents.networks import MLP, Views, flatten_gradients
+from agents.networks import MLP
 from agents.optim import AdamSettings, adam_state, adam_step, clip_by_norm
 from agents.popart import denormalize, normalize, popart_state, popart_update
 from agents.rollout import Rollout
+from agents.task_gradients import Reduction
 
 PPOState = dict[str, dict[str, Tensor]]
 CHUNK = 8192  # samples of a task whose values are computed at once
@@ -31,6 +32,8 @@ class PPOSettings:
 
     actor: MLP
     critic: MLP
+    actor_tasks: Reduction
+    critic_tasks: Reduction
     num_tasks: int
     one_hot: bool
     action_mask: Tensor | None
@@ -39,12 +42,27 @@ class PPOSettings:
     clip: float
     entropy_coef: float
     max_grad_norm: float
-    minibatches: int
     kl_stop: float | None
     normalize_advantages: bool
     popart_step: float | None
     adam: AdamSettings
     dtype: torch.dtype
+
+
+class Draw(NamedTuple):
+    """Randomness of one step: the minibatch's samples of each task, int64 ``[S, T, m]`` below ``L E``, and uniform
+    draws for the aggregators that ask for them (``Reduction.noise_shape``)."""
+
+    index: Tensor
+    actor_tasks: Tensor | None = None
+    critic_tasks: Tensor | None = None
+
+
+class Progress(NamedTuple):
+    """What some aggregators look at besides gradients: recent success rates ``[S, T]``, and the steps so far."""
+
+    success: Tensor | None = None
+    step: int = 0
 
 
 class Samples(NamedTuple):
@@ -72,6 +90,8 @@ def init_ppo(settings: PPOSettings, seeds: list[int], initial_std: float, device
         "actor": adam_state(torch.stack(actors).to(device), per_member=True),
         "critic": adam_state(torch.stack(critics).to(device), per_member=True),
         "popart": popart_state(len(seeds), settings.num_tasks, device),
+        "actor_tasks": settings.actor_tasks.init(len(seeds), device),
+        "critic_tasks": settings.critic_tasks.init(len(seeds), device),
     }
     if settings.action_mask is None:
         shape = (len(seeds), settings.num_tasks, settings.actor.out_dim)
@@ -80,41 +100,49 @@ def init_ppo(settings: PPOSettings, seeds: list[int], initial_std: float, device
 
 
 def ppo_update(
-    state: PPOState, rollout: Rollout, orders: Sequence[Tensor], learning_rate: float, settings: PPOSettings
+    state: PPOState,
+    rollout: Rollout,
+    epochs: Iterable[Iterable[Draw]],
+    learning_rate: float,
+    settings: PPOSettings,
+    progress: Progress | None = None,
 ) -> tuple[dict[str, Tensor], int]:
-    """Learn from one rollout: advantages, value statistics, then epochs of minibatches.
+    """Learn from one rollout: advantages, value statistics, then epochs of minibatch steps.
 
     Args:
         state: from ``init_ppo``; it is consumed, that is, updated in place.
-        orders: for each epoch a permutation of the rollout's samples for every seed and task, int64 ``[S, T, L E]``.
+        epochs: for each epoch the draws of its steps, equally many in each; taken as needed.
         learning_rate: Adam's step size in this update, in place of the one in ``settings``.
 
     Returns:
-        Metrics with a leading axis of seeds, ``[S]`` or ``[S, T]``, left on the device, and the number of minibatch
-        steps taken (by the seed that took most).
+        Metrics with a leading axis of seeds, ``[S]`` or ``[S, T]``, left on the device, and the number of steps taken
+        (by the seed that took most).
     """
     samples, metrics = prepare(state, rollout, settings)
+    progress = progress or Progress()
     active = torch.ones(samples.obs.shape[0], device=samples.obs.device)  # 1 for seeds below the KL limit
-    members, epochs, count = list(range(len(active))), torch.zeros_like(active), 0
+    members, visits, count = list(range(len(active))), torch.zeros_like(active), 0
     sums: dict[str, Tensor] = {}
-    for order in orders:
+    for draws in epochs:
         kl = torch.zeros_like(active)
-        for piece in order.tensor_split(settings.minibatches, -1):
-            step = _minibatch_step(state, _take(samples, piece), members, learning_rate, settings)
+        first = count
+        for draw in draws:
+            now = progress._replace(step=progress.step + count)
+            step = _minibatch_step(state, _take(samples, draw.index), draw, members, learning_rate, settings, now)
             for name, value in step.items():
                 value = value * (active if value.dim() == 1 else active.unsqueeze(1))
                 sums[name] = sums[name] + value if name in sums else value
-            kl += step["approx_kl"].mean(-1) / settings.minibatches
+            kl += step["approx_kl"].mean(-1)
             count += 1
-        epochs += active
+        visits += active
         if settings.kl_stop is not None:
-            active = active * (kl <= settings.kl_stop)
+            active = active * (kl / (count - first) <= settings.kl_stop)
             members = active.nonzero().flatten().tolist()  # the one wait for the device in an epoch
             if not members:
                 break
-    steps = epochs * settings.minibatches
+    steps = visits * (count - first)
     metrics |= {name: value / (steps if value.dim() == 1 else steps.unsqueeze(1)) for name, value in sums.items()}
-    return metrics | {"epochs": epochs, "learning_rate": torch.full_like(epochs, learning_rate)}, count
+    return metrics | {"epochs": visits, "learning_rate": torch.full_like(visits, learning_rate)}, count
 
 
 @torch.no_grad()
@@ -201,6 +229,11 @@ def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, clip: float) -> Tens
     return -torch.min(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean(-1)
 
 
+def value_loss(value: Tensor, target: Tensor) -> Tensor:
+    """``½ mean (v - target)²``, ``[S, T]`` of ``[S, T, n]``."""
+    return 0.5 * (value - target).square().mean(-1)
+
+
 def approx_kl(log_ratio: Tensor) -> Tensor:
     """``mean(r - 1 - log r)``, an estimate of the divergence from the old policy, ``[S, T]`` of ``[S, T, n]``."""
     return (log_ratio.exp() - 1 - log_ratio).mean(-1)
@@ -218,50 +251,73 @@ def _gather(tensor: Tensor, index: Tensor) -> Tensor:
 
 
 def _minibatch_step(
-    state: PPOState, batch: Samples, members: list[int], learning_rate: float, settings: PPOSettings
+    state: PPOState,
+    batch: Samples,
+    draw: Draw,
+    members: list[int],
+    learning_rate: float,
+    settings: PPOSettings,
+    progress: Progress,
 ) -> dict[str, Tensor]:
+    """One step of actor and critic for the seeds in ``members``; the others only compute."""
     adam = AdamSettings(learning_rate, settings.adam.eps)
-    metrics = _update_actor(state, batch, members, adam, settings)
-    return metrics | _update_critic(state, batch, members, adam, settings)
+    metrics = _update_actor(state, batch, draw, members, adam, settings, progress)
+    return metrics | _update_critic(state, batch, draw, members, adam, settings, progress)
 
 
 def _update_actor(
-    state: PPOState, batch: Samples, members: list[int], adam: AdamSettings, settings: PPOSettings
+    state: PPOState,
+    batch: Samples,
+    draw: Draw,
+    members: list[int],
+    adam: AdamSettings,
+    settings: PPOSettings,
+    progress: Progress,
 ) -> dict[str, Tensor]:
-    actor = state["actor"]
-    leaves: Views = settings.actor.leaves(actor["params"], settings.dtype)
+    actor, tasks = state["actor"], settings.actor_tasks
+    leaves = tasks.leaves(actor["params"], settings.dtype)
     log_std = state["log_std"]["params"].detach().requires_grad_() if "log_std" in state else None
     output = settings.actor.forward(leaves, condition(batch.obs, settings))
     log_prob, entropy = policy(output, log_std, batch.action, settings)
     log_ratio = log_prob - batch.log_prob
     surrogate = clipped_surrogate(log_ratio, batch.advantage, settings.clip)
     losses = surrogate - settings.entropy_coef * entropy.mean(-1)
-    wanted = [*leaves.values(), *([] if log_std is None else [log_std])]
-    grads = torch.autograd.grad(losses.mean(-1).sum(), wanted)
-    grad = flatten_gradients(grads[: len(leaves)], torch.empty_like(actor["params"]))
+    if log_std is not None:
+        (log_std_grad,) = torch.autograd.grad(losses.sum(), [log_std], retain_graph=True)
+        adam_step(state["log_std"], log_std_grad, adam, members)
+    grad, state["actor_tasks"], about = tasks.gradient(
+        losses, leaves, state["actor_tasks"], draw.actor_tasks, *progress
+    )
     norm = clip_by_norm(grad, settings.max_grad_norm)
     adam_step(actor, grad, adam, members)
-    if log_std is not None:
-        adam_step(state["log_std"], grads[-1], adam, members)
     with torch.no_grad():
-        return {
+        metrics = {
             "actor_loss": surrogate.detach(),
             "entropy": entropy.detach().mean(-1),
             "approx_kl": approx_kl(log_ratio),
             "clip_fraction": (log_ratio.expm1().abs() > settings.clip).float().mean(-1),
             "actor_grad_norm": norm,
         }
+    return metrics | {f"actor_{name}": value for name, value in about.items()}
 
 
 def _update_critic(
-    state: PPOState, batch: Samples, members: list[int], adam: AdamSettings, settings: PPOSettings
+    state: PPOState,
+    batch: Samples,
+    draw: Draw,
+    members: list[int],
+    adam: AdamSettings,
+    settings: PPOSettings,
+    progress: Progress,
 ) -> dict[str, Tensor]:
-    critic = state["critic"]
-    leaves = settings.critic.leaves(critic["params"], settings.dtype)
+    critic, tasks = state["critic"], settings.critic_tasks
+    leaves = tasks.leaves(critic["params"], settings.dtype)
     value = settings.critic.forward(leaves, condition(batch.obs, settings)).squeeze(-1)
-    losses = 0.5 * (value - batch.target).square().mean(-1)
-    grads = torch.autograd.grad(losses.mean(-1).sum(), list(leaves.values()))
-    grad = flatten_gradients(grads, torch.empty_like(critic["params"]))
+    losses = value_loss(value, batch.target)
+    grad, state["critic_tasks"], about = tasks.gradient(
+        losses, leaves, state["critic_tasks"], draw.critic_tasks, *progress
+    )
     norm = clip_by_norm(grad, settings.max_grad_norm)
     adam_step(critic, grad, adam, members)
-    return {"critic_loss": losses.detach(), "critic_grad_norm": norm}
+    metrics = {"critic_loss": losses.detach(), "critic_grad_norm": norm}
+    return metrics | {f"critic_{name}": value for name, value in about.items()}

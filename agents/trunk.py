@@ -42,7 +42,7 @@ class TanhTrunk(torch.autograd.Function):
 
 
 class StackedLinear(torch.autograd.Function):
-    """``x Wᵀ`` for ``x`` ``[K, T, b, in]`` and ``W`` ``[K, out, in]``, or expanded as in ``ReLUTrunk``."""
+    """``x Wᵀ`` for ``x`` ``[K, T, b, in]`` and ``W`` ``[K, out, in]``, or ``W`` expanded to ``[K, T, out, in]``."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
@@ -69,13 +69,14 @@ def layer_norm_trunk(x: Tensor, params: list[Tensor]) -> Tensor:
 
     Shapes as in ``ReLUTrunk``, gains like biases. Output ``[K, T, b, out]`` float32.
     """
-    hidden = x.repeat_interleave(params[0].shape[0] // x.shape[0], 0)
+    members, groups = params[0].shape[0], params[0].shape[1] if params[0].dim() == 4 else x.shape[1]
+    hidden = x.repeat_interleave(members // x.shape[0], 0).view(members, groups, -1, x.shape[-1])
     for weight, gain, bias in zip(params[::3], params[1::3], params[2::3]):
         hidden = StackedLinear.apply(hidden, weight)
         hidden = torch.nn.functional.layer_norm(hidden, hidden.shape[-1:])
         gain, bias = (p.unsqueeze(-2) if p.dim() == 3 else p[:, None, None] for p in (gain, bias))
         hidden = torch.relu(torch.addcmul(bias, hidden, gain))
-    return hidden.float()
+    return hidden.float().view(members, *x.shape[1:3], -1)
 
 
 class LinearHeads(torch.autograd.Function):

@@ -5,7 +5,16 @@ import dataclasses
 import pytest
 import torch
 
-from agents.aggregators import AGGREGATORS, Aggregator, Direction, Inputs, State, make_aggregator, positive_loss_free, wrap
+from agents.aggregators import (
+    AGGREGATORS,
+    Aggregator,
+    Direction,
+    Inputs,
+    State,
+    make_aggregator,
+    positive_loss_free,
+    wrap,
+)
 from agents.base import AgentError
 from tests.agents.aggregators.cases import KINDS, batch_of, inputs_for, item, jacobian
 
