@@ -242,8 +242,8 @@ class MTPPO(Agent):
         """The steps of one epoch: every sample once, in an order of its own for every task."""
         shape = (1, self.spec.num_tasks, self.config.rollout_per_task)
         order = torch.rand(shape, generator=self._shuffle, device=self.device).argsort(-1)
-        for index in order.tensor_split(self.config.minibatches, -1):
-            yield Draw(index, *(self._uniform(r.noise_shape()) for r in self._reductions()))
+        for rows in order.tensor_split(self.config.minibatches, -1):
+            yield Draw(rows, *(self._uniform(r.noise_shape()) for r in self._reductions()))
 
     def _uniform(self, shape: tuple[int, ...] | None) -> Tensor | None:
         return None if shape is None else torch.rand((1, *shape), generator=self._shuffle, device=self.device)

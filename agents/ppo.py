@@ -50,10 +50,10 @@ class PPOSettings:
 
 
 class Draw(NamedTuple):
-    """Randomness of one step: the minibatch's samples of each task, int64 ``[S, T, m]`` below ``L E``, and uniform
+    """Randomness of one step: the samples of each task in its minibatch, int64 ``[S, T, m]`` below ``L E``, and uniform
     draws for the aggregators that ask for them (``Reduction.noise_shape``)."""
 
-    index: Tensor
+    rows: Tensor
     actor_tasks: Tensor | None = None
     critic_tasks: Tensor | None = None
 
@@ -128,7 +128,7 @@ def ppo_update(
         first = count
         for draw in draws:
             now = progress._replace(step=progress.step + count)
-            step = _minibatch_step(state, _take(samples, draw.index), draw, members, learning_rate, settings, now)
+            step = _minibatch_step(state, _take(samples, draw.rows), draw, members, learning_rate, settings, now)
             for name, value in step.items():
                 value = value * (active if value.dim() == 1 else active.unsqueeze(1))
                 sums[name] = sums[name] + value if name in sums else value
