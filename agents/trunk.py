@@ -73,9 +73,12 @@ def layer_norm_trunk(x: Tensor, params: list[Tensor]) -> Tensor:
     hidden = x.repeat_interleave(members // x.shape[0], 0).view(members, groups, -1, x.shape[-1])
     for weight, gain, bias in zip(params[::3], params[1::3], params[2::3]):
         hidden = StackedLinear.apply(hidden, weight)
-        hidden = torch.nn.functional.layer_norm(hidden, hidden.shape[-1:])
-        gain, bias = (p.unsqueeze(-2) if p.dim() == 3 else p[:, None, None] for p in (gain, bias))
-        hidden = torch.relu(torch.addcmul(bias, hidden, gain))
+        if gain.shape[0] == 1 and gain.dim() == 2:
+            hidden = torch.nn.functional.layer_norm(hidden, gain.shape[1:], gain[0], bias[0])
+        else:
+            gain, bias = (p.unsqueeze(-2) if p.dim() == 3 else p[:, None, None] for p in (gain, bias))
+            hidden = torch.addcmul(bias, torch.nn.functional.layer_norm(hidden, hidden.shape[-1:]), gain)
+        hidden = hidden.relu_()
     return hidden.float().view(members, *x.shape[1:3], -1)
 
 

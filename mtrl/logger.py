@@ -15,8 +15,9 @@ from mtrl.run_folder import writing
 class TensorBoardLogger:
     """Writes scalars at env steps. A resumed run drops the points after its checkpoint, so none appears twice.
 
-    Keys: ``rollout/…`` and ``train/…`` from the agent, ``eval/success_mean``, ``eval/success/<task>``,
-    ``eval/final_step_success/<task>``, ``eval/return/<task>``, ``eval/length/<task>``, ``time/…``.
+    The page groups by the first part of a key: ``eval/mean_success`` and ``eval/success/<task>``, ``rollout/…``,
+    ``time/…`` and ``train/…`` hold what concerns all tasks, and everything else that is logged per task sits in a group
+    of that task: ``task <task>/train_alpha``, ``task <task>/eval_return`` and so on.
     """
 
     def __init__(self, folder: Path, first_step: int, settings: dict[str, Any]) -> None:
@@ -41,18 +42,18 @@ class TensorBoardLogger:
         }
         file_writer = self._writer._get_file_writer()
         # SummaryWriter.add_hparams would open a second run beside this one; these summaries belong to this one.
-        for summary in hparams(plain, {"eval/success_mean": 0.0}):
+        for summary in hparams(plain, {"eval/mean_success": 0.0}):
             file_writer.add_summary(summary)
 
     def scalars(self, values: dict[str, float], env_steps: int) -> None:
         """Log scalars at ``env_steps``."""
         with writing(self._folder):
             for key, value in values.items():
-                self._writer.add_scalar(key, value, env_steps)
+                self._writer.add_scalar(_tag(key), value, env_steps)
 
     def evaluation(self, record: Record) -> None:
         """Log one evaluation."""
-        values = {"eval/success_mean": success_mean(record["per_task"])}
+        values = {"eval/mean_success": success_mean(record["per_task"])}
         for name, task in record["per_task"].items():
             values[f"eval/success/{name}"] = task["successes"] / task["episodes"]
             values[f"eval/final_step_success/{name}"] = task["final_step_successes"] / task["episodes"]
@@ -68,3 +69,11 @@ class TensorBoardLogger:
     def close(self) -> None:
         with writing(self._folder):
             self._writer.close()
+
+
+def _tag(key: str) -> str:
+    """Where a logged key stands on the page: ``group/name/<task>`` moves to the task's own group."""
+    group, *rest = key.split("/")
+    if len(rest) < 2 or (group, rest[0]) == ("eval", "success"):
+        return key
+    return f"task {rest[-1]}/{group}_{'_'.join(rest[:-1])}"

@@ -10,7 +10,7 @@ import yaml
 import agents
 import configs
 import envs
-from mtrl.config import TrainConfig, make_config, unknown
+from mtrl.config import TrainConfig, make_config, run_settings, unknown
 from mtrl.errors import ConfigError
 
 FOLDER = Path(configs.__file__).parent
@@ -106,8 +106,12 @@ def resolve(given: Values, config_file: Path | None = None) -> TrainConfig:
 
 
 def _merge(layers: list[tuple[str, Values]]) -> tuple[Values, dict[str, str]]:
-    """The strongest value of each key and where it was read; ``ALGORITHM.key`` lines stand for ``agent.key``."""
+    """The strongest value of each key and where it was read.
+
+    ``ALGORITHM.key`` stands for ``agent.key``, and so does ``key`` alone where no setting of the run has that name.
+    """
     algorithm = next(values["algorithm"] for _, values in reversed(layers) if "algorithm" in values)
+    known = run_settings(str(algorithm))
     merged: Values = {}
     sources: dict[str, str] = {}
     for source, values in layers:
@@ -117,5 +121,7 @@ def _merge(layers: list[tuple[str, Values]]) -> tuple[Values, dict[str, str]]:
                 if head != algorithm:
                     continue
                 key = f"agent.{tail}"
+            elif key not in known and f"agent.{key}" in known:
+                key = f"agent.{key}"
             merged[key], sources[key] = value, source
     return merged, sources

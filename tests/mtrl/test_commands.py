@@ -42,7 +42,7 @@ def complaint(command: str, status: int, capsys: pytest.CaptureFixture[str]) -> 
         ("mt10:fake --method mtsax", "method: 'mtsax' is unknown; did you mean 'mtsac'?"),
         ("mt10:fake --method missing.yaml", "missing.yaml: cannot be read (No such file or directory)"),
         ("mt10:fake --metod x", "metod: unknown setting; did you mean method?"),
-        ("mt10:fake --learning-rate 1", "learning_rate: unknown setting; did you mean agent.learning_rate?"),
+        ("mt10:fake --learning-rat 1", "learning_rat: unknown setting; did you mean agent.learning_rate?"),
         ("mt10:fake --agent.learning-rat 1", "agent.learning_rat: unknown setting; did you mean agent.learning_rate?"),
         ("mt10:fake --conf x", "conf: unknown setting; did you mean config?"),
         ("mt10:fake --qqq 1", "qqq: unknown setting; --help shows all"),

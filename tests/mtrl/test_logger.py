@@ -23,12 +23,12 @@ def test_keys_are_those_that_users_know(short_config: ShortConfig) -> None:
     config = short_config(tensorboard=True)
     record = train(config)
     events = events_of(config.folder)
-    names = [
-        f"eval/{kind}/task-{n}" for kind in ("success", "final_step_success", "return", "length") for n in range(3)
-    ]
-    own = ["eval/success_mean", "time/env_steps_per_second", "time/gradient_steps", "time/wall_s"]
+    names = [f"eval/success/task-{n}" for n in range(3)]
+    kinds = ("final_step_success", "return", "length")
+    names += [f"task task-{n}/eval_{kind}" for kind in kinds for n in range(3)]
+    own = ["eval/mean_success", "time/env_steps_per_second", "time/gradient_steps", "time/wall_s"]
     assert set(events.Tags()["scalars"]) == {*names, *own, "train/fake_loss", "rollout/success_rate"}
-    assert [point.step for point in events.Scalars("eval/success_mean")] == [150, 300, 450, 600]
+    assert [point.step for point in events.Scalars("eval/mean_success")] == [150, 300, 450, 600]
     assert [point.step for point in events.Scalars("train/fake_loss")] == list(range(60, 601, 60))
     expected = [evaluation["per_task"]["task-1"]["successes"] / 4 for evaluation in record["evaluations"]]
     assert [point.value for point in events.Scalars("eval/success/task-1")] == pytest.approx(expected)
@@ -54,7 +54,7 @@ def test_resumed_run_has_no_point_twice(short_config: ShortConfig, suite: str, m
             train(config)
     train(config)
     events = events_of(config.folder)
-    for key, every in (("train/fake_loss", 60), ("eval/success_mean", 150)):
+    for key, every in (("train/fake_loss", 60), ("eval/mean_success", 150)):
         assert [point.step for point in events.Scalars(key)] == list(range(every, 601, every))
 
 

@@ -100,9 +100,17 @@ class NativeMetaWorld(MetaWorldVectorEnv):
 
     def load_state_dict(self, state: Mapping[str, NDArray]) -> None:
         """Continues exactly, also in the middle of episodes."""
+        self._check_identity(state)
+        mine = {"state": self._state, "init": self._init}
+        for name, array in mine.items():
+            if name not in state:
+                raise SuiteError(f"The state is of another environment: it lacks {name}.")
+            if state[name].shape != array.shape:
+                shapes = f"{state[name].shape}, here {array.shape}"
+                raise SuiteError(f"The state is of another environment: {name} has shape {shapes}.")
         super().load_state_dict(state)
-        self._state[:] = state["state"]
-        self._init[:] = state["init"]
+        for name, array in mine.items():
+            array[:] = state[name]
         self._running = bool((self._schedule.episode >= 0).all())
 
     def render(self) -> tuple[NDArray[np.uint8], ...]:

@@ -186,7 +186,7 @@ def test_wrong_shapes_and_missing_inputs(name: str) -> None:
     needs = aggregator.info.needs - {"noise"}
     for field in needs:
         missing = dataclasses.replace(inputs, **({"jacobian": None, "gramian": None} | {field: None}))
-        with pytest.raises(AgentError, match="which was not given|needs the jacobian"):
+        with pytest.raises(AgentError, match=r"which was not given|needs the jacobian"):
             aggregator.direction(missing, state)
         with pytest.raises(AgentError, match=field):
             aggregator.direction(dataclasses.replace(inputs, **{field: getattr(inputs, field)[..., :0]}), state)

@@ -60,7 +60,7 @@ def test_recorded_solver_backed_methods(case: dict[str, object], scale: float) -
     if method == "cagrad":
         # CAGrad maximises the worst gain; an interior-point answer is a little short of it, or gives up (weights 0).
         gains = rows @ torch.stack([direction / factor, expected], -1)
-        assert gains[:, 0].min() >= gains[:, 1].min() - 1e-9 * gains.abs().max()
+        assert gains[:, 0].min() >= gains[:, 1].min() - 1e-6 * gains.abs().max()
         assert close(direction / factor, expected, 5e-4) or not weights.any()
     else:
         assert close(direction / factor, expected, 2e-2 if method == "nash-mtl" else 1e-6)

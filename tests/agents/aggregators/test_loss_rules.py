@@ -1,0 +1,143 @@
+"""Loss-only weightings, against values worked by hand."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from agents.aggregators import Inputs, make_aggregator
+
+
+def weights_over(name: str, losses: list[list[float]], **params: object) -> list[Tensor]:
+    aggregator = make_aggregator(name, **params)
+    state = aggregator.init(len(losses[0]))
+    found = []
+    for row in losses:
+        out, state = aggregator.weights(Inputs(losses=torch.tensor(row, dtype=torch.float64)), state)
+        found.append(out.weights)
+    return found
+
+
+def expect(found: Tensor, *values: float) -> None:
+    torch.testing.assert_close(found, torch.tensor(values, dtype=torch.float64), rtol=1e-6, atol=1e-9)
+
+
+def test_uncertainty_settles_where_the_log_variance_is_the_log_loss() -> None:
+    """``∂/∂s (½ e^(−s) L + ½ s) = 0`` at ``e^s = L``, so w → 1/(2L)."""
+    found = weights_over("uncertainty", [[4.0, 0.5]] * 400, lr=0.1)
+    expect(found[0], 0.5, 0.5)
+    expect(found[-1], 1 / 8, 1.0)
+
+
+def test_imtl_l_drives_scaled_losses_to_one() -> None:
+    expect(weights_over("imtl-l", [[4.0, 0.5]] * 400, lr=0.1)[-1], 0.25, 2.0)
+
+
+def test_gls_is_the_slope_of_the_geometric_mean() -> None:
+    expect(weights_over("gls", [[1.0, 4.0]])[0], 1.0, 0.25)
+
+
+def test_smooth_tchebycheff_looks_at_the_largest_loss_whatever_its_sign() -> None:
+    expect(weights_over("smooth-tchebycheff", [[-5.0, -1.0]], mu=1e-3)[0], 0.0, 0.5)
+    expect(weights_over("smooth-tchebycheff", [[2.0, 2.0]])[0], 0.25, 0.25)
+    tracked = weights_over("smooth-tchebycheff", [[1.0, 9.0], [3.0, 9.0]], mu=1e-3, track=True)
+    expect(tracked[1], 0.5, 0.0)
+
+
+def test_dwa_by_hand() -> None:
+    found = weights_over("dwa", [[2.0, 2.0], [1.0, 2.0], [9.0, 9.0]], period=1, temperature=1.0)
+    expect(found[0], 1.0, 1.0)
+    expect(found[1], 1.0, 1.0)
+    slow = math.exp(1.0) / (math.exp(1.0) + math.exp(0.5))
+    expect(found[2], 2 * (1 - slow), 2 * slow)
+
+
+def test_igb_v1_by_hand() -> None:
+    found = weights_over("igb-v1", [[1.0, 3.0], [3.0, 5.0], [2.0, 0.0001], [4.0, 4.0]], period=2)
+    expect(found[1], 1.0, 1.0)
+    expect(found[2], *(2 * torch.tensor([2.0 / 2, 0.0001 / 4], dtype=torch.float64).softmax(0)).tolist())
+    expect(found[3], *(2 * torch.tensor([4.0 / 2, 4.0 / 4], dtype=torch.float64).softmax(0)).tolist())
+
+
+def test_lbtw_by_hand() -> None:
+    found = weights_over("lbtw", [[2.0, 2.0, 2.0], [2.0 * 0.81, 20.0, 0.01]])
+    expect(found[0], 1.0, 1.0, 1.0)
+    expect(found[1], 0.9, 1.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("gamma", "expected"), [(1.0, (0.0, 1 / 3, 2 / 3)), (0.0, (1 / 3,) * 3), (2.0, (0.0, 0.2, 0.8))]
+)
+def test_success_focal(gamma: float, expected: tuple[float, ...]) -> None:
+    aggregator = make_aggregator("success-focal", gamma=gamma)
+    out, _ = aggregator.weights(Inputs(success=torch.tensor([1.0, 0.5, 0.0]).double()), {})
+    expect(out.weights, *expected)
+    solved, _ = aggregator.weights(Inputs(success=torch.ones(4).double()), {})
+    expect(solved.weights, *(0.25,) * 4)
+
+
+def test_famo_leans_to_the_task_that_improves_least() -> None:
+    found = weights_over("famo", [[1.0 * 0.9**k, 1.0] for k in range(60)])
+    share = found[-1] * torch.tensor([0.9**59, 1.0])
+    assert share[1] > 0.6 * share.sum()
+    assert found[-1].sum() == pytest.approx(1.0)
+
+
+def test_gradnorm_pulls_weighted_norms_together_and_favours_slow_tasks() -> None:
+    aggregator = make_aggregator("gradnorm", lr=0.01)
+    matrix = torch.diag(torch.tensor([100.0, 1.0]).double())
+    state = aggregator.init(2)
+    for _ in range(400):
+        out, state = aggregator.weights(Inputs(gramian=matrix, losses=torch.ones(2).double()), state)
+    norms = out.weights * torch.tensor([10.0, 1.0])
+    assert norms[0] / norms[1] == pytest.approx(1.0, abs=0.3)
+    assert out.weights.sum() == pytest.approx(2.0)
+    equal, state = torch.eye(2).double(), aggregator.init(2)
+    for step in range(50):
+        losses = torch.tensor([1.0 if step == 0 else 0.1, 1.0]).double()
+        out, state = aggregator.weights(Inputs(gramian=equal, losses=losses), state)
+    assert out.weights[1] > 1.2 > 0.8 > out.weights[0]
+
+
+def test_ega_multiplies_the_alignment_by_the_balance_after_the_warm_up() -> None:
+    aggregator = make_aggregator("ega", period=2, warmup=1)
+    aligned = make_aggregator("aligned-mtl")
+    matrix = torch.diag(torch.tensor([4.0, 1.0]).double())
+    base = aligned.weights(Inputs(gramian=matrix), {})[0].weights
+    state = aggregator.init(2)
+    for losses in ([1.0, 1.0], [1.0, 1.0], [2.0, 1.0], [4.0, 1.0]):
+        out, state = aggregator.weights(Inputs(gramian=matrix, losses=torch.tensor(losses).double()), state)
+    balance = 2 * torch.tensor([3.0, 1.0]).double().softmax(0)
+    torch.testing.assert_close(out.weights, base * balance)
+
+
+def test_random_weights_are_a_softmax_of_normals() -> None:
+    aggregator = make_aggregator("random")
+    noise = torch.rand(20_000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    out, _ = aggregator.weights(Inputs(losses=torch.zeros(20_000, 3), noise=noise), {})
+    torch.testing.assert_close(out.weights.sum(-1), torch.ones(20_000).to(out.weights))
+    logs = out.weights.double().log()
+    gaps = logs[:, 0] - logs[:, 1]
+    assert gaps.mean() == pytest.approx(0.0, abs=0.05)
+    assert gaps.var() == pytest.approx(2.0, abs=0.1)
+
+
+def test_igb_v2_passes_through_its_phases_and_its_policy_changes() -> None:
+    """Weights 1 in the first epoch, then random, then the policy's; memory fills, networks move and stay finite."""
+    aggregator = make_aggregator("igb-v2", period=20, start=3, hidden=16, capacity=256, batch=32, lr=3e-3, gamma=0.0)
+    state = aggregator.init(2)
+    generator = torch.Generator().manual_seed(0)
+    losses, late = torch.ones(2, dtype=torch.float64), []
+    for step in range(400):
+        noise = torch.rand(aggregator.noise_shape(2), generator=generator, dtype=torch.float64)
+        out, state = aggregator.weights(Inputs(losses=losses, noise=noise), state)
+        assert out.weights.sum() == pytest.approx(2.0)
+        if step < 20:
+            expect(out.weights, 1.0, 1.0)
+        losses = torch.tensor([1.5 - 0.5 * float(out.weights[0]), 1.0], dtype=torch.float64).clamp(min=0.05)
+        late += [out.weights] if step >= 300 else []
+    assert state["stored"] > 300
+    assert not torch.equal(state["actor"], aggregator.init(2)["actor"])
+    assert all(torch.isfinite(v).all() for v in state.values())
+    assert torch.stack(late).std() > 0
