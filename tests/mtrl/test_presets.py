@@ -13,13 +13,17 @@ from tests.helpers.workbench import METHOD
 from tests.mtrl.conftest import ShortConfig
 
 
+@pytest.mark.parametrize("algorithm", ["mtppo", "mtsac"])
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
-def test_suite_presets_are_complete_flat_and_valid(path: Path) -> None:
-    given = {key.replace("mtsac.", "agent."): value for key, value in read_yaml(path).items()}
-    assert set(run_settings("mtsac")) - set(given) == {"suite", "algorithm"}
+def test_suite_presets_are_complete_flat_and_valid(path: Path, algorithm: str) -> None:
+    others = {name for name in ("mtppo", "mtsac") if name != algorithm}
+    own = {key: value for key, value in read_yaml(path).items() if key.partition(".")[0] not in others}
+    given = {key.replace(f"{algorithm}.", "agent."): value for key, value in own.items()}
+    assert set(run_settings(algorithm)) - set(given) == {"suite", "algorithm"}
     suite = f"{path.stem}:reach-v3" if path.stem == "mt1" else path.stem
-    config = resolve({"suite": suite})
-    assert {key: value for key, value in config.flat().items() if key in given} == given | {"method": config.method}
+    config = resolve({"suite": suite, "method": algorithm})
+    expected = given | read_yaml(method_file(algorithm)) | {"method": algorithm}
+    assert expected.items() <= config.flat().items()
 
 
 @pytest.mark.parametrize("name", sorted(methods()))
