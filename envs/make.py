@@ -1,0 +1,104 @@
+"""The one entry point to environments: ``make_vec``."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from importlib import import_module
+
+from envs.settings import EnvSettings
+from envs.specs import Suite, SuiteError
+from envs.suites import get_suite, nearest
+from envs.vector import TaskVectorEnv
+
+# family -> backend -> module. The first backend of a family is its default ("auto"). A module offers
+# ``make(suite, settings) -> TaskVectorEnv`` and ``OPTIONS``, the settings it has beyond the common ones.
+BACKENDS: dict[str, dict[str, str]] = {
+    "metaworld": {"stock": "envs.metaworld.stock"},
+}
+COMMON = frozenset({"envs_per_task", "seed", "one_hot"})
+
+
+def backends(suite: str) -> tuple[str, ...]:
+    """Names of the backends that can run a suite, the default first."""
+    return tuple(BACKENDS[get_suite(suite).family])
+
+
+def make_vec(
+    suite: str | Suite,
+    envs_per_task: int = 1,
+    *,
+    backend: str = "auto",
+    seed: int = 0,
+    one_hot: bool = False,
+    goals: str = "random",
+    goal_seed: int | None = None,
+    num_workers: int | None = None,
+    num_threads: int | None = None,
+    render_mode: str | None = None,
+) -> TaskVectorEnv:
+    """Makes the task-major vector environment of a suite.
+
+    >>> env = make_vec("mt10", envs_per_task=2, seed=1)
+    >>> obs, info = env.reset()  # [20, 39]; environments 0 and 1 play reach-v3, 2 and 3 push-v3, ...
+    >>> obs, reward, terminated, truncated, info = env.step(env.action_space.sample())
+
+    Args:
+        suite: id such as ``mt10``, ``mt50-v1``, ``mt1:reach-v3`` (``envs.suite_ids()`` has all), or a specification.
+        envs_per_task: environments of each task.
+        backend: the engine; ``auto`` is the default of the suite's family, ``stock`` the original package.
+        seed: of all random streams. Equal seeds give equal trajectories for any number of workers or threads.
+            ``reset(seed=s)`` makes the environment behave as one newly made with ``seed=s``.
+        one_hot: append the task's one-hot code, ``num_tasks`` columns, to each observation.
+        goals: ``random`` (each episode draws one of the task's 50 goals from the environment's own stream) or
+            ``cycle`` (environment e of a task plays goals e, e + envs_per_task, e + 2 envs_per_task, ... modulo 50,
+            so 50 episodes a task visit every goal once, whatever ``envs_per_task`` is).
+        goal_seed: seed of the sets of 50 goals; by default they follow ``seed``.
+        num_workers: stock backend only. Processes that share the environments, 0 for none. By default one for every
+            ten environments, at most one per CPU, none if that makes fewer than two.
+        num_threads: threads of a compiled backend.
+        render_mode: ``rgb_array`` for frames from ``render()``.
+
+    Raises:
+        SuiteError: an unknown suite, backend or setting, or one that the backend lacks.
+
+    How Meta-World differs here from the stock ``gym.make_vec("Meta-World/MT10")``; physics, observations, rewards,
+    success, horizon and task order are the same:
+
+    * observations are float32 and lie within ``observation_space``; the stock space has goal bounds [0, 0];
+    * every environment has a goal stream of its own; stock with a seed gives all tasks the same goal index in lockstep;
+    * ``reset(seed=s)`` seeds; stock ignores it. Without a seed argument the seed is 0, never the clock;
+    * ``envs_per_task`` is honored; stock ignores ``num_envs``;
+    * ``info`` has the same keys at every step, and describes the step also where an episode ended; stock then has only
+      ``final_info``, which is there too. ``final_obs`` is one float array, valid in every row;
+    * ``success`` is bool; the other entries of ``info`` are float64;
+    * a NaN action is an error; stock silently resets the simulation in the middle of the episode. Actions beyond
+      [-1, 1] are clipped by the simulation but reach the reward as they are, as in stock;
+    * episodes restart by themselves; there is no ``terminate_on_success``.
+    """
+    spec = get_suite(suite) if isinstance(suite, str) else suite
+    settings = EnvSettings(
+        envs_per_task=envs_per_task,
+        seed=seed,
+        one_hot=one_hot,
+        goals=goals,
+        goal_seed=goal_seed,
+        num_workers=num_workers,
+        num_threads=num_threads,
+        render_mode=render_mode,
+    )
+    known = BACKENDS[spec.family]
+    name = next(iter(known)) if backend == "auto" else backend
+    if name not in known:
+        raise SuiteError(f"{spec.id} has no backend {name!r}; the nearest is {nearest(str(name), known)!r}.")
+    module = import_module(known[name])
+    _check_supported(settings, name, module.OPTIONS)
+    env: TaskVectorEnv = module.make(spec, settings)
+    return env
+
+
+def _check_supported(settings: EnvSettings, backend: str, options: frozenset[str]) -> None:
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if field.name not in COMMON | options and value != field.default:
+            allowed = ", ".join(sorted(COMMON | options))
+            raise SuiteError(f"Backend {backend!r} does not take {field.name}={value!r}; it takes {allowed}.")

@@ -1,0 +1,103 @@
+"""The ``stock`` backend: metaworld's own environments, in this process or in workers."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.metaworld.arrays import Arrays
+from envs.metaworld.base import MetaWorldVectorEnv
+from envs.metaworld.simulators import Group
+from envs.metaworld.workers import RENDER, RESET, STEP, Workers
+from envs.settings import EnvSettings
+from envs.specs import Suite, SuiteError
+
+OPTIONS = frozenset({"goals", "goal_seed", "num_workers", "render_mode"})
+_ENVS_PER_WORKER = 10
+
+
+def make(suite: Suite, settings: EnvSettings) -> MetaWorldVectorEnv:
+    """Makes the backend; ``num_workers`` None is resolved here."""
+    num_workers = settings.num_workers
+    if num_workers is None:
+        num_workers = min(_num_cpus(), suite.num_tasks * settings.envs_per_task // _ENVS_PER_WORKER)
+        num_workers = 0 if num_workers < 2 else num_workers
+    return _WorkerVectorEnv(suite, settings, num_workers) if num_workers else _LocalVectorEnv(suite, settings)
+
+
+class _StockVectorEnv(MetaWorldVectorEnv):
+    backend = "stock"
+
+    def render(self) -> tuple[NDArray[np.uint8], ...]:
+        """One frame [480, 480, 3] an environment, of the state that the last observation describes."""
+        self._check_idle("render")
+        if self._arrays.frames is None:
+            raise SuiteError("render needs make_vec(..., render_mode='rgb_array').")
+        if not self._running:
+            raise SuiteError("Call reset before render.")
+        self._render()
+        return tuple(self._arrays.frames.copy())
+
+    def _render(self) -> None:
+        raise NotImplementedError
+
+
+class _LocalVectorEnv(_StockVectorEnv):
+    """All environments in this process; ``step_wait`` does the work."""
+
+    def __init__(self, suite: Suite, settings: EnvSettings) -> None:
+        num_envs = suite.num_tasks * settings.envs_per_task
+        super().__init__(suite, settings, Arrays(num_envs, render=settings.render_mode is not None))
+        tasks = [suite.tasks[task].env_id for task in self.task_id]
+        self._group = Group(tasks, suite.reward_version, self._arrays, first=0)
+
+    def _restart(self) -> None:
+        self._group.reset()
+
+    def _begin_step(self) -> None:
+        pass
+
+    def _end_step(self) -> None:
+        self._group.step()
+
+    def _render(self) -> None:
+        self._group.render()
+
+    def close_extras(self, **kwargs: Any) -> None:
+        self._group.close()
+
+
+class _WorkerVectorEnv(_StockVectorEnv):
+    """Environments in worker processes, which step while the caller does something else."""
+
+    def __init__(self, suite: Suite, settings: EnvSettings, num_workers: int) -> None:
+        render = settings.render_mode is not None
+        self._workers = Workers(suite, settings.envs_per_task, num_workers, render)
+        super().__init__(suite, settings, self._workers.arrays)
+        self._workers.wait()
+
+    def _restart(self) -> None:
+        self._command(RESET)
+
+    def _begin_step(self) -> None:
+        self._workers.send(STEP)
+
+    def _end_step(self) -> None:
+        self._workers.wait()
+
+    def _render(self) -> None:
+        self._command(RENDER)
+
+    def _command(self, command: bytes) -> None:
+        self._workers.send(command)
+        self._workers.wait()
+
+    def close_extras(self, **kwargs: Any) -> None:
+        self._workers.close()
+
+
+def _num_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,42 @@
+"""The registry of suites: one module a family, each with a mapping ``SUITES`` from id to specification."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+
+from envs.specs import Suite, SuiteError
+
+FAMILIES = {
+    "metaworld": "envs.metaworld.suites",
+}
+
+
+@cache
+def _all_suites() -> Mapping[str, Suite]:
+    return {key: suite for module in FAMILIES.values() for key, suite in import_module(module).SUITES.items()}
+
+
+def suite_ids() -> tuple[str, ...]:
+    """Ids of all suites, family by family."""
+    return tuple(_all_suites())
+
+
+def get_suite(suite_id: str) -> Suite:
+    """The specification of a suite.
+
+    Raises:
+        SuiteError: no such suite; the message has the nearest id.
+    """
+    suites = _all_suites()
+    if suite_id in suites:
+        return suites[suite_id]
+    raise SuiteError(f"There is no suite {suite_id!r}; the nearest id is {nearest(str(suite_id), suites)!r}.")
+
+
+def nearest(name: str, known: Mapping[str, object]) -> str:
+    """The known name most like ``name``."""
+    folded = {key.lower(): key for key in known}
+    return folded[difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.0)[0]]
