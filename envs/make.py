@@ -14,6 +14,7 @@ from envs.vector import TaskVectorEnv
 # ``make(suite, settings) -> TaskVectorEnv`` and ``OPTIONS``, the settings it has beyond the common ones.
 BACKENDS: dict[str, dict[str, str]] = {
     "metaworld": {"stock": "envs.metaworld.stock"},
+    "minigrid": {"native": "envs.minigrid.native", "stock": "envs.minigrid.stock"},
 }
 COMMON = frozenset({"envs_per_task", "seed", "one_hot"})
 

@@ -90,7 +90,7 @@ def objects_reachable(grid: Grid, state: State) -> bool:
 def matches(cell: int, color: int, kind: int) -> bool:
     """Whether a cell answers a description: color -1 any, kind 0 any object; walls are grey objects too."""
     shown = cell & KIND
-    if shown == CLOSED or shown == LOCKED:
+    if shown in (CLOSED, LOCKED):
         shown = DOOR
     return cell & PLAIN != EMPTY and (color < 0 or (cell & PLAIN) >> 4 == color) and (kind == 0 or shown == kind)
 
@@ -128,7 +128,7 @@ def _ask(grid: Grid, state: State, prefix: int, color: int, kind: int, side: int
 
 @kernel
 def go_to_local(grid: Grid, state: State, rng: Rng, task: Task) -> bool:
-    """One room. Variant 0: go to a random object; 1: to the red ball; 2: to the red ball, all else grey; 3: red or blue."""
+    """One room. Variant 0: go to a random object; 1: the red ball; 2: the same, all else grey; 3: one of two balls."""
     side, variant = task[SIZE], task[VARIANT]
     build_rooms(grid, state, rng, side, 1, 1)
     place_agent_in_room(grid, state, rng, side, 0, 0)
@@ -210,9 +210,9 @@ def put_next_local(grid: Grid, state: State, rng: Rng, task: Task) -> bool:
 
 @kernel
 def doors(grid: Grid, state: State, rng: Rng, task: Task) -> bool:
-    """Doors around the agent's room. Variant 0: go to one of four; 1: open the red one; 2: open one of four by its color;
+    """Doors around the agent's room.
 
-    3: unlock the only one with the key in the room.
+    Variant 0: go to one of four; 1: open the red one; 2: open one of four by color; 3: unlock the only one.
     """
     side, variant = task[SIZE], task[VARIANT]
     if variant == 1:

@@ -57,7 +57,7 @@ def key_corridor(grid: Grid, state: State, rng: Rng, task: Task) -> None:
 
 @kernel
 def unlock(grid: Grid, state: State, rng: Rng, task: Task) -> None:
-    """Two rooms and a locked door. Variant 0: open it (flagged). 1: fetch the box (flagged) behind it. 2: a ball blocks it."""
+    """Two rooms, a locked door. Variant 0: open it (flagged). 1: fetch the box (flagged) behind. 2: a ball blocks."""
     side = task[SIZE]
     rooms = build_rooms(grid, state, rng, side, 1, 2)
     if task[VARIANT] > 0:
@@ -75,7 +75,7 @@ def unlock(grid: Grid, state: State, rng: Rng, task: Task) -> None:
 
 @kernel
 def obstructed_maze(grid: Grid, state: State, rng: Rng, task: Task) -> None:
-    """Two rooms, a blue ball (flagged) behind a locked door. Variant 0: key in sight, 1: in a box, 2: and a ball blocks."""
+    """Two rooms, a blue ball (flagged) behind a lock. Variant 0: key in sight; 1: in a box; 2: and a ball blocks."""
     side = task[SIZE]
     rooms = build_rooms(grid, state, rng, side, 1, 2)
     # minigrid shuffles all six colors by drawing them one by one; only the first is used.

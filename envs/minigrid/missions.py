@@ -44,9 +44,7 @@ def encode_mission(mission: str, length: int) -> NDArray[np.uint8]:
     if unknown:
         raise SuiteError(f"Mission word {unknown[0]!r} in {mission!r} is unknown; known are: {', '.join(VOCABULARY)}.")
     if len(words) > length:
-        raise SuiteError(
-            f"Mission {mission!r} has {len(words)} words, but this suite's missions have at most {length}."
-        )
+        raise SuiteError(f"Mission {mission!r} has {len(words)} words, but missions here have at most {length}.")
     tokens = np.zeros(length, np.uint8)
     tokens[: len(words)] = [_TOKENS[word] for word in words]
     return tokens

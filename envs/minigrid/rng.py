@@ -3,8 +3,8 @@
 ``numpy.random.Generator(PCG64(SeedSequence(seed)))`` is what minigrid draws its levels from. The state here is six
 uint64: the 128-bit state (high, low), the 128-bit increment (high, low), whether half a word is kept, and that half.
 
-Sources: O'Neill, "PCG", HMC-CS-2014-0905 (XSL-RR output); Lemire, "Fast random integer generation in an interval", 2019;
-numpy's documented ``SeedSequence`` hash. Agreement with numpy is a test.
+Sources: O'Neill, "PCG", HMC-CS-2014-0905 (XSL-RR output); Lemire, "Fast random integer generation in an interval",
+2019; numpy's documented ``SeedSequence`` hash. Agreement with numpy is a test.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Grids of equal rooms joined by doors, in the order of draws of minigrid's RoomGrid.
 
-A room record has nine numbers: whether there is a door or an opening to the right, below, to the left and above; the y of
-a door on the right wall; the x of a door in the lower wall; whether the room is locked; whether a neighbor exists is
-geometry. Records form an int64 array ``[rows, columns, ROOM_SLOTS]``; side lengths include the walls.
+A room record has seven numbers: whether there is a door or an opening to the right, below, to the left and above; the y
+of a door in the right wall; the x of a door in the lower wall; whether the room is locked. Records form an int64
+array ``[rows, columns, ROOM_SLOTS]``; side lengths
+include the walls.
 """
 
 from __future__ import annotations

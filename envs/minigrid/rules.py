@@ -69,9 +69,9 @@ def _act(grid: Grid, state: State, action: int) -> int:
     elif action == TURN_RIGHT:
         state[DIRECTION] = (state[DIRECTION] + 1) % 4
     elif action == FORWARD:
-        if kind == EMPTY or kind == DOOR or kind == GOAL_KIND or kind == LAVA_KIND:
+        if kind in (EMPTY, DOOR, GOAL_KIND, LAVA_KIND):
             state[X], state[Y] = x, y
-        if kind == GOAL_KIND or kind == LAVA_KIND:
+        if kind in (GOAL_KIND, LAVA_KIND):
             return kind
     elif action == PICK_UP:
         if KEY <= kind <= BOX and state[CARRIED] == 0:
@@ -111,15 +111,15 @@ def _beside(state: State, x: int, y: int) -> bool:
 @kernel
 def _other_around(grid: Grid, state: State, x: int, y: int) -> bool:
     """Whether the cell OTHER lies next to (x, y)."""
+    found = False
     for k in range(4):
-        if grid[y + STEP_Y[k], x + STEP_X[k]] & PLAIN == state[OTHER]:
-            return True
-    return False
+        found |= grid[y + STEP_Y[k], x + STEP_X[k]] & PLAIN == state[OTHER]
+    return found
 
 
 @kernel
 def _judge_objects(grid: Grid, state: State, rule: int, action: int, held: int, before: int) -> tuple[bool, bool]:
-    """Success and end under the rules about objects; ``held`` and ``before``: carried and faced cell before the step."""
+    """Success and end under the rules about objects; ``held``, ``before``: cells carried and faced before the step."""
     x, y = state[X] + STEP_X[state[DIRECTION]], state[Y] + STEP_Y[state[DIRECTION]]
     front = grid[y, x]
     dropped = action == DROP and held != 0 and state[CARRIED] == 0

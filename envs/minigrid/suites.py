@@ -1,17 +1,16 @@
 """The MiniGrid suites: published sets in their published order, and two wider ones.
 
-``mg3``, ``mg5``, ``mg7`` are MOORE's sets (Hendawy et al., ICLR 2024). ``camrl-minigrid`` holds CAMRL's nine tasks (Huang
-et al., TPAMI 2023). ``mg10`` and ``mg20`` widen mg7 to a spread of MiniGrid skills; ``babyai10`` gives missions in words.
+``mg3``, ``mg5``, ``mg7`` are MOORE's sets (Hendawy et al., ICLR 2024). ``camrl-minigrid`` holds CAMRL's nine tasks
+(Huang et al., TPAMI 2023). ``mg10`` and ``mg20`` widen mg7 to a spread of MiniGrid skills; ``babyai10`` gives missions
+in words, from facing the only ball of its color to unlocking a door.
 ``mg1:<name>`` and ``babyai1:<name>`` are single tasks, for references. What each task asks for, its horizon and when it
 counts as solved stand in ``tasks``.
 """
 
 from __future__ import annotations
 
-import difflib
-
 from envs.minigrid.tasks import TASKS, GridTask
-from envs.specs import Suite, SuiteError
+from envs.specs import Suite
 
 _MG5 = ("DoorKey-6x6", "LavaGapS7", "RedBlueDoors-6x6", "DistShift1", "MemoryS11")
 _MG7 = (
@@ -39,39 +38,28 @@ MINIGRID_SUITES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Task names of each suite, in order. All are ``MiniGrid-<name>-v0``, those of babyai10 ``BabyAI-<name>-v0``."""
 
-_SINGLE = {"mg1": "MiniGrid", "babyai1": "BabyAI"}
 
-
-def _task(package: str, name: str) -> GridTask:
-    for env_id in (f"{package}-{name}-v0", f"{package}-{name}"):
-        if env_id in TASKS:
-            return TASKS[env_id]
-    known = [task.name for task in TASKS.values() if task.env_id.startswith(package)]
-    near = ", ".join(difflib.get_close_matches(name, known, n=3, cutoff=0.0))
-    raise SuiteError(f"Unknown {package} task {name!r}; {len(known)} are known, the nearest being {near}.")
-
-
-def minigrid_suite(suite_id: str) -> Suite:
-    """The suite called ``suite_id``.
-
-    Raises:
-        SuiteError: no such suite, or after ``mg1:`` or ``babyai1:`` no such task.
-    """
-    kind, _, single = suite_id.partition(":")
-    if kind in _SINGLE and single:
-        tasks = [_task(_SINGLE[kind], single)]
-    elif suite_id in MINIGRID_SUITES:
-        package = "BabyAI" if suite_id.startswith("babyai") else "MiniGrid"
-        tasks = [_task(package, name) for name in MINIGRID_SUITES[suite_id]]
-    else:
-        allowed = ", ".join([*MINIGRID_SUITES, *(f"{key}:<task>" for key in _SINGLE)])
-        raise SuiteError(f"Unknown MiniGrid suite {suite_id!r}; allowed are {allowed}.")
+def _suite(suite_id: str, tasks: list[GridTask]) -> Suite:
     return Suite(
         id=suite_id,
         family="minigrid",
         tasks=tuple(task.spec for task in tasks),
         reward_version="stock",
         success="terminated-positive",
-        goals="levels drawn per episode; training seeds below 2**30, evaluation seeds from 2**30 on",
+        goals="a level drawn per episode; seeds of training levels lie below 2**30, of evaluation levels above",
         discrete=True,
     )
+
+
+def _all_suites() -> dict[str, Suite]:
+    suites = {}
+    for suite_id, names in MINIGRID_SUITES.items():
+        package = "BabyAI" if suite_id.startswith("babyai") else "MiniGrid"
+        suites[suite_id] = _suite(suite_id, [TASKS[f"{package}-{name}-v0"] for name in names])
+    for task in TASKS.values():
+        kind = "mg1" if task.env_id.startswith("MiniGrid") else "babyai1"
+        suites[f"{kind}:{task.name}"] = _suite(f"{kind}:{task.name}", [task])
+    return suites
+
+
+SUITES = _all_suites()
