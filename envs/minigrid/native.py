@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from envs.minigrid import base
 from envs.minigrid.base import MiniGridVectorEnv
-from envs.minigrid.batch import start_range, step_range
+from envs.minigrid.batch import run_range
 from envs.minigrid.cells import BORDER, HEIGHT, STATE_SLOTS, WALL, WIDTH, appearance, lookthrough, visibility
 from envs.minigrid.drawing import Drawing
 from envs.minigrid.rng import RNG_WORDS
@@ -91,9 +91,8 @@ class NativeMiniGrid(MiniGridVectorEnv):
             self._pool.shutdown()
 
     def _start(self) -> NDArray[np.uint8]:
-        obs = np.empty((self.num_envs, self.obs_layout.num_bytes), np.uint8)
-        start_range(0, self.num_envs, *self._shared(), obs)
-        return obs
+        self._begin_step(np.full(self.num_envs, -1, np.int64))
+        return self._end_step()[0]
 
     def _begin_step(self, actions: NDArray[np.int64]) -> None:
         num = self.num_envs
@@ -101,10 +100,10 @@ class NativeMiniGrid(MiniGridVectorEnv):
         self._out = (obs, np.empty_like(obs), np.empty(num), np.empty(num, np.bool_), np.empty(num, np.bool_))
         shared = self._shared()
         if self._pool is None:
-            step_range(0, num, actions, *shared, *self._out)
+            run_range(0, num, actions, *shared, *self._out)
         else:
             work = (*shared, *self._out)
-            self._pending = [self._pool.submit(step_range, *cut, actions, *work) for cut in self._ranges]
+            self._pending = [self._pool.submit(run_range, *cut, actions, *work) for cut in self._ranges]
 
     def _end_step(self) -> tuple[NDArray, NDArray, NDArray, NDArray, NDArray]:
         for future in self._pending:

@@ -194,7 +194,7 @@ def _babyai() -> list[GridTask]:
     skill = "go to the red or the blue ball, as the mission says; solved on facing it"
     tasks.append(_rooms("BabyAI-GoToRedBlueBall-v0", local, facing, 8, 1, 1, 64, skill, words=5, count=7, variant=3))
     for name, side, count in (
-        ("GoToObj", 8, 1), ("GoToObjS4", 4, 1), ("GoToObjS6", 6, 1), ("GoToLocal", 8, 8), ("GoToLocalS5N2", 5, 2),
+        ("GoToObj", 8, 1), ("GoToObjS4", 4, 1), ("GoToLocal", 8, 8), ("GoToLocalS5N2", 5, 2),
         ("GoToLocalS6N2", 6, 2), ("GoToLocalS6N3", 6, 3), ("GoToLocalS6N4", 6, 4), ("GoToLocalS7N4", 7, 4),
         ("GoToLocalS7N5", 7, 5), ("GoToLocalS8N2", 8, 2), ("GoToLocalS8N3", 8, 3), ("GoToLocalS8N4", 8, 4),
         ("GoToLocalS8N5", 8, 5), ("GoToLocalS8N6", 8, 6), ("GoToLocalS8N7", 8, 7),
