@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from importlib import import_module
 
+from envs.rendering import prepare_mujoco
 from envs.settings import EnvSettings
 from envs.specs import Suite, SuiteError
 from envs.suites import get_suite, nearest
@@ -91,6 +92,8 @@ def make_vec(
     name = next(iter(known)) if backend == "auto" else backend
     if name not in known:
         raise SuiteError(f"{spec.id} has no backend {name!r}; the nearest is {nearest(str(name), known)!r}.")
+    if spec.family == "metaworld":
+        prepare_mujoco(render=render_mode is not None)
     module = import_module(known[name])
     _check_supported(settings, name, module.OPTIONS)
     env: TaskVectorEnv = module.make(spec, settings)

@@ -101,8 +101,8 @@ class MetaWorldVectorEnv(TaskVectorEnv):
     def step_wait(self) -> tuple[NDArray, NDArray, NDArray, NDArray, Info]:
         if not self._stepping:
             raise SuiteError("step_wait without step_async.")
-        self._end_step()
         self._stepping = False
+        self._end_step()
         arrays = self._arrays
         terminated = np.zeros(self.num_envs, np.bool_)  # no Meta-World task ever terminates
         return self._observe(arrays.obs), arrays.reward.copy(), terminated, arrays.truncated.copy(), self._step_info()

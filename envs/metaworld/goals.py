@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
+import mujoco
 import numpy as np
+from metaworld.sawyer_xyz_env import SawyerXYZEnv
 from numpy.typing import NDArray
 
 from envs.metaworld.simulators import build
@@ -32,13 +34,13 @@ def benchmark_goals(suite: Suite, seed: int) -> Goals:
 @lru_cache(maxsize=16)
 def _draw(tasks: tuple[str, ...], seed: int) -> Goals:
     # The benchmark seeds numpy's global generator and resets every environment 50 times. A private generator of the
-    # same kind gives the same numbers, and the tasks reject vectors by the vectors alone, so the physics can be left
-    # out, which makes this several times as fast.
+    # same kind gives the same numbers, and the tasks reject vectors by the vectors alone, so poses suffice in
+    # place of physics, which makes this three times as fast.
     stream = np.random.RandomState(seed)
     goals = []
     for task in tasks:
         env = build(task, "v2")
-        env.do_simulation = _no_physics
+        env.do_simulation = partial(_poses_only, env)
         env.np_random = stream
         env.seeded_rand_vec = True
         env._freeze_rand_vec = False
@@ -53,8 +55,9 @@ def _draw(tasks: tuple[str, ...], seed: int) -> Goals:
     return tuple(goals)
 
 
-def _no_physics(ctrl: object, n_frames: int) -> None:
+def _poses_only(env: SawyerXYZEnv, ctrl: object, n_frames: int) -> None:
     """Stands in for ``do_simulation`` while goals are drawn."""
+    mujoco.mj_kinematics(env.model, env.data)
 
 
 class GoalSchedule:

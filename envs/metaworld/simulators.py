@@ -13,6 +13,8 @@ from metaworld.sawyer_xyz_env import SawyerXYZEnv
 from numpy.typing import NDArray
 
 from envs.metaworld.arrays import INFO_KEYS, Arrays
+from envs.rendering import HELP
+from envs.specs import SuiteError
 
 
 def build(
@@ -67,6 +69,8 @@ class Group:
             env = build(task, reward_version, models.get(task), render_mode)
             models.setdefault(task, env.model)
             self._envs.append(env)
+        if render_mode is not None:
+            self._check_rendering()
 
     def reset(self) -> None:
         """Starts an episode in every environment that ``arrays.restart`` marks."""
@@ -96,6 +100,12 @@ class Group:
     def close(self) -> None:
         for env in self._envs:
             env.close()
+
+    def _check_rendering(self) -> None:
+        try:
+            self._envs[0].render()
+        except Exception as error:  # each OpenGL platform has its own
+            raise SuiteError(f"The renderer failed ({type(error).__name__}: {error}); {HELP}.") from error
 
     def _start(self, row: int, env: SawyerXYZEnv) -> None:
         goal = self._arrays.goal[row]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import weakref
 from typing import Any
 
 import numpy as np
@@ -53,6 +55,9 @@ class _LocalVectorEnv(_StockVectorEnv):
         super().__init__(suite, settings, Arrays(num_envs, render=settings.render_mode is not None))
         tasks = [suite.tasks[task].env_id for task in self.task_id]
         self._group = Group(tasks, suite.reward_version, self._arrays, first=0)
+        if settings.render_mode is not None:
+            # OpenGL contexts must be freed before their platform, whose exit handler was registered earlier.
+            atexit.register(_close, weakref.ref(self))
 
     def _restart(self) -> None:
         self._group.reset()
@@ -97,6 +102,12 @@ class _WorkerVectorEnv(_StockVectorEnv):
 
     def close_extras(self, **kwargs: Any) -> None:
         self._workers.close()
+
+
+def _close(reference: weakref.ref[_LocalVectorEnv]) -> None:
+    env = reference()
+    if env is not None:
+        env.close()
 
 
 def _num_cpus() -> int:

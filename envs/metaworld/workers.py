@@ -16,12 +16,14 @@ import subprocess
 import sys
 import tempfile
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from envs.metaworld.arrays import Arrays
-from envs.specs import Suite
+from envs.specs import Suite, SuiteError
 
 RESET, STEP, RENDER = b"r", b"s", b"f"
 _SINGLE_THREADED = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
@@ -55,26 +57,33 @@ class Workers:
             os.close(descriptor)
 
     def send(self, command: bytes) -> None:
-        """Has every worker begin a command."""
-        for worker in self._workers:
-            worker.send(command)
+        """Has every worker begin a command; raises as ``wait`` does."""
+        with self._ending_all_on_failure():
+            for worker in self._workers:
+                worker.send(command)
 
     def wait(self) -> None:
         """Waits until every worker has answered.
 
         Raises:
             RuntimeError: a worker failed or died; all are ended.
+            SuiteError: a worker cannot do what its settings ask for, such as rendering.
         """
-        try:
+        with self._ending_all_on_failure():
             for worker in self._workers:
                 worker.wait()
-        except BaseException:  # also KeyboardInterrupt: a half-read answer would shift all later ones
-            self.close()
-            raise
 
     def close(self) -> None:
         """Ends the processes and waits for them; harmless when repeated."""
         self._finalizer()
+
+    @contextmanager
+    def _ending_all_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:  # also KeyboardInterrupt: a half-read answer would shift all later ones
+            self.close()
+            raise
 
 
 class _Worker:
@@ -108,6 +117,8 @@ class _Worker:
             self.fail(reply)
 
     def fail(self, reply: str) -> None:
+        if reply.startswith("SuiteError: "):
+            raise SuiteError(reply.removeprefix("SuiteError: ").strip())
         if reply:
             raise RuntimeError(f"The worker of {self.name} failed: {reply.strip()}")
         code = self.process.wait()

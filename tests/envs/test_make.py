@@ -1,0 +1,35 @@
+import pytest
+
+from envs import SuiteError, backends, get_suite, make_vec
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"suite": "mt100"}, "no suite 'mt100'; the nearest id is 'mt10'"),
+        ({"backend": "stok"}, "mt10 has no backend 'stok'; the nearest is 'stock'"),
+        ({"backend": "stock", "num_threads": 2}, "'stock' does not take num_threads=2; it takes .*num_workers"),
+        ({"envs_per_task": 0}, "envs_per_task must be an integer of at least 1, not 0"),
+        ({"envs_per_task": 2.0}, "envs_per_task must be an integer of at least 1, not 2.0"),
+        ({"num_workers": -1}, "num_workers must be an integer of at least 0, not -1"),
+        ({"goals": "fixed"}, "goals must be one of 'random', 'cycle', not 'fixed'"),
+        ({"render_mode": "human"}, "render_mode must be one of None, 'rgb_array', not 'human'"),
+        ({"seed": -1}, "seed must be an integer from 0"),
+        ({"goal_seed": 2**32}, "goal_seed must be an integer from 0"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(SuiteError, match=message):
+        make_vec(**{"suite": "mt10"} | arguments)
+
+
+def test_the_default_backend_comes_first():
+    env = make_vec("mt1:reach-v3")
+    assert env.backend == backends("mt1:reach-v3")[0]
+    env.close()
+
+
+def test_a_specification_is_as_good_as_its_id():
+    env = make_vec(get_suite("mt1:reach-v3"), envs_per_task=2, backend="stock")
+    assert (env.suite.id, env.num_envs, env.task_id.tolist()) == ("mt1:reach-v3", 2, [0, 0])
+    env.close()
