@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from envs import Suite, TaskVectorEnv
+from envs import TaskVectorEnv
 
 State = dict[str, Any]
 Callback = Callable[["Agent"], bool | None]

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 
-from envs.minigrid.jit import kernel
+from envs.minigrid.batch import first_outside
 from envs.minigrid.layout import ObsLayout
 from envs.minigrid.streams import LevelStreams
 from envs.minigrid.tasks import TASKS, GridTask
@@ -21,14 +21,6 @@ from envs.specs import Suite, SuiteError
 from envs.vector import Info, TaskVectorEnv
 
 OPTIONS = frozenset({"goals", "goal_seed", "render_mode"})
-
-
-@kernel
-def _first_outside(actions: NDArray[np.int64], limit: int) -> int:
-    for i in range(len(actions)):
-        if actions[i] < 0 or actions[i] >= limit:
-            return i
-    return -1
 
 
 def grid_tasks(suite: Suite) -> tuple[GridTask, ...]:
@@ -166,7 +158,7 @@ class MiniGridVectorEnv(TaskVectorEnv):
             raise SuiteError(f"actions must be {self.num_envs} integers, not {array.dtype} of shape {array.shape}.")
         array = array.astype(np.int64)
         limit = self.action_mask.shape[1]
-        row = _first_outside(array, limit)
+        row = first_outside(array, limit)
         if row >= 0:
             raise SuiteError(f"actions must lie in [0, {limit}), but that of environment {row} is {array[row]}.")
         return array

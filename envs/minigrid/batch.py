@@ -1,4 +1,4 @@
-"""Starting and stepping a range of environments: the kernel that the backend calls."""
+"""Starting and stepping a range of environments: the kernels that the backends call."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ from envs.minigrid.missions import write_mission
 from envs.minigrid.rng import level_seed
 from envs.minigrid.rules import step_level
 from envs.minigrid.view import VIEW_BYTES, observe
+
+
+@kernel
+def first_outside(actions: NDArray[np.int64], limit: int) -> int:
+    """Place of the first action outside [0, limit), -1 if there is none."""
+    for i in range(len(actions)):
+        if actions[i] < 0 or actions[i] >= limit:
+            return i
+    return -1
 
 
 @kernel

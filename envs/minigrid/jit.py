@@ -14,14 +14,16 @@ from numba.core.types import unliteral
 
 
 def _cache_directory() -> str:
-    """A writable folder named after the source of all kernels.
+    """A writable folder named after the source of all kernels and of the constants in them.
 
     numba recompiles when the file of the function itself changes, but not when a kernel that it calls from another file
     does; naming the folder after all of them makes a stale kernel impossible.
     """
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
+        source = path.read_bytes()
+        if b"@kernel" in source or path.stem in ("cells", "families"):
+            digest.update(source)
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     for root in (numba.config.CACHE_DIR, home):
         folder = Path(root) / "mtrl" / f"minigrid-{digest.hexdigest()[:16]}"
@@ -45,7 +47,8 @@ def kernel(function: Callable[..., Any]) -> Any:
         dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     finally:
         numba.config.CACHE_DIR = configured
-    resolve = dispatcher.get_call_template
     # numba would compile a version for every constant that another kernel passes; one per type halves the first start.
-    dispatcher.get_call_template = lambda args, kws: resolve(tuple(map(unliteral, args)), kws)
+    resolve = getattr(dispatcher, "get_call_template", None)
+    if resolve is not None:
+        dispatcher.get_call_template = lambda args, kws: resolve(tuple(map(unliteral, args)), kws)
     return dispatcher

@@ -118,8 +118,8 @@ def _other_around(grid: Grid, state: State, x: int, y: int) -> bool:
 
 
 @kernel
-def _judge_objects(grid: Grid, state: State, rule: int, action: int, held: int, before: int) -> tuple[bool, bool]:
-    """Success and end under the rules about objects; ``held``, ``before``: cells carried and faced before the step."""
+def _judge_objects(grid: Grid, state: State, rule: int, action: int, held: int) -> tuple[bool, bool]:
+    """Success and end under the rules about objects; ``held`` is the cell carried before the step."""
     x, y = state[X] + STEP_X[state[DIRECTION]], state[Y] + STEP_Y[state[DIRECTION]]
     front = grid[y, x]
     dropped = action == DROP and held != 0 and state[CARRIED] == 0
@@ -132,8 +132,8 @@ def _judge_objects(grid: Grid, state: State, rule: int, action: int, held: int, 
         success = action == TOGGLE and front & KIND == DOOR and front & FLAG != 0
         return success, success
     if rule == f.FACE_FLAGGED:
-        # An object that was faced and has just been picked up or opened still counts as faced.
-        success = front & FLAG != 0 or (action > FORWARD and before & FLAG != 0)
+        # Levels never start with the agent facing such an object, so it cannot be moved before this ends the episode.
+        success = front & FLAG != 0
         return success, success
     if rule == f.DROP_NEXT_TO:
         success = dropped and held & FLAG != 0 and _other_around(grid, state, x, y)
@@ -182,6 +182,6 @@ def step_level(grid: Grid, state: State, rng: Rng, task: State, action: int) -> 
     elif rule == f.DONE_BESIDE or rule == f.MATCH or rule == f.TWO_DOORS:
         success, ended = _judge_places(grid, state, rule, action, red_was_open)
     elif rule != f.REACH_GOAL:
-        success, ended = _judge_objects(grid, state, rule, action, held, before)
+        success, ended = _judge_objects(grid, state, rule, action, held)
     reward = 1 - 0.9 * (state[STEPS] / task[HORIZON]) if success else 0.0
     return reward, ended

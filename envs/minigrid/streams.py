@@ -53,5 +53,6 @@ class LevelStreams:
     def seeds(self, which: Sequence[int]) -> list[int]:
         """Level seeds of the episodes that the environments ``which`` are playing."""
         return [
-            level_seed(self.key[i], self.start[i] + self.stride * max(self.episode[i], 0), self.first) for i in which
+            int(level_seed(self.key[i], self.start[i] + self.stride * max(self.episode[i], 0), self.first))
+            for i in which
         ]
