@@ -6,6 +6,7 @@ from dataclasses import fields
 from importlib import import_module
 
 from envs.rendering import prepare_mujoco
+from envs.seeding import check_seed
 from envs.settings import EnvSettings
 from envs.specs import Suite, SuiteError
 from envs.suites import get_suite, nearest
@@ -80,10 +81,10 @@ def make_vec(
     spec = get_suite(suite) if isinstance(suite, str) else suite
     settings = EnvSettings(
         envs_per_task=envs_per_task,
-        seed=seed,
+        seed=check_seed("seed", seed),
         one_hot=one_hot,
         goals=goals,
-        goal_seed=goal_seed,
+        goal_seed=None if goal_seed is None else check_seed("goal_seed", goal_seed),
         num_workers=num_workers,
         num_threads=num_threads,
         render_mode=render_mode,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from envs.seeding import check_seed
 from envs.specs import SuiteError
 
 
@@ -22,9 +21,6 @@ class EnvSettings:
     render_mode: str | None = None
 
     def __post_init__(self) -> None:
-        check_seed("seed", self.seed)
-        if self.goal_seed is not None:
-            check_seed("goal_seed", self.goal_seed)
         _check_choice("goals", self.goals, ("random", "cycle"))
         _check_choice("render_mode", self.render_mode, (None, "rgb_array"))
         _check_count("envs_per_task", self.envs_per_task, least=1)

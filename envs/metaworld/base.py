@@ -44,6 +44,8 @@ class MetaWorldVectorEnv(TaskVectorEnv):
         goals: one array [50, k] a task, the benchmark's goals (``benchmark_goals``).
     """
 
+    metadata: dict[str, Any] = TaskVectorEnv.metadata | {"render_fps": 80}
+
     def __init__(self, suite: Suite, settings: EnvSettings, arrays: Arrays) -> None:
         num_one_hot = suite.num_tasks if settings.one_hot else 0
         action_space = Box(-1.0, 1.0, (4,), np.float32)
@@ -75,7 +77,8 @@ class MetaWorldVectorEnv(TaskVectorEnv):
         if options:
             raise SuiteError(f"reset takes no options, but got {sorted(options)}.")
         if seed is not None:
-            self._schedule.restart(check_seed("seed", seed), boundary=0)
+            seed = check_seed("seed", seed)
+            self._schedule.restart(seed, boundary=0)
             if self._settings.goal_seed is None:
                 self._seed_goals(seed)
         return self._start_all(), {}
@@ -218,6 +221,9 @@ class MetaWorldVectorEnv(TaskVectorEnv):
         }
 
     def _check_identity(self, state: Mapping[str, NDArray]) -> None:
+        missing = {"identity", "seed", "goal_seed", "boundary", "episode", "elapsed"} - set(state)
+        if missing:
+            raise SuiteError(f"The state is of another environment: it lacks {', '.join(sorted(missing))}.")
         theirs = json.loads(np.asarray(state["identity"]).tobytes())
         for key, value in self._identity().items():
             if theirs.get(key) != value:

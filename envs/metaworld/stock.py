@@ -22,11 +22,10 @@ _ENVS_PER_WORKER = 10
 
 
 def make(suite: Suite, settings: EnvSettings) -> MetaWorldVectorEnv:
-    """Makes the backend; ``num_workers`` None is resolved here."""
+    """Makes the backend, in processes of its own or in this one."""
     num_workers = settings.num_workers
     if num_workers is None:
-        num_workers = min(_num_cpus(), suite.num_tasks * settings.envs_per_task // _ENVS_PER_WORKER)
-        num_workers = 0 if num_workers < 2 else num_workers
+        num_workers = default_workers(suite.num_tasks * settings.envs_per_task)
     return _WorkerVectorEnv(suite, settings, num_workers) if num_workers else _LocalVectorEnv(suite, settings)
 
 
@@ -110,5 +109,8 @@ def _close(reference: weakref.ref[_LocalVectorEnv]) -> None:
         env.close()
 
 
-def _num_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def default_workers(num_envs: int) -> int:
+    """One worker for every ten environments, at most one a CPU; none where that makes fewer than two."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(cpus, num_envs // _ENVS_PER_WORKER)
+    return workers if workers > 1 else 0
