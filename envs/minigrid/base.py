@@ -124,7 +124,7 @@ class MiniGridVectorEnv(TaskVectorEnv):
         self._streams.restart(int(state["seed"]), int(state["boundary"]))
         self._streams.episode[:] = state["episode"]
 
-    def render(self) -> tuple[NDArray[np.uint8], ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """One RGB frame per environment, drawn by minigrid; sizes differ between tasks. None without a render mode."""
         if self.render_mode is None:
             return None

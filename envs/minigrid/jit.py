@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core.types import unliteral
 
 
 def _cache_directory() -> str:
@@ -50,5 +49,5 @@ def kernel(function: Callable[..., Any]) -> Any:
     # numba would compile a version for every constant that another kernel passes; one per type halves the first start.
     resolve = getattr(dispatcher, "get_call_template", None)
     if resolve is not None:
-        dispatcher.get_call_template = lambda args, kws: resolve(tuple(map(unliteral, args)), kws)
+        dispatcher.get_call_template = lambda args, kws: resolve(tuple(map(numba.types.unliteral, args)), kws)
     return dispatcher

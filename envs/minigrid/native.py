@@ -103,7 +103,7 @@ class NativeMiniGrid(MiniGridVectorEnv):
             run_range(0, num, actions, *shared, *self._out)
         else:
             work = (*shared, *self._out)
-            self._pending = [self._pool.submit(run_range, *cut, actions, *work) for cut in self._ranges]
+            self._pending = [self._pool.submit(run_range, low, high, actions, *work) for low, high in self._ranges]
 
     def _end_step(self) -> tuple[NDArray, NDArray, NDArray, NDArray, NDArray]:
         for future in self._pending:

@@ -85,7 +85,7 @@ def rand_int(rng: NDArray[np.uint64], low: int, high: int) -> int:
         threshold = (_TWO32 - size) % size
         while (product & _MASK32) < threshold:
             product = next32(rng) * size
-    return low + np.int64(product >> _S32)
+    return low + int(product >> _S32)
 
 
 @kernel
@@ -154,4 +154,4 @@ def level_seed(key: np.uint64, index: int, first: int) -> int:
     word = key + _GOLDEN * _U(index)
     word = (word ^ (word >> _S30)) * _SPLIT_A
     word = (word ^ (word >> _S27)) * _SPLIT_B
-    return first + np.int64((word ^ (word >> _S31)) & _LEVEL_MASK)
+    return first + int((word ^ (word >> _S31)) & _LEVEL_MASK)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,14 +170,15 @@ def _several_rooms() -> list[GridTask]:
             f"clear a ball out of the way, {unlock}; solved on picking up the box behind it", words=5, variant=2,
         ),
     ]  # fmt: skip
-    for letters, variant, what in (("l", 0, "a"), ("lh", 1, "a hidden"), ("lhb", 2, "a blocked door and a hidden")):
+    boxed = "find the key in a box"
+    for letters, variant, what in (("l", 0, "take the key"), ("lh", 1, boxed), ("lhb", 2, f"{boxed}, clear the way")):
         env_id = f"MiniGrid-ObstructedMaze-1D{letters}-v0"
-        skill = f"unlock the door with {what} key; solved on picking up the blue ball behind it"
+        skill = f"{what}, unlock the door; solved on picking up the blue ball behind it"
         tasks.append(_rooms(env_id, f.OBSTRUCTED_MAZE, f.PICK_UP_FLAGGED, 6, 1, 2, 288, skill, variant=variant))
     for name, count, largest in (("N2-S4-v0", 2, 4), ("N4-S5-v0", 6, 5), ("N4-S5-v1", 4, 5), ("N6-v0", 6, 10)):
         skill = f"open the doors of {count} rooms in a row; solved on reaching the green goal in the last"
-        env_id, shape = f"MiniGrid-MultiRoom-{name}", (25, 25, 20 * count)
-        tasks.append(GridTask(env_id, f.MULTI_ROOM, f.REACH_GOAL, *shape, skill, size=largest, count=count))
+        row = GridTask(f"MiniGrid-MultiRoom-{name}", f.MULTI_ROOM, f.REACH_GOAL, 25, 25, 20 * count, skill)
+        tasks.append(replace(row, size=largest, count=count))
     return tasks
 
 
