@@ -63,6 +63,7 @@ class Pool:
         """Has everything compiled, or loaded from an earlier start, before the first step."""
         share.post(self._pool, 0, 0)
         share.take_part(self._pool, 1, self._work[0][:0], *self._work[1:], False)
+        share.stop(self._pool.copy(), 0)
 
     def close(self) -> None:
         """Ends the threads and waits for them; harmless when repeated, and in a fork."""
