@@ -1,12 +1,24 @@
 """Task-conditioned agents, usable without the command line.
 
->>> from agents import MTSAC
+>>> from agents import MTPPO, MTSAC
 """
 
 from agents.base import Agent, AgentConfig, EnvSpec
 from agents.errors import AgentError, DivergedError
+from agents.mtppo import MTPPO, MTPPOConfig
 from agents.mtsac import MTSAC, MTSACConfig
 
-AGENTS: dict[str, type[Agent]] = {MTSAC.name: MTSAC}
+AGENTS: dict[str, type[Agent]] = {MTSAC.name: MTSAC, MTPPO.name: MTPPO}
 
-__all__ = ["AGENTS", "MTSAC", "Agent", "AgentConfig", "AgentError", "DivergedError", "EnvSpec", "MTSACConfig"]
+__all__ = [
+    "AGENTS",
+    "MTPPO",
+    "MTSAC",
+    "Agent",
+    "AgentConfig",
+    "AgentError",
+    "DivergedError",
+    "EnvSpec",
+    "MTPPOConfig",
+    "MTSACConfig",
+]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
 from agents.errors import AgentError, unknown
@@ -28,37 +28,49 @@ class AgentConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EnvSpec:
-    """What an agent needs to know of an environment to build its networks."""
+    """What an agent needs to know of an environment to build its networks.
+
+    Attributes:
+        action_low, action_high: bounds of continuous actions; empty for discrete ones.
+        num_actions: of each task, for discrete actions; a task may have fewer than the suite, the surplus is masked.
+    """
 
     suite: str
     task_names: tuple[str, ...]
     obs_dim: int
-    action_low: tuple[float, ...]
-    action_high: tuple[float, ...]
+    action_low: tuple[float, ...] = ()
+    action_high: tuple[float, ...] = ()
+    num_actions: tuple[int, ...] = ()
 
     @property
     def num_tasks(self) -> int:
         return len(self.task_names)
 
     @property
+    def discrete(self) -> bool:
+        return bool(self.num_actions)
+
+    @property
     def action_dim(self) -> int:
-        return len(self.action_low)
+        """Components of a continuous action, or the number of discrete actions."""
+        return max(self.num_actions, default=len(self.action_low))
 
     @classmethod
     def of(cls, env: TaskVectorEnv) -> Self:
-        """Raises AgentError if the observations are not flat or the actions not a bounded ``Box``."""
+        """Raises AgentError unless observations are flat and actions a bounded flat ``Box`` or ``Discrete``."""
         obs_space, action_space = env.single_observation_space, env.single_action_space
         if not isinstance(obs_space, Box) or len(obs_space.shape) != 1:
             raise AgentError(f"env: observation space {obs_space} is not supported; it must be a flat Box")
+        suite, obs_dim = env.suite, obs_space.shape[0]
+        if isinstance(action_space, Discrete) and action_space.start == 0:
+            counts = tuple(task.num_actions or int(action_space.n) for task in suite.tasks)
+            return cls(suite.id, suite.task_names, obs_dim, num_actions=counts)
         if not isinstance(action_space, Box) or len(action_space.shape) != 1 or not action_space.is_bounded():
-            raise AgentError(f"env: {env.suite.id} has action space {action_space}; this agent needs a bounded Box")
-        return cls(
-            suite=env.suite.id,
-            task_names=env.suite.task_names,
-            obs_dim=obs_space.shape[0],
-            action_low=tuple(action_space.low.tolist()),
-            action_high=tuple(action_space.high.tolist()),
-        )
+            raise AgentError(
+                f"env: {suite.id} has action space {action_space}; agents need a bounded flat Box, or Discrete from 0"
+            )
+        low, high = (tuple(bound.tolist()) for bound in (action_space.low, action_space.high))
+        return cls(suite.id, suite.task_names, obs_dim, low, high)
 
 
 class Agent(ABC):
@@ -71,6 +83,7 @@ class Agent(ABC):
 
     name: ClassVar[str]
     config_class: ClassVar[type[AgentConfig]]
+    discrete_actions: ClassVar[bool] = False  # whether it can act in discrete suites
     config: AgentConfig
 
     def __init__(
@@ -98,6 +111,8 @@ class Agent(ABC):
         self.seed = seed
         self.device = resolve_device(device)
         self.spec = env if isinstance(env, EnvSpec) else EnvSpec.of(env)
+        if self.spec.discrete and not self.discrete_actions:
+            raise AgentError(f"env: {self.spec.suite} has discrete actions; {self.name} needs a bounded Box")
         self._env = None if isinstance(env, EnvSpec) else env
         self.env_steps = 0
         self.gradient_steps = 0

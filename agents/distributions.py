@@ -33,3 +33,31 @@ def squashed_gaussian(output: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
 def squashed_mode(output: Tensor) -> Tensor:
     """The deterministic action ``tanh(mean)``, ``[..., A]``, of network outputs ``[..., 2A]``."""
     return torch.tanh(output.chunk(2, -1)[0])
+
+
+def gaussian(mean: Tensor, log_std: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+    """Log density ``[...]`` of ``action`` ``[..., A]`` under a diagonal Gaussian, and its entropy ``[...]`` in nats."""
+    log_std = log_std.clamp(LOG_STD_MIN, LOG_STD_MAX).expand_as(mean)
+    z = (action - mean) * torch.exp(-log_std)
+    log_prob = -0.5 * z.square() - log_std - 0.5 * math.log(2 * math.pi)
+    return log_prob.sum(-1), (log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+
+
+def gaussian_sample(mean: Tensor, log_std: Tensor, noise: Tensor) -> Tensor:
+    """``mean + std * noise`` for standard normal ``noise``, all ``[..., A]``."""
+    return mean + log_std.clamp(LOG_STD_MIN, LOG_STD_MAX).exp() * noise
+
+
+def categorical(logits: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+    """Log probability ``[...]`` of ``action`` (int64 ``[...]``) under ``logits`` ``[..., A]``, and entropy ``[...]``.
+
+    Impossible actions carry very negative logits, not ``-inf``, so that they add 0 to the entropy and not NaN.
+    """
+    log_probs = torch.log_softmax(logits, -1)
+    entropy = -(log_probs.exp() * log_probs).sum(-1)
+    return log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1), entropy
+
+
+def categorical_sample(logits: Tensor, noise: Tensor) -> Tensor:
+    """An action ``[...]`` from ``logits`` ``[..., A]`` and ``noise`` uniform on [0, 1), by the Gumbel-max trick."""
+    return (logits - (-noise.clamp(1e-20, 1.0 - 1e-7).log()).log()).argmax(-1)

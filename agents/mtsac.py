@@ -17,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.aggregators import parse_aggregator, positive_loss_free
+from agents.aggregators import Aggregator, parse_aggregator, positive_loss_free
 from agents.base import Agent, AgentConfig, EnvSpec, State
+from agents.common import check_networks_finite, obs_rows, restore_networks, scale_action, stream_seed, task_ids
 from agents.distributions import squashed_gaussian, squashed_mode
-from agents.errors import AgentError, DivergedError
+from agents.errors import AgentError
 from agents.networks import MLP
 from agents.optim import AdamSettings
 from agents.precision import trunk_dtype
@@ -87,6 +88,17 @@ class MTSACConfig(AgentConfig):
         for name, allowed in (("heads", ("multi-head", "one-hot")), ("precision", ("auto", "bf16", "fp32"))):
             if getattr(self, name) not in allowed:
                 raise AgentError(f"{name}: {getattr(self, name)!r} is unknown; use one of {', '.join(allowed)}")
+        if self.aggregators[0].info.needs_positive_loss:
+            raise AgentError(
+                f"actor_aggregator: {self.aggregators[0].info.name!r} takes logarithms or ratios of losses, and SAC's "
+                f"actor loss changes sign; give the actor one of {', '.join(positive_loss_free())}"
+            )
+
+    @property
+    def aggregators(self) -> tuple[Aggregator, Aggregator]:
+        """The gradient methods of actor and critic."""
+        actor, critic = (name or self.aggregator for name in (self.actor_aggregator, self.critic_aggregator))
+        return parse_aggregator(actor), parse_aggregator(critic)
 
 
 class MTSAC(Agent):
@@ -117,10 +129,9 @@ class MTSAC(Agent):
         self.settings = sac_settings(self.config, self.spec, self.device)
         self.state = init_sac(self.settings, [seed], self.config.initial_alpha, self.device)
         # Streams of their own, so that neither exploration nor the buffer shifts the other's draws.
-        self._noise = torch.Generator(self.device).manual_seed(_stream(seed, 1))
-        self._explore = torch.Generator().manual_seed(_stream(seed, 2))
+        self._noise = torch.Generator(self.device).manual_seed(stream_seed(seed, 1))
+        self._explore = torch.Generator().manual_seed(stream_seed(seed, 2))
         self._meter = Meter(self.spec.task_names)
-        self._low, self._high = np.array(self.spec.action_low), np.array(self.spec.action_high)
         self._acting: dict[str, Tensor] | None = None
         self._updates_due = 0.0
         self._buffer: ReplayBuffer | None = None
@@ -135,7 +146,7 @@ class MTSAC(Agent):
         """One step in every environment, and the updates it pays for, computed while the simulation runs."""
         env, buffer, episodes, obs = self._collector()
         action = self._exploration_action(obs)
-        env.step_async(self._scale(action))
+        env.step_async(scale_action(self.spec, action))
         self._update_when_due(buffer)
         next_obs, reward, terminated, truncated, info = env.step_wait()
         self._store(buffer, obs, action, reward, terminated, info["final_obs"])
@@ -163,16 +174,14 @@ class MTSAC(Agent):
         *,
         task_id: NDArray | None = None,
     ) -> tuple[NDArray, Any]:
-        rows = np.atleast_2d(observation)
-        if rows.ndim != 2 or rows.shape[1] != self.spec.obs_dim:
-            raise AgentError(f"observation: shape {observation.shape} does not end in {self.spec.obs_dim} features")
-        output = self._policy_output(rows, self._task_ids(len(rows), task_id))
+        rows = obs_rows(self.spec, observation)
+        output = self._policy_output(rows, task_ids(self.spec, self._env, len(rows), task_id))
         if deterministic:
             action = squashed_mode(output)
         else:
             noise = torch.randn(len(rows), self.spec.action_dim, generator=self._explore)
             action = squashed_gaussian(output, noise.to(self.device))[0]
-        scaled = self._scale(action.cpu().numpy())
+        scaled = scale_action(self.spec, action.cpu().numpy())
         return (scaled[0] if observation.ndim == 1 else scaled), None
 
     def metrics(self) -> dict[str, float]:
@@ -181,10 +190,7 @@ class MTSAC(Agent):
         return self._meter.drain() | episodes
 
     def check_finite(self) -> None:
-        for network, tensors in self.state.items():
-            for name, tensor in tensors.items():
-                if not network.endswith("_tasks") and not torch.isfinite(tensor).all():
-                    raise DivergedError(f"{network}.{name} is not finite after {self.gradient_steps} gradient steps")
+        check_networks_finite(self.state, self.gradient_steps)
 
     def rebase(self, boundary: int) -> None:
         _, _, episodes, _ = self._collector()
@@ -212,14 +218,7 @@ class MTSAC(Agent):
         return state
 
     def load_state_dict(self, state: State) -> None:
-        for network, tensors in self.state.items():
-            for name, tensor in tensors.items():
-                saved = state["networks"][network][name]
-                if saved.shape != tensor.shape:
-                    raise AgentError(
-                        f"{network}.{name}: the saved shape {tuple(saved.shape)} is not {tuple(tensor.shape)}"
-                    )
-                tensor.copy_(saved)
+        restore_networks(self.state, state["networks"])
         self._noise.set_state(state["noise"].cpu())
         self._explore.set_state(state["explore"].cpu())
         self.env_steps, self.gradient_steps = state["env_steps"], state["gradient_steps"]
@@ -252,7 +251,7 @@ class MTSAC(Agent):
                 self.spec.obs_dim,
                 self.spec.action_dim,
                 self.device,
-                _stream(self.seed, 3),
+                stream_seed(self.seed, 3),
             )
         if self._episodes is None:
             self._episodes = EpisodeTracker(self.spec.task_names, env.envs_per_task)
@@ -293,22 +292,6 @@ class MTSAC(Agent):
             rows = torch.cat([rows, torch.nn.functional.one_hot(tasks, self.spec.num_tasks)], 1)
         return self.settings.actor.forward_rows(self._acting, rows.unsqueeze(0), tasks)[0]
 
-    def _task_ids(self, rows: int, task_id: NDArray | None) -> NDArray:
-        if task_id is not None:
-            tasks = np.broadcast_to(np.asarray(task_id, dtype=np.int64), (rows,)).copy()
-            if tasks.min() < 0 or tasks.max() >= self.spec.num_tasks:
-                raise AgentError(f"task_id: {tasks.max()} is out of range; it must be 0 to {self.spec.num_tasks - 1}")
-            return tasks
-        if self.spec.num_tasks == 1:
-            return np.zeros(rows, dtype=np.int64)
-        if self._env is not None and rows == self._env.num_envs:
-            return self._env.task_id
-        raise AgentError(f"task_id: needed for {rows} observations, since the agent knows {self.spec.num_tasks} tasks")
-
-    def _scale(self, action: NDArray) -> NDArray:
-        scaled: NDArray = (self._low + (action + 1) * 0.5 * (self._high - self._low)).astype(np.float32)
-        return scaled
-
 
 def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SACSettings:
     """The update's settings for ``config`` in an environment of ``spec``."""
@@ -317,18 +300,11 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
     in_dim = spec.obs_dim + (spec.num_tasks if one_hot else 0)
     actor = MLP(in_dim, config.width, config.depth, 2 * spec.action_dim, num_heads)
     critic = MLP(in_dim + spec.action_dim, config.width, config.depth, 1, num_heads)
-    actor_aggregator = parse_aggregator(config.actor_aggregator or config.aggregator)
-    if actor_aggregator.info.needs_positive_loss:
-        raise AgentError(
-            f"actor_aggregator: {actor_aggregator.info.name!r} takes logarithms or ratios of losses, and SAC's actor "
-            f"loss changes sign; give the actor one of {', '.join(positive_loss_free())}"
-        )
-    critic_aggregator = parse_aggregator(config.critic_aggregator or config.aggregator)
     return SACSettings(
         actor=actor,
         critic=critic,
-        actor_tasks=Reduction(actor, actor_aggregator, spec.num_tasks),
-        critic_tasks=Reduction(critic, critic_aggregator, spec.num_tasks, twins=2),
+        actor_tasks=Reduction(actor, config.aggregators[0], spec.num_tasks),
+        critic_tasks=Reduction(critic, config.aggregators[1], spec.num_tasks, twins=2),
         num_tasks=spec.num_tasks,
         one_hot=one_hot,
         gamma=config.gamma,
@@ -338,8 +314,3 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
         adam=AdamSettings(config.learning_rate, config.adam_eps),
         dtype=trunk_dtype(config.precision, device),
     )
-
-
-def _stream(seed: int, index: int) -> int:
-    """A seed for one of the agent's random streams, independent of those of other indices."""
-    return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0] >> 1)

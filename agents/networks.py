@@ -13,21 +13,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from agents.trunk import LinearHeads, ReLUTrunk
+from agents.trunk import LinearHeads, ReLUTrunk, TanhTrunk, layer_norm_trunk
 
 Views = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class MLP:
-    """Layout of a network: ``depth`` shared hidden layers of ``width`` with ReLU, then ``num_heads`` linear heads.
+    """Layout of a network: ``depth`` shared hidden layers of ``width``, then ``num_heads`` linear heads.
 
     Attributes:
         num_heads: the number of tasks for one head a task, 1 for a shared head.
+        activation: of the hidden layers; ``layer_norm`` is ReLU after LayerNorm with learned gain and bias.
     """
 
     in_dim: int
@@ -35,6 +37,7 @@ class MLP:
     depth: int
     out_dim: int
     num_heads: int
+    activation: Literal["relu", "tanh", "layer_norm"] = "relu"
 
     @property
     def trunk_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -42,6 +45,8 @@ class MLP:
         fan_in = self.in_dim
         for layer in range(self.depth):
             shapes[f"trunk.{layer}.weight"] = (self.width, fan_in)
+            if self.activation == "layer_norm":
+                shapes[f"trunk.{layer}.gain"] = (self.width,)
             shapes[f"trunk.{layer}.bias"] = (self.width,)
             fan_in = self.width
         return shapes
@@ -58,15 +63,19 @@ class MLP:
     def num_parameters(self) -> int:
         return self.num_trunk_parameters + sum(math.prod(shape) for shape in self.head_shapes.values())
 
-    def init(self, members: int, generator: torch.Generator) -> Tensor:
-        """He-uniform weights and zero biases, ``[members, P]`` float32 on the generator's device."""
+    def init(self, members: int, generator: torch.Generator, head_scale: float = 1.0) -> Tensor:
+        """He-uniform weights, zero biases and unit gains, ``[members, P]`` float32 on the generator's device.
+
+        Args:
+            head_scale: factor on the heads' weights.
+        """
         parts = []
-        for shape in (self.trunk_shapes | self.head_shapes).values():
+        for name, shape in (self.trunk_shapes | self.head_shapes).items():
             size = (members, math.prod(shape))
-            if len(shape) == 1 or shape == self.head_shapes["head.bias"]:
-                parts.append(torch.zeros(size, device=generator.device))
+            if name.endswith(("bias", "gain")):
+                parts.append(torch.full(size, float(name.endswith("gain")), device=generator.device))
             else:
-                bound = math.sqrt(6 / shape[-1])
+                bound = math.sqrt(6 / shape[-1]) * (head_scale if name == "head.weight" else 1.0)
                 parts.append(torch.empty(size, device=generator.device).uniform_(-bound, bound, generator=generator))
         return torch.cat(parts, 1)
 
@@ -83,8 +92,8 @@ class MLP:
     def per_task(self, views: Views, groups: int) -> Views:
         """Leaves whose gradients come out per task, ``[K, groups, ...]``, at the price of one backward pass.
 
-        Nothing is copied: the task axis of shared parameters is an expanded view, and ``ReLUTrunk`` forms the gradient
-        of each task as one batched product. Heads that each task owns stay as they are.
+        Nothing is copied: the task axis of shared parameters is an expanded view, and the trunk's layers form the
+        gradient of each task as one batched product. Heads that each task owns stay as they are.
 
         Args:
             groups: the number of tasks, or a multiple of it to split each task's rows further.
@@ -119,7 +128,10 @@ class MLP:
     def trunk(self, views: Views, x: Tensor) -> Tensor:
         """Shared features ``[K, T, b, width]`` float32 of ``[S, T, b, in]``."""
         params = [views[name] for name in self.trunk_shapes]
-        hidden: Tensor = ReLUTrunk.apply(x.to(params[0].dtype), *params)
+        x = x.to(params[0].dtype)
+        if self.activation == "layer_norm":
+            return layer_norm_trunk(x, params)
+        hidden: Tensor = (ReLUTrunk if self.activation == "relu" else TanhTrunk).apply(x, *params)
         return hidden
 
     def forward_rows(self, views: Views, x: Tensor, task_id: Tensor) -> Tensor:

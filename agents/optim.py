@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,25 +20,39 @@ class AdamSettings:
     beta2: float = 0.999
 
 
-def adam_state(params: Tensor) -> dict[str, Tensor]:
-    """State of Adam for ``params``: parameters, both moments (same shape) and the step count (scalar)."""
+def adam_state(params: Tensor, per_member: bool = False) -> dict[str, Tensor]:
+    """State of Adam for ``params``: parameters, both moments (same shape) and the step count.
+
+    Args:
+        per_member: count steps for each member ``params[s]`` on its own, so that members can stop at different times.
+    """
     return {
         "params": params,
         "exp_avg": torch.zeros_like(params),
         "exp_avg_sq": torch.zeros_like(params),
-        "step": torch.zeros((), device=params.device),
+        "step": torch.zeros(params.shape[:1] if per_member else (), device=params.device),
     }
 
 
-def adam_step(state: dict[str, Tensor], grad: Tensor, settings: AdamSettings) -> None:
-    """One fused step, in place on ``state``; ``grad`` has the shape of ``state["params"]``."""
+def adam_step(
+    state: dict[str, Tensor], grad: Tensor, settings: AdamSettings, members: Sequence[int] | None = None
+) -> None:
+    """One fused step, in place on ``state``; ``grad`` has the shape of ``state["params"]``.
+
+    Args:
+        members: the members to step, of a state made with ``per_member``; None steps all as one.
+    """
+    tensors = (state["params"], grad, state["exp_avg"], state["exp_avg_sq"], state["step"])
+    params, grads, exp_avgs, exp_avg_sqs, steps = (
+        [tensor] if members is None else [tensor[member] for member in members] for tensor in tensors
+    )
     adam(
-        [state["params"]],
-        [grad],
-        [state["exp_avg"]],
-        [state["exp_avg_sq"]],
+        params,
+        grads,
+        exp_avgs,
+        exp_avg_sqs,
         [],
-        [state["step"]],
+        steps,
         fused=True,
         amsgrad=False,
         beta1=settings.beta1,

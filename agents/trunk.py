@@ -22,48 +22,64 @@ class ReLUTrunk(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, *params: Tensor) -> Tensor:
-        seeds, tasks, batch, _ = x.shape
-        members = params[0].shape[0]
-        shared = [p if p.dim() == (3 if i % 2 == 0 else 2) else p[:, 0] for i, p in enumerate(params)]
-        rows = x.flatten(1, 2)
-        hidden = torch.empty(members, tasks * batch, shared[-1].shape[-1], device=x.device)
-        saved: list[Tensor] = []
-        for group in _groups(members, x.is_cuda):
-            h = _inputs(rows, group, members // seeds)
-            saved.append(h)
-            for weight, bias in zip(shared[::2], shared[1::2]):
-                h = _affine_relu(h, weight[group], bias[group])
-                saved.append(h)
-            hidden[group] = h
-        ctx.save_for_backward(*shared[::2], *saved)
-        ctx.shape, ctx.params, ctx.dtype = x.shape, [p.shape for p in params], x.dtype
-        return hidden.view(members, tasks, batch, -1)
+        return _forward(ctx, "relu", x, params)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        depth = len(ctx.params) // 2
-        weights, saved = ctx.saved_tensors[:depth], ctx.saved_tensors[depth:]
-        seeds, tasks, batch, _ = ctx.shape
-        members = weights[0].shape[0]
-        grad_hidden = grads[0].reshape(members, tasks * batch, -1)
-        need_x, need_params = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:])
-        grad_x = grads[0].new_zeros(seeds, tasks * batch, ctx.shape[-1]) if need_x else None
-        like = grad_hidden.new_empty(0, dtype=ctx.dtype)
-        out = [like.new_empty(shape) if need_params else None for shape in ctx.params]
-        for index, group in enumerate(_groups(members, grad_hidden.is_cuda)):
-            layers = saved[index * (depth + 1) : (index + 1) * (depth + 1)]
-            delta = grad_hidden[group].to(ctx.dtype)
-            for layer in range(depth - 1, -1, -1):
-                delta = torch.ops.aten.threshold_backward(delta, layers[layer + 1], 0)
-                grad_weight, grad_bias = out[2 * layer], out[2 * layer + 1]
-                if grad_weight is not None and grad_bias is not None:
-                    _weight_gradient(delta, layers[layer], grad_weight[group], grad_bias[group])
-                if layer > 0 or need_x:
-                    delta = torch.bmm(delta, weights[layer][group])
-            if grad_x is not None:
-                twins = members // seeds
-                grad_x[_seeds(group, twins)] += delta.view(-1, min(twins, delta.shape[0]), *delta.shape[1:]).sum(1)
-        return None if grad_x is None else grad_x.view(ctx.shape).to(ctx.dtype), *out
+        return _backward(ctx, "relu", grads[0])
+
+
+class TanhTrunk(torch.autograd.Function):
+    """``ReLUTrunk`` with tanh in place of ReLU."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *params: Tensor) -> Tensor:
+        return _forward(ctx, "tanh", x, params)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return _backward(ctx, "tanh", grads[0])
+
+
+class StackedLinear(torch.autograd.Function):
+    """``x Wᵀ`` for ``x`` ``[K, T, b, in]`` and ``W`` ``[K, out, in]``, or ``W`` expanded to ``[K, T, out, in]``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        shared = weight if weight.dim() == 3 else weight[:, 0]
+        ctx.save_for_backward(x, shared)
+        ctx.weight_shape = weight.shape
+        return _product(x.flatten(1, 2), shared).view(*x.shape[:3], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        need_x, need_weight = ctx.needs_input_grad
+        rows = grads[0].flatten(1, 2)
+        grad_x = torch.bmm(rows, weight).view_as(x) if need_x else None
+        if not need_weight:
+            return grad_x, None
+        start = 1 if len(ctx.weight_shape) == 4 else 0  # keep the task axis, or merge it into the rows
+        delta, inputs = (a.flatten(0, 1) if start else a.flatten(1, 2) for a in (grads[0], x))
+        return grad_x, torch.bmm(delta.transpose(1, 2), inputs).view(ctx.weight_shape)
+
+
+def layer_norm_trunk(x: Tensor, params: list[Tensor]) -> Tensor:
+    """``h -> ReLU(LayerNorm(W h) * gain + bias)`` per layer; ``params`` are weight, gain and bias of each.
+
+    Shapes as in ``ReLUTrunk``, gains like biases. Output ``[K, T, b, out]`` float32.
+    """
+    members, groups = params[0].shape[0], params[0].shape[1] if params[0].dim() == 4 else x.shape[1]
+    hidden = x.repeat_interleave(members // x.shape[0], 0).view(members, groups, -1, x.shape[-1])
+    for weight, gain, bias in zip(params[::3], params[1::3], params[2::3]):
+        hidden = StackedLinear.apply(hidden, weight)
+        if gain.shape[0] == 1 and gain.dim() == 2:
+            hidden = torch.nn.functional.layer_norm(hidden, gain.shape[1:], gain[0], bias[0])
+        else:
+            gain, bias = (p.unsqueeze(-2) if p.dim() == 3 else p[:, None, None] for p in (gain, bias))
+            hidden = torch.addcmul(bias, torch.nn.functional.layer_norm(hidden, hidden.shape[-1:]), gain)
+        hidden = hidden.relu_()
+    return hidden.float().view(members, *x.shape[1:3], -1)
 
 
 class LinearHeads(torch.autograd.Function):
@@ -89,6 +105,51 @@ class LinearHeads(torch.autograd.Function):
         )
 
 
+def _forward(ctx: Any, activation: str, x: Tensor, params: tuple[Tensor, ...]) -> Tensor:
+    seeds, tasks, batch, _ = x.shape
+    members = params[0].shape[0]
+    shared = [p if p.dim() == (3 if i % 2 == 0 else 2) else p[:, 0] for i, p in enumerate(params)]
+    rows = x.flatten(1, 2)
+    hidden = torch.empty(members, tasks * batch, shared[-1].shape[-1], device=x.device)
+    saved: list[Tensor] = []
+    for group in _groups(members, x.is_cuda):
+        h = _inputs(rows, group, members // seeds)
+        saved.append(h)
+        for weight, bias in zip(shared[::2], shared[1::2]):
+            h = _layer(h, weight[group], bias[group], activation)
+            saved.append(h)
+        hidden[group] = h
+    ctx.save_for_backward(*shared[::2], *saved)
+    ctx.shape, ctx.params, ctx.dtype = x.shape, [p.shape for p in params], x.dtype
+    return hidden.view(members, tasks, batch, -1)
+
+
+def _backward(ctx: Any, activation: str, grad: Tensor) -> tuple[Tensor | None, ...]:
+    depth = len(ctx.params) // 2
+    weights, saved = ctx.saved_tensors[:depth], ctx.saved_tensors[depth:]
+    seeds, tasks, batch, _ = ctx.shape
+    members = weights[0].shape[0]
+    grad_hidden = grad.reshape(members, tasks * batch, -1)
+    need_x, need_params = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:])
+    grad_x = grad.new_zeros(seeds, tasks * batch, ctx.shape[-1]) if need_x else None
+    like = grad_hidden.new_empty(0, dtype=ctx.dtype)
+    out = [like.new_empty(shape) if need_params else None for shape in ctx.params]
+    for index, group in enumerate(_groups(members, grad_hidden.is_cuda)):
+        layers = saved[index * (depth + 1) : (index + 1) * (depth + 1)]
+        delta = grad_hidden[group].to(ctx.dtype)
+        for layer in range(depth - 1, -1, -1):
+            delta = _activation_gradient(delta, layers[layer + 1], activation)
+            grad_weight, grad_bias = out[2 * layer], out[2 * layer + 1]
+            if grad_weight is not None and grad_bias is not None:
+                _weight_gradient(delta, layers[layer], grad_weight[group], grad_bias[group])
+            if layer > 0 or need_x:
+                delta = torch.bmm(delta, weights[layer][group])
+        if grad_x is not None:
+            twins = members // seeds
+            grad_x[_seeds(group, twins)] += delta.view(-1, min(twins, delta.shape[0]), *delta.shape[1:]).sum(1)
+    return None if grad_x is None else grad_x.view(ctx.shape).to(ctx.dtype), *out
+
+
 def _groups(members: int, is_cuda: bool) -> list[slice]:
     return [slice(0, members)] if is_cuda else [slice(k, k + 1) for k in range(members)]
 
@@ -104,12 +165,32 @@ def _inputs(rows: Tensor, group: slice, twins: int) -> Tensor:
     return own if own.shape[0] == size else own.unsqueeze(1).expand(-1, twins, -1, -1).flatten(0, 1)
 
 
-def _affine_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """ReLU(x Wᵀ + b) for ``x`` ``[g, rows, in]``."""
-    if x.is_cuda or x.dtype == torch.float32 or not torch.backends.mkldnn.is_available():
-        return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2)).relu_()
-    fused: Tensor = torch.ops.mkldnn._linear_pointwise(x[0], weight[0], bias[0], "relu", [], "")
+def _layer(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
+    """ReLU or tanh of ``x Wᵀ + b`` for ``x`` ``[g, rows, in]``."""
+    if not _has_fused_product(x):
+        out = torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
+        return out.relu_() if activation == "relu" else out.tanh_()
+    fused: Tensor = torch.ops.mkldnn._linear_pointwise(x[0], weight[0], bias[0], activation, [], "")
     return fused.unsqueeze(0)
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """``x Wᵀ`` for ``x`` ``[K, rows, in]``."""
+    if not _has_fused_product(x):
+        return torch.bmm(x, weight.transpose(1, 2))
+    products = (torch.ops.mkldnn._linear_pointwise(h, w, None, "none", [], "") for h, w in zip(x, weight))
+    return torch.stack(list(products)) if x.shape[0] > 1 else next(products).unsqueeze(0)
+
+
+def _has_fused_product(x: Tensor) -> bool:
+    return not x.is_cuda and x.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available()
+
+
+def _activation_gradient(delta: Tensor, out: Tensor, activation: str) -> Tensor:
+    """``delta`` times the derivative of the activation, from the activation's output."""
+    if activation == "relu":
+        return torch.ops.aten.threshold_backward(delta, out, 0)
+    return torch.ops.aten.tanh_backward(delta, out)
 
 
 def _weight_gradient(delta: Tensor, x: Tensor, grad_weight: Tensor, grad_bias: Tensor) -> None:

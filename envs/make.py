@@ -16,6 +16,7 @@ from envs.vector import TaskVectorEnv
 # ``make(suite, settings) -> TaskVectorEnv`` and ``OPTIONS``, the settings it has beyond the common ones.
 BACKENDS: dict[str, dict[str, str]] = {
     "metaworld": {"native": "envs.metaworld.native.engine", "stock": "envs.metaworld.stock"},
+    "minigrid": {"native": "envs.minigrid.native", "stock": "envs.minigrid.stock"},
 }
 # module -> the reward versions it has, where it lacks some of its family's.
 REWARD_VERSIONS: dict[str, tuple[str, ...]] = {"envs.metaworld.native.engine": ("v2",)}

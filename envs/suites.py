@@ -11,6 +11,7 @@ from envs.specs import Suite, SuiteError
 
 FAMILIES = {
     "metaworld": "envs.metaworld.suites",
+    "minigrid": "envs.minigrid.suites",
 }
 
 

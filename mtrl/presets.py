@@ -57,10 +57,23 @@ def suite_preset(suite: str) -> Path:
         ConfigError: no file covers the suite.
     """
     names = {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
-    covering = [name for name in names if suite == name or suite.startswith((f"{name}-", f"{name}:"))]
+    covering = [name for name in names if _covers(name, suite)]
     if not covering:
-        raise unknown("suite", suite, names)
+        raise ConfigError(
+            f"suite: {suite} can be built with envs.make_vec, but no agent is tuned for it yet; "
+            f"train on one of {', '.join(names)}"
+        )
     return names[max(covering, key=len)]
+
+
+def trainable_suites() -> list[str]:
+    """Ids of the suites that a preset covers."""
+    names = [path.stem for path in FOLDER.glob("*.yaml")]
+    return [suite for suite in envs.suite_ids() if any(_covers(name, suite) for name in names)]
+
+
+def _covers(preset: str, suite: str) -> bool:
+    return suite == preset or suite.startswith((f"{preset}-", f"{preset}:"))
 
 
 def method_file(method: str) -> Path:

@@ -63,7 +63,7 @@ def read_config(words: list[str], options: dict[str, str]) -> TrainConfig:
 def overview() -> str:
     """Suites and methods, one line each."""
     groups: dict[str, list[Suite]] = {}
-    for suite_id in envs.suite_ids():
+    for suite_id in presets.trainable_suites():
         groups.setdefault(suite_id.partition(":")[0], []).append(envs.get_suite(suite_id))
     suites = [_suite_line(name, members) for name, members in groups.items()]
     methods = [(name, presets.summary(path)) for name, path in presets.methods().items()]

@@ -28,6 +28,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmark_minigrid import minigrid  # noqa: E402
+
 from envs import get_suite, make_vec  # noqa: E402
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -245,7 +247,7 @@ def main() -> None:
     if arguments.row:
         serve(arguments.row, arguments.quick)
         return
-    sections = {"metaworld": metaworld}
+    sections = {"metaworld": metaworld, "minigrid": minigrid}
     numbers = {name: section(arguments.quick) for name, section in sections.items()}
     if arguments.json:
         arguments.json.write_text(json.dumps(numbers, indent=2) + "\n")

@@ -156,15 +156,16 @@ class Aggregator(ABC):
         if self.info.direction_only:
             raise AgentError(f"aggregator {self.info.name!r} gives no weights; call direction with the jacobian")
         solution, finite, dtype = self._run(inputs, state)
-        return Weights(*_verdict(solution, finite, dtype, 1)), solution.state
+        return Weights(*_verdict(solution, finite, dtype)), solution.state
 
+    @torch.no_grad()
     def direction(self, inputs: Inputs, state: State) -> tuple[Direction, State]:
         """Update direction ``[..., P]``; needs ``jacobian`` whatever the method. The Gramian is formed if missing."""
         if inputs.jacobian is None:
             raise AgentError(f"aggregator {self.info.name!r}: direction needs the jacobian")
         if self.info.direction_only:
             solution, finite, dtype = self._run(inputs, state)
-            return Direction(*_verdict(solution, finite, dtype, 1)), solution.state
+            return Direction(*_verdict(solution, finite, dtype)), solution.state
         if "gramian" in self.info.needs and inputs.gramian is None:
             inputs = dataclasses.replace(inputs, gramian=gramian(inputs.jacobian))
         out, state = self.weights(inputs, state)
@@ -275,7 +276,7 @@ def task_zeros(inputs: Inputs) -> Tensor:
     return torch.zeros_like(x[..., 0] if _RANK[field] == 2 else x, dtype=torch.float64)
 
 
-def _verdict(s: Solution, finite: Tensor, dtype: torch.dtype, rank: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _verdict(s: Solution, finite: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     value = torch.where(expand(finite, s.value), s.value, torch.nan).to(dtype)
     residual = torch.where(finite, s.residual, torch.nan).to(dtype)
     return value, residual, s.converged & finite, finite

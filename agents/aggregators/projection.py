@@ -29,13 +29,13 @@ class UPGrad(Aggregator):
     """Mean of the projections of each gradient on the cone ``{d : J d ≥ 0}``.
 
     Attributes:
-        reg: added to the diagonal of the Gramian, in units of its trace; below 1e-9 rank-deficient problems are
-            slow to converge.
+        reg: added to the diagonal of the Gramian, in units of its trace: a task whose gradient is shorter than about
+            √reg of the longest is not protected. Below 1e-9 rank-deficient problems are slow to converge.
         pivots: active-set steps of the solver; raise it for more tasks than the gradients have dimensions.
     """
 
     reg: float = 1e-4
-    pivots: int = 6
+    pivots: int = 5
 
     info = AggregatorInfo("upgrad", frozenset({"gramian"}), "Quinton & Rey 2024 (arXiv 2406.16232), eq. 3")
 

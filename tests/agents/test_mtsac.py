@@ -141,6 +141,9 @@ def test_nan_is_reported_by_name() -> None:
         ({"heads": "multihead"}, "heads: 'multihead'.*multi-head"),
         ({"precision": "fp16"}, "precision: 'fp16'"),
         ({"learning_starts": 0}, "learning_starts: 0"),
+        ({"aggregator": "pcgrd"}, "did you mean 'pcgrad'"),
+        ({"critic_aggregator": "cagrad:d=1"}, "has no parameter 'd'"),
+        ({"actor_aggregator": "famo"}, "actor_aggregator: 'famo' .* changes sign; give the actor one of .*pcgrad"),
     ],
 )
 def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -71,10 +73,17 @@ def test_heads_match_autograd() -> None:
         torch.testing.assert_close(grad, reference)
 
 
-@given(tasks=st.integers(1, 4), heads=st.booleans(), seed=st.integers(0, 100))
-@settings(max_examples=10, deadline=None)
-def test_per_task_gradients_equal_one_backward_per_task(tasks: int, heads: bool, seed: int) -> None:
-    network = MLP(in_dim=5, width=8, depth=2, out_dim=3, num_heads=tasks if heads else 1)
+@given(
+    tasks=st.integers(1, 4),
+    heads=st.booleans(),
+    activation=st.sampled_from(["relu", "tanh", "layer_norm"]),
+    seed=st.integers(0, 100),
+)
+@settings(max_examples=15, deadline=None)
+def test_per_task_gradients_equal_one_backward_per_task(
+    tasks: int, heads: bool, activation: Literal["relu", "tanh", "layer_norm"], seed: int
+) -> None:
+    network = MLP(5, 8, 2, 3, tasks if heads else 1, activation)
     generator = torch.Generator().manual_seed(seed)
     flat = network.init(2, generator)
     x = torch.randn(2, tasks, 6, 5, generator=generator)
@@ -116,3 +125,33 @@ def test_rows_of_any_task_agree_with_the_task_major_pass() -> None:
     tasks = torch.arange(4).repeat_interleave(5)[order]
     rows = network.forward_rows(views, x.flatten(1, 2)[:, order], tasks)
     torch.testing.assert_close(rows, network.forward(views, x).flatten(1, 2)[:, order])
+
+
+@pytest.mark.parametrize("activation", ["tanh", "layer_norm"])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_other_trunks_match_autograd(activation: Literal["tanh", "layer_norm"], seeds: int) -> None:
+    network = MLP(in_dim=5, width=8, depth=2, out_dim=3, num_heads=2, activation=activation)
+    generator = torch.Generator().manual_seed(seeds)
+    flat = network.init(seeds, generator)
+    flat += 0.1 * torch.randn(flat.shape, generator=generator)  # gains and biases of their own
+    x = torch.randn(seeds, 2, 6, 5, generator=generator)
+    leaves = network.leaves(flat, torch.float32)
+    out = network.trunk(leaves, x)
+    hidden = x
+    for layer in range(2):
+        hidden = torch.einsum("ktbi,koi->ktbo", hidden, leaves[f"trunk.{layer}.weight"])
+        bias = leaves[f"trunk.{layer}.bias"][:, None, None]
+        if activation == "tanh":
+            hidden = torch.tanh(hidden + bias)
+        else:
+            scale = (hidden.var(-1, correction=0, keepdim=True) + 1e-5).rsqrt()
+            gain = leaves[f"trunk.{layer}.gain"][:, None, None]
+            hidden = torch.relu((hidden - hidden.mean(-1, keepdim=True)) * scale * gain + bias)
+    torch.testing.assert_close(out, hidden, rtol=1e-4, atol=1e-5)
+    trunk = [leaves[name] for name in network.trunk_shapes]
+    for grad, reference in zip(
+        torch.autograd.grad(out.square().sum(), trunk), torch.autograd.grad(hidden.square().sum(), trunk)
+    ):
+        torch.testing.assert_close(grad, reference, rtol=1e-3, atol=1e-4)
+    low = network.trunk(network.views(flat, torch.bfloat16), x)
+    torch.testing.assert_close(low, out, rtol=0.1, atol=0.1)

@@ -15,11 +15,16 @@ from tests.mtrl.conftest import ShortConfig
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
 def test_suite_presets_are_complete_flat_and_valid(path: Path) -> None:
-    given = {key.replace("mtsac.", "agent."): value for key, value in read_yaml(path).items()}
-    assert set(run_settings("mtsac")) - set(given) == {"suite", "algorithm"}
+    preset = read_yaml(path)
     suite = f"{path.stem}:reach-v3" if path.stem == "mt1" else path.stem
-    config = resolve({"suite": suite})
-    assert {key: value for key, value in config.flat().items() if key in given} == given | {"method": config.method}
+    algorithms = [name for name in agents.AGENTS if any(key.startswith(f"{name}.") for key in preset)]
+    assert algorithms
+    for algorithm in algorithms:
+        others = tuple(f"{name}." for name in algorithms if name != algorithm)
+        given = {k.replace(f"{algorithm}.", "agent."): v for k, v in preset.items() if not k.startswith(others)}
+        assert set(run_settings(algorithm)) - set(given) == {"suite", "algorithm"}
+        config = resolve({"suite": suite, "algorithm": algorithm})
+        assert {k: v for k, v in config.flat().items() if k in given} == given | {"method": config.method}
 
 
 @pytest.mark.parametrize("name", sorted(methods()))

@@ -19,7 +19,7 @@ from mtrl.results import read_result
 from tests.helpers.runs import final_record, final_state
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = ["--device=cpu", "--backend=stock", "--torch-threads=1", "--tensorboard=false", "--log-every=50"]
+SETTINGS = ["--device=cpu", "--torch-threads=1", "--tensorboard=false", "--log-every=50"]
 SETTINGS += ["--checkpoint-every=100", "--eval.every=150", "--eval.episodes-per-task=1", "--total-env-steps=260"]
 SETTINGS += [
     "--agent.width=16",
@@ -29,19 +29,26 @@ SETTINGS += [
 ]
 
 
-def arguments(run: Path) -> list[str]:
-    return ["mt1:reach-v3", f"--run-dir={run}", *SETTINGS]
+@pytest.fixture(scope="module", params=["native", "stock"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def arguments(run: Path, backend: str) -> list[str]:
+    return ["mt1:reach-v3", f"--run-dir={run}", f"--backend={backend}", *SETTINGS]
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory, backend: str) -> Path:
     """A run that nothing interrupted."""
     run = tmp_path_factory.mktemp("real") / "whole"
-    assert train.main(arguments(run)) == 0
+    assert train.main(arguments(run, backend)) == 0
     return run
 
 
-def test_killed_and_resumed_is_bit_identical(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_and_resumed_is_bit_identical(
+    whole: Path, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     advance, run = MTSAC.advance, tmp_path / "killed"
     for last in (130, 240):
 
@@ -53,17 +60,17 @@ def test_killed_and_resumed_is_bit_identical(whole: Path, tmp_path: Path, monkey
         with monkeypatch.context() as patch:
             patch.setattr(MTSAC, "advance", die)
             with pytest.raises(SystemExit, match="killed"):
-                train.main(arguments(run))
-    assert train.main(arguments(run)) == 0
+                train.main(arguments(run, backend))
+    assert train.main(arguments(run, backend)) == 0
     assert final_state(run) == final_state(whole)
     assert final_record(run) == final_record(whole)
 
 
-def test_record(whole: Path) -> None:
+def test_record(whole: Path, backend: str) -> None:
     record = read_result(whole / "result.json")
     assert record["status"] == "finished"
     assert record["protocol"]["tasks"] == ["reach-v3"]
-    assert record["protocol"]["backend"] == "stock"
+    assert record["protocol"]["backend"] == backend
     assert record["method"]["architecture"] == "multi-head"
     assert [evaluation["env_steps"] for evaluation in record["evaluations"]] == [150, 260]
     assert {task["length_mean"] for e in record["evaluations"] for task in e["per_task"].values()} == {500.0}
@@ -82,9 +89,9 @@ def test_evaluate_gives_the_recorded_numbers_again(whole: Path) -> None:
 
 
 @pytest.mark.slow
-def test_sigkill_of_a_real_process(whole: Path, tmp_path: Path) -> None:
+def test_sigkill_of_a_real_process(whole: Path, backend: str, tmp_path: Path) -> None:
     run = tmp_path / "killed"
-    command = [sys.executable, "-m", "mtrl.train", *arguments(run)]
+    command = [sys.executable, "-m", "mtrl.train", *arguments(run, backend)]
     for steps in (0, 100):
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while not (newest := newest_first(run / "checkpoints")) or int(newest[0].name) <= steps:

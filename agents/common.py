@@ -1,0 +1,67 @@
+"""What every agent does at its boundary: seeds of its streams, task ids, action bounds, restoring its networks."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agents.base import EnvSpec
+from agents.errors import AgentError, DivergedError
+from envs import TaskVectorEnv
+
+Networks = dict[str, dict[str, Tensor]]
+
+
+def stream_seed(seed: int, index: int) -> int:
+    """A seed for one of the agent's random streams, independent of those of other indices."""
+    return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def obs_rows(spec: EnvSpec, observation: NDArray) -> NDArray:
+    """Observations ``[D]`` or ``[n, D]`` as rows. Raises AgentError for other shapes."""
+    rows = np.atleast_2d(observation)
+    if rows.ndim != 2 or rows.shape[1] != spec.obs_dim:
+        raise AgentError(f"observation: shape {observation.shape} does not end in {spec.obs_dim} features")
+    return rows
+
+
+def task_ids(spec: EnvSpec, env: TaskVectorEnv | None, rows: int, task_id: NDArray | None) -> NDArray[np.int64]:
+    """Task of each of ``rows`` observations, where it is given or can be known. Raises AgentError otherwise."""
+    if task_id is not None:
+        tasks = np.broadcast_to(np.asarray(task_id, dtype=np.int64), (rows,)).copy()
+        outside = (tasks < 0) | (tasks >= spec.num_tasks)
+        if outside.any():
+            raise AgentError(f"task_id: {tasks[outside][0]} is out of range; it must be 0 to {spec.num_tasks - 1}")
+        return tasks
+    if spec.num_tasks == 1:
+        return np.zeros(rows, dtype=np.int64)
+    if env is not None and rows == env.num_envs:
+        return env.task_id
+    raise AgentError(f"task_id: needed for {rows} observations, since the agent knows {spec.num_tasks} tasks")
+
+
+def scale_action(spec: EnvSpec, action: NDArray) -> NDArray[np.float32]:
+    """Actions in [-1, 1] (clipped to it) as actions within the bounds of the environment."""
+    low, high = np.array(spec.action_low), np.array(spec.action_high)
+    scaled: NDArray[np.float32] = (low + (np.clip(action, -1, 1) + 1) * 0.5 * (high - low)).astype(np.float32)
+    return scaled
+
+
+def restore_networks(networks: Networks, saved: Networks) -> None:
+    """Copy ``saved`` into ``networks`` in place. Raises AgentError where a shape differs."""
+    for network, tensors in networks.items():
+        for name, tensor in tensors.items():
+            value = saved[network][name]
+            if value.shape != tensor.shape:
+                raise AgentError(f"{network}.{name}: the saved shape {tuple(value.shape)} is not {tuple(tensor.shape)}")
+            tensor.copy_(value)
+
+
+def check_networks_finite(networks: Networks, gradient_steps: int) -> None:
+    """Raise DivergedError, naming the tensor, if any is not finite."""
+    for network, tensors in networks.items():
+        for name, tensor in tensors.items():
+            if not network.endswith("_tasks") and not torch.isfinite(tensor).all():
+                raise DivergedError(f"{network}.{name} is not finite after {gradient_steps} gradient steps")

@@ -1,0 +1,373 @@
+"""MTPPO: task-conditioned PPO with minibatches that hold equally many samples of every task.
+
+The defaults are a recipe tuned for wall-clock time on few CPU cores: tanh actor, LayerNorm critic with a value scale
+per task (PopArt), advantages normalized per task, normalized observations. ``configs/methods/mtppo-reference.yaml`` has
+the settings that the field reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agents.aggregators import parse_aggregator, positive_loss_free
+from agents.base import Agent, AgentConfig, Callback, EnvSpec, State
+from agents.common import check_networks_finite, obs_rows, restore_networks, scale_action, stream_seed, task_ids
+from agents.distributions import categorical_sample, gaussian_sample
+from agents.errors import AgentError
+from agents.networks import MLP, Views
+from agents.normalize import ObsNormalizer
+from agents.optim import AdamSettings
+from agents.ppo import Draw, PPOSettings, Progress, condition, init_ppo, masked, ppo_update
+from agents.precision import trunk_dtype
+from agents.rollout import Rollout
+from agents.task_gradients import Reduction
+from agents.tracking import EpisodeTracker, Meter
+from envs import TaskVectorEnv
+
+Activation = Literal["relu", "tanh", "layer_norm"]
+CHOICES = {
+    "heads": ("multi-head", "one-hot"),
+    "actor_activation": ("relu", "tanh", "layer_norm"),
+    "critic_activation": ("relu", "tanh", "layer_norm"),
+    "learning_rate_schedule": ("linear", "constant"),
+    "precision": ("auto", "bf16", "fp32"),
+}
+
+
+@dataclass(frozen=True)
+class MTPPOConfig(AgentConfig):
+    """Settings of MTPPO. Raises AgentError for values outside their range."""
+
+    heads: Literal["multi-head", "one-hot"] = "multi-head"
+    """One linear head per task on a shared trunk, or the task appended to the input as a one-hot code; the critic has a
+    head per task in either case, since each has its own value scale."""
+    width: int = 400
+    """Units per hidden layer, in actor and critic."""
+    depth: int = 2
+    """Hidden layers."""
+    actor_activation: Activation = "tanh"
+    """Nonlinearity of the actor; layer_norm is LayerNorm, then ReLU."""
+    critic_activation: Activation = "layer_norm"
+    """Nonlinearity of the critic."""
+    initial_std: float = 1.0
+    """Initial standard deviation of continuous actions, on the scale where the bounds are -1 and 1."""
+    learning_rate: float = 5e-4
+    """Adam step size of actor and critic."""
+    learning_rate_schedule: Literal["linear", "constant"] = "linear"
+    """Linear falls to 0 over the env steps asked of learn."""
+    adam_eps: float = 1e-5
+    """Adam epsilon."""
+    max_grad_norm: float = 1.0
+    """Gradient norm clip of actor and critic, each as a whole."""
+    gamma: float = 0.99
+    """Discount per env step."""
+    gae_lambda: float = 0.97
+    """Decay of the advantage estimates (GAE)."""
+    clip: float = 0.2
+    """Range of the probability ratio around 1."""
+    entropy_coef: float = 5e-3
+    """Weight of the entropy bonus."""
+    rollout_per_task: int = 4_000
+    """Env steps per task between updates; a multiple of the environments per task."""
+    epochs: int = 10
+    """Passes over a rollout."""
+    minibatches: int = 20
+    """Minibatches, so optimizer steps, per pass."""
+    kl_stop: float | None = 0.03
+    """Passes end after one whose mean divergence from the old policy exceeds this; none never stops early."""
+    normalize_advantages: bool = True
+    """Whether to scale each task's advantages of a rollout to mean 0 and standard deviation 1."""
+    popart_step: float | None = 0.3
+    """Share of a rollout in the running value scale of its task; 0 is the mean over all rollouts, none is no scale."""
+    normalize_obs: bool = True
+    """Whether to scale observations by their running mean and standard deviation."""
+    aggregator: str = "mean"
+    """How task gradients become one: a method, with parameters after a colon, such as cagrad:c=0.9,every=4."""
+    actor_aggregator: str | None = None
+    """Overrides `aggregator` for the actor."""
+    critic_aggregator: str | None = None
+    """Overrides `aggregator` for the critic."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Format of the trunks' matrix products in updates; auto is bf16 where the hardware multiplies it natively."""
+
+    def __post_init__(self) -> None:
+        for name in ("width", "depth", "rollout_per_task", "epochs", "minibatches"):
+            if getattr(self, name) < 1:
+                raise AgentError(f"{name}: {getattr(self, name)} is too small; it must be at least 1")
+        for name in ("initial_std", "learning_rate", "adam_eps", "max_grad_norm", "clip", "kl_stop"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise AgentError(f"{name}: {value} is out of range; it must be greater than 0")
+        for name in ("gamma", "gae_lambda", "popart_step"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise AgentError(f"{name}: {value} is out of range; it must lie in [0, 1]")
+        if not self.entropy_coef >= 0:
+            raise AgentError(f"entropy_coef: {self.entropy_coef} is negative; it must be at least 0")
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise AgentError(f"{name}: {getattr(self, name)!r} is unknown; use one of {', '.join(allowed)}")
+        if self.minibatches > self.rollout_per_task:
+            raise AgentError(
+                f"minibatches: {self.minibatches} is too large; a rollout has {self.rollout_per_task} samples per task"
+            )
+
+
+class MTPPO(Agent):
+    """Task-conditioned PPO, for bounded ``Box`` and for ``Discrete`` actions.
+
+    Continuous actions are Gaussian with a standard deviation per task and component that does not depend on the state;
+    they are clipped to the bounds on their way into the environment, their density is that of the unclipped action.
+
+    Example:
+        >>> from envs import make_vec
+        >>> from agents import MTPPO
+        >>> agent = MTPPO(make_vec("mt1:reach-v3", seed=0), width=64, rollout_per_task=500)
+        >>> agent.learn(1_000).env_steps
+        1000
+    """
+
+    name: ClassVar[str] = "mtppo"
+    config_class: ClassVar[type[AgentConfig]] = MTPPOConfig
+    discrete_actions: ClassVar[bool] = True
+    config: MTPPOConfig
+
+    def __init__(
+        self,
+        env: TaskVectorEnv | EnvSpec,
+        config: MTPPOConfig | None = None,
+        *,
+        seed: int = 0,
+        device: str | torch.device = "auto",
+        **overrides: Any,
+    ) -> None:
+        super().__init__(env, config, seed=seed, device=device, **overrides)
+        self.settings = ppo_settings(self.config, self.spec, self.device)
+        self.state = init_ppo(self.settings, [seed], self.config.initial_std, self.device)
+        self._explore = torch.Generator().manual_seed(stream_seed(seed, 1))
+        self._shuffle = torch.Generator(self.device).manual_seed(stream_seed(seed, 2))
+        self._normalizer = ObsNormalizer(self.spec.obs_dim, self.config.normalize_obs)
+        self._meter = Meter(self.spec.task_names)
+        self._budget: int | None = None
+        self._episodes: EpisodeTracker | None = None
+        self._obs: NDArray | None = None
+        self._check_rollout()
+
+    def set_env(self, env: TaskVectorEnv) -> None:
+        super().set_env(env)
+        self._check_rollout()
+        self._obs = self._episodes = None
+
+    def learn(self, total_env_steps: int, callback: Callback | None = None) -> Self:
+        self._budget = total_env_steps
+        return super().learn(total_env_steps, callback)
+
+    def advance(self) -> None:
+        """One rollout in every environment, and the update it pays for."""
+        learning_rate = self._learning_rate()
+        rollout = self._collect()
+        epochs = (self._draws() for _ in range(self.config.epochs))
+        progress = Progress(self._recent_success(), self.gradient_steps)
+        metrics, steps = ppo_update(self.state, rollout, epochs, learning_rate, self.settings, progress)
+        self._meter.add(metrics)
+        self.gradient_steps += steps
+        self.env_steps += self.spec.num_tasks * self.config.rollout_per_task
+
+    def predict(
+        self,
+        observation: NDArray,
+        state: Any = None,
+        episode_start: NDArray | None = None,
+        deterministic: bool = False,
+        *,
+        task_id: NDArray | None = None,
+    ) -> tuple[NDArray, Any]:
+        rows = obs_rows(self.spec, observation)
+        ids = task_ids(self.spec, self._env, len(rows), task_id)
+        action = self._env_action(self._act_rows(self._normalizer(rows), ids, deterministic).cpu().numpy())
+        return (action[0] if observation.ndim == 1 else action), None
+
+    def metrics(self) -> dict[str, float]:
+        self.check_finite()
+        episodes = self._episodes.drain() if self._episodes is not None else {}
+        return self._meter.drain() | episodes
+
+    def check_finite(self) -> None:
+        check_networks_finite(self.state, self.gradient_steps)
+
+    def rebase(self, boundary: int) -> None:
+        """Restart the collection; nothing is lost, since no rollout is under way between two calls of ``advance``."""
+        _, episodes, _ = self._collector()
+        self._obs = self.env.rebase(boundary)
+        episodes.restart()
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(tensors["params"].numel() for tensors in self.state.values() if "params" in tensors)
+
+    def state_dict(self, experience: bool = True) -> State:
+        state: State = {
+            "networks": {net: dict(tensors) for net, tensors in self.state.items()},
+            "normalizer": self._normalizer.state_dict(),
+            "explore": self._explore.get_state(),
+            "shuffle": self._shuffle.get_state(),
+            "env_steps": self.env_steps,
+            "gradient_steps": self.gradient_steps,
+        }
+        if experience and self._env is not None:
+            _, episodes, obs = self._collector()
+            state["episodes"] = episodes.state_dict()
+            state["obs"] = torch.from_numpy(obs.copy())
+        return state
+
+    def load_state_dict(self, state: State) -> None:
+        restore_networks(self.state, state["networks"])
+        self._normalizer.load_state_dict(state["normalizer"])
+        self._explore.set_state(state["explore"].cpu())
+        self._shuffle.set_state(state["shuffle"].cpu())
+        self.env_steps, self.gradient_steps = state["env_steps"], state["gradient_steps"]
+        if "obs" in state:
+            self._obs = state["obs"].numpy().copy()
+            _, episodes, _ = self._collector()
+            episodes.load_state_dict(state["episodes"])
+
+    def _draws(self) -> Iterator[Draw]:
+        """The steps of one epoch: every sample once, in an order of its own for every task."""
+        shape = (1, self.spec.num_tasks, self.config.rollout_per_task)
+        order = torch.rand(shape, generator=self._shuffle, device=self.device).argsort(-1)
+        for rows in order.tensor_split(self.config.minibatches, -1):
+            yield Draw(rows, *(self._uniform(r.noise_shape()) for r in self._reductions()))
+
+    def _uniform(self, shape: tuple[int, ...] | None) -> Tensor | None:
+        return None if shape is None else torch.rand((1, *shape), generator=self._shuffle, device=self.device)
+
+    def _reductions(self) -> tuple[Reduction, Reduction]:
+        return self.settings.actor_tasks, self.settings.critic_tasks
+
+    def _recent_success(self) -> Tensor | None:
+        """Success rate per task ``[1, T]`` of recent training episodes, where an aggregator looks at it."""
+        if not any("success" in r.aggregator.info.needs for r in self._reductions()) or self._episodes is None:
+            return None
+        return torch.from_numpy(self._episodes.recent_success).to(self.device, torch.float32).unsqueeze(0)
+
+    def _learning_rate(self) -> float:
+        rate, budget = self.config.learning_rate, self._budget
+        if self.config.learning_rate_schedule == "constant" or budget is None:
+            return rate
+        return rate * max(0.0, 1 - self.env_steps / budget)
+
+    def _check_rollout(self) -> None:
+        if self._env is not None and self.config.rollout_per_task % self._env.envs_per_task:
+            raise AgentError(
+                f"rollout_per_task: {self.config.rollout_per_task} is not a multiple of the "
+                f"{self._env.envs_per_task} environments per task"
+            )
+
+    def _collector(self) -> tuple[TaskVectorEnv, EpisodeTracker, NDArray]:
+        """Environment, tracker and current observations; made at first use, since prediction needs none."""
+        env = self.env
+        if self._episodes is None:
+            self._episodes = EpisodeTracker(self.spec.task_names, env.envs_per_task)
+        if self._obs is None:
+            self._obs = env.reset(seed=self.seed)[0]
+        return env, self._episodes, self._obs
+
+    def _collect(self) -> Rollout:
+        """``rollout_per_task`` env steps of every task with the present policy."""
+        env, episodes, obs = self._collector()
+        shape = (env.num_tasks, self.config.rollout_per_task // env.envs_per_task, env.envs_per_task)
+        rollout = Rollout.empty(shape, self.spec.obs_dim, self.spec.action_dim, self.spec.discrete, self.device)
+        actor = self.settings.actor.views(self.state["actor"]["params"], torch.float32)
+        for step in range(shape[1]):
+            self._normalizer.count(obs)
+            normal = torch.from_numpy(self._normalizer(obs)).to(self.device)
+            action = self._act(actor, normal)
+            env.step_async(self._env_action(action.cpu().numpy()))
+            obs, reward, terminated, truncated, info = env.step_wait()
+            done = terminated | truncated
+            next_obs = self._normalizer(info["final_obs"])
+            arrays = (array.astype(np.float32) for array in (next_obs, reward, terminated, done))
+            after, *flags = (torch.from_numpy(array).to(self.device) for array in arrays)
+            rollout.write(step, normal, after, action, *flags)
+            episodes.add(reward, info["success"], done)
+        self._obs = obs
+        return rollout
+
+    @torch.no_grad()
+    def _act(self, actor: Views, rows: Tensor) -> Tensor:
+        """Sampled actions of every environment's normalized observation ``[num_envs, D]``."""
+        x = rows.view(1, self.spec.num_tasks, -1, self.spec.obs_dim)
+        output = self.settings.actor.forward(actor, condition(x, self.settings))
+        if self.spec.discrete:
+            noise = torch.rand(output.shape, generator=self._explore).to(self.device)
+            return categorical_sample(masked(output, self.settings.action_mask), noise).flatten()
+        noise = torch.randn(output.shape, generator=self._explore).to(self.device)
+        return gaussian_sample(output, self.state["log_std"]["params"].unsqueeze(2), noise).flatten(0, 2)
+
+    @torch.no_grad()
+    def _act_rows(self, rows: NDArray, task_id: NDArray, deterministic: bool) -> Tensor:
+        """Actions for normalized rows ``[n, D]`` of any tasks."""
+        x, tasks = torch.from_numpy(rows).to(self.device), torch.from_numpy(task_id).to(self.device)
+        if self.settings.one_hot:
+            x = torch.cat([x, torch.nn.functional.one_hot(tasks, self.spec.num_tasks)], 1)
+        actor = self.settings.actor.views(self.state["actor"]["params"], torch.float32)
+        output = self.settings.actor.forward_rows(actor, x.unsqueeze(0), tasks)[0]
+        if self.spec.discrete:
+            assert self.settings.action_mask is not None
+            output = output.masked_fill(~self.settings.action_mask[tasks], -1e9)
+            noise = torch.rand(output.shape, generator=self._explore) if not deterministic else None
+            return output.argmax(-1) if noise is None else categorical_sample(output, noise.to(self.device))
+        if deterministic:
+            return output
+        noise = torch.randn(output.shape, generator=self._explore).to(self.device)
+        return gaussian_sample(output, self.state["log_std"]["params"][0, tasks], noise)
+
+    def _env_action(self, action: NDArray) -> NDArray:
+        return action if self.spec.discrete else scale_action(self.spec, action)
+
+
+def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PPOSettings:
+    """The update's settings for ``config`` in an environment of ``spec``."""
+    one_hot = config.heads == "one-hot"
+    in_dim = spec.obs_dim + (spec.num_tasks if one_hot else 0)
+    num_heads = 1 if one_hot else spec.num_tasks
+    mask = None
+    if spec.discrete:
+        counts = torch.tensor(spec.num_actions, device=device)
+        mask = torch.arange(spec.action_dim, device=device) < counts.unsqueeze(1)
+    actor = MLP(in_dim, config.width, config.depth, spec.action_dim, num_heads, config.actor_activation)
+    critic = MLP(in_dim, config.width, config.depth, 1, spec.num_tasks, config.critic_activation)
+    actor_aggregator, critic_aggregator = (
+        parse_aggregator(own or config.aggregator) for own in (config.actor_aggregator, config.critic_aggregator)
+    )
+    if actor_aggregator.info.needs_positive_loss:
+        raise AgentError(
+            f"actor_aggregator: {actor_aggregator.info.name!r} takes logarithms or ratios of losses, and PPO's actor "
+            f"loss changes sign; give the actor one of {', '.join(positive_loss_free())}"
+        )
+    return PPOSettings(
+        actor=actor,
+        critic=critic,
+        actor_tasks=Reduction(actor, actor_aggregator, spec.num_tasks),
+        critic_tasks=Reduction(critic, critic_aggregator, spec.num_tasks),
+        num_tasks=spec.num_tasks,
+        one_hot=one_hot,
+        action_mask=mask,
+        gamma=config.gamma,
+        gae_lambda=config.gae_lambda,
+        clip=config.clip,
+        entropy_coef=config.entropy_coef,
+        max_grad_norm=config.max_grad_norm,
+        kl_stop=config.kl_stop,
+        normalize_advantages=config.normalize_advantages,
+        popart_step=config.popart_step,
+        adam=AdamSettings(config.learning_rate, config.adam_eps),
+        dtype=trunk_dtype(config.precision, device),
+    )

@@ -1,0 +1,59 @@
+"""Running normalization of observations, as declared state."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+CLIP = 10.0
+
+
+class ObsNormalizer:
+    """Scales each feature to mean 0 and standard deviation 1 over all observations counted so far, clipped to ±10.
+
+    Statistics are shared by all tasks: a feature means the same in each of them, the trunk they share keeps one frame
+    of coordinates, and what hardly varies within a task (its goal's height, an absent object) is not blown up to noise.
+    Moments are merged by Chan et al. (1983), the batched form of Welford's recurrence.
+    """
+
+    def __init__(self, obs_dim: int, enabled: bool = True) -> None:
+        self.enabled = enabled
+        self._count = 0.0
+        self._mean = np.zeros(obs_dim)
+        self._sum_sq = np.zeros(obs_dim)
+        self._scale = np.ones(obs_dim)
+
+    def count(self, obs: NDArray) -> None:
+        """Take rows ``[n, D]`` into the statistics."""
+        if not self.enabled:
+            return
+        rows = obs.astype(np.float64)
+        mean, total = rows.mean(0), self._count + len(rows)
+        delta = mean - self._mean
+        self._sum_sq += np.square(rows - mean).sum(0) + delta**2 * (self._count * len(rows) / total)
+        self._mean += delta * (len(rows) / total)
+        self._count = total
+        self._rescale()
+
+    def __call__(self, obs: NDArray) -> NDArray[np.float32]:
+        """Normalized rows ``[n, D]`` float32."""
+        if not self.enabled:
+            return obs.astype(np.float32, copy=False)
+        return np.clip((obs - self._mean) * self._scale, -CLIP, CLIP).astype(np.float32)
+
+    def _rescale(self) -> None:
+        if self._count > 0:
+            self._scale = 1 / np.sqrt(self._sum_sq / self._count + 1e-8)
+
+    def state_dict(self) -> dict[str, Tensor | float]:
+        mean, sum_sq = (torch.from_numpy(array.copy()) for array in (self._mean, self._sum_sq))
+        return {"count": self._count, "mean": mean, "sum_sq": sum_sq}
+
+    def load_state_dict(self, state: dict[str, Tensor | float]) -> None:
+        mean, sum_sq = state["mean"], state["sum_sq"]
+        assert isinstance(mean, Tensor) and isinstance(sum_sq, Tensor)
+        self._count = float(state["count"])
+        self._mean, self._sum_sq = mean.cpu().numpy().copy(), sum_sq.cpu().numpy().copy()
+        self._rescale()

@@ -1,0 +1,57 @@
+"""PopArt (van Hasselt et al. 2016; per task, Hessel et al. 2019): value targets on one scale, outputs preserved.
+
+The critic's heads give normalized values ``n``; the value is ``std n + mean``. When the statistics follow the targets,
+the heads are rescaled so that no value changes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from agents.networks import MLP
+
+PopArt = dict[str, Tensor]
+
+
+def popart_state(seeds: int, num_tasks: int, device: torch.device) -> PopArt:
+    """Mean 0 and second moment 1 of every task ``[S, T]``, and the number of updates ``[S]``."""
+    mean = torch.zeros(seeds, num_tasks, device=device)
+    return {"mean": mean, "mean_sq": torch.ones_like(mean), "updates": torch.zeros(seeds, device=device)}
+
+
+def popart_std(popart: PopArt) -> Tensor:
+    """Standard deviation of the targets ``[S, T]``, at least 1e-2."""
+    return (popart["mean_sq"] - popart["mean"].square()).clamp_min(1e-4).sqrt()
+
+
+def denormalize(popart: PopArt, value: Tensor) -> Tensor:
+    """Values from normalized values ``[S, T, n]``."""
+    return value * popart_std(popart).unsqueeze(-1) + popart["mean"].unsqueeze(-1)
+
+
+def normalize(popart: PopArt, target: Tensor) -> Tensor:
+    """Normalized targets from targets ``[S, T, n]``."""
+    return (target - popart["mean"].unsqueeze(-1)) / popart_std(popart).unsqueeze(-1)
+
+
+@torch.no_grad()
+def popart_update(popart: PopArt, params: Tensor, network: MLP, target: Tensor, step: float) -> None:
+    """Move the statistics toward those of ``target`` and rescale the heads, both in place.
+
+    Args:
+        params: the critic's parameters ``[S, P]``, one head a task with one output.
+        target: returns ``[S, T, n]``.
+        step: share of the new moments, equations 6 and 7 of van Hasselt et al.; while fewer updates than ``1 / step``
+            were made, and always if ``step`` is 0, the moments are plain means over all updates instead.
+    """
+    old_mean, old_std = popart["mean"].clone(), popart_std(popart)
+    popart["updates"] += 1
+    share = (1 / popart["updates"]).clamp_min(step).unsqueeze(-1)
+    popart["mean"].lerp_(target.mean(-1), share)
+    popart["mean_sq"].lerp_(target.square().mean(-1), share)
+    new_std = popart_std(popart)
+    head = network.views(params, params.dtype)  # float32 views share memory with params
+    weight, bias = head["head.weight"], head["head.bias"]
+    weight.mul_((old_std / new_std)[..., None, None])
+    bias.copy_((old_std.unsqueeze(-1) * bias + (old_mean - popart["mean"]).unsqueeze(-1)) / new_std.unsqueeze(-1))

@@ -1,0 +1,323 @@
+"""The PPO update (Schulman et al. 2017), per task, as a pure function over stacked seeds.
+
+``ppo_update`` depends on nothing but its arguments: parameters and optimizer state, a rollout, and the draws that say
+which samples each step sees. Every tensor has a leading axis ``S`` of seeds, and seeds never mix, so training one seed
+or ten is the same call. Minibatches hold equally many samples of every task. The device is waited for once an epoch, to
+learn which seeds have reached the KL limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from agents.distributions import categorical, gaussian
+from agents.networks import MLP
+from agents.optim import AdamSettings, adam_state, adam_step, clip_by_norm
+from agents.popart import denormalize, normalize, popart_state, popart_update
+from agents.rollout import Rollout
+from agents.task_gradients import Reduction
+
+PPOState = dict[str, dict[str, Tensor]]
+CHUNK = 8192  # samples of a task whose values are computed at once
+
+
+@dataclass(frozen=True)
+class PPOSettings:
+    """All of the update that is not state or data; ``action_mask`` is bool ``[T, A]`` for discrete actions."""
+
+    actor: MLP
+    critic: MLP
+    actor_tasks: Reduction
+    critic_tasks: Reduction
+    num_tasks: int
+    one_hot: bool
+    action_mask: Tensor | None
+    gamma: float
+    gae_lambda: float
+    clip: float
+    entropy_coef: float
+    max_grad_norm: float
+    kl_stop: float | None
+    normalize_advantages: bool
+    popart_step: float | None
+    adam: AdamSettings
+    dtype: torch.dtype
+
+
+class Draw(NamedTuple):
+    """Randomness of one step: the samples of each task in its minibatch, int64 ``[S, T, m]`` below ``L E``, and uniform
+    draws for the aggregators that ask for them (``Reduction.noise_shape``)."""
+
+    rows: Tensor
+    actor_tasks: Tensor | None = None
+    critic_tasks: Tensor | None = None
+
+
+class Progress(NamedTuple):
+    """What some aggregators look at besides gradients: recent success rates ``[S, T]``, and the steps so far."""
+
+    success: Tensor | None = None
+    step: int = 0
+
+
+class Samples(NamedTuple):
+    """A rollout ready for the losses: ``obs`` ``[S, T, n, D]``, ``action`` ``[S, T, n, A]`` (discrete ``[S, T, n]``),
+    the rest ``[S, T, n]``; ``target`` is on the scale of the critic's heads."""
+
+    obs: Tensor
+    action: Tensor
+    log_prob: Tensor
+    advantage: Tensor
+    target: Tensor
+
+
+def init_ppo(settings: PPOSettings, seeds: list[int], initial_std: float, device: torch.device) -> PPOState:
+    """Fresh state for each seed: ``actor`` ``[S, Pa]``, ``critic`` ``[S, Pc]``, ``log_std`` ``[S, T, A]``, ``popart``.
+
+    The actor's heads start a hundred times smaller than usual, so that all first actions are alike.
+    """
+    actors, critics = [], []
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        actors.append(settings.actor.init(1, generator, head_scale=0.01)[0])
+        critics.append(settings.critic.init(1, generator)[0])
+    state = {
+        "actor": adam_state(torch.stack(actors).to(device), per_member=True),
+        "critic": adam_state(torch.stack(critics).to(device), per_member=True),
+        "popart": popart_state(len(seeds), settings.num_tasks, device),
+        "actor_tasks": settings.actor_tasks.init(len(seeds), device),
+        "critic_tasks": settings.critic_tasks.init(len(seeds), device),
+    }
+    if settings.action_mask is None:
+        shape = (len(seeds), settings.num_tasks, settings.actor.out_dim)
+        state["log_std"] = adam_state(torch.full(shape, initial_std, device=device).log(), per_member=True)
+    return state
+
+
+def ppo_update(
+    state: PPOState,
+    rollout: Rollout,
+    epochs: Iterable[Iterable[Draw]],
+    learning_rate: float,
+    settings: PPOSettings,
+    progress: Progress | None = None,
+) -> tuple[dict[str, Tensor], int]:
+    """Learn from one rollout: advantages, value statistics, then epochs of minibatch steps.
+
+    Args:
+        state: from ``init_ppo``; it is consumed, that is, updated in place.
+        epochs: for each epoch the draws of its steps, equally many in each; taken as needed.
+        learning_rate: Adam's step size in this update, in place of the one in ``settings``.
+
+    Returns:
+        Metrics with a leading axis of seeds, ``[S]`` or ``[S, T]``, left on the device, and the number of steps taken
+        (by the seed that took most).
+    """
+    samples, metrics = prepare(state, rollout, settings)
+    progress = progress or Progress()
+    active = torch.ones(samples.obs.shape[0], device=samples.obs.device)  # 1 for seeds below the KL limit
+    members, visits, count = list(range(len(active))), torch.zeros_like(active), 0
+    sums: dict[str, Tensor] = {}
+    for draws in epochs:
+        kl = torch.zeros_like(active)
+        first = count
+        for draw in draws:
+            now = progress._replace(step=progress.step + count)
+            step = _minibatch_step(state, _take(samples, draw.rows), draw, members, learning_rate, settings, now)
+            for name, value in step.items():
+                value = value * (active if value.dim() == 1 else active.unsqueeze(1))
+                sums[name] = sums[name] + value if name in sums else value
+            kl += step["approx_kl"].mean(-1)
+            count += 1
+        visits += active
+        if settings.kl_stop is not None:
+            active = active * (kl / (count - first) <= settings.kl_stop)
+            members = active.nonzero().flatten().tolist()  # the one wait for the device in an epoch
+            if not members:
+                break
+    steps = visits * (count - first)
+    metrics |= {name: value / (steps if value.dim() == 1 else steps.unsqueeze(1)) for name, value in sums.items()}
+    return metrics | {"epochs": visits, "learning_rate": torch.full_like(visits, learning_rate)}, count
+
+
+@torch.no_grad()
+def prepare(state: PPOState, rollout: Rollout, settings: PPOSettings) -> tuple[Samples, dict[str, Tensor]]:
+    """Samples of a rollout, and what is known of them before the first step; moves the value statistics.
+
+    The old log-probabilities are recomputed in the arithmetic of the update, so every first ratio is 1.
+    """
+    obs, next_obs = rollout.obs.flatten(2, 3), rollout.next_obs.flatten(2, 3)
+    value, next_value = (values(state, x, settings).view_as(rollout.reward) for x in (obs, next_obs))
+    advantage = gae(rollout, value, next_value, settings.gamma, settings.gae_lambda)
+    target = (advantage + value).flatten(2)
+    residual, value, advantage = advantage.flatten(2), value.flatten(2), advantage.flatten(2)
+    explained = 1 - residual.var(-1) / target.var(-1).clamp_min(1e-8)
+    if settings.normalize_advantages:
+        advantage = (advantage - advantage.mean(-1, keepdim=True)) / (advantage.std(-1, keepdim=True) + 1e-8)
+    if settings.popart_step is not None:
+        popart_update(state["popart"], state["critic"]["params"], settings.critic, target, settings.popart_step)
+    action = rollout.action.flatten(2, 3)
+    actor = settings.actor.views(state["actor"]["params"], settings.dtype)
+    log_std = state["log_std"]["params"] if "log_std" in state else None
+    log_prob = torch.cat(
+        [
+            policy(settings.actor.forward(actor, condition(x, settings)), log_std, a, settings)[0]
+            for x, a in zip(obs.split(CHUNK, 2), action.split(CHUNK, 2))
+        ],
+        2,
+    )
+    samples = Samples(obs, action, log_prob, advantage, normalize(state["popart"], target))
+    return samples, {"value": value.mean(-1), "explained_variance": explained}
+
+
+def gae(rollout: Rollout, value: Tensor, next_value: Tensor, gamma: float, lam: float) -> Tensor:
+    """Generalized advantage estimates (Schulman et al. 2016, equation 16), ``[S, T, L, E]``.
+
+    ``next_value`` is the value of the true next observation: a truncated episode bootstraps from it, a terminated one
+    does not, and neither takes anything from the episode that follows.
+    """
+    delta = rollout.reward + gamma * (1 - rollout.terminated) * next_value - value
+    decay = gamma * lam * (1 - rollout.done)
+    advantage = torch.empty_like(delta)
+    running = torch.zeros_like(delta[:, :, 0])
+    for step in range(delta.shape[2] - 1, -1, -1):
+        running = torch.addcmul(delta[:, :, step], decay[:, :, step], running)
+        advantage[:, :, step] = running
+    return advantage
+
+
+def values(state: PPOState, obs: Tensor, settings: PPOSettings) -> Tensor:
+    """Values ``[S, T, n]`` of task-major observations ``[S, T, n, D]``."""
+    critic = settings.critic.views(state["critic"]["params"], settings.dtype)
+    parts = [settings.critic.forward(critic, condition(x, settings)).squeeze(-1) for x in obs.split(CHUNK, 2)]
+    return denormalize(state["popart"], torch.cat(parts, 2))
+
+
+def condition(obs: Tensor, settings: PPOSettings) -> Tensor:
+    """Append the one-hot task columns to task-major observations ``[S, T, n, D]`` where the heads are shared."""
+    if not settings.one_hot:
+        return obs
+    code = torch.eye(settings.num_tasks, dtype=obs.dtype, device=obs.device)
+    return torch.cat([obs, code[None, :, None].expand(obs.shape[0], -1, obs.shape[2], -1)], -1)
+
+
+def policy(output: Tensor, log_std: Tensor | None, action: Tensor, settings: PPOSettings) -> tuple[Tensor, Tensor]:
+    """Log-probability of ``action`` and entropy, each ``[S, T, n]``.
+
+    Args:
+        output: of the actor, ``[S, T, n, A]``: means, or logits.
+        log_std: ``[S, T, A]`` for continuous actions.
+    """
+    if log_std is None:
+        return categorical(masked(output, settings.action_mask), action)
+    return gaussian(output, log_std.unsqueeze(2), action)
+
+
+def masked(logits: Tensor, action_mask: Tensor | None) -> Tensor:
+    """Task-major logits ``[S, T, n, A]`` with the actions that a task lacks made impossible."""
+    return logits if action_mask is None else logits.masked_fill(~action_mask[None, :, None], -1e9)
+
+
+def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
+    """``-mean min(r A, clip(r, 1 - clip, 1 + clip) A)``, ``[S, T]`` of ``[S, T, n]`` (Schulman et al. 2017, eq. 7)."""
+    ratio = log_ratio.exp()
+    return -torch.min(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean(-1)
+
+
+def value_loss(value: Tensor, target: Tensor) -> Tensor:
+    """``½ mean (v - target)²``, ``[S, T]`` of ``[S, T, n]``."""
+    return 0.5 * (value - target).square().mean(-1)
+
+
+def approx_kl(log_ratio: Tensor) -> Tensor:
+    """``mean(r - 1 - log r)``, an estimate of the divergence from the old policy, ``[S, T]`` of ``[S, T, n]``."""
+    return (log_ratio.exp() - 1 - log_ratio).mean(-1)
+
+
+def _take(samples: Samples, index: Tensor) -> Samples:
+    """The samples at ``index`` ``[S, T, m]``."""
+    return Samples(*(_gather(tensor, index) for tensor in samples))
+
+
+def _gather(tensor: Tensor, index: Tensor) -> Tensor:
+    seeds, tasks, count = tensor.shape[:3]
+    start = torch.arange(seeds * tasks, device=index.device).view(seeds, tasks, 1) * count
+    return tensor.flatten(0, 2).index_select(0, (index + start).flatten()).unflatten(0, index.shape)
+
+
+def _minibatch_step(
+    state: PPOState,
+    batch: Samples,
+    draw: Draw,
+    members: list[int],
+    learning_rate: float,
+    settings: PPOSettings,
+    progress: Progress,
+) -> dict[str, Tensor]:
+    """One step of actor and critic for the seeds in ``members``; the others only compute."""
+    adam = AdamSettings(learning_rate, settings.adam.eps)
+    metrics = _update_actor(state, batch, draw, members, adam, settings, progress)
+    return metrics | _update_critic(state, batch, draw, members, adam, settings, progress)
+
+
+def _update_actor(
+    state: PPOState,
+    batch: Samples,
+    draw: Draw,
+    members: list[int],
+    adam: AdamSettings,
+    settings: PPOSettings,
+    progress: Progress,
+) -> dict[str, Tensor]:
+    actor, tasks = state["actor"], settings.actor_tasks
+    leaves = tasks.leaves(actor["params"], settings.dtype)
+    log_std = state["log_std"]["params"].detach().requires_grad_() if "log_std" in state else None
+    output = settings.actor.forward(leaves, condition(batch.obs, settings))
+    log_prob, entropy = policy(output, log_std, batch.action, settings)
+    log_ratio = log_prob - batch.log_prob
+    surrogate = clipped_surrogate(log_ratio, batch.advantage, settings.clip)
+    losses = surrogate - settings.entropy_coef * entropy.mean(-1)
+    if log_std is not None:
+        (log_std_grad,) = torch.autograd.grad(losses.sum(), [log_std], retain_graph=True)
+        adam_step(state["log_std"], log_std_grad, adam, members)
+    grad, state["actor_tasks"], about = tasks.gradient(
+        losses, leaves, state["actor_tasks"], draw.actor_tasks, *progress
+    )
+    norm = clip_by_norm(grad, settings.max_grad_norm)
+    adam_step(actor, grad, adam, members)
+    with torch.no_grad():
+        metrics = {
+            "actor_loss": surrogate.detach(),
+            "entropy": entropy.detach().mean(-1),
+            "approx_kl": approx_kl(log_ratio),
+            "clip_fraction": (log_ratio.expm1().abs() > settings.clip).float().mean(-1),
+            "actor_grad_norm": norm,
+        }
+    return metrics | {f"actor_{name}": value for name, value in about.items()}
+
+
+def _update_critic(
+    state: PPOState,
+    batch: Samples,
+    draw: Draw,
+    members: list[int],
+    adam: AdamSettings,
+    settings: PPOSettings,
+    progress: Progress,
+) -> dict[str, Tensor]:
+    critic, tasks = state["critic"], settings.critic_tasks
+    leaves = tasks.leaves(critic["params"], settings.dtype)
+    value = settings.critic.forward(leaves, condition(batch.obs, settings)).squeeze(-1)
+    losses = value_loss(value, batch.target)
+    grad, state["critic_tasks"], about = tasks.gradient(
+        losses, leaves, state["critic_tasks"], draw.critic_tasks, *progress
+    )
+    norm = clip_by_norm(grad, settings.max_grad_norm)
+    adam_step(critic, grad, adam, members)
+    metrics = {"critic_loss": losses.detach(), "critic_grad_norm": norm}
+    return metrics | {f"critic_{name}": value for name, value in about.items()}

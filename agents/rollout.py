@@ -1,0 +1,44 @@
+"""What on-policy agents learn from: the transitions of one rollout, task-major."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+
+class Rollout(NamedTuple):
+    """``L`` consecutive vector steps of ``E`` environments a task; ``S`` is the axis of seeds.
+
+    ``obs`` and ``next_obs`` ``[S, T, L, E, D]`` (``next_obs`` is the true one, also where an episode ended); ``action``
+    ``[S, T, L, E, A]`` float32, or ``[S, T, L, E]`` int64 for discrete actions; ``reward``, ``terminated`` and ``done``
+    (terminated or truncated; 0 or 1) ``[S, T, L, E]`` float32.
+    """
+
+    obs: Tensor
+    next_obs: Tensor
+    action: Tensor
+    reward: Tensor
+    terminated: Tensor
+    done: Tensor
+
+    @classmethod
+    def empty(
+        cls, shape: tuple[int, int, int], obs_dim: int, action_dim: int, discrete: bool, device: torch.device
+    ) -> Self:
+        """Room for one seed's rollout of ``shape`` ``(T, L, E)``; the contents are arbitrary."""
+        lead = (1, *shape)
+        obs, next_obs = (torch.empty(*lead, obs_dim, device=device) for _ in range(2))
+        action = (
+            torch.empty(lead, dtype=torch.int64, device=device)
+            if discrete
+            else torch.empty(*lead, action_dim, device=device)
+        )
+        return cls(obs, next_obs, action, *(torch.empty(lead, device=device) for _ in range(3)))
+
+    def write(self, step: int, *transition: Tensor) -> None:
+        """Store one vector step of one seed: the fields in order, each with leading ``num_envs = T E`` rows."""
+        for field, value in zip(self, transition, strict=True):
+            tasks, _, envs = field.shape[1:4]
+            field[0, :, step] = value.unflatten(0, (tasks, envs))

@@ -1,0 +1,179 @@
+"""What both MiniGrid backends share: spaces, checks, level streams, and the protocol of reset, step and state."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Discrete
+from numpy.typing import NDArray
+
+from envs.minigrid.batch import first_outside
+from envs.minigrid.layout import ObsLayout
+from envs.minigrid.streams import LevelStreams
+from envs.minigrid.tasks import TASKS, GridTask
+from envs.seeding import check_seed
+from envs.settings import EnvSettings
+from envs.specs import Suite, SuiteError
+from envs.vector import Info, TaskVectorEnv
+
+OPTIONS = frozenset({"goals", "goal_seed", "render_mode"})
+
+
+def grid_tasks(suite: Suite) -> tuple[GridTask, ...]:
+    """The known tasks of a suite, in order.
+
+    Raises:
+        SuiteError: the suite has an id that is not known.
+    """
+    for task in suite.tasks:
+        if task.env_id not in TASKS:
+            raise SuiteError(
+                f"Unknown MiniGrid id {task.env_id!r} in suite {suite.id!r}; mg1:... and babyai1:... are known."
+            )
+    return tuple(TASKS[task.env_id] for task in suite.tasks)
+
+
+class MiniGridVectorEnv(TaskVectorEnv):
+    """Base of the MiniGrid backends.
+
+    Observations are uint8 rows of categories, cut up by ``obs_layout``. Actions are integers ``[num_envs]`` below the
+    suite's largest number of actions; ``action_mask`` says which a task has. A masked action that is sent nevertheless
+    turns the agent left: minigrid's only task with fewer actions, Dynamic-Obstacles, does so itself.
+
+    Rewards are minigrid's own, ``1 - 0.9 * steps / horizon`` on success; episodes are truncated at each task's own
+    horizon. ``success`` is termination with positive reward. A last step may both terminate and truncate.
+
+    In evaluation (``goals="cycle"``) every ``reset`` and ``rebase`` starts again with the first levels.
+
+    Attributes:
+        obs_layout: parts and category counts of an observation.
+        action_mask: bool ``[num_tasks, num_actions]``, False where the task lacks the action.
+    """
+
+    def __init__(self, suite: Suite, settings: EnvSettings) -> None:
+        self.grid_tasks = grid_tasks(suite)
+        if settings.one_hot:
+            raise SuiteError("MiniGrid observations are categories and take no one_hot; use task_id.")
+        self.obs_layout = ObsLayout(max(task.words for task in self.grid_tasks))
+        actions = np.array([task.actions for task in self.grid_tasks])
+        self.action_mask: NDArray[np.bool_] = np.arange(actions.max()) < actions[:, None]
+        super().__init__(suite, settings.envs_per_task, self.obs_layout.space(), Discrete(int(actions.max())))
+        self.render_mode = settings.render_mode
+        self._settings = settings
+        seed = settings.seed if settings.goals == "random" or settings.goal_seed is None else settings.goal_seed
+        self._streams = LevelStreams(suite.num_tasks, settings.envs_per_task, settings.goals, seed)
+        self._running = False
+        self._stepping = False
+
+    @property
+    def level_seeds(self) -> NDArray[np.int64]:
+        """Seed of the level that each environment is playing: stock's ``reset(seed=...)`` gives that level."""
+        return np.array(self._streams.seeds(range(self.num_envs)), np.int64)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[NDArray, Info]:
+        """Start an episode everywhere: the streams' next levels, or with ``seed`` those of an environment made anew."""
+        self._check_idle("reset")
+        if options:
+            raise SuiteError(f"reset takes no options, but got {sorted(options)}.")
+        if seed is not None:
+            self._streams.restart(check_seed("seed", seed), boundary=0)
+        if self._streams.cycle:
+            self._streams.episode[:] = -1
+        return self._start_all(), {}
+
+    def rebase(self, boundary: int) -> NDArray:
+        self._check_idle("rebase")
+        self._streams.restart(self._streams.seed, check_seed("boundary", boundary))
+        return self._start_all()
+
+    def step_async(self, actions: NDArray) -> None:
+        self._check_idle("step_async")
+        if not self._running:
+            raise SuiteError("Call reset or rebase before the first step.")
+        self._begin_step(self._checked(actions))
+        self._stepping = True
+
+    def step_wait(self) -> tuple[NDArray, NDArray, NDArray, NDArray, Info]:
+        if not self._stepping:
+            raise SuiteError("step_wait without step_async.")
+        self._stepping = False
+        obs, final_obs, reward, terminated, truncated = self._end_step()
+        info: Info = {"success": terminated & (reward > 0), "final_obs": final_obs}
+        info["_final_obs"] = terminated | truncated
+        return obs, reward, terminated, truncated, info
+
+    def state_dict(self) -> dict[str, NDArray]:
+        self._check_idle("state_dict")
+        return {
+            "identity": np.frombuffer(json.dumps(self._identity()).encode(), np.uint8).copy(),
+            "seed": np.array(self._streams.seed),
+            "boundary": np.array(self._streams.boundary),
+            "episode": self._streams.episode.copy(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, NDArray]) -> None:
+        self._check_idle("load_state_dict")
+        theirs = json.loads(np.asarray(state["identity"]).tobytes())
+        for key, value in self._identity().items():
+            if theirs.get(key) != value:
+                raise SuiteError(f"The state is of another environment: {key} is {theirs.get(key)!r}, here {value!r}.")
+        self._streams.restart(int(state["seed"]), int(state["boundary"]))
+        self._streams.episode[:] = state["episode"]
+
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
+        """One RGB frame per environment, drawn by minigrid; sizes differ between tasks. None without a render mode."""
+        if self.render_mode is None:
+            return None
+        self._check_idle("render")
+        return tuple(self.frame(index) for index in range(self.num_envs))
+
+    @abstractmethod
+    def frame(self, index: int) -> NDArray[np.uint8]:
+        """RGB frame ``[height, width, 3]`` of one environment."""
+
+    @abstractmethod
+    def _start(self) -> NDArray[np.uint8]:
+        """Start the levels of the present episodes everywhere; returns the observations."""
+
+    @abstractmethod
+    def _begin_step(self, actions: NDArray[np.int64]) -> None:
+        """Begin to step."""
+
+    @abstractmethod
+    def _end_step(self) -> tuple[NDArray, NDArray, NDArray, NDArray, NDArray]:
+        """Complete the step: obs, final_obs, reward, terminated, truncated."""
+
+    def _start_all(self) -> NDArray[np.uint8]:
+        self._streams.episode += 1
+        self._running = True
+        return self._start()
+
+    def _checked(self, actions: NDArray) -> NDArray[np.int64]:
+        array = np.asarray(actions)
+        if array.shape != (self.num_envs,) or array.dtype.kind not in "iu":
+            raise SuiteError(f"actions must be {self.num_envs} integers, not {array.dtype} of shape {array.shape}.")
+        array = array.astype(np.int64)
+        limit = self.action_mask.shape[1]
+        row = first_outside(array, limit)
+        if row >= 0:
+            raise SuiteError(f"actions must lie in [0, {limit}), but that of environment {row} is {array[row]}.")
+        return array
+
+    def _check_idle(self, method: str) -> None:
+        if self.closed:
+            raise SuiteError(f"{method} after close: the environment is closed.")
+        if self._stepping:
+            raise SuiteError(f"{method} between step_async and step_wait.")
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "suite": self.suite.id,
+            "tasks": [task.env_id for task in self.suite.tasks],
+            "backend": self.backend,
+            "envs_per_task": self.envs_per_task,
+            "goals": self._settings.goals,
+        }

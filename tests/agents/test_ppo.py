@@ -1,0 +1,298 @@
+"""The PPO update: equations on tiny tensors, PopArt's promise, seeds as an axis, the KL limit."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from agents.aggregators import parse_aggregator
+from agents.distributions import categorical, categorical_sample, gaussian
+from agents.networks import MLP
+from agents.optim import AdamSettings
+from agents.popart import denormalize, normalize, popart_state, popart_std, popart_update
+from agents.ppo import (
+    Draw,
+    PPOSettings,
+    PPOState,
+    approx_kl,
+    clipped_surrogate,
+    gae,
+    init_ppo,
+    policy,
+    ppo_update,
+    prepare,
+    value_loss,
+    values,
+)
+from agents.rollout import Rollout
+from agents.task_gradients import Reduction
+
+TASKS, STEPS, ENVS, OBS, ACTIONS = 3, 6, 2, 5, 2
+SAMPLES = STEPS * ENVS
+
+
+def _settings(discrete: bool = False, one_hot: bool = False, aggregator: str = "mean", **changes: Any) -> PPOSettings:
+    in_dim = OBS + TASKS if one_hot else OBS
+    actor = MLP(in_dim, 16, 2, ACTIONS, 1 if one_hot else TASKS, "tanh")
+    critic = MLP(in_dim, 16, 2, 1, TASKS, "layer_norm")
+    mask = torch.tensor([[True, True], [True, False], [True, True]]) if discrete else None
+    method = parse_aggregator(aggregator)
+    made = PPOSettings(
+        actor=actor,
+        critic=critic,
+        actor_tasks=Reduction(actor, method, TASKS),
+        critic_tasks=Reduction(critic, method, TASKS),
+        num_tasks=TASKS,
+        one_hot=one_hot,
+        action_mask=mask,
+        gamma=0.9,
+        gae_lambda=0.8,
+        clip=0.2,
+        entropy_coef=0.01,
+        max_grad_norm=1.0,
+        kl_stop=None,
+        normalize_advantages=True,
+        popart_step=0.3,
+        adam=AdamSettings(1e-2, 1e-5),
+        dtype=torch.float32,
+    )
+    return dataclasses.replace(made, **changes)
+
+
+def _init(settings: PPOSettings, seeds: list[int]) -> PPOState:
+    return init_ppo(settings, seeds, 1.0, torch.device("cpu"))
+
+
+def _rollout(seed: int, discrete: bool = False) -> Rollout:
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(1, TASKS, STEPS, ENVS, *shape, generator=generator)
+
+    action = torch.zeros(1, TASKS, STEPS, ENVS, dtype=torch.int64) if discrete else normal(ACTIONS)
+    terminated = (normal() > 1).float()
+    return Rollout(normal(OBS), normal(OBS), action, normal(), terminated, ((normal() > 1) | (terminated > 0)).float())
+
+
+def _epochs(seed: int, epochs: int, settings: PPOSettings) -> list[list[Draw]]:
+    generator = torch.Generator().manual_seed(seed)
+
+    def noise(reduction: Reduction) -> Tensor | None:
+        shape = reduction.noise_shape()
+        return None if shape is None else torch.rand(1, *shape, generator=generator)
+
+    return [
+        [
+            Draw(rows, noise(settings.actor_tasks), noise(settings.critic_tasks))
+            for rows in torch.rand(1, TASKS, SAMPLES, generator=generator).argsort(-1).tensor_split(3, -1)
+        ]
+        for _ in range(epochs)
+    ]
+
+
+def _stacked(draws: tuple[Draw, ...]) -> Draw:
+    return Draw(*(None if parts[0] is None else torch.cat(parts) for parts in zip(*draws)))
+
+
+def _naive_advantages(r: Rollout, value: Tensor, next_value: Tensor, gamma: float, lam: float) -> Tensor:
+    """The definition: the sum of discounted residuals to the end of the episode or of the rollout."""
+    out = torch.zeros_like(value)
+    for task in range(value.shape[1]):
+        for env in range(value.shape[3]):
+            for start in range(value.shape[2]):
+                weight = 1.0
+                for step in range(start, value.shape[2]):
+                    at = (0, task, step, env)
+                    bootstrap = 0.0 if r.terminated[at] else gamma * next_value[at]
+                    out[0, task, start, env] += weight * (r.reward[at] + bootstrap - value[at])
+                    if r.done[at]:
+                        break
+                    weight *= gamma * lam
+    return out
+
+
+@given(seed=st.integers(0, 1000), gamma=st.floats(0, 1), lam=st.floats(0, 1))
+@hypothesis_settings(max_examples=10, deadline=None)
+def test_advantages_equal_their_definition(seed: int, gamma: float, lam: float) -> None:
+    rollout = _rollout(seed)
+    value, next_value = (torch.randn(rollout.reward.shape, generator=torch.Generator().manual_seed(s)) for s in (1, 2))
+    expected = _naive_advantages(rollout, value, next_value, gamma, lam)
+    torch.testing.assert_close(gae(rollout, value, next_value, gamma, lam), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_truncation_bootstraps_from_the_final_observation_and_termination_does_not() -> None:
+    one = torch.ones(1, 1, 1, 1)
+    ended = Rollout(one, one, one, one, terminated=one, done=one)
+    truncated = ended._replace(terminated=0 * one)
+    assert gae(ended, 3 * one, 5 * one, 0.9, 0.8).item() == pytest.approx(1 - 3)
+    assert gae(truncated, 3 * one, 5 * one, 0.9, 0.8).item() == pytest.approx(1 + 0.9 * 5 - 3)
+
+
+def test_nothing_flows_back_from_the_next_episode() -> None:
+    rollout = _rollout(0)
+    rollout.done[:, :, 2], rollout.terminated[:, :, 2] = 1, 0
+    zero = torch.zeros_like(rollout.reward)
+    first = gae(rollout, zero, zero, 0.9, 0.8)
+    rollout.reward[:, :, 3:] += 100
+    second = gae(rollout, zero, zero, 0.9, 0.8)
+    assert torch.equal(first[:, :, :3], second[:, :, :3]) and not torch.equal(first[:, :, 3:], second[:, :, 3:])
+
+
+def test_losses_by_hand() -> None:
+    log_ratio = torch.tensor([[[1.5, 0.5, 1.5, 0.5]]]).log()
+    advantage = torch.tensor([[[1.0, 1.0, -1.0, -1.0]]])
+    # A > 0: gains stop at 1.2; A < 0: losses are never clipped above, and gains stop at 0.8
+    torch.testing.assert_close(
+        clipped_surrogate(log_ratio, advantage, 0.2), torch.tensor([[-(1.2 + 0.5 - 1.5 - 0.8) / 4]])
+    )
+    expected = sum(r - 1 - torch.tensor(r).log().item() for r in (1.5, 0.5, 1.5, 0.5)) / 4
+    assert approx_kl(log_ratio).item() == pytest.approx(expected)
+    assert value_loss(torch.tensor([[[1.0, 3.0]]]), torch.tensor([[[0.0, 1.0]]])).item() == pytest.approx(1.25)
+
+
+def test_densities_match_torch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    mean, log_std, action = (torch.randn(4, 3, generator=generator) for _ in range(3))
+    normal = torch.distributions.Independent(torch.distributions.Normal(mean, log_std.exp()), 1)
+    log_prob, entropy = gaussian(mean, log_std, action)
+    torch.testing.assert_close(log_prob, normal.log_prob(action))
+    torch.testing.assert_close(entropy, normal.entropy())
+    choice = torch.tensor([0, 1, 2, 1])
+    log_prob, entropy = categorical(mean, choice)
+    torch.testing.assert_close(log_prob, torch.distributions.Categorical(logits=mean).log_prob(choice))
+    torch.testing.assert_close(entropy, torch.distributions.Categorical(logits=mean).entropy())
+
+
+def test_gumbel_samples_have_the_right_frequencies() -> None:
+    logits = torch.tensor([0.0, 1.0, -1e9]).expand(20_000, 3)
+    drawn = categorical_sample(logits, torch.rand(logits.shape, generator=torch.Generator().manual_seed(0)))
+    frequency = torch.bincount(drawn, minlength=3) / len(drawn)
+    torch.testing.assert_close(frequency, torch.softmax(logits[0], 0), rtol=0, atol=0.01)
+
+
+def test_missing_actions_have_no_probability_and_add_no_entropy() -> None:
+    settings = _settings(discrete=True)
+    log_prob, entropy = policy(torch.zeros(1, TASKS, 1, 2), None, torch.zeros(1, TASKS, 1, dtype=torch.int64), settings)
+    torch.testing.assert_close(log_prob.flatten().exp(), torch.tensor([0.5, 1.0, 0.5]))
+    torch.testing.assert_close(entropy.flatten(), torch.tensor([2.0, 1.0, 2.0]).log())
+
+
+@given(shift=st.floats(-100, 100), scale=st.floats(0.1, 100), step=st.floats(0, 1), seed=st.integers(0, 20))
+@hypothesis_settings(max_examples=30, deadline=None)
+def test_popart_changes_the_scale_but_no_value(shift: float, scale: float, step: float, seed: int) -> None:
+    settings = _settings()
+    state = _init(settings, [seed, seed + 1])
+    generator = torch.Generator().manual_seed(seed)
+    obs = torch.randn(2, TASKS, 7, OBS, generator=generator)
+    target = torch.randn(2, TASKS, 50, generator=generator) * scale + shift
+    for _ in range(3):
+        before, old_std = values(state, obs, settings), popart_std(state["popart"])
+        popart_update(state["popart"], state["critic"]["params"], settings.critic, target, step)
+        size = float(before.abs().max() + abs(shift) + scale)
+        torch.testing.assert_close(values(state, obs, settings) / size, before / size, rtol=0, atol=1e-4)
+        assert not torch.equal(popart_std(state["popart"]), old_std) or scale == 1.0
+        target = target * 1.5 + 0.1
+
+
+def test_the_first_update_adopts_the_targets_scale_and_step_zero_is_the_mean_over_all() -> None:
+    critic = MLP(2, 3, 1, 1, 2)
+    first, second = torch.tensor([[[1.0, 3.0], [10.0, 30.0]]]), torch.tensor([[[5.0, 5.0], [0.0, 0.0]]])
+    popart, params = popart_state(1, 2, torch.device("cpu")), torch.zeros(1, critic.num_parameters)
+    popart_update(popart, params, critic, first, 0.3)
+    torch.testing.assert_close(normalize(popart, first), torch.tensor([[[-1.0, 1.0], [-1.0, 1.0]]]))
+    torch.testing.assert_close(denormalize(popart, normalize(popart, first)), first)
+    popart_update(popart, params, critic, second, 0.0)
+    both = torch.cat([first, second], -1)
+    torch.testing.assert_close(popart["mean"], both.mean(-1))
+    torch.testing.assert_close(popart_std(popart), both.std(-1, correction=0))
+
+
+def test_advantages_are_normalized_within_each_task() -> None:
+    settings = _settings()
+    rollout = _rollout(0)
+    scaled = rollout._replace(reward=rollout.reward * torch.tensor([1.0, 100.0, 0.01]).view(1, 3, 1, 1))
+    samples, _ = prepare(_init(settings, [0]), scaled, settings)
+    torch.testing.assert_close(samples.advantage.mean(-1), torch.zeros(1, TASKS), rtol=0, atol=1e-5)
+    torch.testing.assert_close(samples.advantage.std(-1), torch.ones(1, TASKS), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("discrete", "one_hot", "aggregator"),
+    [(False, False, "mean"), (True, False, "mean"), (False, True, "mean"), (False, False, "pcgrad")],
+)
+def test_three_seeds_at_once_equal_three_separate_runs(discrete: bool, one_hot: bool, aggregator: str) -> None:
+    settings = _settings(discrete, one_hot, aggregator)
+    together, alone = _init(settings, [0, 1, 2]), [_init(settings, [seed]) for seed in range(3)]
+    for step in range(2):
+        rollouts = [_rollout(10 * step + seed, discrete) for seed in range(3)]
+        draws = [_epochs(10 * step + seed, 3, settings) for seed in range(3)]
+        stacked = [[_stacked(each) for each in zip(*epochs)] for epochs in zip(*draws)]
+        joint = Rollout(*(torch.cat(parts) for parts in zip(*rollouts)))
+        metrics, _ = ppo_update(together, joint, stacked, 1e-3, settings)
+        for seed in range(3):
+            own, _ = ppo_update(alone[seed], rollouts[seed], draws[seed], 1e-3, settings)
+            for name, value in own.items():
+                torch.testing.assert_close(metrics[name][seed : seed + 1], value, rtol=1e-3, atol=1e-4)
+    for network in [name for name in together if "params" in together[name]]:
+        for seed in range(3):
+            expected = alone[seed][network]["params"]
+            torch.testing.assert_close(together[network]["params"][seed : seed + 1], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_seed_beyond_the_kl_limit_stops_alone() -> None:
+    settings = _settings(kl_stop=1e-4)
+    still = _rollout(0)._replace(
+        reward=torch.zeros(1, TASKS, STEPS, ENVS), terminated=torch.ones(1, TASKS, STEPS, ENVS)
+    )
+    calm = dataclasses.replace(settings, entropy_coef=0.0)
+    state = _init(settings, [0, 0])
+    state["critic"]["params"][1] = 0  # with reward 0 and value 0 the second seed has nothing to learn
+    joint = Rollout(*(torch.cat([a, b]) for a, b in zip(_rollout(0), still)))
+    epochs = [[_stacked((draw, draw)) for draw in draws] for draws in _epochs(0, 4, calm)]
+    metrics, steps = ppo_update(state, joint, epochs, 1e-2, calm)
+    assert metrics["epochs"].tolist() == [1.0, 4.0] and steps == 12
+    alone = _init(settings, [0])
+    ppo_update(alone, _rollout(0), _epochs(0, 1, calm), 1e-2, calm)
+    for network in ("actor", "critic", "log_std"):
+        torch.testing.assert_close(state[network]["params"][:1], alone[network]["params"], rtol=1e-4, atol=1e-6)
+
+
+def test_without_a_limit_every_epoch_is_used_and_the_first_ratio_is_one() -> None:
+    settings = _settings()
+    metrics, steps = ppo_update(_init(settings, [0]), _rollout(0), _epochs(0, 4, settings), 1e-2, settings)
+    assert steps == 12 and metrics["epochs"].tolist() == [4.0]
+    one_draw = [_epochs(0, 1, settings)[0][:1]]
+    metrics, _ = ppo_update(_init(settings, [0]), _rollout(0), one_draw, 1e-2, settings)
+    torch.testing.assert_close(metrics["approx_kl"], torch.zeros(1, TASKS), rtol=0, atol=1e-6)
+    assert not metrics["clip_fraction"].any()
+
+
+def test_tasks_do_not_leak_into_each_other_in_multi_head_losses() -> None:
+    settings = _settings()
+    rollout = _rollout(0)
+    changed = rollout._replace(
+        reward=rollout.reward + torch.randn_like(rollout.reward) * torch.tensor([0.0, 1, 0])[:, None, None]
+    )
+    one_draw = [_epochs(0, 1, settings)[0][:1]]
+    first, second = (ppo_update(_init(settings, [0]), r, one_draw, 1e-2, settings)[0] for r in (rollout, changed))
+    for name in ("critic_loss", "actor_loss", "value"):
+        expected = [[False, name != "value", False]]
+        assert (first[name] != second[name]).tolist() == expected, name
+
+
+def test_better_actions_become_likelier_and_worse_ones_less_likely() -> None:
+    settings = _settings(gamma=0.0, entropy_coef=0.0)
+    state = _init(settings, [0])
+    rollout = _rollout(0)
+    before, _ = prepare(_init(settings, [0]), rollout, settings)
+    ppo_update(state, rollout, _epochs(0, 10, settings), 1e-3, settings)
+    after, _ = prepare(state, rollout, settings)
+    gain = ((after.log_prob - before.log_prob) * before.advantage).mean(-1)
+    assert (gain > 0.01).all()
