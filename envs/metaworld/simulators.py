@@ -16,6 +16,9 @@ from envs.metaworld.arrays import INFO_KEYS, Arrays
 from envs.rendering import HELP
 from envs.specs import SuiteError
 
+_VIEW = (0.0, 0.6, 0.15)
+"""Point that frames are centered on, the same for all environments and backends: the middle of the table."""
+
 
 def build(
     task: str, reward_version: str, model: mujoco.MjModel | None = None, render_mode: str | None = None
@@ -42,6 +45,8 @@ def build(
     env._set_task_called = True
     env._partially_observable = False
     del env.sawyer_observation_space
+    # Else the view is where the middle of all geoms happens to be when the first frame is drawn.
+    env.mujoco_renderer.default_cam_config = {"lookat": np.array(_VIEW)}
     return env
 
 

@@ -209,9 +209,10 @@ def _chunks(num_tasks: int, envs_per_task: int, num_threads: int) -> NDArray[np.
 
 def _compile(tasks: Sequence[Task]) -> None:
     """Compiles what is not kept from an earlier start, saying so."""
-    if not is_compiled(share.__file__):
+    if not is_compiled(share.take_part.py_func):
         print("Compiling the Meta-World engine (kept for next time)", file=sys.stderr, flush=True)
-    for task in tqdm(tasks, desc="Compiling Meta-World rewards (kept for next time)", unit="task", delay=1):
+    silent = all(is_compiled(task.reward) for task in tasks)
+    for task in tqdm(tasks, desc="Compiling Meta-World rewards (kept for next time)", unit="task", disable=silent):
         compiled_reward(task.reward)
 
 

@@ -45,9 +45,10 @@ def _code_folder(source: str) -> Path:
     return cache_root() / "code" / digest[:16]
 
 
-def is_compiled(source: str) -> bool:
-    """Whether the functions of a source file were compiled before, in this process or another."""
-    return any(_code_folder(source).rglob("*.nbi"))
+def is_compiled(function: Callable) -> bool:
+    """Whether an undecorated function was compiled before, in this process or another."""
+    source = function.__code__.co_filename
+    return any(_code_folder(source).rglob(f"{Path(source).stem}.{function.__name__}-*.nbi"))
 
 
 def _with_cache(function: Callable, compile_with: Callable[[bool], Any]) -> Any:
