@@ -82,7 +82,8 @@ def test_three_seeds_at_once_equal_three_separate_runs(one_hot: bool, aggregator
         for seed in range(3):
             expected = alone[seed][network]["params"]
             actual = together[network]["params"][seed : seed + 1]
-            torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+            # Products of stacked and single matrices round differently, which solvers amplify a little.
+            torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5 if aggregator == "mean" else 1e-4)
 
 
 def test_target_uses_the_next_observation_and_stops_at_termination_only() -> None:
