@@ -1,6 +1,6 @@
 """Print the runs in a folder of result files as a Markdown table, final evaluations only.
 
-    python scripts/results_table.py results
+python scripts/results_table.py results
 """
 
 from __future__ import annotations
