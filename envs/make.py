@@ -56,7 +56,8 @@ def make_vec(
     Args:
         suite: id such as ``mt10``, ``mt50-v1``, ``mt1:reach-v3`` (``envs.suite_ids()`` has all), or a specification.
         envs_per_task: environments of each task.
-        backend: the engine; ``auto`` is the default of the suite's family, ``stock`` the original package.
+        backend: the engine; ``auto`` is the first of the suite's family that has its rewards, ``stock`` the original
+            package. Backends give equal trajectories (Meta-World's native rewards differ in the last bits at most).
         seed: of all random streams. Equal seeds give equal trajectories for any number of workers or threads.
             ``reset(seed=s)`` makes the environment behave as one newly made with ``seed=s``.
         one_hot: append the task's one-hot code, ``num_tasks`` columns, to each observation.
@@ -66,7 +67,7 @@ def make_vec(
         goal_seed: seed of the sets of 50 goals; by default they follow ``seed``.
         num_workers: stock backend only. Processes that share the environments, 0 for none. By default one for every
             ten environments, at most one per CPU, none if that makes fewer than two.
-        num_threads: threads of a compiled backend.
+        num_threads: threads of a compiled backend. By default one for each CPU for Meta-World.
         render_mode: ``rgb_array`` for frames from ``render()``.
 
     Raises:
