@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +51,15 @@ def short_config(faked: None, tmp_path: Path) -> ShortConfig:
     return make
 
 
-@pytest.fixture
-def limited_file_size() -> Iterator[Callable[[int], None]]:
-    """Limits how large a file this process may write: the kernel's own refusal, as on a full disk."""
+@contextmanager
+def limited_file_size(size: int) -> Iterator[None]:
+    """Limits how large a file this process may write: the kernel's own refusal, as on a full disk.
+
+    Keep the block short: the limit also holds for the log that the tests' output goes to.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def limit(size: int) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-
-    yield limit
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -11,6 +11,7 @@ import torch
 
 from mtrl import checkpoint
 from mtrl.errors import CheckpointError, WriteError
+from tests.mtrl.conftest import limited_file_size
 
 STATE = {
     "agent": {"weight": torch.arange(4.0), "steps": 3, "nested": {"half": torch.zeros(2, dtype=torch.bfloat16)}},
@@ -110,11 +111,10 @@ def test_damaged_ones_are_set_aside(tmp_path: Path) -> None:
     assert [path.name for path in checkpoint.newest_first(tmp_path)] == ["000000000200", "000000000100"]
 
 
-def test_full_disk_keeps_what_was_there(tmp_path: Path, limited_file_size: Callable[[int], None]) -> None:
+def test_full_disk_keeps_what_was_there(tmp_path: Path) -> None:
     save(tmp_path, 100, 200)
-    limited_file_size(20_000)
     big = {"agent": {"buffer": torch.zeros(100_000)}, "env": {}, "trainer": {"wall_s": 0.0}}
-    with pytest.raises(WriteError, match=r"cannot be written"):
+    with pytest.raises(WriteError, match=r"cannot be written"), limited_file_size(20_000):
         checkpoint.save(tmp_path, 300, {"seed": 1}, big, AGENT)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000000000100", "000000000200"]
     assert checkpoint.newest_whole(tmp_path)[0] is not None
