@@ -36,8 +36,9 @@ def test_foreign_module_imported_before_is_noticed(tmp_path: Path) -> None:
 def test_missing_package_is_named(tmp_path: Path) -> None:
     (tmp_path / "mtrl").symlink_to(ROOT / "mtrl")
     environment = {"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin"}
-    code = "import mtrl"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd="/")
+    # -S leaves out site-packages, where an installed mtrl would bring the package along.
+    command = [sys.executable, "-S", "-c", "import mtrl"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/")
     assert "'agents', but that name is missing" in done.stderr
 
 
