@@ -9,9 +9,9 @@ from typing import Any
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from envs.metaworld import store
+from envs.progress import progress
 from envs.seeding import episode_seed
 from envs.specs import Suite
 
@@ -55,7 +55,7 @@ def _draw(tasks: tuple[str, ...], seed: int) -> Goals:
     # place of physics, which makes this three times as fast.
     stream = np.random.RandomState(seed)
     goals = []
-    for task in tqdm(tasks, desc="Drawing Meta-World's goals (kept for next time)", unit="task", delay=1):
+    for task in progress(tasks, desc="Drawing Meta-World's goals (kept for next time)", unit="task", delay=1):
         env = build(task, "v2")
         env.do_simulation = partial(_poses_only, env)
         env._reset_hand = partial(env._reset_hand, 1)  # of 50 equal steps

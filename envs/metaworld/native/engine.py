@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from envs.metaworld.arrays import Arrays
 from envs.metaworld.base import MetaWorldVectorEnv
@@ -26,6 +25,7 @@ from envs.metaworld.native.prepare import Prepared, prepare
 from envs.metaworld.native.simulation import Simulation
 from envs.metaworld.native.spec import Task
 from envs.metaworld.native.tasks import TASKS
+from envs.progress import progress
 from envs.settings import EnvSettings
 from envs.specs import Suite, SuiteError
 from envs.suites import nearest
@@ -212,7 +212,7 @@ def _compile(tasks: Sequence[Task]) -> None:
     if not is_compiled(share.take_part.py_func):
         print("Compiling the Meta-World engine (kept for next time)", file=sys.stderr, flush=True)
     silent = all(is_compiled(task.reward) for task in tasks)
-    for task in tqdm(tasks, desc="Compiling Meta-World rewards (kept for next time)", unit="task", disable=silent):
+    for task in progress(tasks, desc="Compiling Meta-World rewards (kept for next time)", unit="task", disable=silent):
         compiled_reward(task.reward)
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from envs.metaworld import store
 from envs.metaworld.native.spec import Task
+from envs.progress import progress
 
 Kept = dict[str, NDArray]
 
@@ -53,7 +53,7 @@ def prepare(tasks: Sequence[Task], goals: Sequence[NDArray[np.float64]], num_thr
     if missing:
         total = sum(len(job.goals) for job in missing)
         with (
-            tqdm(total=total, desc="Preparing Meta-World resets (kept for next time)", unit="reset") as bar,
+            progress(total=total, desc="Preparing Meta-World resets (kept for next time)", unit="reset") as bar,
             ThreadPoolExecutor(num_threads) as threads,
         ):
             for future in [threads.submit(job.make, bar.update) for job in missing]:
