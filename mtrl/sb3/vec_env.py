@@ -39,10 +39,10 @@ class SB3VecEnv(VecEnv):
 
     def __init__(self, env: TaskVectorEnv, encode: bool = True) -> None:
         self.env = env
-        self.spec = SB3Spec.of(env)
+        self.encoding = SB3Spec.of(env)
         self.encode = encode
         self.ever = np.zeros(env.num_envs, bool)
-        space = self.spec.encoded_space() if encode else env.single_observation_space
+        space = self.encoding.encoded_space() if encode else env.single_observation_space
         super().__init__(env.num_envs, space, copy.deepcopy(env.single_action_space))
 
     def reset(self) -> NDArray:
@@ -58,7 +58,7 @@ class SB3VecEnv(VecEnv):
 
     def observed(self, obs: NDArray) -> NDArray:
         """What the policy sees of the environment's observations ``[num_envs, D]``."""
-        return self.spec.encode(obs, self.env.task_id) if self.encode else obs
+        return self.encoding.encode(obs, self.env.task_id) if self.encode else obs
 
     def step_async(self, actions: NDArray) -> None:
         self.env.step_async(actions)
