@@ -104,6 +104,7 @@ class Trainer:
             seed=config.seed,
             goals=config.goals,
             goal_seed=config.benchmark_seed,
+            stagger=config.stagger,
             num_workers=config.num_workers,
             num_threads=config.num_threads,
         )
