@@ -19,10 +19,18 @@ from torch import Tensor
 
 from agents.aggregators import parse_aggregator, positive_loss_free
 from agents.base import Agent, AgentConfig, Callback, EnvSpec, State
-from agents.common import check_networks_finite, obs_rows, restore_networks, scale_action, stream_seed, task_ids
+from agents.common import (
+    check_networks_finite,
+    make_network,
+    obs_rows,
+    restore_networks,
+    scale_action,
+    stream_seed,
+    task_ids,
+)
 from agents.distributions import categorical_sample, gaussian_sample
 from agents.errors import AgentError
-from agents.networks import MLP, Views
+from agents.networks import Views
 from agents.normalize import ObsNormalizer
 from agents.optim import AdamSettings
 from agents.ppo import Draw, PPOSettings, Progress, condition, init_ppo, masked, ppo_update
@@ -53,6 +61,8 @@ class MTPPOConfig(AgentConfig):
     """Units per hidden layer, in actor and critic."""
     depth: int = 2
     """Hidden layers."""
+    channels: int = 32
+    """Features of the convolution over a MiniGrid view, and of the one over its mission."""
     actor_activation: Activation = "tanh"
     """Nonlinearity of the actor; layer_norm is LayerNorm, then ReLU."""
     critic_activation: Activation = "layer_norm"
@@ -91,7 +101,7 @@ class MTPPOConfig(AgentConfig):
     popart_step: float | None = 0.3
     """Share of a rollout in the running value scale of its task; 0 is the mean over all rollouts, none is no scale."""
     normalize_obs: bool = True
-    """Whether to scale observations by their running mean and standard deviation."""
+    """Whether to scale observations by their running mean and standard deviation; categories (MiniGrid) never are."""
     aggregator: str = "mean"
     """How task gradients become one: a method, with parameters after a colon, such as cagrad:c=0.9,every=4."""
     actor_aggregator: str | None = None
@@ -102,7 +112,7 @@ class MTPPOConfig(AgentConfig):
     """Format of the trunks' matrix products in updates; auto is bf16 where the hardware multiplies it natively."""
 
     def __post_init__(self) -> None:
-        for name in ("width", "depth", "rollout_per_task", "epochs", "minibatches"):
+        for name in ("width", "depth", "channels", "rollout_per_task", "epochs", "minibatches"):
             if getattr(self, name) < 1:
                 raise AgentError(f"{name}: {getattr(self, name)} is too small; it must be at least 1")
         for name in ("initial_std", "learning_rate", "adam_eps", "max_grad_norm", "clip", "kl_stop"):
@@ -161,7 +171,7 @@ class MTPPO(Agent):
         self.state = init_ppo(self.settings, [seed], self.config.initial_std, self.device)
         self._explore = torch.Generator().manual_seed(stream_seed(seed, 1))
         self._shuffle = torch.Generator(self.device).manual_seed(stream_seed(seed, 2))
-        self._normalizer = ObsNormalizer(self.spec.obs_dim, self.config.normalize_obs)
+        self._normalizer = ObsNormalizer(self.spec.obs_dim, self.config.normalize_obs and self.spec.layout is None)
         self._meter = Meter(self.spec.task_names)
         self._budget: int | None = None
         self._episodes: EpisodeTracker | None = None
@@ -295,7 +305,9 @@ class MTPPO(Agent):
         """``rollout_per_task`` env steps of every task with the present policy."""
         env, episodes, obs = self._collector()
         shape = (env.num_tasks, self.config.rollout_per_task // env.envs_per_task, env.envs_per_task)
-        rollout = Rollout.empty(shape, self.spec.obs_dim, self.spec.action_dim, self.spec.discrete, self.device)
+        obs_dtype = torch.float32 if self.spec.layout is None else torch.uint8
+        sizes = (self.spec.obs_dim, self.spec.action_dim)
+        rollout = Rollout.empty(shape, *sizes, self.spec.discrete, self.device, obs_dtype)
         actor = self.settings.actor.views(self.state["actor"]["params"], torch.float32)
         for step in range(shape[1]):
             self._normalizer.count(obs)
@@ -304,9 +316,9 @@ class MTPPO(Agent):
             env.step_async(self._env_action(action.cpu().numpy()))
             obs, reward, terminated, truncated, info = env.step_wait()
             done = terminated | truncated
-            next_obs = self._normalizer(info["final_obs"])
-            arrays = (array.astype(np.float32) for array in (next_obs, reward, terminated, done))
-            after, *flags = (torch.from_numpy(array).to(self.device) for array in arrays)
+            after = torch.from_numpy(self._normalizer(info["final_obs"])).to(self.device)
+            arrays = (array.astype(np.float32) for array in (reward, terminated, done))
+            flags = (torch.from_numpy(array).to(self.device) for array in arrays)
             rollout.write(step, normal, after, action, *flags)
             episodes.add(reward, info["success"], done)
         self._obs = obs
@@ -337,7 +349,7 @@ class MTPPO(Agent):
         """Actions for normalized rows ``[n, D]`` of any tasks."""
         x, tasks = torch.from_numpy(rows).to(self.device), torch.from_numpy(task_id).to(self.device)
         if self.settings.one_hot:
-            x = torch.cat([x, torch.nn.functional.one_hot(tasks, self.spec.num_tasks)], 1)
+            x = torch.cat([x, torch.nn.functional.one_hot(tasks, self.spec.num_tasks).to(x.dtype)], 1)
         actor = self.settings.actor.views(self.state["actor"]["params"], torch.float32)
         output = self.settings.actor.forward_rows(actor, x.unsqueeze(0), tasks)[0]
         if self.spec.discrete:
@@ -357,14 +369,15 @@ class MTPPO(Agent):
 def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PPOSettings:
     """The update's settings for ``config`` in an environment of ``spec``."""
     one_hot = config.heads == "one-hot"
-    in_dim = spec.obs_dim + (spec.num_tasks if one_hot else 0)
+    columns = spec.num_tasks if one_hot else 0
     num_heads = 1 if one_hot else spec.num_tasks
+    size = (columns, config.width, config.depth)
     mask = None
     if spec.discrete:
         counts = torch.tensor(spec.num_actions, device=device)
         mask = torch.arange(spec.action_dim, device=device) < counts.unsqueeze(1)
-    actor = MLP(in_dim, config.width, config.depth, spec.action_dim, num_heads, config.actor_activation)
-    critic = MLP(in_dim, config.width, config.depth, 1, spec.num_tasks, config.critic_activation)
+    actor = make_network(spec, *size, spec.action_dim, num_heads, config.actor_activation, config.channels)
+    critic = make_network(spec, *size, 1, spec.num_tasks, config.critic_activation, config.channels)
     actor_aggregator, critic_aggregator = (
         parse_aggregator(own or config.aggregator) for own in (config.actor_aggregator, config.critic_aggregator)
     )
