@@ -84,6 +84,7 @@ class Agent(ABC):
     name: ClassVar[str]
     config_class: ClassVar[type[AgentConfig]]
     discrete_actions: ClassVar[bool] = False  # whether it can act in discrete suites
+    spec_class: ClassVar[type[EnvSpec]] = EnvSpec
     config: AgentConfig
 
     def __init__(
@@ -110,7 +111,7 @@ class Agent(ABC):
         self.config = override(config or self.config_class(), overrides)
         self.seed = seed
         self.device = resolve_device(device)
-        self.spec = env if isinstance(env, EnvSpec) else EnvSpec.of(env)
+        self.spec = env if isinstance(env, EnvSpec) else self.spec_class.of(env)
         if self.spec.discrete and not self.discrete_actions:
             raise AgentError(f"env: {self.spec.suite} has discrete actions; {self.name} needs a bounded Box")
         self._env = None if isinstance(env, EnvSpec) else env
@@ -201,8 +202,8 @@ class Agent(ABC):
 
     def set_env(self, env: TaskVectorEnv) -> None:
         """Continue in another environment with the same tasks and spaces; episodes start afresh."""
-        spec = EnvSpec.of(env)
-        for field in dataclasses.fields(EnvSpec):
+        spec = self.spec_class.of(env)
+        for field in dataclasses.fields(spec):
             old, new = getattr(self.spec, field.name), getattr(spec, field.name)
             if old != new and field.name != "suite":
                 raise AgentError(f"env: {field.name} is {new!r}, but this agent was built for {old!r}")
@@ -232,7 +233,7 @@ class Agent(ABC):
         saved_spec = json.loads(about["spec"]).items()
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved_spec}
         config = override(cls.config_class(), json.loads(about["config"]))
-        agent = cls(EnvSpec(**fields), config, seed=about["seed"], device=device)
+        agent = cls(cls.spec_class(**fields), config, seed=about["seed"], device=device)
         agent.load_state_dict(saved["state"])
         if env is not None:
             agent.set_env(env)

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import yaml
 
-import agents
 from agents.base import Agent, AgentConfig
+from mtrl.algorithms import algorithms
 from mtrl.errors import ConfigError
 from mtrl.fields import Setting, build, coerce, flatten, nearest, settings_of
 
@@ -117,9 +117,10 @@ def agent_class(algorithm: str) -> type[Agent]:
     Raises:
         ConfigError: there is no such algorithm.
     """
-    if algorithm not in agents.AGENTS:
-        raise unknown("algorithm", algorithm, agents.AGENTS)
-    return agents.AGENTS[algorithm]
+    known = algorithms()
+    if algorithm not in known:
+        raise unknown("algorithm", algorithm, known)
+    return known[algorithm]
 
 
 def run_settings(algorithm: str) -> dict[str, Setting]:
