@@ -75,7 +75,7 @@ class MTPPOConfig(AgentConfig):
     """Nonlinearity of the critic."""
     initial_std: float = 1.0
     """Initial standard deviation of continuous actions, on the scale where the bounds are -1 and 1."""
-    noise_correlation: float = 0.0
+    noise_correlation: float = 0.9
     """Correlation of successive exploration noise of continuous actions, in [0, 1): an environment's noise is an AR(1)
     process, so that actions push in one direction for a while; 0 is independent noise."""
     learning_rate: float = 5e-4
@@ -92,13 +92,13 @@ class MTPPOConfig(AgentConfig):
     """Decay of the advantage estimates (GAE)."""
     clip: float = 0.2
     """Range of the probability ratio around 1."""
-    entropy_coef: float = 5e-3
+    entropy_coef: float = 0.0
     """Weight of the entropy bonus."""
-    rollout_per_task: int = 4_000
+    rollout_per_task: int = 2_000
     """Env steps per task between updates; a multiple of the environments per task."""
     epochs: int = 10
     """Passes over a rollout."""
-    minibatches: int = 20
+    minibatches: int = 10
     """Minibatches, so optimizer steps, per pass."""
     kl_stop: float | None = 0.03
     """Passes end after one whose mean divergence from the old policy exceeds this; none never stops early."""

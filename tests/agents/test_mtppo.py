@@ -121,9 +121,8 @@ def test_the_learning_rate_falls_to_zero_over_the_budget() -> None:
 
 def test_it_learns_the_fake_tasks() -> None:
     env = _env(envs_per_task=8, seed=3)
-    agent = MTPPO(
-        env, seed=3, device="cpu", width=32, rollout_per_task=160, minibatches=4, learning_rate=3e-3, gamma=0.8
-    )
+    settings = SMALL | {"width": 32, "rollout_per_task": 160, "epochs": 10, "noise_correlation": 0.0}
+    agent = MTPPO(env, seed=3, device="cpu", **settings, learning_rate=3e-3, gamma=0.8)
     agent.learn(6_240)
     agent.metrics()
     agent.learn(7_200)
