@@ -29,7 +29,7 @@ CHUNK = 8192  # samples of a task whose values are computed at once
 
 @dataclass(frozen=True)
 class PPOSettings:
-    """All of the update that is not state or data; ``action_mask`` is bool ``[T, A]`` for discrete actions."""
+    """All of the update that is not state or data; ``action_mask`` is bool ``[S or 1, T, A]`` for discrete actions."""
 
     actor: MLP
     critic: MLP
@@ -225,7 +225,7 @@ def policy(output: Tensor, log_std: Tensor | None, action: Tensor, settings: PPO
 
 def masked(logits: Tensor, action_mask: Tensor | None) -> Tensor:
     """Task-major logits ``[S, T, n, A]`` with the actions that a task lacks made impossible."""
-    return logits if action_mask is None else logits.masked_fill(~action_mask[None, :, None], -1e9)
+    return logits if action_mask is None else logits.masked_fill(~action_mask.unsqueeze(2), -1e9)
 
 
 def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
