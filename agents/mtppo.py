@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.aggregators import parse_aggregator, positive_loss_free
-from agents.base import Agent, AgentConfig, Callback, EnvSpec, State
+from agents.base import Agent, AgentConfig, EnvSpec, State
 from agents.common import check_networks_finite, obs_rows, restore_networks, scale_action, stream_seed, task_ids
 from agents.distributions import categorical_sample, gaussian_sample
 from agents.errors import AgentError
@@ -165,7 +165,7 @@ class MTPPO(Agent):
         self._check_rollout()
         self._obs = self._episodes = None
 
-    def learn(self, total_env_steps: int, callback: Callback | None = None) -> Self:
+    def learn(self, total_env_steps: int, callback: Any = None) -> Self:
         self._budget = total_env_steps
         return super().learn(total_env_steps, callback)
 
@@ -173,12 +173,12 @@ class MTPPO(Agent):
         """One rollout in every environment, and the update it pays for."""
         learning_rate = self._learning_rate()
         rollout = self._collect()
+        self._hooks.rollout_end()
         epochs = (self._draws() for _ in range(self.config.epochs))
         progress = Progress(self._recent_success(), self.gradient_steps)
         metrics, steps = ppo_update(self.state, rollout, epochs, learning_rate, self.settings, progress)
         self._meter.add(metrics)
         self.gradient_steps += steps
-        self.env_steps += self.spec.num_tasks * self.config.rollout_per_task
 
     def predict(
         self,
@@ -297,7 +297,9 @@ class MTPPO(Agent):
             after, *flags = (torch.from_numpy(array).to(self.device) for array in arrays)
             rollout.write(step, normal, after, action, *flags)
             episodes.add(reward, info["success"], done)
-        self._obs = obs
+            self._obs = obs
+            self.env_steps += env.num_envs
+            self._hooks.step(reward, terminated, truncated, info)
         return rollout
 
     @torch.no_grad()
