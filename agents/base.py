@@ -187,6 +187,10 @@ class Agent(ABC):
             DivergedError: a logged value is not finite.
         """
 
+    def images(self) -> dict[str, NDArray]:
+        """Matrices in [0, 1] worth looking at now, by log key."""
+        return {}
+
     @abstractmethod
     def check_finite(self) -> None:
         """Raise DivergedError, naming the tensor, if any parameter or optimiser state is not finite."""

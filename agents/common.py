@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from agents.aggregators import Aggregator
+from agents.aggregators.fixed import Mean
 from agents.base import EnvSpec
 from agents.errors import AgentError, DivergedError
 from envs import TaskVectorEnv
@@ -47,6 +49,15 @@ def scale_action(spec: EnvSpec, action: NDArray) -> NDArray[np.float32]:
     low, high = np.array(spec.action_low), np.array(spec.action_high)
     scaled: NDArray[np.float32] = (low + (np.clip(action, -1, 1) + 1) * 0.5 * (high - low)).astype(np.float32)
     return scaled
+
+
+def refuse_aggregator(heads: str, aggregators: tuple[Aggregator, Aggregator]) -> None:
+    """Raise AgentError if tasks have agents of their own and a gradient method is asked for."""
+    for aggregator in aggregators:
+        if heads == "separate" and not isinstance(aggregator, Mean):
+            raise AgentError(
+                f"aggregator: {aggregator.info.name!r} has no shared gradient to act on with heads=separate; use mean"
+            )
 
 
 def restore_networks(networks: Networks, saved: Networks) -> None:

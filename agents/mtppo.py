@@ -7,6 +7,7 @@ the settings that the field reports.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
@@ -58,6 +59,9 @@ class MTPPOConfig(AgentConfig):
     """Nonlinearity of the critic."""
     initial_std: float = 1.0
     """Initial standard deviation of continuous actions, on the scale where the bounds are -1 and 1."""
+    noise_correlation: float = 0.0
+    """Correlation of successive exploration noise of continuous actions, in [0, 1): an environment's noise is an AR(1)
+    process, so that actions push in one direction for a while; 0 is independent noise."""
     learning_rate: float = 5e-4
     """Adam step size of actor and critic."""
     learning_rate_schedule: Literal["linear", "constant"] = "linear"
@@ -109,6 +113,8 @@ class MTPPOConfig(AgentConfig):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise AgentError(f"{name}: {value} is out of range; it must lie in [0, 1]")
+        if not 0 <= self.noise_correlation < 1:
+            raise AgentError(f"noise_correlation: {self.noise_correlation} is out of range; it must lie in [0, 1)")
         if not self.entropy_coef >= 0:
             raise AgentError(f"entropy_coef: {self.entropy_coef} is negative; it must be at least 0")
         for name, allowed in CHOICES.items():
@@ -125,6 +131,8 @@ class MTPPO(Agent):
 
     Continuous actions are Gaussian with a standard deviation per task and component that does not depend on the state;
     they are clipped to the bounds on their way into the environment, their density is that of the unclipped action.
+    While training explores, successive noise may be correlated; each action alone keeps its Gaussian (Hollenstein et
+    al. 2024, "Colored Noise in PPO", who shape the noise's spectrum instead). ``predict`` draws independent noise.
 
     Example:
         >>> from envs import make_vec
@@ -158,12 +166,13 @@ class MTPPO(Agent):
         self._budget: int | None = None
         self._episodes: EpisodeTracker | None = None
         self._obs: NDArray | None = None
+        self._noise: Tensor | None = None
         self._check_rollout()
 
     def set_env(self, env: TaskVectorEnv) -> None:
         super().set_env(env)
         self._check_rollout()
-        self._obs = self._episodes = None
+        self._obs = self._episodes = self._noise = None
 
     def learn(self, total_env_steps: int, callback: Any = None) -> Self:
         self._budget = total_env_steps
@@ -205,7 +214,7 @@ class MTPPO(Agent):
     def rebase(self, boundary: int) -> None:
         """Restart the collection; nothing is lost, since no rollout is under way between two calls of ``advance``."""
         _, episodes, _ = self._collector()
-        self._obs = self.env.rebase(boundary)
+        self._obs, self._noise = self.env.rebase(boundary), None
         episodes.restart()
 
     @property
@@ -225,6 +234,8 @@ class MTPPO(Agent):
             _, episodes, obs = self._collector()
             state["episodes"] = episodes.state_dict()
             state["obs"] = torch.from_numpy(obs.copy())
+            if self._noise is not None:
+                state["noise"] = self._noise.clone()
         return state
 
     def load_state_dict(self, state: State) -> None:
@@ -237,6 +248,7 @@ class MTPPO(Agent):
             self._obs = state["obs"].numpy().copy()
             _, episodes, _ = self._collector()
             episodes.load_state_dict(state["episodes"])
+            self._noise = state["noise"].to(self.device) if "noise" in state else None
 
     def _draws(self) -> Iterator[Draw]:
         """The steps of one epoch: every sample once, in an order of its own for every task."""
@@ -310,8 +322,17 @@ class MTPPO(Agent):
         if self.spec.discrete:
             noise = torch.rand(output.shape, generator=self._explore).to(self.device)
             return categorical_sample(masked(output, self.settings.action_mask), noise).flatten()
-        noise = torch.randn(output.shape, generator=self._explore).to(self.device)
+        noise = self._next_noise(output.shape)
         return gaussian_sample(output, self.state["log_std"]["params"].unsqueeze(2), noise).flatten(0, 2)
+
+    def _next_noise(self, shape: torch.Size) -> Tensor:
+        """Standard normal noise for the next actions, correlated with that of the last (AR(1))."""
+        fresh = torch.randn(shape, generator=self._explore).to(self.device)
+        rho = self.config.noise_correlation
+        if rho == 0:
+            return fresh
+        self._noise = fresh if self._noise is None else rho * self._noise + math.sqrt(1 - rho**2) * fresh
+        return self._noise
 
     @torch.no_grad()
     def _act_rows(self, rows: NDArray, task_id: NDArray, deterministic: bool) -> Tensor:

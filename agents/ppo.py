@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from agents.curricula.coupling import Pull
 from agents.distributions import categorical, gaussian
 from agents.networks import MLP
 from agents.optim import AdamSettings, adam_state, adam_step, clip_by_norm
@@ -59,10 +60,12 @@ class Draw(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What some aggregators look at besides gradients: recent success rates ``[S, T]``, and the steps so far."""
+    """What reductions look at besides gradients: recent success rates ``[S, T]``, the steps so far, and factors of the
+    tasks' losses ``[S, T]``."""
 
     success: Tensor | None = None
     step: int = 0
+    weights: Tensor | None = None
 
 
 class Samples(NamedTuple):
@@ -106,6 +109,7 @@ def ppo_update(
     learning_rate: float,
     settings: PPOSettings,
     progress: Progress | None = None,
+    pull: Pull | None = None,
 ) -> tuple[dict[str, Tensor], int]:
     """Learn from one rollout: advantages, value statistics, then epochs of minibatch steps.
 
@@ -113,6 +117,7 @@ def ppo_update(
         state: from ``init_ppo``; it is consumed, that is, updated in place.
         epochs: for each epoch the draws of its steps, equally many in each; taken as needed.
         learning_rate: Adam's step size in this update, in place of the one in ``settings``.
+        pull: a further loss on the parameters of actor and critic, from a curriculum that couples tasks.
 
     Returns:
         Metrics with a leading axis of seeds, ``[S]`` or ``[S, T]``, left on the device, and the number of steps taken
@@ -128,7 +133,7 @@ def ppo_update(
         first = count
         for draw in draws:
             now = progress._replace(step=progress.step + count)
-            step = _minibatch_step(state, _take(samples, draw.rows), draw, members, learning_rate, settings, now)
+            step = _minibatch_step(state, _take(samples, draw.rows), draw, members, learning_rate, settings, now, pull)
             for name, value in step.items():
                 value = value * (active if value.dim() == 1 else active.unsqueeze(1))
                 sums[name] = sums[name] + value if name in sums else value
@@ -258,11 +263,12 @@ def _minibatch_step(
     learning_rate: float,
     settings: PPOSettings,
     progress: Progress,
+    pull: Pull | None,
 ) -> dict[str, Tensor]:
     """One step of actor and critic for the seeds in ``members``; the others only compute."""
     adam = AdamSettings(learning_rate, settings.adam.eps)
-    metrics = _update_actor(state, batch, draw, members, adam, settings, progress)
-    return metrics | _update_critic(state, batch, draw, members, adam, settings, progress)
+    metrics = _update_actor(state, batch, draw, members, adam, settings, progress, pull)
+    return metrics | _update_critic(state, batch, draw, members, adam, settings, progress, pull)
 
 
 def _update_actor(
@@ -273,6 +279,7 @@ def _update_actor(
     adam: AdamSettings,
     settings: PPOSettings,
     progress: Progress,
+    pull: Pull | None,
 ) -> dict[str, Tensor]:
     actor, tasks = state["actor"], settings.actor_tasks
     leaves = tasks.leaves(actor["params"], settings.dtype)
@@ -283,11 +290,14 @@ def _update_actor(
     surrogate = clipped_surrogate(log_ratio, batch.advantage, settings.clip)
     losses = surrogate - settings.entropy_coef * entropy.mean(-1)
     if log_std is not None:
-        (log_std_grad,) = torch.autograd.grad(losses.sum(), [log_std], retain_graph=True)
+        weighted = losses if progress.weights is None else losses * progress.weights
+        (log_std_grad,) = torch.autograd.grad(weighted.sum(), [log_std], retain_graph=True)
         adam_step(state["log_std"], log_std_grad, adam, members)
     grad, state["actor_tasks"], about = tasks.gradient(
         losses, leaves, state["actor_tasks"], draw.actor_tasks, *progress
     )
+    if pull is not None:
+        pull.add("actor", settings.actor, actor["params"], grad)
     norm = clip_by_norm(grad, settings.max_grad_norm)
     adam_step(actor, grad, adam, members)
     with torch.no_grad():
@@ -309,6 +319,7 @@ def _update_critic(
     adam: AdamSettings,
     settings: PPOSettings,
     progress: Progress,
+    pull: Pull | None,
 ) -> dict[str, Tensor]:
     critic, tasks = state["critic"], settings.critic_tasks
     leaves = tasks.leaves(critic["params"], settings.dtype)
@@ -317,6 +328,8 @@ def _update_critic(
     grad, state["critic_tasks"], about = tasks.gradient(
         losses, leaves, state["critic_tasks"], draw.critic_tasks, *progress
     )
+    if pull is not None:
+        pull.add("critic", settings.critic, critic["params"], grad)
     norm = clip_by_norm(grad, settings.max_grad_norm)
     adam_step(critic, grad, adam, members)
     metrics = {"critic_loss": losses.detach(), "critic_grad_norm": norm}

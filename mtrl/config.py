@@ -69,6 +69,8 @@ class TrainConfig:
     """How training draws goals from the benchmark's fixed set."""
     goal_seed: int | None = None
     """Seed of the benchmark's goal set; none means the run's seed."""
+    stagger: bool = False
+    """Whether the training environments of a Meta-World task start in different phases of their episodes."""
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
     checkpoint_every: int = 200_000
     """Env steps between checkpoints."""

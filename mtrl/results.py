@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +15,11 @@ from mtrl.config import TrainConfig
 from mtrl.errors import ResultError
 from mtrl.provenance import provenance
 from mtrl.run_folder import write_text
+from mtrl.schema import Check, compile_schema, join, show
 
 SCHEMA_VERSION = 1
 STATUSES = ("running", "finished", "failed", "diverged")
 Record = dict[str, Any]
-
-_OPTIONAL_TEXT = (str, type(None))
-_TOP = {"schema_version": int, "run_id": str, "status": str, "protocol": dict, "method": dict, "seed": int,
-        "budget": dict, "evaluations": list, "provenance": dict}  # fmt: skip
-_PROTOCOL = {"suite": str, "tasks": list, "backend": str, "reward_version": str, "horizon": int, "goals": str,
-             "success": str, "episodes_per_task": int, "deterministic": bool, "eval_seed": int}  # fmt: skip
-_METHOD = {"name": str, "agent": str, "aggregator": _OPTIONAL_TEXT, "curriculum": _OPTIONAL_TEXT,
-           "architecture": _OPTIONAL_TEXT, "params": dict, "num_parameters": int}  # fmt: skip
-_BUDGET = {"env_steps": int, "gradient_steps": int}
-_EVALUATION = {"env_steps": int, "gradient_steps": int, "wall_s": float, "per_task": dict}
-_TASK = {"successes": int, "final_step_successes": int, "episodes": int, "return_mean": float, "length_mean": float}
-_PROVENANCE = {"git_commit": _OPTIONAL_TEXT, "git_dirty": (bool, type(None)), "command": str, "config_sha256": str,
-               "packages": dict, "python": str, "os": str, "device": str, "cpu_count": int}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,55 +93,62 @@ def validate(record: Any) -> Record:
     Raises:
         ResultError: naming the field, what it holds and what is allowed.
     """
-    _check_fields(record, _TOP, "record")
-    if record["schema_version"] != SCHEMA_VERSION:
-        raise ResultError(
-            f"schema_version: {record['schema_version']} is not supported; this version reads {SCHEMA_VERSION}"
-        )
-    if record["status"] not in STATUSES:
-        raise ResultError(f"status: {record['status']!r} is not one of {', '.join(STATUSES)}")
-    for part, fields in (
-        ("protocol", _PROTOCOL),
-        ("method", _METHOD),
-        ("budget", _BUDGET),
-        ("provenance", _PROVENANCE),
-    ):
-        _check_fields(record[part], fields, part)
-    last = -1
-    for index, evaluation in enumerate(record["evaluations"]):
+    for problem in problems(record):
+        raise ResultError(problem)
+    checked: Record = record
+    return checked
+
+
+def problems(record: Any) -> list[str]:
+    """What is wrong with a record, one sentence each, starting with the JSON path; empty if it is right."""
+    version = record.get("schema_version") if isinstance(record, dict) else SCHEMA_VERSION
+    if version != SCHEMA_VERSION:
+        found = "is missing" if version is None else f"{show(version)} is not supported"
+        return [f"schema_version: {found}; this version reads {SCHEMA_VERSION}"]
+    found_by_schema = [f"{path or 'record'}: {text}" for path, text in _schema_check()(record)]
+    # What belongs together can be judged only once each part is what it should be.
+    return found_by_schema or [*_semantic_problems(record)]
+
+
+def schema_path(version: int = SCHEMA_VERSION) -> Path:
+    """The published JSON schema of a version of the result file."""
+    return Path(__file__).parent / "schemas" / f"result-{version}.json"
+
+
+@cache
+def _schema_check() -> Check:
+    return compile_schema(json.loads(schema_path().read_text(encoding="utf-8")))
+
+
+def _semantic_problems(record: Record) -> Iterator[str]:
+    protocol, evaluations = record["protocol"], record["evaluations"]
+    last = {"env_steps": -1, "gradient_steps": 0, "wall_s": 0}
+    for index, evaluation in enumerate(evaluations):
         where = f"evaluations[{index}]"
-        _check_fields(evaluation, _EVALUATION, where)
-        if evaluation["env_steps"] <= last:
-            raise ResultError(f"{where}.env_steps: {evaluation['env_steps']} does not come after {last}")
-        last = evaluation["env_steps"]
-        if list(evaluation["per_task"]) != record["protocol"]["tasks"]:
-            raise ResultError(f"{where}.per_task: the tasks are not those of protocol.tasks, in their order")
+        if evaluation["env_steps"] <= last["env_steps"]:
+            yield f"{where}.env_steps: {evaluation['env_steps']} does not come after {last['env_steps']}"
+        for key in ("gradient_steps", "wall_s"):
+            if evaluation[key] < last[key]:
+                yield f"{where}.{key}: {evaluation[key]} is less than {last[key]} one evaluation before"
+        last = evaluation
+        if list(evaluation["per_task"]) != protocol["tasks"]:
+            yield f"{where}.per_task: the tasks are not those of protocol.tasks, in their order"
+            continue
         for name, task in evaluation["per_task"].items():
-            _check_task(task, f"{where}.per_task.{name}")
-    return record
-
-
-def _check_task(task: Any, where: str) -> None:
-    _check_fields(task, _TASK, where)
-    if task["episodes"] < 1:
-        raise ResultError(f"{where}.episodes: {task['episodes']} is too small; it must be at least 1")
-    for count in ("successes", "final_step_successes"):
-        if not 0 <= task[count] <= task["episodes"]:
-            raise ResultError(f"{where}.{count}: {task[count]} is not between 0 and episodes, {task['episodes']}")
-
-
-def _check_fields(part: Any, fields: dict[str, Any], where: str) -> None:
-    if not isinstance(part, dict):
-        raise ResultError(f"{where}: is {type(part).__name__}, not an object")
-    for name in sorted(fields.keys() ^ part.keys()):
-        raise ResultError(f"{where}.{name}: is {'missing' if name in fields else 'not part of the protocol'}")
-    for name, kind in fields.items():
-        value = part[name]
-        allowed = (int, float) if kind is float else kind
-        if not isinstance(value, allowed) or (isinstance(value, bool) and kind in (int, float)):
-            raise ResultError(f"{where}.{name}: {value!r} is of the wrong type ({type(value).__name__})")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ResultError(f"{where}.{name}: {value} is not finite")
+            for count in ("successes", "final_step_successes"):
+                if task[count] > task["episodes"]:
+                    yield f"{where}.{join('per_task', join(name, count))}: {task[count]} is not between 0 and " + (
+                        f"episodes, {task['episodes']}"
+                    )
+            if task["episodes"] != protocol["episodes_per_task"]:
+                yield f"{where}.{join('per_task', join(name, 'episodes'))}: {task['episodes']} is not " + (
+                    f"protocol.episodes_per_task, {protocol['episodes_per_task']}"
+                )
+    reached = record["budget"]["env_steps"]
+    if evaluations and last["env_steps"] > reached:
+        yield f"budget.env_steps: {reached} is less than the last evaluation's, {last['env_steps']}"
+    if record["status"] == "finished" and last["env_steps"] != reached:
+        yield f"status: the run is finished, but has no evaluation at budget.env_steps, {reached}"
 
 
 def write_result(path: Path, record: Record) -> None:

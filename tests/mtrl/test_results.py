@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mtrl.errors import ResultError
-from mtrl.results import new_record, read_result, success_mean, validate, write_result
+from mtrl.results import new_record, problems, read_result, success_mean, validate, write_result
 from tests.helpers.fakes import SUITES
 from tests.mtrl.conftest import ShortConfig
 
@@ -22,6 +22,7 @@ def record(short_config: ShortConfig) -> Record:
     task = {"successes": 1, "final_step_successes": 0, "episodes": 4, "return_mean": 1.5, "length_mean": 20.0}
     per_task = {f"task-{index}": task | {"successes": index} for index in range(3)}
     record["evaluations"].append({"env_steps": 10, "gradient_steps": 0, "wall_s": 0.5, "per_task": per_task})
+    record["budget"]["env_steps"] = 10
     return record
 
 
@@ -61,21 +62,27 @@ TASK = ("evaluations", 0, "per_task", "task-1")
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (_set("seed", KeyError), "record.seed: is missing"),
-        (_set("extra", 1), "record.extra: is not part of the protocol"),
+        (_set("seed", KeyError), "seed: is missing"),
+        (_set("extra", 1), "extra: is not part of the schema"),
         (_set("schema_version", 2), "schema_version: 2 is not supported"),
         (_set("status", "done"), "status: 'done' is not one of"),
-        (_set("seed", "0"), "record.seed: '0' is of the wrong type"),
-        (_set("seed", True), "record.seed: True is of the wrong type"),
+        (_set("seed", "0"), "seed: is '0', not a whole number"),
+        (_set("seed", True), "seed: is true, not a whole number"),
         (_set("protocol", "horizon", KeyError), "protocol.horizon: is missing"),
-        (_set("method", []), "record.method"),
+        (_set("method", []), "method: is an array, not an object"),
         (_set("provenance", "git_commit", 3), "provenance.git_commit"),
         (_set(*TASK, "successes", 5), "task-1.successes: 5 is not between 0 and episodes, 4"),
         (_set(*TASK, "final_step_successes", -1), "final_step_successes: -1"),
-        (_set(*TASK, "episodes", 0), "task-1.episodes: 0 is too small"),
+        (_set(*TASK, "episodes", 0), "task-1.episodes: 0 is below the least allowed value, 1"),
         (_set(*TASK, "return_mean", float("nan")), "task-1.return_mean: nan is not finite"),
         (_set("evaluations", 0, "per_task", "task-1", KeyError), "per_task: the tasks are not those"),
-        (_set("evaluations", 0, "per_task", {}), "per_task: the tasks are not those"),
+        (_set("evaluations", 0, "per_task", {}), "per_task: has 0 entries; allowed are 1 to 200"),
+        (_set("schema_version", KeyError), "schema_version: is missing; this version reads 1"),
+        (_set("method", "params", "agent.x", {"a": 1}), "method.params['agent.x']: is an object, not a text or"),
+        (_set("provenance", "cpu_count", 10**30), "provenance.cpu_count: a huge number is above"),
+        (_set("run_id", "x" * 300), "run_id: has 300 characters; allowed are 1 to 200"),
+        (_set("protocol", "episodes_per_task", 5), "task-0.episodes: 4 is not protocol.episodes_per_task, 5"),
+        (_set("budget", "env_steps", 9), "budget.env_steps: 9 is less than the last evaluation's, 10"),
     ],
 )
 def test_violations_name_the_field(
@@ -96,6 +103,25 @@ def test_evaluations_are_in_order(record: Record) -> None:
         validate(record)
 
 
+def test_costs_never_fall(record: Record) -> None:
+    record["evaluations"].append(copy.deepcopy(record["evaluations"][0]) | {"env_steps": 20, "wall_s": 0.25})
+    record["budget"]["env_steps"] = 20
+    with pytest.raises(ResultError, match=r"evaluations\[1\].wall_s: 0.25 is less than 0.5"):
+        validate(record)
+
+
+def test_a_finished_run_ends_with_an_evaluation(record: Record) -> None:
+    record["status"] = "finished"
+    assert problems(record) == []
+    record["budget"]["env_steps"] = 11
+    assert problems(record) == ["status: the run is finished, but has no evaluation at budget.env_steps, 11"]
+
+
+def test_every_problem_is_listed(record: Record) -> None:
+    record["seed"], record["budget"]["env_steps"] = -1, "many"
+    assert [problem.partition(":")[0] for problem in problems(record)] == ["seed", "budget.env_steps"]
+
+
 def test_write_and_read(record: Record, tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     write_result(path, record)
@@ -111,5 +137,5 @@ def test_unreadable_files_are_named(record: Record, tmp_path: Path) -> None:
     with pytest.raises(ResultError, match="truncated or not JSON"):
         read_result(path)
     path.write_text("[]")
-    with pytest.raises(ResultError, match=r"result.json: record: is list"):
+    with pytest.raises(ResultError, match=r"result.json: record: is an array, not an object"):
         read_result(path)

@@ -1,0 +1,36 @@
+"""``python -m mtrl.leaderboard COMMAND``: one module per command, loaded when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from mtrl import cli
+from mtrl.config import unknown
+
+COMMANDS = {
+    "check": ("mtrl.leaderboard.check", "validate result files"),
+}
+"""Name of each command: its module, which has ``run(arguments) -> exit status``, and what it does."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status (0 done, 1 failed while running, 2 bad input)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        rows = cli.columns([(name, text) for name, (_, text) in COMMANDS.items()])
+        print(f"usage: python -m mtrl.leaderboard COMMAND ...   (COMMAND --help shows its settings)\n\n{rows}")
+        return 0
+    return cli.run_command("mtrl.leaderboard", lambda: _dispatch(arguments[0], arguments[1:]))
+
+
+def _dispatch(command: str, arguments: list[str]) -> int:
+    if command not in COMMANDS:
+        raise unknown("COMMAND", command, COMMANDS)
+    status: int = importlib.import_module(COMMANDS[command][0]).run(arguments)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
