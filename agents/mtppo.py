@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.aggregators import parse_aggregator, positive_loss_free
-from agents.base import Agent, AgentConfig, Callback, EnvSpec, State
+from agents.base import Agent, AgentConfig, EnvSpec, State
 from agents.common import (
     check_networks_finite,
     make_network,
@@ -205,7 +205,7 @@ class MTPPO(Agent):
         self._check_rollout()
         self._obs = self._episodes = self._noise = None
 
-    def learn(self, total_env_steps: int, callback: Callback | None = None) -> Self:
+    def learn(self, total_env_steps: int, callback: Any = None) -> Self:
         self._budget = total_env_steps
         return super().learn(total_env_steps, callback)
 
@@ -213,6 +213,7 @@ class MTPPO(Agent):
         """One rollout in every environment, and the update it pays for; to a curriculum, a round."""
         learning_rate = self._learning_rate()
         rollout = self._collect()
+        self._hooks.rollout_end()
         features = partial(self._policy_features, rollout.obs[0].flatten(1, 2))
         self._rounds.begin(self._statistics(), self.state, features)
         if self._rounds.coupled:
@@ -224,7 +225,6 @@ class MTPPO(Agent):
             self._meter.add(metrics)
             self._rounds.observe(metrics["critic_loss"])
             self.gradient_steps += steps
-        self.env_steps += self.spec.num_tasks * self.config.rollout_per_task
 
     def _train_in_turn(self, rollout: Rollout, learning_rate: float, features: Features) -> None:
         """Every agent learns from its part of a rollout ``[T, 1, ...]``, in the order of the curriculum."""
@@ -392,7 +392,9 @@ class MTPPO(Agent):
             flags = (torch.from_numpy(array).to(self.device) for array in arrays)
             rollout.write(step, normal, after, action, *flags)
             episodes.add(reward, info["success"], done)
-        self._obs = obs
+            self._obs = obs
+            self.env_steps += env.num_envs
+            self._hooks.step(reward, terminated, truncated, info)
         return rollout
 
     @torch.no_grad()
