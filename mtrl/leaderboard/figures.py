@@ -78,8 +78,11 @@ def curves(table: Table, published: Sequence[Outside] | None) -> str:
         parts.append(svg.dot(*points[-1], 3, f"fill {name}", tip))
     entries = _legend_entries(table, rows)
     if published:
-        parts.append(_published_lines(frame, published))
-        entries.append(("outside", "published elsewhere"))
+        several = outside.curves(published)
+        for index, (label, group) in enumerate(several.items()):
+            parts.append(_published_curve(frame, group, f"dash{index % 3}"))
+            entries.append((f"outside dash{index % 3}", f"{label}, published"))
+        parts.append(_published_levels(frame, [x for x in outside.finals(published) if x.label not in several]))
     key, bottom = svg.legend(entries, 12, 292, svg.WIDTH - 8)
     title = f"{table.suite}: success against {'hours' if hours else 'env steps'}"
     return svg.document("".join(parts) + key, svg.WIDTH, bottom, title)
@@ -95,26 +98,31 @@ def _seed_line(frame: svg.Frame, at: NDArray[Any], rates: Floats, name: str) -> 
     return svg.path(points, f"thin {name}")
 
 
-def _published_lines(frame: svg.Frame, published: Sequence[Outside]) -> str:
-    """Published curves as far as the axis goes, and a level for each final number without a curve."""
-    parts = []
-    several = outside.curves(published)
-    for label, group in several.items():
-        at = np.array([float(entry.env_steps or 0) for entry in group])
-        values = np.array([entry.middle for entry in group])
-        inside = at <= frame.x_range[1]
-        xs, ys = at[inside].tolist(), values[inside].tolist()
-        if len(xs) < len(at) and xs:
-            xs.append(frame.x_range[1])
-            ys.append(float(np.interp(frame.x_range[1], at, values)))
-        tip = f"{label}, published ({group[0].source})"
-        points = [(frame.x(x), frame.y(y)) for x, y in zip(xs, ys)]
-        parts.append(svg.path(points, "line outside", tip) if len(points) > 1 else "")
-    for entry in outside.finals(published):
-        if entry.label not in several:
-            level = frame.y(entry.middle)
-            points = [(frame.left, level), (frame.right, level)]
-            parts.append(svg.path(points, "level outside", f"{entry.label}, published: {entry.shown} ({entry.source})"))
+def _published_curve(frame: svg.Frame, group: Sequence[Outside], name: str) -> str:
+    """A published curve as far as the axis goes."""
+    at = [float(entry.env_steps or 0) for entry in group]
+    values = [entry.middle for entry in group]
+    end = min(frame.x_range[1], at[-1])
+    xs = [*(x for x in at if x < end), end]
+    points = [(frame.x(x), frame.y(float(np.interp(x, at, values)))) for x in xs if x >= at[0]]
+    tip = f"{group[0].label}, published ({group[0].source})"
+    return svg.path(points, f"line outside {name}", tip) if len(points) > 1 else ""
+
+
+def _published_levels(frame: svg.Frame, finals: Sequence[Outside]) -> str:
+    """A level for each final number without a curve; labels at the left, where curves are low, joined if close."""
+    parts: list[str] = []
+    labels: list[tuple[float, list[str]]] = []
+    for entry in finals:
+        level = frame.y(entry.middle)
+        tip = f"{entry.label}, published: {entry.shown} ({entry.source})"
+        parts.append(svg.path([(frame.left, level), (frame.right, level)], "level outside", tip))
+        if not labels or level - labels[-1][0] > 11:
+            labels.append((level, []))
+        labels[-1][1].append(entry.label.removesuffix(", rerun"))
+    parts += [
+        svg.label(frame.left + 5, level + 9, svg.shorten(", ".join(names), 60), "small") for level, names in labels
+    ]
     return "".join(parts)
 
 

@@ -114,19 +114,18 @@ def read_json(path: Path, inside: Path | None = None) -> Any:
         return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_distinct)
     except ResultError:
         raise
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle (Python 3.12), or RecursionError
-        reason = "is nested too deeply" if isinstance(error, RecursionError) else _system(error)
-        raise ResultError(reason) from None
+    except RecursionError:
+        raise ResultError("is nested too deeply") from None
+    except OSError as error:
+        raise ResultError(f"cannot be read ({error.strerror})") from None
+    except RuntimeError:  # how Python 3.11 and 3.12 report it
+        raise ResultError("cannot be read (Too many levels of symbolic links)") from None
     except UnicodeDecodeError:
         raise ResultError("is not UTF-8 text") from None
     except json.JSONDecodeError as error:
         raise ResultError(f"is truncated or not JSON (line {error.lineno}: {error.msg})") from None
     except ValueError:
         raise ResultError("holds a number of thousands of digits") from None
-
-
-def _system(error: Exception) -> str:
-    return f"cannot be read ({error.strerror if isinstance(error, OSError) else error})"
 
 
 def _refuse_constant(name: str) -> None:

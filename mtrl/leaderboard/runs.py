@@ -83,7 +83,7 @@ def load(folder: Path, out: Path) -> tuple[list[Run], list[Omission]]:
     omitted: list[Omission] = []
     written = out.resolve()
     for path in find(folder):
-        if written in path.resolve().parents:
+        if Path(os.path.realpath(path.parent)).is_relative_to(written):
             continue  # an earlier build's own files
         name = printable(path.relative_to(folder))
         if is_other(path):
@@ -157,7 +157,7 @@ def _reach(run: Run) -> tuple[bool, int]:
 
 
 def _link(path: Path, out: Path) -> str:
-    relative = os.path.relpath(path.resolve(), out.resolve())
+    relative = os.path.relpath(Path(os.path.realpath(path.parent), path.name), os.path.realpath(out))
     return quote(os.fsencode(relative).replace(os.sep.encode(), b"/"))
 
 

@@ -8,10 +8,10 @@ import math
 import re
 from collections.abc import Callable, Sequence
 
-COLORS = 8
+COLORS = 10
 """Rows that get a color of their own; further ones are gray."""
 WIDTH = 480
-_CHARACTER = 6.3
+_CHARACTER = 6.7
 """Mean width of a character at the plots' 12 px."""
 
 
@@ -51,6 +51,11 @@ def document(body: str, width: float, height: float, title: str, classes: str = 
         f'width="{width:.0f}" height="{height:.0f}" role="img" aria-label="{escape(title)}">'
         f"<title>{escape(title)}</title>{body}</svg>"
     )
+
+
+def width_of(drawing: str) -> float:
+    """The width that ``document`` gave a drawing."""
+    return float(drawing.split(' width="', 1)[1].split('"', 1)[0])
 
 
 def line(x1: float, y1: float, x2: float, y2: float, name: str) -> str:

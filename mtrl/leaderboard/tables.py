@@ -170,8 +170,8 @@ class Table:
         return sorted(groups.items(), reverse=True)
 
     def name(self, row: Row) -> str:
-        """A row's label in plots, with its budget where the table has several."""
-        return row.label if len(self.budgets) == 1 else f"{row.label} · {short(row.budget)}"
+        """A row's label in plots, with its budget where that is not the table's largest."""
+        return row.label if row.budget == self.budgets[0][0] else f"{row.label}, {short(row.budget)}"
 
     @cached_property
     def comparisons(self) -> dict[Row, Comparison]:
