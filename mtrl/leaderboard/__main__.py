@@ -10,6 +10,7 @@ from mtrl import cli
 from mtrl.config import unknown
 
 COMMANDS = {
+    "run": ("mtrl.leaderboard.run", "train suites x methods x seeds, restartable"),
     "check": ("mtrl.leaderboard.check", "validate result files"),
 }
 """Name of each command: its module, which has ``run(arguments) -> exit status``, and what it does."""
