@@ -61,4 +61,6 @@ def test_evaluation_and_films_of_a_checkpoint(whole: Path, tmp_path: Path) -> No
     assert {name: vars(result) for name, result in results.items()} == recorded
     files = film(config, agent, tmp_path / "films")
     assert [file.stem for file in files] == list(results)
-    assert all(len(imageio.imread(file, index=None)) > 1 for file in files)
+    sizes = [imageio.imread(file, index=0).shape for file in files]
+    assert len(set(sizes)) > 1  # grids of different sizes
+    assert all(len(size) == 3 and min(size[:2]) > 90 for size in sizes)
