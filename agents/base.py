@@ -5,20 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
+from agents.callbacks import Hooks, LearningStopped, Recorder, sort_callbacks
 from agents.errors import AgentError, unknown
+from agents.grid import GridLayout
 from agents.state import read_state, write_state
 from envs import TaskVectorEnv
 
 State = dict[str, Any]
-Callback = Callable[["Agent"], bool | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,7 @@ class EnvSpec:
     Attributes:
         action_low, action_high: bounds of continuous actions; empty for discrete ones.
         num_actions: of each task, for discrete actions; a task may have fewer than the suite, the surplus is masked.
+        grid: for observations of categories, the fields of their ``GridLayout``; empty for numbers.
     """
 
     suite: str
@@ -41,6 +43,12 @@ class EnvSpec:
     action_low: tuple[float, ...] = ()
     action_high: tuple[float, ...] = ()
     num_actions: tuple[int, ...] = ()
+    grid: tuple[int, ...] = ()
+
+    @property
+    def layout(self) -> GridLayout | None:
+        """Layout of observations of categories; None for numbers."""
+        return GridLayout(*self.grid) if self.grid else None
 
     @property
     def num_tasks(self) -> int:
@@ -61,16 +69,38 @@ class EnvSpec:
         obs_space, action_space = env.single_observation_space, env.single_action_space
         if not isinstance(obs_space, Box) or len(obs_space.shape) != 1:
             raise AgentError(f"env: observation space {obs_space} is not supported; it must be a flat Box")
-        suite, obs_dim = env.suite, obs_space.shape[0]
+        suite, obs_dim, grid = env.suite, obs_space.shape[0], grid_of(env)
         if isinstance(action_space, Discrete) and action_space.start == 0:
             counts = tuple(task.num_actions or int(action_space.n) for task in suite.tasks)
-            return cls(suite.id, suite.task_names, obs_dim, num_actions=counts)
+            return cls(suite.id, suite.task_names, obs_dim, num_actions=counts, grid=grid)
         if not isinstance(action_space, Box) or len(action_space.shape) != 1 or not action_space.is_bounded():
             raise AgentError(
                 f"env: {suite.id} has action space {action_space}; agents need a bounded flat Box, or Discrete from 0"
             )
         low, high = (tuple(bound.tolist()) for bound in (action_space.low, action_space.high))
-        return cls(suite.id, suite.task_names, obs_dim, low, high)
+        return cls(suite.id, suite.task_names, obs_dim, low, high, grid=grid)
+
+
+def grid_of(env: TaskVectorEnv) -> tuple[int, ...]:
+    """Fields of the ``GridLayout`` of an environment with observations of categories, else ().
+
+    Raises:
+        AgentError: the observations are bytes of an unknown layout, or of another size than the layout says.
+    """
+    space = env.single_observation_space
+    layout = getattr(env, "obs_layout", None)
+    if layout is None:
+        if space.dtype == np.uint8:
+            raise AgentError(f"env: {env.suite.id} observes bytes without an obs_layout that says what they mean")
+        return ()
+    objects, colors, states = layout.channels
+    grid = GridLayout(objects, colors, states, layout.directions, layout.mission_words, layout.vocabulary)
+    if space.shape != (grid.num_bytes,):
+        raise AgentError(
+            f"env: {env.suite.id} observes {space.shape}, but a 7 x 7 view, direction and {grid.words} mission words "
+            f"have {grid.num_bytes} bytes"
+        )
+    return grid
 
 
 class Agent(ABC):
@@ -79,11 +109,13 @@ class Agent(ABC):
     Attributes:
         env_steps: environment steps taken so far, summed over tasks.
         gradient_steps: optimiser updates taken so far.
+        logger: takes what callbacks record.
     """
 
     name: ClassVar[str]
     config_class: ClassVar[type[AgentConfig]]
     discrete_actions: ClassVar[bool] = False  # whether it can act in discrete suites
+    spec_class: ClassVar[type[EnvSpec]] = EnvSpec
     config: AgentConfig
 
     def __init__(
@@ -110,12 +142,14 @@ class Agent(ABC):
         self.config = override(config or self.config_class(), overrides)
         self.seed = seed
         self.device = resolve_device(device)
-        self.spec = env if isinstance(env, EnvSpec) else EnvSpec.of(env)
+        self.spec = env if isinstance(env, EnvSpec) else self.spec_class.of(env)
         if self.spec.discrete and not self.discrete_actions:
             raise AgentError(f"env: {self.spec.suite} has discrete actions; {self.name} needs a bounded Box")
         self._env = None if isinstance(env, EnvSpec) else env
         self.env_steps = 0
         self.gradient_steps = 0
+        self.logger: Any = Recorder()
+        self._hooks = Hooks(self, [])
 
     @property
     def env(self) -> TaskVectorEnv:
@@ -124,21 +158,35 @@ class Agent(ABC):
             raise AgentError("env: this agent was loaded without an environment; call set_env before learn")
         return self._env
 
-    def learn(self, total_env_steps: int, callback: Callback | None = None) -> Self:
+    def learn(self, total_env_steps: int, callback: Any = None) -> Self:
         """Train until ``env_steps`` reaches ``total_env_steps``.
 
         Args:
             total_env_steps: env steps summed over tasks, counted from the agent's creation; calling again with a larger
                 number continues.
-            callback: called after every ``advance``, when the transitions are stored; returning False stops.
+            callback: one or a list of: a function of the agent, called after every ``advance``; an SB3
+                ``BaseCallback``, called as SB3 calls it, after the transition is stored. Returning False stops: a
+                function after the ``advance``, an SB3 callback at once (an unfinished rollout is dropped, as in SB3).
 
         Raises:
+            AgentError: a callback of another kind.
             DivergedError: from ``metrics``, when a loss is not finite.
         """
-        while self.env_steps < total_env_steps:
-            self.advance()
-            if callback is not None and callback(self) is False:
-                break
+        objects, functions = sort_callbacks(callback)
+        self._hooks = hooks = Hooks(self, objects)
+        hooks.training_start(total_env_steps)
+        try:
+            while self.env_steps < total_env_steps:
+                hooks.rollout_start()
+                self.advance()
+                answers = [function(self) for function in functions]
+                if False in answers:
+                    break
+        except LearningStopped:
+            pass
+        finally:
+            self._hooks = Hooks(self, [])
+        hooks.training_end()
         return self
 
     @abstractmethod
@@ -170,6 +218,10 @@ class Agent(ABC):
             DivergedError: a logged value is not finite.
         """
 
+    def images(self) -> dict[str, NDArray]:
+        """Matrices in [0, 1] worth looking at now, by log key."""
+        return {}
+
     @abstractmethod
     def check_finite(self) -> None:
         """Raise DivergedError, naming the tensor, if any parameter or optimiser state is not finite."""
@@ -197,12 +249,29 @@ class Agent(ABC):
 
     def set_env(self, env: TaskVectorEnv) -> None:
         """Continue in another environment with the same tasks and spaces; episodes start afresh."""
-        spec = EnvSpec.of(env)
-        for field in dataclasses.fields(EnvSpec):
+        spec = self.spec_class.of(env)
+        for field in dataclasses.fields(spec):
             old, new = getattr(self.spec, field.name), getattr(spec, field.name)
             if old != new and field.name != "suite":
                 raise AgentError(f"env: {field.name} is {new!r}, but this agent was built for {old!r}")
         self._env = env
+
+    @property
+    def num_timesteps(self) -> int:
+        """``env_steps`` under the name that SB3's callbacks read."""
+        return self.env_steps
+
+    def get_env(self) -> TaskVectorEnv | None:
+        """The training environment, for SB3's callbacks."""
+        return self._env
+
+    def get_vec_normalize_env(self) -> None:
+        """None: observations are normalized inside the agent, if at all. For SB3's callbacks."""
+        return
+
+    def set_logger(self, logger: Any) -> None:
+        """Let callbacks record into ``logger``, such as one of ``stable_baselines3.common.logger.configure``."""
+        self.logger = logger
 
     def save(self, path: str | Path) -> None:
         """Write the agent, without collected experience, to one safetensors file."""
@@ -228,7 +297,7 @@ class Agent(ABC):
         saved_spec = json.loads(about["spec"]).items()
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved_spec}
         config = override(cls.config_class(), json.loads(about["config"]))
-        agent = cls(EnvSpec(**fields), config, seed=about["seed"], device=device)
+        agent = cls(cls.spec_class(**fields), config, seed=about["seed"], device=device)
         agent.load_state_dict(saved["state"])
         if env is not None:
             agent.set_env(env)

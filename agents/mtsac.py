@@ -10,7 +10,7 @@ the transitions stored before it, so transition ``t`` enters batches one vector 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -19,25 +19,41 @@ from torch import Tensor
 
 from agents.aggregators import Aggregator, parse_aggregator, positive_loss_free
 from agents.base import Agent, AgentConfig, EnvSpec, State
-from agents.common import check_networks_finite, obs_rows, restore_networks, scale_action, stream_seed, task_ids
+from agents.common import (
+    check_networks_finite,
+    obs_rows,
+    refuse_aggregator,
+    restore_networks,
+    scale_action,
+    stream_seed,
+    task_ids,
+)
+from agents.curricula import parse_curriculum
+from agents.curricula.base import Heads, Statistics
+from agents.curricula.coupling import Pull
+from agents.curricula.rounds import make_rounds
 from agents.distributions import squashed_gaussian, squashed_mode
 from agents.errors import AgentError
+from agents.members import group_rows, member, per_task, to_members
 from agents.networks import MLP
 from agents.optim import AdamSettings
 from agents.precision import trunk_dtype
 from agents.replay import Batch, ReplayBuffer
-from agents.sac import Progress, SACNoise, SACSettings, init_sac, sac_update
-from agents.task_gradients import Reduction
+from agents.sac import Progress, SACNoise, SACSettings, SACState, init_sac, sac_update
+from agents.task_gradients import Reduction, tracked_gramian
 from agents.tracking import EpisodeTracker, Meter
 from envs import TaskVectorEnv
+
+PROBES = 32  # observations of a task at which policies are compared
 
 
 @dataclass(frozen=True)
 class MTSACConfig(AgentConfig):
     """Settings of MTSAC. Raises AgentError for values outside their range."""
 
-    heads: Literal["multi-head", "one-hot"] = "multi-head"
-    """One linear head per task on a shared trunk, or one head with the task appended to the input as a one-hot code."""
+    heads: Heads = "multi-head"
+    """One linear head per task on a shared trunk; one head with the task appended to the input as a one-hot code; or
+    separate, an agent of its own for every task, all trained as one batched update."""
     width: int = 400
     """Units per hidden layer, in actor and critics."""
     depth: int = 3
@@ -70,6 +86,8 @@ class MTSACConfig(AgentConfig):
     """Overrides `aggregator` for the actor."""
     critic_aggregator: str | None = None
     """Overrides `aggregator` for the critics."""
+    curriculum: str = "uniform"
+    """Which tasks train when, with what share: a curriculum, with parameters after a colon, as in mrcl:window=5."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Format of the trunks' matrix products; auto is bf16 where the hardware multiplies it natively."""
 
@@ -85,9 +103,11 @@ class MTSACConfig(AgentConfig):
                 raise AgentError(f"{name}: {getattr(self, name)} is out of range; it must lie in [0, 1]")
         if self.learning_starts < 1:
             raise AgentError(f"learning_starts: {self.learning_starts} is too small; it must be at least 1")
-        for name, allowed in (("heads", ("multi-head", "one-hot")), ("precision", ("auto", "bf16", "fp32"))):
+        for name, allowed in (("heads", get_args(Heads)), ("precision", ("auto", "bf16", "fp32"))):
             if getattr(self, name) not in allowed:
                 raise AgentError(f"{name}: {getattr(self, name)!r} is unknown; use one of {', '.join(allowed)}")
+        parse_curriculum(self.curriculum)
+        refuse_aggregator(self.heads, self.aggregators)
         if self.aggregators[0].info.needs_positive_loss:
             raise AgentError(
                 f"actor_aggregator: {self.aggregators[0].info.name!r} takes logarithms or ratios of losses, and SAC's "
@@ -127,7 +147,18 @@ class MTSAC(Agent):
     ) -> None:
         super().__init__(env, config, seed=seed, device=device, **overrides)
         self.settings = sac_settings(self.config, self.spec, self.device)
-        self.state = init_sac(self.settings, [seed], self.config.initial_alpha, self.device)
+        self._separate = self.config.heads == "separate"
+        members = [seed] * (self.spec.num_tasks if self._separate else 1)
+        self.state = init_sac(self.settings, members, self.config.initial_alpha, self.device, self._separate)
+        self._rounds = make_rounds(
+            self.config.curriculum,
+            self.spec,
+            self.config.heads,
+            {"actor": self.settings.actor, "critic": self.settings.critic},
+            self.state,
+            stream_seed(seed, 4),
+        )
+        self.state["target_critic"]["params"].copy_(self.state["critic"]["params"])
         # Streams of their own, so that neither exploration nor the buffer shifts the other's draws.
         self._noise = torch.Generator(self.device).manual_seed(stream_seed(seed, 1))
         self._explore = torch.Generator().manual_seed(stream_seed(seed, 2))
@@ -153,17 +184,32 @@ class MTSAC(Agent):
         episodes.add(reward, info["success"], terminated | truncated)
         self._obs = next_obs
         self.env_steps += env.num_envs
+        self._hooks.step(reward, terminated, truncated, info)
+        self._hooks.rollout_end()
 
     def update(self, batch: Batch) -> None:
-        """One gradient step on ``batch`` with noise from the agent's stream."""
+        """One gradient step on ``batch`` ``[1, T, b, ...]`` with noise from the agent's stream."""
+        if self._separate:
+            metrics = per_task(self._step(self.state, to_members(batch)))
+        else:
+            metrics = self._step(self.state, batch, self._rounds.head_pull)
+        self._meter.add(metrics)
+        self._rounds.observe(metrics["critic_loss"])
+        self.gradient_steps += 1
+
+    def update_member(self, task: int, batch: Batch, pull: Pull) -> None:
+        """One gradient step of one task's agent on ``batch`` ``[1, 1, b, ...]`` of that task."""
+        metrics = self._step(member(self.state, task), batch, pull)
+        self._meter.add(metrics, task)
+        self._rounds.observe(metrics["critic_loss"], task)
+
+    def _step(self, state: SACState, batch: Batch, pull: Pull | None = None) -> dict[str, Tensor]:
         shape = (*batch.reward.shape, self.spec.action_dim)
         normal = torch.randn((2, *shape), generator=self._noise, device=self.device)
         tasks = [self._uniform(r.noise_shape()) for r in (self.settings.actor_tasks, self.settings.critic_tasks)]
-        progress = Progress(self._recent_success(), self.gradient_steps)
-        noise = SACNoise(normal[0], normal[1], *tasks)
-        self._meter.add(sac_update(self.state, batch, noise, self.settings, progress))
-        self.gradient_steps += 1
+        progress = Progress(self._recent_success(), self.gradient_steps, self._rounds.weights)
         self._acting = None
+        return sac_update(state, batch, SACNoise(normal[0], normal[1], *tasks), self.settings, progress, pull)
 
     def predict(
         self,
@@ -187,7 +233,10 @@ class MTSAC(Agent):
     def metrics(self) -> dict[str, float]:
         self.check_finite()  # a fused ReLU turns NaN into 0, so losses alone could hide one
         episodes = self._episodes.drain() if self._episodes is not None else {}
-        return self._meter.drain() | episodes
+        return self._meter.drain() | episodes | self._rounds.metrics()
+
+    def images(self) -> dict[str, NDArray]:
+        return self._rounds.images()
 
     def check_finite(self) -> None:
         check_networks_finite(self.state, self.gradient_steps)
@@ -209,6 +258,7 @@ class MTSAC(Agent):
             "env_steps": self.env_steps,
             "gradient_steps": self.gradient_steps,
             "updates_due": self._updates_due,
+            "rounds": self._rounds.state_dict(),
         }
         if experience and self._env is not None:
             _, buffer, episodes, obs = self._collector()
@@ -223,6 +273,7 @@ class MTSAC(Agent):
         self._explore.set_state(state["explore"].cpu())
         self.env_steps, self.gradient_steps = state["env_steps"], state["gradient_steps"]
         self._updates_due = state["updates_due"]
+        self._rounds.load_state_dict(state["rounds"])
         self._acting = None
         if "buffer" in state:
             self._obs = state["obs"].numpy().copy()
@@ -271,10 +322,38 @@ class MTSAC(Agent):
     def _update_when_due(self, buffer: ReplayBuffer) -> None:
         if len(buffer) < min(self.config.learning_starts, buffer.capacity):
             return
+        if self._rounds.due:
+            self._rounds.begin(self._statistics(), self.state, self._policy_features)
         self._updates_due += self.config.utd_ratio
         while self._updates_due >= 1:
             self._updates_due -= 1
-            self.update(buffer.sample(self.config.batch_per_task))
+            if self._rounds.coupled:
+                self._train_in_turn(buffer)
+            else:
+                self.update(buffer.sample(self.config.batch_per_task))
+        self._rounds.count(self.env.envs_per_task)
+
+    def _train_in_turn(self, buffer: ReplayBuffer) -> None:
+        """As many gradient steps as there are tasks, all for the agents whose turn it is."""
+        for index in range(self.spec.num_tasks):
+            ahead = self.env.envs_per_task * index / self.spec.num_tasks
+            task, pull = self._rounds.member(ahead, self.state, self._policy_features)
+            self.update_member(task, buffer.sample(self.config.batch_per_task, task), pull)
+        self.gradient_steps += 1
+
+    def _statistics(self) -> Statistics:
+        """What is known of each task, for the curriculum."""
+        assert self._episodes is not None
+        reductions = [self.state[name] for name in ("actor_tasks", "critic_tasks")]
+        gramian = tracked_gramian(reductions) if self._rounds.wants_gramian else None
+        return self._rounds.statistics(self._episodes, gramian)
+
+    def _policy_features(self) -> Tensor:
+        """Deterministic actions ``[T, n, A]`` of every task's policy at the newest observations of all tasks."""
+        assert self._buffer is not None
+        obs, tasks = self._buffer.newest_obs(PROBES).cpu().numpy(), self.spec.num_tasks
+        output = self._policy_output(np.tile(obs, (tasks, 1)), np.repeat(np.arange(tasks), len(obs)))
+        return squashed_mode(output).unflatten(0, (tasks, -1))
 
     def _store(self, buffer: ReplayBuffer, *transition: NDArray) -> None:
         """Write obs, action, reward, terminated and true next obs of one vector step, each ``[num_envs, ...]``."""
@@ -287,6 +366,10 @@ class MTSAC(Agent):
         if self._acting is None:
             self._acting = self.settings.actor.views(self.state["actor"]["params"], torch.float32)
         rows = torch.from_numpy(obs.astype(np.float32, copy=False)).to(self.device)
+        if self._separate:
+            index, place = (torch.from_numpy(a).to(self.device) for a in group_rows(task_id, self.spec.num_tasks))
+            output = self.settings.actor.forward(self._acting, rows[index].unsqueeze(1))
+            return output.flatten(0, 2)[place]
         tasks = torch.from_numpy(np.asarray(task_id)).to(self.device)
         if self.settings.one_hot:
             rows = torch.cat([rows, torch.nn.functional.one_hot(tasks, self.spec.num_tasks)], 1)
@@ -296,16 +379,18 @@ class MTSAC(Agent):
 def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SACSettings:
     """The update's settings for ``config`` in an environment of ``spec``."""
     one_hot = config.heads == "one-hot"
-    num_heads = 1 if one_hot else spec.num_tasks
+    num_tasks = 1 if config.heads == "separate" else spec.num_tasks
+    num_heads = num_tasks if config.heads == "multi-head" else 1
+    track = parse_curriculum(config.curriculum).info.gramian
     in_dim = spec.obs_dim + (spec.num_tasks if one_hot else 0)
     actor = MLP(in_dim, config.width, config.depth, 2 * spec.action_dim, num_heads)
     critic = MLP(in_dim + spec.action_dim, config.width, config.depth, 1, num_heads)
     return SACSettings(
         actor=actor,
         critic=critic,
-        actor_tasks=Reduction(actor, config.aggregators[0], spec.num_tasks),
-        critic_tasks=Reduction(critic, config.aggregators[1], spec.num_tasks, twins=2),
-        num_tasks=spec.num_tasks,
+        actor_tasks=Reduction(actor, config.aggregators[0], num_tasks, track=track),
+        critic_tasks=Reduction(critic, config.aggregators[1], num_tasks, twins=2, track=track),
+        num_tasks=num_tasks,
         one_hot=one_hot,
         gamma=config.gamma,
         tau=config.tau,

@@ -40,8 +40,10 @@ def adam_step(
     """One fused step, in place on ``state``; ``grad`` has the shape of ``state["params"]``.
 
     Args:
-        members: the members to step, of a state made with ``per_member``; None steps all as one.
+        members: the members to step, of a state made with ``per_member``; None steps all.
     """
+    if members is None and state["step"].dim():
+        members = range(len(state["step"]))
     tensors = (state["params"], grad, state["exp_avg"], state["exp_avg_sq"], state["step"])
     params, grads, exp_avgs, exp_avg_sqs, steps = (
         [tensor] if members is None else [tensor[member] for member in members] for tensor in tensors

@@ -9,12 +9,13 @@ learn which seeds have reached the KL limit.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from agents.curricula.coupling import Pull
 from agents.distributions import categorical, gaussian
 from agents.networks import MLP
 from agents.optim import AdamSettings, adam_state, adam_step, clip_by_norm
@@ -28,7 +29,8 @@ CHUNK = 8192  # samples of a task whose values are computed at once
 
 @dataclass(frozen=True)
 class PPOSettings:
-    """All of the update that is not state or data; ``action_mask`` is bool ``[T, A]`` for discrete actions."""
+    """All of the update that is not state or data; ``action_mask`` is bool ``[S or 1, T, A]`` for discrete actions, and
+    ``std_rate`` the step size of standard deviations in multiples of the networks'."""
 
     actor: MLP
     critic: MLP
@@ -46,6 +48,7 @@ class PPOSettings:
     normalize_advantages: bool
     popart_step: float | None
     adam: AdamSettings
+    std_rate: float
     dtype: torch.dtype
 
 
@@ -59,10 +62,12 @@ class Draw(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What some aggregators look at besides gradients: recent success rates ``[S, T]``, and the steps so far."""
+    """What reductions look at besides gradients: recent success rates ``[S, T]``, the steps so far, and factors of the
+    tasks' losses ``[S, T]``."""
 
     success: Tensor | None = None
     step: int = 0
+    weights: Tensor | None = None
 
 
 class Samples(NamedTuple):
@@ -106,6 +111,7 @@ def ppo_update(
     learning_rate: float,
     settings: PPOSettings,
     progress: Progress | None = None,
+    pull: Pull | None = None,
 ) -> tuple[dict[str, Tensor], int]:
     """Learn from one rollout: advantages, value statistics, then epochs of minibatch steps.
 
@@ -113,6 +119,7 @@ def ppo_update(
         state: from ``init_ppo``; it is consumed, that is, updated in place.
         epochs: for each epoch the draws of its steps, equally many in each; taken as needed.
         learning_rate: Adam's step size in this update, in place of the one in ``settings``.
+        pull: a further loss on the parameters of actor and critic, from a curriculum that couples tasks.
 
     Returns:
         Metrics with a leading axis of seeds, ``[S]`` or ``[S, T]``, left on the device, and the number of steps taken
@@ -128,7 +135,7 @@ def ppo_update(
         first = count
         for draw in draws:
             now = progress._replace(step=progress.step + count)
-            step = _minibatch_step(state, _take(samples, draw.rows), draw, members, learning_rate, settings, now)
+            step = _minibatch_step(state, _take(samples, draw.rows), draw, members, learning_rate, settings, now, pull)
             for name, value in step.items():
                 value = value * (active if value.dim() == 1 else active.unsqueeze(1))
                 sums[name] = sums[name] + value if name in sums else value
@@ -220,7 +227,7 @@ def policy(output: Tensor, log_std: Tensor | None, action: Tensor, settings: PPO
 
 def masked(logits: Tensor, action_mask: Tensor | None) -> Tensor:
     """Task-major logits ``[S, T, n, A]`` with the actions that a task lacks made impossible."""
-    return logits if action_mask is None else logits.masked_fill(~action_mask[None, :, None], -1e9)
+    return logits if action_mask is None else logits.masked_fill(~action_mask.unsqueeze(2), -1e9)
 
 
 def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
@@ -258,11 +265,12 @@ def _minibatch_step(
     learning_rate: float,
     settings: PPOSettings,
     progress: Progress,
+    pull: Pull | None,
 ) -> dict[str, Tensor]:
     """One step of actor and critic for the seeds in ``members``; the others only compute."""
     adam = AdamSettings(learning_rate, settings.adam.eps)
-    metrics = _update_actor(state, batch, draw, members, adam, settings, progress)
-    return metrics | _update_critic(state, batch, draw, members, adam, settings, progress)
+    metrics = _update_actor(state, batch, draw, members, adam, settings, progress, pull)
+    return metrics | _update_critic(state, batch, draw, members, adam, settings, progress, pull)
 
 
 def _update_actor(
@@ -273,6 +281,7 @@ def _update_actor(
     adam: AdamSettings,
     settings: PPOSettings,
     progress: Progress,
+    pull: Pull | None,
 ) -> dict[str, Tensor]:
     actor, tasks = state["actor"], settings.actor_tasks
     leaves = tasks.leaves(actor["params"], settings.dtype)
@@ -283,11 +292,15 @@ def _update_actor(
     surrogate = clipped_surrogate(log_ratio, batch.advantage, settings.clip)
     losses = surrogate - settings.entropy_coef * entropy.mean(-1)
     if log_std is not None:
-        (log_std_grad,) = torch.autograd.grad(losses.sum(), [log_std], retain_graph=True)
-        adam_step(state["log_std"], log_std_grad, adam, members)
+        weighted = losses if progress.weights is None else losses * progress.weights
+        (log_std_grad,) = torch.autograd.grad(weighted.sum(), [log_std], retain_graph=True)
+        std_adam = replace(adam, learning_rate=adam.learning_rate * settings.std_rate)
+        adam_step(state["log_std"], log_std_grad, std_adam, members)
     grad, state["actor_tasks"], about = tasks.gradient(
         losses, leaves, state["actor_tasks"], draw.actor_tasks, *progress
     )
+    if pull is not None:
+        pull.add("actor", settings.actor, actor["params"], grad)
     norm = clip_by_norm(grad, settings.max_grad_norm)
     adam_step(actor, grad, adam, members)
     with torch.no_grad():
@@ -309,6 +322,7 @@ def _update_critic(
     adam: AdamSettings,
     settings: PPOSettings,
     progress: Progress,
+    pull: Pull | None,
 ) -> dict[str, Tensor]:
     critic, tasks = state["critic"], settings.critic_tasks
     leaves = tasks.leaves(critic["params"], settings.dtype)
@@ -317,6 +331,8 @@ def _update_critic(
     grad, state["critic_tasks"], about = tasks.gradient(
         losses, leaves, state["critic_tasks"], draw.critic_tasks, *progress
     )
+    if pull is not None:
+        pull.add("critic", settings.critic, critic["params"], grad)
     norm = clip_by_norm(grad, settings.max_grad_norm)
     adam_step(critic, grad, adam, members)
     metrics = {"critic_loss": losses.detach(), "critic_grad_norm": norm}

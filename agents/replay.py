@@ -52,14 +52,21 @@ class ReplayBuffer:
         self._position = (start + count) % self.capacity
         self._size = min(self._size + count, self.capacity)
 
-    def sample(self, batch_per_task: int) -> Batch:
-        """``batch_per_task`` transitions of every task, uniform with replacement, with indices drawn per task."""
-        shape = (self._task.shape[0], batch_per_task)
+    def sample(self, batch_per_task: int, task: int | None = None) -> Batch:
+        """``batch_per_task`` transitions of every task, or of one, uniform with replacement, indices drawn per task."""
+        start = self._task if task is None else self._task[task : task + 1]
+        shape = (start.shape[0], batch_per_task)
         index = torch.randint(self._size, shape, generator=self._generator, device=self._rows.device)
-        rows = self._rows.flatten(0, 1).index_select(0, (index + self._task).flatten())
+        rows = self._rows.flatten(0, 1).index_select(0, (index + start).flatten())
         parts = rows.view(1, *shape, -1).split(self._sizes, -1)
         obs, action, reward, terminated, next_obs = parts
         return Batch(obs, action, reward.squeeze(-1), terminated.squeeze(-1), next_obs)
+
+    def newest_obs(self, per_task: int) -> Tensor:
+        """The newest observations of every task, task after task, ``[T * n, D]`` with n at most ``per_task``."""
+        count = min(per_task, self._size)
+        newest = torch.arange(self._position - count, self._position, device=self._rows.device) % self.capacity
+        return self._rows[:, newest, : self._sizes[0]].flatten(0, 1)
 
     def state_dict(self) -> dict[str, Tensor | int]:
         """The filled part of the rings, the write position and the generator."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from agents.curricula.coupling import Pull
 from agents.distributions import squashed_gaussian
 from agents.networks import MLP, Views
 from agents.optim import AdamSettings, adam_state, adam_step, clip_by_norm
@@ -51,17 +52,25 @@ class SACNoise(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What some aggregators look at besides gradients: recent success rates ``[S, T]``, and the updates so far."""
+    """What reductions look at besides gradients: recent success rates ``[S, T]``, the updates so far, and factors of
+    the tasks' losses ``[S, T]``."""
 
     success: Tensor | None = None
     step: int | None = None
+    weights: Tensor | None = None
 
 
 NO_PROGRESS = Progress()
 
 
-def init_sac(settings: SACSettings, seeds: list[int], initial_alpha: float, device: torch.device) -> SACState:
-    """Fresh state for each seed: ``actor`` ``[S, Pa]``, ``critic`` ``[S, 2, Pc]``, ``log_alpha`` ``[S, T]``."""
+def init_sac(
+    settings: SACSettings, seeds: list[int], initial_alpha: float, device: torch.device, per_member: bool = False
+) -> SACState:
+    """Fresh state for each seed: ``actor`` ``[S, Pa]``, ``critic`` ``[S, 2, Pc]``, ``log_alpha`` ``[S, T]``.
+
+    Args:
+        per_member: whether seeds count their optimizer steps apart, so that some can be updated without the others.
+    """
     actors, critics = [], []
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
@@ -70,31 +79,37 @@ def init_sac(settings: SACSettings, seeds: list[int], initial_alpha: float, devi
     critic = torch.stack(critics).to(device)
     log_alpha = torch.full((len(seeds), settings.num_tasks), initial_alpha, device=device).log()
     return {
-        "actor": adam_state(torch.stack(actors).to(device)),
-        "critic": adam_state(critic),
+        "actor": adam_state(torch.stack(actors).to(device), per_member),
+        "critic": adam_state(critic, per_member),
         "target_critic": {"params": critic.clone()},
-        "log_alpha": adam_state(log_alpha),
+        "log_alpha": adam_state(log_alpha, per_member),
         "actor_tasks": settings.actor_tasks.init(len(seeds), device),
         "critic_tasks": settings.critic_tasks.init(len(seeds), device),
     }
 
 
 def sac_update(
-    state: SACState, batch: Batch, noise: SACNoise, settings: SACSettings, progress: Progress = NO_PROGRESS
+    state: SACState,
+    batch: Batch,
+    noise: SACNoise,
+    settings: SACSettings,
+    progress: Progress = NO_PROGRESS,
+    pull: Pull | None = None,
 ) -> dict[str, Tensor]:
     """One gradient step on critics, actor and temperatures, then the soft target update.
 
     Args:
         state: from ``init_sac``; it is consumed, that is, updated in place.
         batch: ``[S, T, b, ...]``.
+        pull: a further loss on the parameters of actor and critic, from a curriculum that couples tasks.
 
     Returns:
         Metrics with a leading axis of seeds, ``[S]`` or ``[S, T]``, left on the device.
     """
     alpha = state["log_alpha"]["params"].exp()
     target = critic_target(state, batch, noise.next_action, alpha, settings)
-    metrics = _update_critic(state, batch, target, noise, settings, progress)
-    metrics |= _update_actor_and_alpha(state, batch, alpha, noise, settings, progress)
+    metrics = _update_critic(state, batch, target, noise, settings, progress, pull)
+    metrics |= _update_actor_and_alpha(state, batch, alpha, noise, settings, progress, pull)
     with torch.no_grad():
         state["target_critic"]["params"].lerp_(state["critic"]["params"], settings.tau)
     return metrics
@@ -127,7 +142,13 @@ def alpha_gradient(log_prob: Tensor, target_entropy: float) -> Tensor:
 
 
 def _update_critic(
-    state: SACState, batch: Batch, target: Tensor, noise: SACNoise, settings: SACSettings, progress: Progress
+    state: SACState,
+    batch: Batch,
+    target: Tensor,
+    noise: SACNoise,
+    settings: SACSettings,
+    progress: Progress,
+    pull: Pull | None,
 ) -> dict[str, Tensor]:
     critic, tasks = state["critic"], settings.critic_tasks
     leaves = tasks.leaves(critic["params"].flatten(0, 1), settings.dtype)
@@ -137,6 +158,8 @@ def _update_critic(
         losses, leaves, state["critic_tasks"], noise.critic_tasks, *progress
     )
     grad = flat.view_as(critic["params"])
+    if pull is not None:
+        pull.add("critic", settings.critic, critic["params"], grad)
     norm = clip_by_norm(grad, settings.max_grad_norm)
     adam_step(critic, grad, settings.adam)
     metrics = {"critic_loss": losses.detach(), "q_value": q.detach().mean((1, 3)), "critic_grad_norm": norm}
@@ -144,7 +167,13 @@ def _update_critic(
 
 
 def _update_actor_and_alpha(
-    state: SACState, batch: Batch, alpha: Tensor, noise: SACNoise, settings: SACSettings, progress: Progress
+    state: SACState,
+    batch: Batch,
+    alpha: Tensor,
+    noise: SACNoise,
+    settings: SACSettings,
+    progress: Progress,
+    pull: Pull | None,
 ) -> dict[str, Tensor]:
     actor, tasks = state["actor"], settings.actor_tasks
     leaves = tasks.leaves(actor["params"], settings.dtype)
@@ -154,6 +183,8 @@ def _update_actor_and_alpha(
     grad, state["actor_tasks"], about = tasks.gradient(
         losses, leaves, state["actor_tasks"], noise.actor_tasks, *progress
     )
+    if pull is not None:
+        pull.add("actor", settings.actor, actor["params"], grad)
     norm = clip_by_norm(grad, settings.max_grad_norm)
     adam_step(actor, grad, settings.adam)
     log_prob = log_prob.detach()

@@ -21,6 +21,7 @@ from agents.aggregators.fixed import Mean
 from agents.errors import AgentError
 from agents.networks import MLP, Views, flatten_gradients
 
+TRACK_DECAY = 0.9
 SUPPORTED_INPUTS = frozenset({"gramian", "losses", "success", "jacobian", "noise", "cross_gramian"})
 
 
@@ -33,12 +34,14 @@ class Reduction:
         aggregator: the gradient method.
         num_tasks: T.
         twins: members that share a seed and are updated as one parameter vector (2 for twin critics).
+        track: whether the state holds task gradients averaged over updates, for curricula that look at their Gramian.
     """
 
     network: MLP
     aggregator: Aggregator
     num_tasks: int
     twins: int = 1
+    track: bool = False
 
     def __post_init__(self) -> None:
         lacking = self.aggregator.info.needs - SUPPORTED_INPUTS
@@ -50,7 +53,8 @@ class Reduction:
 
     @property
     def is_mean(self) -> bool:
-        return isinstance(self.aggregator, Mean)
+        """Whether one ordinary backward pass of the mean loss does."""
+        return isinstance(self.aggregator, Mean) and not self.track
 
     @property
     def groups(self) -> int:
@@ -65,8 +69,11 @@ class Reduction:
         return self.twins * (network.num_trunk_parameters if own_heads else network.num_parameters)
 
     def init(self, seeds: int, device: torch.device) -> State:
-        """The aggregator's state, with a leading axis of seeds."""
-        return self.aggregator.init(self.num_tasks, num_params=self.num_shared, batch_shape=(seeds,), device=device)
+        """The aggregator's state, with a leading axis of seeds, and the averaged gradients where they are tracked."""
+        state = self.aggregator.init(self.num_tasks, num_params=self.num_shared, batch_shape=(seeds,), device=device)
+        if self.track:
+            state["tracked"] = torch.zeros(seeds, self.num_tasks, self.num_shared, device=device)
+        return state
 
     def noise_shape(self) -> tuple[int, ...] | None:
         """Shape of the uniform noise of one seed and update; None if the method draws none."""
@@ -85,6 +92,7 @@ class Reduction:
         noise: Tensor | None,
         success: Tensor | None = None,
         step: int | None = None,
+        weights: Tensor | None = None,
     ) -> tuple[Tensor, State, dict[str, Tensor]]:
         """The update's gradient.
 
@@ -94,19 +102,22 @@ class Reduction:
             noise: uniform ``[S, *noise_shape()]``.
             success: recent success rate per task ``[S, T]`` in [0, 1].
             step: number of updates so far, on the host.
+            weights: factors of the tasks' losses ``[S, T]`` from a curriculum; None for 1. A task at 0 does not train.
 
         Returns:
             Gradient ``[K, P]`` float32, the new state, and metrics ``[S]`` or ``[S, T]``.
         """
         seeds, members = losses.shape[0], losses.shape[0] * self.twins
         out = torch.empty(members, self.network.num_parameters, device=losses.device)
+        weighted = losses if weights is None else losses * weights
         if self.is_mean:
-            grads = torch.autograd.grad(losses.mean(-1).sum(), list(leaves.values()))
+            grads = torch.autograd.grad(weighted.mean(-1).sum(), list(leaves.values()))
             return flatten_gradients(grads, out), state, {}
-        grads = torch.autograd.grad(losses.sum(), list(leaves.values()))
+        grads = torch.autograd.grad(weighted.sum(), list(leaves.values()))
         shared = [g for g, name in zip(grads, leaves) if self._is_shared(name)]
         own = [g / self.num_tasks for g, name in zip(grads, leaves) if not self._is_shared(name)]
         pieces = [g.view(seeds, self.twins, self.groups, -1) for g in shared]
+        tracked = self._tracked(pieces, state, weights)
         inputs = self._inputs(pieces, losses.detach(), noise, success, step)
         if self.aggregator.info.direction_only:
             direction, state = self.aggregator.direction(inputs, state)
@@ -121,7 +132,20 @@ class Reduction:
             metrics["conflict_rate"] = conflict_rate(inputs.gramian)
             metrics["magnitude_similarity"] = magnitude_similarity(inputs.gramian)
         parts = [c.reshape(members, -1) for c in combined] + own
-        return flatten_gradients(parts, out), state, {k: v.float() for k, v in metrics.items()}
+        return flatten_gradients(parts, out), state | tracked, {k: v.float() for k, v in metrics.items()}
+
+    def _tracked(self, pieces: list[Tensor], state: State, weights: Tensor | None) -> State:
+        """The averaged gradients with this update's; those of tasks that did not train stay as they are."""
+        if not self.track:
+            return {}
+        rows = torch.cat([piece.float().transpose(1, 2).flatten(2) for piece in pieces], -1)
+        if rows.shape[1] != self.num_tasks:  # halves of tasks
+            rows = rows.unflatten(1, (self.num_tasks, -1)).sum(2)
+        if weights is None:
+            return {"tracked": state["tracked"].lerp(rows, 1 - TRACK_DECAY)}
+        trains = (weights > 0).unsqueeze(-1)
+        own = rows / torch.where(trains, weights.unsqueeze(-1), 1.0)
+        return {"tracked": torch.where(trains, state["tracked"].lerp(own, 1 - TRACK_DECAY), state["tracked"])}
 
     def _is_shared(self, name: str) -> bool:
         return name in self.network.trunk_shapes or self.network.num_heads == 1
@@ -167,3 +191,14 @@ def _split(direction: Tensor, pieces: list[Tensor]) -> list[Tensor]:
     """Undo the concatenation of ``_inputs``: ``[S, twins, n]`` for each piece."""
     sizes = [piece.shape[1] * piece.shape[3] for piece in pieces]
     return [d.unflatten(-1, (p.shape[1], p.shape[3])) for d, p in zip(direction.split(sizes, -1), pieces)]
+
+
+def tracked_gramian(states: list[State]) -> Tensor:
+    """``[T, T]`` float64 on the CPU of one seed's averaged gradients, each network's part scaled to trace 1."""
+    parts = []
+    for state in states:
+        rows = state["tracked"][0]
+        products = (rows @ rows.T).double().cpu()
+        trace = products.diagonal().sum()
+        parts.append(products / torch.where(trace > 0, trace, 1.0))
+    return torch.stack(parts).sum(0)

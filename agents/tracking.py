@@ -19,16 +19,25 @@ class Meter:
     def __init__(self, task_names: Sequence[str]) -> None:
         self._task_names = task_names
         self._sums: dict[str, Tensor] = {}
-        self._count = 0
+        self._counts: dict[str, NDArray[np.int64]] = {}
 
-    def add(self, metrics: dict[str, Tensor]) -> None:
-        """Add metrics of one update, each ``[1]`` or per task ``[1, T]``."""
+    def add(self, metrics: dict[str, Tensor], task: int | None = None) -> None:
+        """Add metrics of one update.
+
+        Args:
+            metrics: each ``[1]``, or per task ``[1, T]``; with ``task``, each of one element and about that task alone.
+        """
         for name, value in metrics.items():
-            if name in self._sums:
+            if name not in self._sums:
+                size = value.shape if task is None else (1, len(self._task_names))
+                self._sums[name] = torch.zeros(size, device=value.device)
+                self._counts[name] = np.zeros(size[1:], np.int64)
+            if task is None:
                 self._sums[name] += value
+                self._counts[name] += 1
             else:
-                self._sums[name] = value.clone()
-        self._count += 1
+                self._sums[name][0, task] += value.squeeze()
+                self._counts[name][task] += 1
 
     def drain(self) -> dict[str, float]:
         """Means since the last call: ``train/<name>`` and, for per-task metrics, also ``train/<name>/<task>``.
@@ -36,15 +45,16 @@ class Meter:
         Raises:
             DivergedError: a mean is not finite.
         """
-        means = {name: (total / self._count).squeeze(0).tolist() for name, total in self._sums.items()}
-        self._sums, self._count = {}, 0
         out: dict[str, float] = {}
-        for name, mean in means.items():
-            if isinstance(mean, list):
-                out[f"train/{name}"] = float(np.mean(mean))
-                out |= {f"train/{name}/{task}": value for task, value in zip(self._task_names, mean)}
-            else:
-                out[f"train/{name}"] = mean
+        for name, total in self._sums.items():
+            count = self._counts[name]
+            seen = count > 0
+            mean = total[0].double().cpu().numpy()[seen] / count[seen]
+            out[f"train/{name}"] = float(mean.mean())
+            if count.ndim:
+                names = (task for task, any_update in zip(self._task_names, seen) if any_update)
+                out |= {f"train/{name}/{task}": float(value) for task, value in zip(names, mean)}
+        self._sums, self._counts = {}, {}
         for name, value in out.items():
             if not np.isfinite(value):
                 raise DivergedError(f"{name} is {value}")
@@ -58,8 +68,12 @@ class EpisodeTracker:
     ``rollout/success/<task>``. These come from the exploring policy and are no evaluation.
 
     Attributes:
-        recent_success: ``[T]``, success rate with episodes weighted down by 0.9 for each newer one.
+        recent_success: ``[T]``, success rate with episodes weighted down by 0.9 for each newer one, from 0.
+        recent_return: ``[T]``, return weighted the same way, from the first episode's.
+        episodes: ``[T]``, episodes finished so far.
     """
+
+    _RECENT = ("recent_success", "recent_return", "episodes")
 
     def __init__(self, task_names: Sequence[str], envs_per_task: int) -> None:
         self._task_names = task_names
@@ -73,6 +87,8 @@ class EpisodeTracker:
             name: np.zeros(len(task_names)) for name in ("reward", "length", "success", "episodes")
         }
         self.recent_success = np.zeros(len(task_names))
+        self.recent_return = np.zeros(len(task_names))
+        self.episodes = np.zeros(len(task_names))
 
     def add(self, reward: NDArray, success: NDArray, done: NDArray) -> None:
         """Account for one vector step; all arrays are ``[num_envs]``."""
@@ -85,7 +101,12 @@ class EpisodeTracker:
             ended = done.reshape(shape)
             episodes = ended.sum(1)
             rate = (running["success"] * ended).sum(1) / np.maximum(episodes, 1)
-            self.recent_success += (1 - 0.9**episodes) * (rate - self.recent_success)
+            share = 1 - 0.9**episodes
+            self.recent_success += share * (rate - self.recent_success)
+            score = (running["reward"] * ended).sum(1) / np.maximum(episodes, 1)
+            first = (self.episodes == 0) & (episodes > 0)
+            self.recent_return += np.where(first, 1.0, share) * (score - self.recent_return)
+            self.episodes += episodes
             for name, value in running.items():
                 self._finished[name] += (value * ended).sum(1)
                 value[ended] = 0
@@ -117,11 +138,12 @@ class EpisodeTracker:
     def state_dict(self) -> dict[str, Any]:
         arrays = {f"running_{k}": v for k, v in self._running.items()}
         arrays |= {f"finished_{k}": v for k, v in self._finished.items()}
-        arrays["recent_success"] = self.recent_success
+        arrays |= {name: getattr(self, name) for name in self._RECENT}
         return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for prefix, arrays in (("running", self._running), ("finished", self._finished)):
             for name, array in arrays.items():
                 array[:] = state[f"{prefix}_{name}"].numpy()
-        self.recent_success[:] = state["recent_success"].numpy()
+        for name in self._RECENT:
+            getattr(self, name)[:] = state[name].numpy()

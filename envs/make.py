@@ -43,6 +43,7 @@ def make_vec(
     one_hot: bool = False,
     goals: str = "random",
     goal_seed: int | None = None,
+    stagger: bool = False,
     num_workers: int | None = None,
     num_threads: int | None = None,
     render_mode: str | None = None,
@@ -65,6 +66,9 @@ def make_vec(
             ``cycle`` (environment e of a task plays goals e, e + envs_per_task, e + 2 envs_per_task, ... modulo 50,
             so 50 episodes a task visit every goal once, whatever ``envs_per_task`` is).
         goal_seed: seed of the sets of 50 goals; by default they follow ``seed``.
+        stagger: Meta-World only. After ``reset`` and ``rebase``, environment e of a task is truncated e/envs_per_task
+            of the horizon early, once, so that its environments are in different phases of their episodes from then on:
+            short rollouts then hold beginnings and ends alike. Nothing changes with one environment per task.
         num_workers: stock backend only. Processes that share the environments, 0 for none. By default one for every
             ten environments, at most one per CPU, none if that makes fewer than two.
         num_threads: threads of a compiled backend. By default one for each CPU for Meta-World.
@@ -94,6 +98,7 @@ def make_vec(
         one_hot=one_hot,
         goals=goals,
         goal_seed=None if goal_seed is None else check_seed("goal_seed", goal_seed),
+        stagger=stagger,
         num_workers=num_workers,
         num_threads=num_threads,
         render_mode=render_mode,

@@ -16,6 +16,7 @@ class EnvSettings:
     one_hot: bool = False
     goals: str = "random"
     goal_seed: int | None = None
+    stagger: bool = False
     num_workers: int | None = None
     num_threads: int | None = None
     render_mode: str | None = None

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import yaml
 
-import agents
 from agents.base import Agent, AgentConfig
+from mtrl.algorithms import algorithms
 from mtrl.errors import ConfigError
 from mtrl.fields import Setting, build, coerce, flatten, nearest, settings_of
 
@@ -69,6 +69,8 @@ class TrainConfig:
     """How training draws goals from the benchmark's fixed set."""
     goal_seed: int | None = None
     """Seed of the benchmark's goal set; none means the run's seed."""
+    stagger: bool = False
+    """Whether the training environments of a Meta-World task start in different phases of their episodes."""
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
     checkpoint_every: int = 200_000
     """Env steps between checkpoints."""
@@ -115,9 +117,10 @@ def agent_class(algorithm: str) -> type[Agent]:
     Raises:
         ConfigError: there is no such algorithm.
     """
-    if algorithm not in agents.AGENTS:
-        raise unknown("algorithm", algorithm, agents.AGENTS)
-    return agents.AGENTS[algorithm]
+    known = algorithms()
+    if algorithm not in known:
+        raise unknown("algorithm", algorithm, known)
+    return known[algorithm]
 
 
 def run_settings(algorithm: str) -> dict[str, Setting]:

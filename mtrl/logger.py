@@ -5,19 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from mtrl.results import Record, success_mean
 from mtrl.run_folder import writing
 
+_SQUARE = 16  # pixels
+
 
 class TensorBoardLogger:
     """Writes scalars at env steps. A resumed run drops the points after its checkpoint, so none appears twice.
 
     The page groups by the first part of a key: ``eval/mean_success`` and ``eval/success/<task>``, ``rollout/…``,
-    ``time/…`` and ``train/…`` hold what concerns all tasks, and everything else that is logged per task sits in a group
-    of that task: ``task <task>/train_alpha``, ``task <task>/eval_return`` and so on.
+    ``time/…`` and ``train/…`` hold what concerns all tasks, ``curriculum/…`` the tasks' shares and order; everything
+    else that is logged per task sits in a group of that task: ``task <task>/train_alpha``, ``task <task>/eval_return``
+    and so on.
     """
 
     def __init__(self, folder: Path, first_step: int, settings: dict[str, Any]) -> None:
@@ -51,6 +56,13 @@ class TensorBoardLogger:
             for key, value in values.items():
                 self._writer.add_scalar(_tag(key), value, env_steps)
 
+    def images(self, images: dict[str, NDArray], env_steps: int) -> None:
+        """Log matrices in [0, 1] at ``env_steps``, each entry a square of gray (1 is white)."""
+        with writing(self._folder):
+            for key, matrix in images.items():
+                squares = np.kron(matrix, np.ones((_SQUARE, _SQUARE)))
+                self._writer.add_image(key, squares.astype(np.float32), env_steps, dataformats="HW")
+
     def evaluation(self, record: Record) -> None:
         """Log one evaluation."""
         values = {"eval/mean_success": success_mean(record["per_task"])}
@@ -74,6 +86,6 @@ class TensorBoardLogger:
 def _tag(key: str) -> str:
     """Where a logged key stands on the page: ``group/name/<task>`` moves to the task's own group."""
     group, *rest = key.split("/")
-    if len(rest) < 2 or (group, rest[0]) == ("eval", "success"):
+    if len(rest) < 2 or group == "curriculum" or (group, rest[0]) == ("eval", "success"):
         return key
     return f"task {rest[-1]}/{group}_{'_'.join(rest[:-1])}"

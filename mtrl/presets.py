@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-import agents
 import configs
 import envs
+from mtrl.algorithms import algorithms
 from mtrl.config import TrainConfig, make_config, run_settings, unknown
 from mtrl.errors import ConfigError
 
@@ -109,7 +109,7 @@ def resolve(given: Values, config_file: Path | None = None) -> TrainConfig:
         overlay_file = method_file(str(named))
         overlay = read_yaml(overlay_file)
         if "algorithm" not in overlay:
-            raise ConfigError(f"{overlay_file}: algorithm is missing; a method names one of {', '.join(agents.AGENTS)}")
+            raise ConfigError(f"{overlay_file}: algorithm is missing; a method names one of {', '.join(algorithms())}")
         layers.append((f"{overlay_file}: ", overlay | {"method": overlay_file.stem}))
         own.pop("method", None)
         given = {key: value for key, value in given.items() if key != "method"}
@@ -124,14 +124,15 @@ def _merge(layers: list[tuple[str, Values]]) -> tuple[Values, dict[str, str]]:
     ``ALGORITHM.key`` stands for ``agent.key``, and so does ``key`` alone where no setting of the run has that name.
     """
     algorithm = next(values["algorithm"] for _, values in reversed(layers) if "algorithm" in values)
-    known = run_settings(str(algorithm))
+    known, named = run_settings(str(algorithm)), {name.replace("-", "_"): name for name in algorithms()}
     merged: Values = {}
     sources: dict[str, str] = {}
     for source, values in layers:
         for key, value in values.items():
             head, dot, tail = key.partition(".")
-            if dot and head in agents.AGENTS:
-                if head != algorithm:
+            head = head.replace("-", "_")  # which is how dashes of the command line arrive
+            if dot and head in named:
+                if named[head] != algorithm:
                     continue
                 key = f"agent.{tail}"
             elif key not in known and f"agent.{key}" in known:

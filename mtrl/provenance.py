@@ -10,7 +10,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("mtrl", "torch", "numpy", "gymnasium", "mujoco", "metaworld", "minigrid", "envpool", "numba", "safetensors")
+PACKAGES = (
+    "mtrl",
+    "torch",
+    "numpy",
+    "gymnasium",
+    "mujoco",
+    "metaworld",
+    "minigrid",
+    "envpool",
+    "stable-baselines3",
+    "numba",
+    "safetensors",
+)
 
 
 def provenance(config_sha256: str, device: str, command: str) -> dict[str, Any]:

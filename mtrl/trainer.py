@@ -104,6 +104,7 @@ class Trainer:
             seed=config.seed,
             goals=config.goals,
             goal_seed=config.benchmark_seed,
+            stagger=config.stagger,
             num_workers=config.num_workers,
             num_threads=config.num_threads,
         )
@@ -189,6 +190,7 @@ class Trainer:
             self.progress.show(success=values["rollout/success_rate"])
         if self.events is not None:
             self.events.scalars(values, self.agent.env_steps)
+            self.events.images(self.agent.images(), self.agent.env_steps)
 
     def _evaluate(self) -> None:
         if self._evaluator is None:

@@ -30,7 +30,7 @@ class Arrays:
         restart: bool [num_envs], in; which environments ``reset`` applies to.
         obs, final_obs: float32 [num_envs, 39], out.
         reward: float64 [num_envs], out.
-        truncated: bool [num_envs], out.
+        truncated: bool [num_envs], in; where this step ends the episode.
         info: float64 [num_envs, 7], out, columns as ``INFO_KEYS``.
         frames: uint8 [num_envs, 480, 480, 3], out; None without rendering.
     """

@@ -56,7 +56,10 @@ class MetaWorldVectorEnv(TaskVectorEnv):
         self._one_hot = np.eye(suite.num_tasks, dtype=np.float32)[self.task_id]
         self._schedule = GoalSchedule(suite.num_tasks, settings.envs_per_task, settings.goals, settings.seed)
         self._seed_goals(settings.seed if settings.goal_seed is None else settings.goal_seed)
+        phase = np.arange(self.num_envs) % settings.envs_per_task * suite.horizon // settings.envs_per_task
+        self._phase = phase if settings.stagger else np.zeros_like(phase)
         self._elapsed = np.zeros(self.num_envs, np.int64)
+        self._fresh = False
         self._running = False
         self._stepping = False
 
@@ -96,6 +99,8 @@ class MetaWorldVectorEnv(TaskVectorEnv):
         self._elapsed += 1
         ending = self._elapsed == self.suite.horizon
         self._elapsed[ending] = 0
+        self._fresh = False
+        self._arrays.truncated[:] = ending
         self._schedule.advance(ending)
         self._place_goals(ending)
         self._stepping = True
@@ -120,6 +125,7 @@ class MetaWorldVectorEnv(TaskVectorEnv):
             "boundary": np.array(self._schedule.boundary),
             "episode": self._schedule.episode.copy(),
             "elapsed": self._elapsed.copy(),
+            "fresh": np.array(self._fresh),
         }
 
     def load_state_dict(self, state: Mapping[str, NDArray]) -> None:
@@ -136,7 +142,7 @@ class MetaWorldVectorEnv(TaskVectorEnv):
         self._schedule.set_episode(np.asarray(state["episode"]))
         self._elapsed[:] = state["elapsed"]
         self._running = False
-        if not self._elapsed.any() and (self._schedule.episode >= 0).all():
+        if state["fresh"]:
             self._begin_episodes()
 
     @abstractmethod
@@ -145,18 +151,19 @@ class MetaWorldVectorEnv(TaskVectorEnv):
 
     @abstractmethod
     def _begin_step(self) -> None:
-        """Begins to step with ``arrays.action``; environments that end an episode restart with ``arrays.goal``."""
+        """Begins to step with ``arrays.action``; environments that ``arrays.truncated`` marks then restart with
+        ``arrays.goal``."""
 
     @abstractmethod
     def _end_step(self) -> None:
-        """Completes the step: fills ``obs``, ``final_obs``, ``reward``, ``truncated``, ``info`` of the arrays."""
+        """Completes the step: fills ``obs``, ``final_obs``, ``reward``, ``info`` of the arrays."""
 
     def _goals_changed(self) -> None:
         """Called after ``self.goals`` was set anew, for backends that prepare resets ahead."""
 
     def _start_all(self) -> NDArray:
         self._schedule.advance(np.ones(self.num_envs, np.bool_))
-        self._elapsed[:] = 0
+        self._elapsed[:] = self._phase
         self._begin_episodes()
         return self._observe(self._arrays.obs)
 
@@ -165,7 +172,7 @@ class MetaWorldVectorEnv(TaskVectorEnv):
         self._arrays.restart[:] = everywhere
         self._place_goals(everywhere)
         self._restart()
-        self._running = True
+        self._running = self._fresh = True
 
     def _seed_goals(self, goal_seed: int) -> None:
         self._goal_seed = goal_seed
@@ -217,11 +224,12 @@ class MetaWorldVectorEnv(TaskVectorEnv):
             "envs_per_task": settings.envs_per_task,
             "goals": settings.goals,
             "goal_seed": settings.goal_seed,
+            "stagger": settings.stagger,
             "one_hot": settings.one_hot,
         }
 
     def _check_identity(self, state: Mapping[str, NDArray]) -> None:
-        missing = {"identity", "seed", "goal_seed", "boundary", "episode", "elapsed"} - set(state)
+        missing = {"identity", "seed", "goal_seed", "boundary", "episode", "elapsed", "fresh"} - set(state)
         if missing:
             raise SuiteError(f"The state is of another environment: it lacks {', '.join(sorted(missing))}.")
         theirs = json.loads(np.asarray(state["identity"]).tobytes())

@@ -95,12 +95,11 @@ class Group:
         """Steps every environment; those whose episode ends start the next one with the goal in ``arrays.goal``."""
         arrays = self._arrays
         for row, env in enumerate(self._envs, self._first):
-            obs, reward, _, truncated, info = env.step(arrays.action[row])
+            obs, reward, _, _, info = env.step(arrays.action[row])
             arrays.reward[row] = reward
-            arrays.truncated[row] = truncated
             arrays.info[row] = [info[key] for key in INFO_KEYS]
             arrays.obs[row] = arrays.final_obs[row] = obs
-            if truncated:
+            if arrays.truncated[row]:
                 self._start(row, env)
 
     def render(self) -> None:

@@ -17,7 +17,7 @@ from envs.metaworld.workers import RENDER, RESET, STEP, Workers
 from envs.settings import EnvSettings
 from envs.specs import Suite, SuiteError
 
-OPTIONS = frozenset({"goals", "goal_seed", "num_workers", "render_mode"})
+OPTIONS = frozenset({"goals", "goal_seed", "stagger", "num_workers", "render_mode"})
 _ENVS_PER_WORKER = 10
 
 

@@ -10,6 +10,7 @@ from mtrl import cli
 from mtrl.config import unknown
 
 COMMANDS = {
+    "run": ("mtrl.leaderboard.run", "train suites x methods x seeds, restartable"),
     "build": ("mtrl.leaderboard.build", "make the page, its tables and plots from result files"),
     "check": ("mtrl.leaderboard.check", "validate result files"),
 }

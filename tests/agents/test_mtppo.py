@@ -61,7 +61,8 @@ def test_equal_seeds_give_equal_runs_and_different_seeds_do_not(settings: dict[s
 
 @pytest.mark.parametrize("suite", ["mt10:fake", "mt10:fake-inexact"])
 def test_a_restored_agent_continues_bit_for_bit(suite: str) -> None:
-    agents = [MTPPO(_env(suite), seed=0, device="cpu", **SMALL, aggregator="graddrop") for _ in range(2)]
+    settings = SMALL | {"aggregator": "graddrop", "noise_correlation": 0.7}
+    agents = [MTPPO(_env(suite), seed=0, device="cpu", **settings) for _ in range(2)]
     agents[0].learn(360)
     if not agents[0].env.exact_state:
         agents[0].rebase(agents[0].env_steps)
@@ -80,6 +81,16 @@ def test_evaluating_and_logging_change_nothing_in_training() -> None:
     watched.check_finite()
     first, second = _tensors(plain.learn(480)), _tensors(watched.learn(480))
     assert all(torch.equal(first[name], second[name]) for name in first if not name.startswith("episodes"))
+
+
+def test_exploration_noise_has_the_correlation_asked_for_and_unit_variance() -> None:
+    agent = _agent(noise_correlation=0.8)
+    noise = torch.stack([agent._next_noise(torch.Size((1, 3, 40, 4))) for _ in range(400)])
+    assert noise.std().item() == pytest.approx(1, abs=0.02)
+    assert (noise[1:] * noise[:-1]).mean().item() == pytest.approx(0.8, abs=0.02)
+    assert (noise[3:] * noise[:-3]).mean().item() == pytest.approx(0.8**3, abs=0.03)
+    agent.set_env(_env())
+    assert agent._noise is None
 
 
 def test_the_true_last_observation_is_stored_and_truncation_is_not_termination() -> None:
@@ -104,15 +115,14 @@ def test_the_learning_rate_falls_to_zero_over_the_budget() -> None:
     rates = []
     _agent().learn(480, lambda a: rates.append(a.metrics()["train/learning_rate"]))
     np.testing.assert_allclose(rates, [5e-4, 3.75e-4, 2.5e-4, 1.25e-4], rtol=1e-5)
-    constant = _agent(learning_rate_schedule="constant").learn(480)
+    constant = _agent(schedule="constant").learn(480)
     assert constant.metrics()["train/learning_rate"] == pytest.approx(5e-4)
 
 
 def test_it_learns_the_fake_tasks() -> None:
     env = _env(envs_per_task=8, seed=3)
-    agent = MTPPO(
-        env, seed=3, device="cpu", width=32, rollout_per_task=160, minibatches=4, learning_rate=3e-3, gamma=0.8
-    )
+    settings = SMALL | {"width": 32, "rollout_per_task": 160, "epochs": 10, "noise_correlation": 0.0}
+    agent = MTPPO(env, seed=3, device="cpu", **settings, learning_rate=3e-3, gamma=0.8)
     agent.learn(6_240)
     agent.metrics()
     agent.learn(7_200)

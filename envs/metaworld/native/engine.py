@@ -34,7 +34,7 @@ from envs.vector import Info
 if TYPE_CHECKING:
     from envs.metaworld.native.render import Painter
 
-OPTIONS = frozenset({"goals", "goal_seed", "num_threads", "render_mode"})
+OPTIONS = frozenset({"goals", "goal_seed", "stagger", "num_threads", "render_mode"})
 METAWORLD_VERSION = "3.1.1"
 CHUNKS_PER_THREAD = 8
 """More balance the threads better, fewer use the caches better and need fewer simulations."""
@@ -136,7 +136,6 @@ class NativeMetaWorld(MetaWorldVectorEnv):
         self._state[which], self._init[which], self._arrays.obs[which] = (table[rows] for table in self._resets)
 
     def _begin_step(self) -> None:
-        np.equal(self._elapsed, 0, out=self._arrays.truncated)
         if self._arrays.truncated.any():
             self._row[:] = self._goal_rows()
         if self._pool.pid != os.getpid():

@@ -1,0 +1,214 @@
+"""CAMRL: asymmetric multi-task RL that switches between single-task and multi-task rounds (Huang et al., TPAMI 2023).
+
+T agents start from one initialization. A single-task round trains them side by side, each on its own loss. A multi-task
+round takes them one after the other: at every position the loss f of each waiting task's row of the transfer matrix B
+is evaluated, the task of the smallest one has its row updated by Frank–Wolfe with all networks fixed, and is trained
+with its row fixed, pulled toward the combination of all tasks' parameters that its column of B describes.
+
+Three readings of the paper, since it leaves them open or they cannot work as printed:
+
+* Parameter vectors are displacements from the common initialization. Distances between agents, and from convex
+  combinations of agents, are the same as with the vectors themselves; without it the initialization, several times
+  longer than what training adds, makes all agents look alike.
+* The pull's combination is convex: transfers from the other tasks, scaled down where they sum to more than 1, and the
+  remainder on the task itself. As printed, a task that receives nothing would be pulled to 0 until it has forgotten
+  everything; ``combination=printed`` does that.
+* Inner products are divided by their mean diagonal, so that term 1 does not depend on the size of the networks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from agents.curricula.base import (
+    CoupledCurriculum,
+    CurriculumInfo,
+    Geometry,
+    Plan,
+    State,
+    Statistics,
+    Tasks,
+    Turn,
+    require,
+    task_index,
+    uniform_share,
+)
+from agents.curricula.camrl_loss import NUM_TERMS, Shape, Situation, row_terms
+from agents.curricula.frank_wolfe import frank_wolfe
+from agents.curricula.history import prefixed, under
+from agents.curricula.indicator import indicator, moments, observe, standardized
+
+SOURCE = "Huang et al., TPAMI 2023 (arXiv 2211.03352)"
+FORGET = 0.05  # share of the newest terms in their running moments
+
+
+@dataclass(frozen=True)
+class CAMRL(CoupledCurriculum):
+    """CAMRL with a whole network for each task.
+
+    Attributes:
+        warmup: rounds of single-task training at the start.
+        switch: False makes every round after them multi-task (an ablation).
+        a, b, c: constants of the mode indicator.
+        mu1, mu2, sharpness: constants of the row loss, see ``camrl_loss``.
+        lambda0 … lambda4: factors of its terms; 0 takes a term out (the paper's ablations).
+        pull: factor of the distance to the combination in the agents' losses.
+        combination: ``convex`` or ``printed``, see the module's text.
+        measure: what a task's loss l is: 1 − success rate, or 1 − return over the range of its returns so far.
+        weighting: ``variance`` divides each term by its running variance, at least ``floor``, and adds the log of their
+            product; ``learned`` is ``½ exp(−2 s) f + s`` with s learned (rate ``learning_rate``); ``fixed`` is neither.
+        steps: Frank–Wolfe steps.
+        prior: tasks of a given ordering, separated by slashes, first the one to receive most; may be empty.
+    """
+
+    warmup: int = 10
+    switch: bool = True
+    a: float = 1000.0
+    b: float = 0.025
+    c: float = 2.0
+    mu1: float = 0.2
+    mu2: float = 0.2
+    sharpness: float = 200.0
+    lambda0: float = 1.0
+    lambda1: float = 1.0
+    lambda2: float = 1.0
+    lambda3: float = 1.0
+    lambda4: float = 1.0
+    pull: float = 0.1
+    combination: Literal["convex", "printed"] = "convex"
+    measure: Literal["success", "return"] = "success"
+    weighting: Literal["variance", "learned", "fixed"] = "variance"
+    floor: float = 0.1
+    learning_rate: float = 0.01
+    steps: int = 10
+    prior: str = ""
+
+    info = CurriculumInfo("camrl", SOURCE, heads=frozenset({"separate"}), couples=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("warmup", "mu1", "mu2", "pull", *(f"lambda{k}" for k in range(NUM_TERMS))):
+            require(self, getattr(self, name) >= 0, name, "at least 0")
+        for name in ("a", "b", "c", "sharpness", "floor", "learning_rate"):
+            require(self, getattr(self, name) > 0, name, "greater than 0")
+        require(self, self.steps >= 1, "steps", "at least 1")
+
+    def check(self, tasks: Tasks) -> None:
+        named = [task_index(name, tasks, "prior") for name in filter(None, self.prior.split("/"))]
+        require(self, len(set(named)) == len(named), "prior", "an ordering that names no task twice")
+
+    @property
+    def draws(self) -> int:
+        return 1
+
+    def init(self, tasks: Tasks) -> State:
+        count = tasks.num_tasks
+        zeros = torch.zeros(count, dtype=torch.float64)
+        terms = torch.zeros(NUM_TERMS, dtype=torch.float64)
+        return {
+            "round": torch.zeros((), dtype=torch.int64),
+            "transfer": torch.eye(count, dtype=torch.float64),
+            "trained": torch.zeros(count, dtype=torch.bool),
+            "order": torch.arange(count),
+            "loss": zeros + 1,
+            "low": zeros + torch.inf,
+            "high": zeros - torch.inf,
+            "term_mean": terms,
+            "term_square": terms.clone(),
+            "term_seen": torch.zeros((), dtype=torch.int64),
+            "log_sigma": terms.clone(),
+            **prefixed("performance.", moments(count)),
+        }
+
+    def plan(self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks) -> tuple[Plan, State]:
+        number, performance = int(state["round"]), under("performance.", state)
+        terms = indicator(standardized(performance, stats.episode_return), number, self.a, self.b, self.c)
+        coupled = number >= self.warmup and (not self.switch or float(noise[0]) < terms.value)
+        low = torch.minimum(state["low"], stats.episode_return)
+        high = torch.maximum(state["high"], stats.episode_return)
+        loss = (1 - stats.success).clamp(0, 1)
+        if self.measure == "return":
+            span = high - low
+            loss = torch.where(span > 0, (high - stats.episode_return) / torch.where(span > 0, span, 1.0), 1.0)
+        new = state | {"round": state["round"] + 1, "loss": loss, "low": low, "high": high}
+        new |= prefixed("performance.", observe(performance, stats.episode_return))
+        new["trained"] = torch.zeros_like(state["trained"])
+        shown = {"indicator": terms.value, "indicator_extremes": terms.extremes, "indicator_youth": terms.youth}
+        shown |= {"indicator_performance": terms.performance, "multi_task_mode": float(coupled)}
+        log = {name: torch.tensor(value) for name, value in shown.items()} | self.log(new)
+        return Plan(uniform_share(tasks.num_tasks), coupled=coupled, log=log), new
+
+    def turn(self, geometry: Geometry, state: State, tasks: Tasks) -> tuple[Turn, State]:
+        at = self._situation(geometry, state, tasks)
+        waiting = torch.nonzero(~state["trained"]).flatten().tolist()
+        shape = Shape(self.mu1, self.mu2, self.sharpness)
+        terms = torch.stack([row_terms(at.transfer[task], task, at, shape) for task in waiting])
+        new = state | self._watch(terms, state)
+        weights, constant = self._weights(new)
+        task = waiting[int((terms @ weights + constant).argmin())]
+        row, _ = frank_wolfe(lambda b: row_terms(b, task, at, shape) @ weights, at.transfer[task], self.steps)
+        new["transfer"] = at.transfer.index_copy(0, torch.tensor([task]), row.unsqueeze(0))
+        new["order"] = state["order"].index_fill(0, torch.tensor([task]), int(state["trained"].sum()))
+        new["trained"] = state["trained"].index_fill(0, torch.tensor([task]), True)
+        if self.weighting == "learned":
+            new["log_sigma"] = self._learn(state["log_sigma"], row_terms(row, task, at, shape))
+        return Turn(task, self._combination(new["transfer"], task), self.pull), new
+
+    def log(self, state: State) -> dict[str, Tensor]:
+        return {"transfer": state["transfer"], "order": state["order"].double()}
+
+    def _situation(self, geometry: Geometry, state: State, tasks: Tasks) -> Situation:
+        scale = geometry.products.diagonal().mean()
+        products = geometry.products / torch.where(scale > 0, scale, 1.0)
+        prior = [task_index(name, tasks, "prior") for name in filter(None, self.prior.split("/"))]
+        index = torch.tensor(prior, dtype=torch.int64)
+        return Situation(state["transfer"], state["trained"], state["loss"], products, geometry.similarity, index)
+
+    def _watch(self, terms: Tensor, state: State) -> State:
+        """Running moments of the terms ``[n, 5]`` over the waiting tasks."""
+        first = state["term_seen"] == 0
+        mean, square = (
+            torch.where(first, new, old + FORGET * (new - old))
+            for old, new in ((state["term_mean"], terms.mean(0)), (state["term_square"], terms.square().mean(0)))
+        )
+        return {"term_mean": mean, "term_square": square, "term_seen": state["term_seen"] + 1}
+
+    def _weights(self, state: State) -> tuple[Tensor, Tensor]:
+        """Factor of each term ``[5]``, and the constant of the log penalty."""
+        factors = torch.tensor([getattr(self, f"lambda{k}") for k in range(NUM_TERMS)], dtype=torch.float64)
+        if self.weighting == "fixed":
+            return factors, torch.zeros((), dtype=torch.float64)
+        if self.weighting == "learned":
+            return factors * 0.5 * (-2 * state["log_sigma"]).exp(), state["log_sigma"].sum()
+        variance = (state["term_square"] - state["term_mean"].square()).clamp(min=self.floor)
+        return factors / variance, variance.log().sum()
+
+    def _learn(self, log_sigma: Tensor, terms: Tensor) -> Tensor:
+        """A gradient step of ``Σ ½ exp(−2 s) f + s`` on s, kept within ±3."""
+        slope = 1 - (-2 * log_sigma).exp() * terms
+        return (log_sigma - self.learning_rate * slope).clamp(-3, 3)
+
+    def _combination(self, transfer: Tensor, task: int) -> Tensor:
+        column = transfer[:, task].clone()
+        if self.combination == "convex":
+            column[task] = 0
+            column = column / column.sum().clamp(min=1.0)
+            column[task] = 1 - column.sum()
+        return column
+
+
+@dataclass(frozen=True)
+class CAMRLShared(CAMRL):
+    """CAMRL on one shared trunk: B couples the heads alone, so that fifty tasks fit in memory.
+
+    All heads start equal. A multi-task round plays every position of the order at its start, and then trains all tasks
+    together for the length of the round, each head pulled toward its combination.
+    """
+
+    info = CurriculumInfo(
+        "camrl-shared", SOURCE + ", coupling heads only", heads=frozenset({"multi-head"}), couples=True
+    )

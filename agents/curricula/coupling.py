@@ -1,0 +1,113 @@
+"""What a coupled curriculum sees of the tasks' parameters, and the pull it exerts on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from agents.curricula.base import Geometry, Turn
+from agents.networks import MLP
+
+Params = Mapping[str, dict[str, Tensor]]
+Owned = dict[str, Tensor]
+
+
+class Pull(Protocol):
+    """Adds the gradient of ``strength Σ_t ‖w_t − Σ_j c_tj w_j‖²`` (other tasks' parameters constant) to ``grad``."""
+
+    def add(self, name: str, network: MLP, params: Tensor, grad: Tensor) -> None: ...
+
+
+@dataclass(frozen=True)
+class MemberPull:
+    """Pull on one whole agent, whose parameters are ``[1, ...]``.
+
+    Attributes:
+        keep: 1 − the agent's own weight in its combination.
+        sources: the other agents' part of the combination, by network, each of the shape of its parameters.
+    """
+
+    keep: float
+    strength: float
+    sources: dict[str, Tensor]
+
+    def add(self, name: str, network: MLP, params: Tensor, grad: Tensor) -> None:
+        scale = 2 * self.strength * self.keep
+        grad.add_(params, alpha=scale * self.keep).sub_(self.sources[name], alpha=scale)
+
+
+@dataclass(frozen=True)
+class HeadPull:
+    """Pull on all heads of one shared network at once; ``combinations`` is ``[T, T]``, row t for the head of task t."""
+
+    combinations: Tensor
+    strength: float
+
+    def add(self, name: str, network: MLP, params: Tensor, grad: Tensor) -> None:
+        own = self.combinations.diagonal()
+        others = self.combinations - own.diag()
+        for part in network.head_shapes:
+            heads, slope = (network.views(flat.view(-1, flat.shape[-1]), flat.dtype)[part] for flat in (params, grad))
+            keep = (1 - own).view(-1, *[1] * (heads.dim() - 2))
+            mixed = torch.tensordot(others, heads, ([1], [1])).movedim(0, 1)
+            slope.add_(keep * (keep * heads - mixed), alpha=2 * self.strength)
+
+
+def owned_agents(state: Params, networks: Mapping[str, MLP]) -> Owned:
+    """Parameters ``[T, n]`` of each network where every task has an agent of its own; views."""
+    return {name: state[name]["params"].flatten(1) for name in networks}
+
+
+def owned_heads(state: Params, networks: Mapping[str, MLP]) -> Owned:
+    """Parameters ``[T, n]`` of the heads of each network that all tasks share (of every twin)."""
+    out = {}
+    for name, network in networks.items():
+        flat = state[name]["params"]
+        views = network.views(flat.view(-1, flat.shape[-1]), flat.dtype)
+        out[name] = torch.cat([views[part].transpose(0, 1).flatten(1) for part in network.head_shapes], 1)
+    return out
+
+
+def equal_heads(state: Params, networks: Mapping[str, MLP]) -> None:
+    """Give all heads of each network the first one's parameters, in place."""
+    for name, network in networks.items():
+        flat = state[name]["params"]
+        views = network.views(flat.view(-1, flat.shape[-1]), flat.dtype)
+        for part in network.head_shapes:
+            views[part].copy_(views[part][:, :1].clone().expand_as(views[part]))
+
+
+@torch.no_grad()
+def geometry(owned: Owned, origin: Owned, features: Tensor) -> Geometry:
+    """Inner products of displacements from ``origin`` (``[1, n]`` each), and similarity of policies.
+
+    Args:
+        features: of each task's action distribution at the same observations, ``[T, n, F]``.
+    """
+    count = len(features)
+    products = torch.zeros(count, count, dtype=torch.float64)
+    for name, params in owned.items():
+        moved = params - origin[name]
+        products += (moved @ moved.T).double().cpu()
+    flat = features.flatten(1).double()
+    return Geometry(products, -torch.cdist(flat, flat).square().cpu() / features.shape[1])
+
+
+@torch.no_grad()
+def member_pull(turn: Turn, state: Params, networks: Mapping[str, MLP]) -> MemberPull:
+    """The pull of ``turn`` on its agent, from the agents as they are."""
+    others = turn.combination.clone()
+    others[turn.task] = 0
+    sources = {}
+    for name in networks:
+        params = state[name]["params"]
+        weights = others.to(params.device, params.dtype)
+        sources[name] = torch.tensordot(weights, params, 1).unsqueeze(0)
+    return MemberPull(1 - float(turn.combination[turn.task]), turn.strength, sources)
+
+
+Features = Callable[[], Tensor]

@@ -1,0 +1,33 @@
+"""More for the tasks that succeed less."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from agents.curricula.base import Curriculum, CurriculumInfo, Plan, State, Statistics, Tasks, proportional, require
+
+
+@dataclass(frozen=True)
+class SuccessFocal(Curriculum):
+    """``share ∝ (1 − success)^gamma``, mixed with equal shares.
+
+    Attributes:
+        gamma: how sharply shares follow failure.
+        floor: part of the budget that is shared equally.
+    """
+
+    gamma: float = 1.0
+    floor: float = 0.2
+
+    info = CurriculumInfo("success-focal", "focal weighting of Lin et al. 2017 (eq. 4), on success rates")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self, self.gamma >= 0, "gamma", "at least 0")
+        require(self, 0 <= self.floor <= 1, "floor", "in [0, 1]")
+
+    def plan(self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks) -> tuple[Plan, State]:
+        share = proportional((1 - stats.success).clamp(0, 1) ** self.gamma, self.floor)
+        return Plan(share), state

@@ -1,0 +1,237 @@
+"""A curriculum at work inside an agent: rounds are counted, statistics handed over, the plan in force is held."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agents.base import EnvSpec
+from agents.curricula.base import CoupledCurriculum, Curriculum, Plan, Statistics, Tasks, Turn, uniform_share
+from agents.curricula.coupling import (
+    Features,
+    HeadPull,
+    MemberPull,
+    Params,
+    equal_heads,
+    geometry,
+    member_pull,
+    owned_agents,
+    owned_heads,
+)
+from agents.curricula.registry import parse_curriculum
+from agents.errors import AgentError
+from agents.networks import MLP
+from agents.tracking import EpisodeTracker
+from envs import task_graph
+
+
+class Rounds:
+    """Runs one curriculum for one agent.
+
+    Attributes:
+        plan: of the round under way.
+    """
+
+    def __init__(
+        self,
+        curriculum: Curriculum,
+        tasks: Tasks,
+        heads: str,
+        networks: Mapping[str, MLP],
+        params: Params,
+        seed: int,
+    ) -> None:
+        """Check that the curriculum fits, and start before the first round.
+
+        Args:
+            heads: the agent's setting of that name.
+            networks: layouts of the networks that a coupled curriculum couples.
+            params: the agent's networks by the same names; their heads are made equal where a curriculum couples them.
+
+        Raises:
+            AgentError: the curriculum does not go with the agent's heads or with the tasks.
+        """
+        info = curriculum.info
+        if heads not in info.heads:
+            raise AgentError(
+                f"curriculum: {info.name!r} does not fit heads={heads}; use heads={' or '.join(sorted(info.heads))}"
+            )
+        if info.couples and tasks.num_tasks < 2:
+            raise AgentError(f"curriculum: {info.name!r} couples tasks; the suite has only {tasks.num_tasks}")
+        curriculum.check(tasks)
+        self.curriculum, self.tasks = curriculum, tasks
+        self._separate, self._networks = heads == "separate", networks
+        self._state = curriculum.init(tasks)
+        self._generator = torch.Generator().manual_seed(seed)
+        self.plan = Plan(uniform_share(tasks.num_tasks))
+        self._device = next(iter(params.values()))["params"].device
+        self._number, self._steps, self._turns = 0, 0, 0
+        self._turn: Turn | None = None
+        self._pull: MemberPull | HeadPull | None = None
+        self._combinations = torch.zeros(tasks.num_tasks, tasks.num_tasks, dtype=torch.float64)
+        self._loss = torch.zeros(tasks.num_tasks, device=self._device)
+        self._updates = torch.zeros(tasks.num_tasks, device=self._device)
+        self._set_weights()
+        if info.couples and not self._separate:
+            equal_heads(params, networks)
+        self._origin = {name: value[:1].clone() for name, value in self._owned(params).items()} if info.couples else {}
+
+    @property
+    def due(self) -> bool:
+        """Whether the next round is to begin before more is trained."""
+        return self._number == 0 or self._steps >= self.curriculum.round_steps
+
+    @property
+    def coupled(self) -> bool:
+        """Whether this round takes the agents one after the other."""
+        return self.plan.coupled and self._separate
+
+    @property
+    def wants_gramian(self) -> bool:
+        return self.curriculum.wants_gramian(self._state)
+
+    def statistics(self, episodes: EpisodeTracker, gramian: Tensor | None = None) -> Statistics:
+        """What is known of each task now."""
+        success, score, count = (
+            torch.from_numpy(array.astype(np.float64))
+            for array in (episodes.recent_success, episodes.recent_return, episodes.episodes)
+        )
+        loss = (self._loss / self._updates.clamp(min=1)).double().cpu()
+        return Statistics(success, score, count, loss, gramian)
+
+    def begin(self, stats: Statistics, params: Params, features: Features) -> None:
+        """Decide the next round.
+
+        Args:
+            stats: of the round that ended.
+            features: gives each task's action distribution at common observations, ``[T, n, F]``; called if needed.
+        """
+        noise = torch.rand(self.curriculum.draws, generator=self._generator, dtype=torch.float64)
+        self.plan, self._state = self.curriculum.plan(stats, self._state, noise, self.tasks)
+        self._number, self._steps, self._turns, self._turn, self._pull = self._number + 1, 0, 0, None, None
+        self._loss.zero_()
+        self._updates.zero_()
+        self._set_weights()
+        if self.plan.coupled and not self._separate:
+            self._couple_heads(params, features)
+
+    def count(self, steps: int) -> None:
+        """Account for ``steps`` env steps of each task."""
+        self._steps += steps
+
+    def observe(self, critic_loss: Tensor, task: int | None = None) -> None:
+        """Take the critic losses of one update into the round's mean: ``[1, T]``, or ``[1, 1]`` of one task."""
+        if task is None:
+            self._loss += critic_loss[0]
+            self._updates += 1
+        else:
+            self._loss[task] += critic_loss[0, 0]
+            self._updates[task] += 1
+
+    def member(self, steps_ahead: float, params: Params, features: Features) -> tuple[int, MemberPull]:
+        """Whose turn it is in a coupled round, and the pull on it, ``steps_ahead`` of the steps counted so far."""
+        count = self.tasks.num_tasks
+        position = min(int((self._steps + steps_ahead) * count / self.curriculum.round_steps), count - 1)
+        while self._turns <= position:
+            self.next_turn(params, features)
+        return self.seat(params)
+
+    def next_turn(self, params: Params, features: Features) -> None:
+        """Move on to the next position of a coupled round."""
+        assert isinstance(self.curriculum, CoupledCurriculum)
+        view = geometry(self._owned(params), self._origin, features())
+        self._turn, self._state = self.curriculum.turn(view, self._state, self.tasks)
+        self._pull, self._turns = None, self._turns + 1
+        self.plan = self.plan._replace(log=self.plan.log | self.curriculum.log(self._state))
+
+    def seat(self, params: Params) -> tuple[int, MemberPull]:
+        """The task whose turn it is, and the pull on it."""
+        assert self._turn is not None
+        if not isinstance(self._pull, MemberPull):
+            self._pull = member_pull(self._turn, params, self._networks)
+        return self._turn.task, self._pull
+
+    @property
+    def head_pull(self) -> HeadPull | None:
+        """The pull on the heads of a shared network in a coupled round."""
+        return self._pull if isinstance(self._pull, HeadPull) else None
+
+    def _couple_heads(self, params: Params, features: Features) -> None:
+        for _ in range(self.tasks.num_tasks):
+            self.next_turn(params, features)
+            assert self._turn is not None
+            self._combinations[self._turn.task] = self._turn.combination
+        self._make_head_pull()
+
+    def _make_head_pull(self) -> None:
+        assert self._turn is not None
+        self._pull = HeadPull(self._combinations.to(self._device, torch.float32), self._turn.strength)
+
+    def _owned(self, params: Params) -> dict[str, Tensor]:
+        return (owned_agents if self._separate else owned_heads)(params, self._networks)
+
+    def _set_weights(self) -> None:
+        """Loss weights ``[1, T]``, or None where all are 1."""
+        share = self.plan.share * self.tasks.num_tasks
+        even = bool(torch.allclose(share, torch.ones_like(share), rtol=0, atol=1e-12))
+        self.weights = None if even else share.to(self._device, torch.float32).unsqueeze(0)
+
+    def metrics(self) -> dict[str, float]:
+        """The decisions in force, keyed ``curriculum/…``."""
+        out = {"curriculum/round": float(self._number)}
+        for name, value in ({"share": self.plan.share} | self.plan.log).items():
+            if value.dim() == 0:
+                out[f"curriculum/{name}"] = float(value)
+            elif value.dim() == 1:
+                out |= {f"curriculum/{name}/{task}": float(v) for task, v in zip(self.tasks.task_names, value)}
+        return out
+
+    def images(self) -> dict[str, NDArray]:
+        """Matrices ``[T, T]`` in [0, 1] to be shown, keyed ``curriculum/…``."""
+        return {f"curriculum/{name}": v.clamp(0, 1).numpy() for name, v in self.plan.log.items() if v.dim() == 2}
+
+    def state_dict(self) -> dict[str, Any]:
+        state: dict[str, Any] = {
+            "curriculum": {name: value.clone() for name, value in self._state.items()},
+            "generator": self._generator.get_state(),
+            "share": self.plan.share.clone(),
+            "coupled": self.plan.coupled,
+            "log": {name: value.double().clone() for name, value in self.plan.log.items()},
+            "combinations": self._combinations.clone(),
+            "loss": self._loss.clone(),
+            "updates": self._updates.clone(),
+            "counters": [self._number, self._steps, self._turns],
+        }
+        if self._turn is not None:
+            state["turn"] = {"task": self._turn.task, "combination": self._turn.combination}
+            state["turn"]["strength"] = self._turn.strength
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._state = {name: value.clone() for name, value in state.get("curriculum", {}).items()}
+        self._generator.set_state(state["generator"].cpu())
+        self.plan = Plan(state["share"].clone(), state["coupled"], dict(state.get("log", {})))
+        self._combinations = state["combinations"].clone()
+        self._loss.copy_(state["loss"])
+        self._updates.copy_(state["updates"])
+        self._number, self._steps, self._turns = state["counters"]
+        self._turn, self._pull = None, None
+        self._set_weights()
+        if "turn" in state:
+            turn = state["turn"]
+            self._turn = Turn(turn["task"], turn["combination"].clone(), turn["strength"])
+            if not self._separate:
+                self._make_head_pull()
+
+
+def make_rounds(
+    curriculum: str, spec: EnvSpec, heads: str, networks: Mapping[str, MLP], params: Params, seed: int
+) -> Rounds:
+    """``Rounds`` of the curriculum that a setting describes, for an environment of ``spec``; see there."""
+    graph = torch.from_numpy(task_graph(spec.task_names))
+    return Rounds(parse_curriculum(curriculum), Tasks(spec.task_names, graph), heads, networks, params, seed)

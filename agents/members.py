@@ -1,0 +1,49 @@
+"""One network per task: the axis of seeds holds the tasks, so T agents are one batched update.
+
+``sac_update`` and ``ppo_update`` keep the members of their leading axis apart. With ``heads=separate`` that axis has
+one member per task and the task axis has size 1; everything here only moves tasks from one axis to the other.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+Data = TypeVar("Data", bound=tuple[Tensor | None, ...])
+Networks = dict[str, dict[str, Tensor]]
+
+
+def to_members(data: Data) -> Data:
+    """A named tuple of ``[1, T, ...]`` tensors (None stays None) as ``[T, 1, ...]``."""
+    swapped: Any = [None if tensor is None else tensor.transpose(0, 1) for tensor in data]
+    return type(data)(*swapped)
+
+
+def member(state: Networks, task: int) -> Networks:
+    """The state of one task's agent, as views: what an update changes in it changes in ``state``."""
+    return {net: {name: value[task : task + 1] for name, value in tensors.items()} for net, tensors in state.items()}
+
+
+def per_task(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Metrics ``[n]`` or ``[n, 1]`` of n members as ``[1, n]``."""
+    return {name: value.flatten().unsqueeze(0) for name, value in metrics.items()}
+
+
+def group_rows(task_id: NDArray, num_tasks: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of any tasks, arranged by task.
+
+    Returns:
+        For each task the indices of its rows ``[T, m]``, padded with 0 to the largest number of rows, and where each
+        row stands in the flattened ``[T * m]``, ``[n]``.
+    """
+    counts = np.bincount(task_id, minlength=num_tasks)
+    order = np.argsort(task_id, kind="stable")
+    slot = np.empty(len(task_id), np.int64)
+    slot[order] = np.arange(len(task_id)) - np.repeat(np.cumsum(counts) - counts, counts)
+    place = task_id * counts.max() + slot
+    index = np.zeros(num_tasks * counts.max(), np.int64)
+    index[place] = np.arange(len(task_id))
+    return index.reshape(num_tasks, -1), place

@@ -1,0 +1,1 @@
+"""Curricula: their mathematics, and that every one keeps the contract."""

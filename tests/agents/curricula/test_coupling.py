@@ -1,0 +1,69 @@
+"""The pull on coupled parameters is the gradient of the distance it stands for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agents.curricula.base import Turn
+from agents.curricula.coupling import HeadPull, equal_heads, geometry, member_pull, owned_agents, owned_heads
+from agents.networks import MLP
+from tests.agents.curricula.cases import f64
+
+NET = MLP(3, 4, 1, 2, num_heads=3)
+LONE = MLP(3, 4, 1, 2, num_heads=1)
+
+
+def _random(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_members_pull_is_the_gradient_of_its_distance() -> None:
+    params = _random(3, 2, LONE.num_parameters)  # three agents, twin critics
+    combination = f64(0.3, 0.2, 0.5)
+    pull = member_pull(Turn(1, combination, 0.1), {"critic": {"params": params}}, {"critic": LONE})
+    own = params[1:2].clone().requires_grad_()
+    c = combination.float()
+    distance = 0.1 * (own - c[0] * params[0] - c[1] * own - c[2] * params[2]).square().sum()
+    (wanted,) = torch.autograd.grad(distance, [own])
+    grad = torch.ones_like(own)
+    pull.add("critic", LONE, params[1:2], grad)
+    torch.testing.assert_close(grad, 1 + wanted)
+
+
+def test_the_heads_pull_is_the_gradient_of_each_heads_distance_and_spares_the_trunk() -> None:
+    params = _random(1, 2, NET.num_parameters)
+    combinations = torch.tensor([[0.5, 0.5, 0.0], [0.2, 0.7, 0.1], [0.0, 0.0, 1.0]])
+    grad = torch.zeros_like(params)
+    HeadPull(combinations, 0.1).add("critic", NET, params, grad)
+    views, slopes = (NET.views(flat[0], torch.float32) for flat in (params, grad))
+    for part in NET.head_shapes:
+        heads = views[part]  # [2, T, ...]
+        for task in range(3):
+            own = heads[:, task].clone().requires_grad_()
+            mixed = sum(combinations[task, j] * (own if j == task else heads[:, j]) for j in range(3))
+            (wanted,) = torch.autograd.grad(0.1 * (own - mixed).square().sum(), [own])
+            torch.testing.assert_close(slopes[part][:, task], wanted)
+    assert not slopes["trunk.0.weight"].any()
+
+
+def test_owned_heads_hold_each_tasks_head_of_every_twin() -> None:
+    state: Any = {"critic": {"params": _random(1, 2, NET.num_parameters)}}
+    owned = owned_heads(state, {"critic": NET})["critic"]
+    assert owned.shape == (3, 2 * (2 * 4 + 2))
+    equal_heads(state, {"critic": NET})
+    owned = owned_heads(state, {"critic": NET})["critic"]
+    assert torch.equal(owned[0], owned[1]) and torch.equal(owned[0], owned[2])
+
+
+def test_geometry_measures_displacements_and_policies() -> None:
+    params = _random(3, 1, LONE.num_parameters)
+    owned = owned_agents({"actor": {"params": params}}, {"actor": LONE})
+    origin = {"actor": owned["actor"][:1].clone()}
+    features = torch.stack([torch.zeros(5, 2), torch.zeros(5, 2), torch.ones(5, 2)])
+    view = geometry(owned, origin, features)
+    moved = (params - params[:1]).flatten(1).double()
+    torch.testing.assert_close(view.products, moved @ moved.T, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(view.similarity, -torch.tensor([[0.0, 0, 2], [0, 0, 2], [2, 2, 0]], dtype=torch.float64))
