@@ -44,7 +44,7 @@ from agents.task_gradients import Reduction, tracked_gramian
 from agents.tracking import EpisodeTracker, Meter
 from envs import TaskVectorEnv
 
-PROBES = 32  # newest observations of a task at which policies are compared
+PROBES = 32  # observations of a task at which policies are compared
 
 
 @dataclass(frozen=True)

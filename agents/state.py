@@ -46,7 +46,7 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     tensors, values = split_state(state)
     temporary = path.with_name(path.name + ".tmp")
     try:
-        save_file(tensors, temporary, metadata={"json": json.dumps(values, sort_keys=True)})
+        save_file(tensors, temporary, metadata={"json": json.dumps(values)})
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -58,7 +58,7 @@ def test_counts_do_not_depend_on_how_many_run_in_parallel(suite: str, episodes: 
 
 def test_result_by_hand() -> None:
     results = evaluator("mt10:fake", 2, 5).evaluate(Script())
-    assert list(results) == ["task-0", "task-1", "task-2"]
+    assert list(results) == ["task-0", "task-2", "task-1"]
     assert results["task-0"].successes == 5
     assert results["task-0"].final_step_successes == 5
     assert results["task-1"].final_step_successes == 0

@@ -30,7 +30,7 @@ def test_one_film_per_task(short_config: ShortConfig, tmp_path: Path, monkeypatc
     monkeypatch.setattr(FakeEnv, "render", render)
     agent = FakeAgent(fakes.make_vec("mt10:fake", seed=0))
     files = video.film(short_config(), agent, tmp_path / "films")
-    assert [file.stem for file in files] == ["task-0", "task-1", "task-2"]
+    assert [file.stem for file in files] == ["task-0", "task-2", "task-1"]
     assert (asked["backend"], asked["render_mode"], asked["goals"]) == ("stock", "rgb_array", "cycle")
     frames = imageio.imread(files[0], index=None)
     assert len(frames) == HORIZON
