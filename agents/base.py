@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
 from agents.errors import AgentError, unknown
+from agents.grid import GridLayout
 from agents.state import read_state, write_state
 from envs import TaskVectorEnv
 
@@ -33,6 +35,7 @@ class EnvSpec:
     Attributes:
         action_low, action_high: bounds of continuous actions; empty for discrete ones.
         num_actions: of each task, for discrete actions; a task may have fewer than the suite, the surplus is masked.
+        grid: for observations of categories, the fields of their ``GridLayout``; empty for numbers.
     """
 
     suite: str
@@ -41,6 +44,12 @@ class EnvSpec:
     action_low: tuple[float, ...] = ()
     action_high: tuple[float, ...] = ()
     num_actions: tuple[int, ...] = ()
+    grid: tuple[int, ...] = ()
+
+    @property
+    def layout(self) -> GridLayout | None:
+        """Layout of observations of categories; None for numbers."""
+        return GridLayout(*self.grid) if self.grid else None
 
     @property
     def num_tasks(self) -> int:
@@ -61,16 +70,38 @@ class EnvSpec:
         obs_space, action_space = env.single_observation_space, env.single_action_space
         if not isinstance(obs_space, Box) or len(obs_space.shape) != 1:
             raise AgentError(f"env: observation space {obs_space} is not supported; it must be a flat Box")
-        suite, obs_dim = env.suite, obs_space.shape[0]
+        suite, obs_dim, grid = env.suite, obs_space.shape[0], grid_of(env)
         if isinstance(action_space, Discrete) and action_space.start == 0:
             counts = tuple(task.num_actions or int(action_space.n) for task in suite.tasks)
-            return cls(suite.id, suite.task_names, obs_dim, num_actions=counts)
+            return cls(suite.id, suite.task_names, obs_dim, num_actions=counts, grid=grid)
         if not isinstance(action_space, Box) or len(action_space.shape) != 1 or not action_space.is_bounded():
             raise AgentError(
                 f"env: {suite.id} has action space {action_space}; agents need a bounded flat Box, or Discrete from 0"
             )
         low, high = (tuple(bound.tolist()) for bound in (action_space.low, action_space.high))
-        return cls(suite.id, suite.task_names, obs_dim, low, high)
+        return cls(suite.id, suite.task_names, obs_dim, low, high, grid=grid)
+
+
+def grid_of(env: TaskVectorEnv) -> tuple[int, ...]:
+    """Fields of the ``GridLayout`` of an environment with observations of categories, else ().
+
+    Raises:
+        AgentError: the observations are bytes of an unknown layout, or of another size than the layout says.
+    """
+    space = env.single_observation_space
+    layout = getattr(env, "obs_layout", None)
+    if layout is None:
+        if space.dtype == np.uint8:
+            raise AgentError(f"env: {env.suite.id} observes bytes without an obs_layout that says what they mean")
+        return ()
+    objects, colors, states = layout.channels
+    grid = GridLayout(objects, colors, states, layout.directions, layout.mission_words, layout.vocabulary)
+    if space.shape != (grid.num_bytes,):
+        raise AgentError(
+            f"env: {env.suite.id} observes {space.shape}, but a 7 x 7 view, direction and {grid.words} mission words "
+            f"have {grid.num_bytes} bytes"
+        )
+    return grid
 
 
 class Agent(ABC):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,6 +13,8 @@ from agents.aggregators import Aggregator
 from agents.aggregators.fixed import Mean
 from agents.base import EnvSpec
 from agents.errors import AgentError, DivergedError
+from agents.grid import GridLayout, GridNet
+from agents.networks import MLP
 from envs import TaskVectorEnv
 
 Networks = dict[str, dict[str, Tensor]]
@@ -22,11 +26,38 @@ def stream_seed(seed: int, index: int) -> int:
 
 
 def obs_rows(spec: EnvSpec, observation: NDArray) -> NDArray:
-    """Observations ``[D]`` or ``[n, D]`` as rows. Raises AgentError for other shapes."""
+    """Observations ``[D]`` or ``[n, D]`` as rows. Raises AgentError for other shapes, and for unknown categories."""
     rows = np.atleast_2d(observation)
     if rows.ndim != 2 or rows.shape[1] != spec.obs_dim:
         raise AgentError(f"observation: shape {observation.shape} does not end in {spec.obs_dim} features")
-    return rows
+    return rows if spec.layout is None else _categories(spec.layout, rows)
+
+
+def _categories(layout: GridLayout, rows: NDArray) -> NDArray[np.uint8]:
+    if rows.dtype.kind not in "iu":
+        raise AgentError(f"observation: {rows.dtype} holds no categories; give the environment's integers")
+    sizes = np.array(layout.sizes())
+    wrong = np.argwhere((rows < 0) | (rows >= sizes))
+    if len(wrong):
+        row, byte = wrong[0]
+        kind = "mission token" if byte >= layout.num_bytes - layout.words else "category"
+        raise AgentError(f"observation: {kind} {rows[row, byte]} at {byte} is unknown; it must be below {sizes[byte]}")
+    return rows.astype(np.uint8, copy=False)
+
+
+def make_network(
+    spec: EnvSpec,
+    extra: int,
+    width: int,
+    depth: int,
+    out_dim: int,
+    num_heads: int,
+    activation: Literal["relu", "tanh", "layer_norm"] = "relu",
+    channels: int = 32,
+) -> MLP:
+    """The network for a suite's observations and ``extra`` further inputs: an MLP, behind an encoder on MiniGrid."""
+    sizes = (spec.obs_dim + extra, width, depth, out_dim, num_heads, activation)
+    return MLP(*sizes) if spec.layout is None else GridNet(*sizes, spec.layout, channels)
 
 
 def task_ids(spec: EnvSpec, env: TaskVectorEnv | None, rows: int, task_id: NDArray | None) -> NDArray[np.int64]:

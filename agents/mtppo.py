@@ -22,6 +22,7 @@ from agents.aggregators import parse_aggregator, positive_loss_free
 from agents.base import Agent, AgentConfig, Callback, EnvSpec, State
 from agents.common import (
     check_networks_finite,
+    make_network,
     obs_rows,
     refuse_aggregator,
     restore_networks,
@@ -36,7 +37,7 @@ from agents.curricula.rounds import make_rounds
 from agents.distributions import categorical_sample, gaussian_sample
 from agents.errors import AgentError
 from agents.members import group_rows, member, per_task, to_members
-from agents.networks import MLP, Views
+from agents.networks import Views
 from agents.normalize import ObsNormalizer
 from agents.optim import AdamSettings
 from agents.ppo import Draw, PPOSettings, PPOState, Progress, condition, init_ppo, masked, ppo_update
@@ -69,6 +70,8 @@ class MTPPOConfig(AgentConfig):
     """Units per hidden layer, in actor and critic."""
     depth: int = 2
     """Hidden layers."""
+    channels: int = 32
+    """Features of the convolution over a MiniGrid view, and of the one over its mission."""
     actor_activation: Activation = "tanh"
     """Nonlinearity of the actor; layer_norm is LayerNorm, then ReLU."""
     critic_activation: Activation = "layer_norm"
@@ -107,7 +110,7 @@ class MTPPOConfig(AgentConfig):
     popart_step: float | None = 0.3
     """Share of a rollout in the running value scale of its task; 0 is the mean over all rollouts, none is no scale."""
     normalize_obs: bool = True
-    """Whether to scale observations by their running mean and standard deviation."""
+    """Whether to scale observations by their running mean and standard deviation; categories (MiniGrid) never are."""
     aggregator: str = "mean"
     """How task gradients become one: a method, with parameters after a colon, such as cagrad:c=0.9,every=4."""
     actor_aggregator: str | None = None
@@ -120,7 +123,7 @@ class MTPPOConfig(AgentConfig):
     """Format of the trunks' matrix products in updates; auto is bf16 where the hardware multiplies it natively."""
 
     def __post_init__(self) -> None:
-        for name in ("width", "depth", "rollout_per_task", "epochs", "minibatches"):
+        for name in ("width", "depth", "channels", "rollout_per_task", "epochs", "minibatches"):
             if getattr(self, name) < 1:
                 raise AgentError(f"{name}: {getattr(self, name)} is too small; it must be at least 1")
         for name in ("initial_std", "learning_rate", "adam_eps", "max_grad_norm", "clip", "kl_stop"):
@@ -189,7 +192,7 @@ class MTPPO(Agent):
         )
         self._explore = torch.Generator().manual_seed(stream_seed(seed, 1))
         self._shuffle = torch.Generator(self.device).manual_seed(stream_seed(seed, 2))
-        self._normalizer = ObsNormalizer(self.spec.obs_dim, self.config.normalize_obs)
+        self._normalizer = ObsNormalizer(self.spec.obs_dim, self.config.normalize_obs and self.spec.layout is None)
         self._meter = Meter(self.spec.task_names)
         self._budget: int | None = None
         self._episodes: EpisodeTracker | None = None
@@ -373,7 +376,9 @@ class MTPPO(Agent):
         """``rollout_per_task`` env steps of every task with the present policy."""
         env, episodes, obs = self._collector()
         shape = (env.num_tasks, self.config.rollout_per_task // env.envs_per_task, env.envs_per_task)
-        rollout = Rollout.empty(shape, self.spec.obs_dim, self.spec.action_dim, self.spec.discrete, self.device)
+        obs_dtype = torch.float32 if self.spec.layout is None else torch.uint8
+        sizes = (self.spec.obs_dim, self.spec.action_dim)
+        rollout = Rollout.empty(shape, *sizes, self.spec.discrete, self.device, obs_dtype)
         actor = self.settings.actor.views(self.state["actor"]["params"], torch.float32)
         for step in range(shape[1]):
             self._normalizer.count(obs)
@@ -382,9 +387,9 @@ class MTPPO(Agent):
             env.step_async(self._env_action(action.cpu().numpy()))
             obs, reward, terminated, truncated, info = env.step_wait()
             done = terminated | truncated
-            next_obs = self._normalizer(info["final_obs"])
-            arrays = (array.astype(np.float32) for array in (next_obs, reward, terminated, done))
-            after, *flags = (torch.from_numpy(array).to(self.device) for array in arrays)
+            after = torch.from_numpy(self._normalizer(info["final_obs"])).to(self.device)
+            arrays = (array.astype(np.float32) for array in (reward, terminated, done))
+            flags = (torch.from_numpy(array).to(self.device) for array in arrays)
             rollout.write(step, normal, after, action, *flags)
             episodes.add(reward, info["success"], done)
         self._obs = obs
@@ -433,7 +438,7 @@ class MTPPO(Agent):
             output = network.forward(actor, x[index.to(self.device)].unsqueeze(1)).flatten(0, 2)[place.to(self.device)]
         else:
             if self.settings.one_hot:
-                x = torch.cat([x, torch.nn.functional.one_hot(tasks, self.spec.num_tasks)], 1)
+                x = torch.cat([x, torch.nn.functional.one_hot(tasks, self.spec.num_tasks).to(x.dtype)], 1)
             output = network.forward_rows(actor, x.unsqueeze(0), tasks)[0]
         mask = self.settings.action_mask
         return output if mask is None else output.masked_fill(~mask.flatten(0, 1)[tasks], -1e9)
@@ -446,15 +451,15 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
     """The update's settings for ``config`` in an environment of ``spec``."""
     one_hot, separate = config.heads == "one-hot", config.heads == "separate"
     num_tasks = 1 if separate else spec.num_tasks
-    in_dim = spec.obs_dim + (spec.num_tasks if one_hot else 0)
     num_heads = num_tasks if config.heads == "multi-head" else 1
+    size = (spec.num_tasks if one_hot else 0, config.width, config.depth)
     track = parse_curriculum(config.curriculum).info.gramian
     mask = None
     if spec.discrete:
         counts = torch.tensor(spec.num_actions, device=device)
         mask = (torch.arange(spec.action_dim, device=device) < counts.unsqueeze(1)).unsqueeze(1 if separate else 0)
-    actor = MLP(in_dim, config.width, config.depth, spec.action_dim, num_heads, config.actor_activation)
-    critic = MLP(in_dim, config.width, config.depth, 1, num_tasks, config.critic_activation)
+    actor = make_network(spec, *size, spec.action_dim, num_heads, config.actor_activation, config.channels)
+    critic = make_network(spec, *size, 1, num_tasks, config.critic_activation, config.channels)
     actor_aggregator, critic_aggregator = (
         parse_aggregator(own or config.aggregator) for own in (config.actor_aggregator, config.critic_aggregator)
     )

@@ -40,9 +40,19 @@ class MLP:
     activation: Literal["relu", "tanh", "layer_norm"] = "relu"
 
     @property
+    def num_features(self) -> int:
+        """Inputs of the first hidden layer."""
+        return self.in_dim
+
+    @property
     def trunk_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Parameters that all tasks share."""
+        return self.hidden_shapes
+
+    @property
+    def hidden_shapes(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {}
-        fan_in = self.in_dim
+        fan_in = self.num_features
         for layer in range(self.depth):
             shapes[f"trunk.{layer}.weight"] = (self.width, fan_in)
             if self.activation == "layer_norm":
@@ -75,9 +85,13 @@ class MLP:
             if name.endswith(("bias", "gain")):
                 parts.append(torch.full(size, float(name.endswith("gain")), device=generator.device))
             else:
-                bound = math.sqrt(6 / shape[-1]) * (head_scale if name == "head.weight" else 1.0)
+                bound = math.sqrt(6 / self.fan_in(name, shape)) * (head_scale if name == "head.weight" else 1.0)
                 parts.append(torch.empty(size, device=generator.device).uniform_(-bound, bound, generator=generator))
         return torch.cat(parts, 1)
+
+    def fan_in(self, name: str, shape: tuple[int, ...]) -> int:
+        """Inputs of each unit of a weight, for its initial scale."""
+        return shape[-1]
 
     def views(self, flat: Tensor, dtype: torch.dtype) -> Views:
         """Named views of ``flat`` ``[K, P]``: trunk cast to ``dtype`` in one operation, heads in float32."""
@@ -127,12 +141,16 @@ class MLP:
 
     def trunk(self, views: Views, x: Tensor) -> Tensor:
         """Shared features ``[K, T, b, width]`` float32 of ``[S, T, b, in]``."""
-        params = [views[name] for name in self.trunk_shapes]
+        return self.hidden(views, x)
+
+    def hidden(self, views: Views, x: Tensor) -> Tensor:
+        """The hidden layers' output ``[K, T, b, width]`` float32 for ``[S, T, b, num_features]``."""
+        params = [views[name] for name in self.hidden_shapes]
         x = x.to(params[0].dtype)
         if self.activation == "layer_norm":
             return layer_norm_trunk(x, params)
-        hidden: Tensor = (ReLUTrunk if self.activation == "relu" else TanhTrunk).apply(x, *params)
-        return hidden
+        out: Tensor = (ReLUTrunk if self.activation == "relu" else TanhTrunk).apply(x, *params)
+        return out
 
     def forward_rows(self, views: Views, x: Tensor, task_id: Tensor) -> Tensor:
         """Outputs ``[K, n, out]`` of rows ``[K, n, in]`` that belong to any tasks ``[n]``, in any order."""

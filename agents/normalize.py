@@ -37,10 +37,10 @@ class ObsNormalizer:
         self._count = total
         self._rescale()
 
-    def __call__(self, obs: NDArray) -> NDArray[np.float32]:
-        """Normalized rows ``[n, D]`` float32."""
+    def __call__(self, obs: NDArray) -> NDArray:
+        """Normalized rows ``[n, D]`` float32; without normalization categories (uint8) stay as they are."""
         if not self.enabled:
-            return obs.astype(np.float32, copy=False)
+            return obs if obs.dtype == np.uint8 else obs.astype(np.float32, copy=False)
         return np.clip((obs - self._mean) * self._scale, -CLIP, CLIP).astype(np.float32)
 
     def _rescale(self) -> None:

@@ -11,7 +11,8 @@ from torch import Tensor
 class Rollout(NamedTuple):
     """``L`` consecutive vector steps of ``E`` environments a task; ``S`` is the axis of seeds.
 
-    ``obs`` and ``next_obs`` ``[S, T, L, E, D]`` (``next_obs`` is the true one, also where an episode ended); ``action``
+    ``obs`` and ``next_obs`` ``[S, T, L, E, D]`` float32, or uint8 for categories (``next_obs`` is the true one, also
+    where an episode ended); ``action``
     ``[S, T, L, E, A]`` float32, or ``[S, T, L, E]`` int64 for discrete actions; ``reward``, ``terminated`` and ``done``
     (terminated or truncated; 0 or 1) ``[S, T, L, E]`` float32.
     """
@@ -25,11 +26,17 @@ class Rollout(NamedTuple):
 
     @classmethod
     def empty(
-        cls, shape: tuple[int, int, int], obs_dim: int, action_dim: int, discrete: bool, device: torch.device
+        cls,
+        shape: tuple[int, int, int],
+        obs_dim: int,
+        action_dim: int,
+        discrete: bool,
+        device: torch.device,
+        obs_dtype: torch.dtype = torch.float32,
     ) -> Self:
         """Room for one seed's rollout of ``shape`` ``(T, L, E)``; the contents are arbitrary."""
         lead = (1, *shape)
-        obs, next_obs = (torch.empty(*lead, obs_dim, device=device) for _ in range(2))
+        obs, next_obs = (torch.empty(*lead, obs_dim, dtype=obs_dtype, device=device) for _ in range(2))
         action = (
             torch.empty(lead, dtype=torch.int64, device=device)
             if discrete

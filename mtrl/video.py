@@ -69,7 +69,8 @@ def record(env: envs.TaskVectorEnv, agent: Agent) -> list[Frames]:
     return frames
 
 
-def _render(env: envs.TaskVectorEnv) -> NDArray[np.uint8]:
+def _render(env: envs.TaskVectorEnv) -> Frames:
+    """A frame of every environment; their sizes may differ."""
     try:
         frames = env.render()
     except (RuntimeError, OSError, ImportError, AttributeError) as error:  # what OpenGL raises without a display
@@ -77,7 +78,7 @@ def _render(env: envs.TaskVectorEnv) -> NDArray[np.uint8]:
         raise WorkbenchError(f"video: this machine cannot render ({error}); {hint}") from error
     if not frames:
         raise WorkbenchError(f"video: the {env.backend} backend of {env.suite.id} returned no frames")
-    return np.asarray(frames, dtype=np.uint8)
+    return [np.asarray(frame, dtype=np.uint8) for frame in frames]
 
 
 def write_film(path: Path, frames: Frames) -> Path:

@@ -12,11 +12,13 @@ from mtrl.presets import FOLDER, method_file, methods, read_yaml, resolve, suite
 from tests.helpers.workbench import METHOD
 from tests.mtrl.conftest import ShortConfig
 
+SINGLE = {"mt1": "reach-v3", "mg1": "DoorKey-6x6", "babyai1": "GoToLocal"}
+
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
 def test_suite_presets_are_complete_flat_and_valid(path: Path) -> None:
     preset = read_yaml(path)
-    suite = f"{path.stem}:reach-v3" if path.stem == "mt1" else path.stem
+    suite = f"{path.stem}:{SINGLE[path.stem]}" if path.stem in SINGLE else path.stem
     algorithms = [name for name in agents.AGENTS if any(key.startswith(f"{name}.") for key in preset)]
     assert algorithms
     for algorithm in algorithms:
@@ -43,15 +45,33 @@ def test_one_hot_overlay_beats_the_suite() -> None:
 
 
 @pytest.mark.parametrize(
-    ("suite", "preset"), [("mt10", "mt10"), ("mt10-v1", "mt10"), ("mt1:reach-v3", "mt1"), ("mt1-v1:push-v3", "mt1")]
+    ("suite", "preset"),
+    [
+        ("mt10", "mt10"),
+        ("mt10-v1", "mt10"),
+        ("mt1:reach-v3", "mt1"),
+        ("mt1-v1:push-v3", "mt1"),
+        ("mg10", "mg10"),
+        ("mg1:DoorKey-6x6", "mg1"),
+        ("babyai1:GoToLocal", "babyai1"),
+    ],
 )
 def test_suite_variants_share_a_preset(suite: str, preset: str) -> None:
     assert suite_preset(suite).stem == preset
 
 
 def test_no_preset_for_a_suite() -> None:
-    with pytest.raises(ConfigError, match=r"mg10 can be built with envs.make_vec, .* train on one of mt1, mt10"):
-        suite_preset("mg10")
+    words = r"mg99 can be built with envs.make_vec, .* train on one of .*mg10, .*mt1, mt10"
+    with pytest.raises(ConfigError, match=words):
+        suite_preset("mg99")
+
+
+@pytest.mark.parametrize("suite", ["mg3", "camrl-minigrid", "babyai10", "mg1:DoorKey-6x6"])
+@pytest.mark.parametrize("method", ["mtppo", "mtppo-reference", "toppo"])
+def test_methods_of_ppo_fit_minigrid(suite: str, method: str) -> None:
+    config = resolve({"suite": suite, "method": method})
+    assert config.agent.rollout_per_task % config.envs_per_task == 0  # type: ignore[attr-defined]
+    assert (config.algorithm, config.stagger, config.agent.width) == ("mtppo", False, 128)  # type: ignore[attr-defined]
 
 
 def test_layers_in_order(faked: None, tmp_path: Path) -> None:

@@ -1,0 +1,144 @@
+"""MiniGrid observations for stacked networks: categories become one-hot patches, which a convolution reads.
+
+Nothing here is a magnitude: every byte of an observation is looked up. The convolution over the view is the product of
+one-hot patches with a weight, so it shares the layers, and the per-task gradients, of the MLP behind it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from agents.networks import MLP, Views
+from agents.trunk import ReLUTrunk
+
+SIDE, KERNEL, STRIDE = 7, 3, 2
+PATCHES = ((SIDE - KERNEL) // STRIDE + 1) ** 2
+WINDOW = 3  # words that the mission's convolution sees at once
+
+
+class GridLayout(NamedTuple):
+    """Categories of one observation row, uint8: a view of 7 x 7 cells (object, color, state), direction, mission.
+
+    Attributes:
+        words: length of the mission in token ids (0 is padding); 0 where missions say no more than the task.
+        vocabulary: number of token ids, padding included.
+    """
+
+    objects: int
+    colors: int
+    states: int
+    directions: int
+    words: int
+    vocabulary: int
+
+    @property
+    def num_bytes(self) -> int:
+        return SIDE * SIDE * 3 + 1 + self.words
+
+    @property
+    def cell(self) -> int:
+        """Columns of one cell's code: object, color and state, one-hot each."""
+        return self.objects + self.colors + self.states
+
+    def sizes(self) -> tuple[int, ...]:
+        """Number of categories of each byte."""
+        view = (self.objects, self.colors, self.states) * (SIDE * SIDE)
+        return (*view, self.directions, *[self.vocabulary] * self.words)
+
+
+MINIGRID = GridLayout(11, 6, 3, 4, 0, 1)  # without missions
+
+
+@dataclass(frozen=True)
+class GridNet(MLP):
+    """An MLP behind an encoder of MiniGrid observations; the same interface, for uint8 inputs.
+
+    The view passes a convolution (3 x 3 cells, stride 2, ``channels`` features, ReLU), whose nine outputs stay apart;
+    the mission one over three words, averaged over the words. Direction and further columns (a one-hot task code)
+    are appended. ``in_dim`` counts bytes: ``layout.num_bytes`` and the further columns.
+    """
+
+    layout: GridLayout = MINIGRID
+    channels: int = 32
+
+    @property
+    def trunk_shapes(self) -> dict[str, tuple[int, ...]]:
+        layout, channels = self.layout, self.channels
+        shapes: dict[str, tuple[int, ...]] = {
+            "trunk.view.weight": (channels, KERNEL * KERNEL * layout.cell),
+            "trunk.view.bias": (channels,),
+        }
+        if layout.words:
+            shapes["trunk.words.weight"] = (channels, WINDOW * layout.vocabulary)
+            shapes["trunk.words.bias"] = (channels,)
+        return shapes | self.hidden_shapes
+
+    @property
+    def num_features(self) -> int:
+        layout = self.layout
+        convolved = PATCHES * self.channels + (self.channels if layout.words else 0)
+        return convolved + layout.directions + self.in_dim - layout.num_bytes
+
+    def fan_in(self, name: str, shape: tuple[int, ...]) -> int:
+        """Inputs that are not 0: of a one-hot code there is one."""
+        active = {"trunk.view.weight": 3 * KERNEL * KERNEL, "trunk.words.weight": WINDOW}
+        return active.get(name, shape[-1])
+
+    def trunk(self, views: Views, x: Tensor) -> Tensor:
+        """Shared features ``[K, T, b, width]`` float32 of uint8 ``[S, T, b, in]``."""
+        layout, weight = self.layout, views["trunk.view.weight"]
+        members = weight.shape[0]
+        cells, direction, words, rest = x.split([SIDE * SIDE * 3, 1, layout.words, self.in_dim - layout.num_bytes], -1)
+        convolved = ReLUTrunk.apply(view_patches(cells, layout, weight.dtype), weight, views["trunk.view.bias"])
+        parts = [convolved.view(members, *x.shape[1:3], -1)]
+        if layout.words:
+            parts.append(self._mission(views, words))
+        codes = torch.cat([_one_hot(direction, layout.directions, weight.dtype).flatten(-2), rest.to(weight.dtype)], -1)
+        parts.append(codes.repeat_interleave(members // x.shape[0], 0))
+        return self.hidden(views, torch.cat([part.to(weight.dtype) for part in parts], -1))
+
+    def _mission(self, views: Views, words: Tensor) -> Tensor:
+        """Features ``[K, T, b, channels]`` of token ids ``[S, T, b, words]``; 0 where there is no mission."""
+        weight = views["trunk.words.weight"]
+        windows = word_windows(words, self.layout, weight.dtype)
+        features: Tensor = ReLUTrunk.apply(windows, weight, views["trunk.words.bias"])
+        members = weight.shape[0]
+        there = (words > 0).unsqueeze(-1).repeat_interleave(members // words.shape[0], 0).float()
+        return (features.view(members, *words.shape[1:], -1) * there).sum(-2) / there.sum(-2).clamp_min(1)
+
+
+def view_patches(cells: Tensor, layout: GridLayout, dtype: torch.dtype) -> Tensor:
+    """One-hot patches ``[S, T, b * 9, 9 * cell]`` of views ``[S, T, b, 147]`` uint8."""
+    seeds, tasks, batch, _ = cells.shape
+    table, factors = _cell_codes(layout, dtype, cells.device)
+    index = (cells.unflatten(-1, (-1, 3)).to(torch.int32) * factors).sum(-1, dtype=torch.int32)
+    codes = table.index_select(0, index.flatten()).view(-1, SIDE, SIDE, layout.cell)
+    patches = codes.unfold(1, KERNEL, STRIDE).unfold(2, KERNEL, STRIDE).permute(0, 1, 2, 4, 5, 3)
+    return patches.reshape(seeds, tasks, batch * PATCHES, -1)
+
+
+def word_windows(words: Tensor, layout: GridLayout, dtype: torch.dtype) -> Tensor:
+    """One-hot codes ``[S, T, b * words, 3 * vocabulary]`` of each word of ``[S, T, b, words]`` and its neighbors."""
+    padded = torch.nn.functional.pad(words, (WINDOW // 2, WINDOW // 2))
+    codes = _one_hot(padded, layout.vocabulary, dtype)
+    windows = codes.unfold(-2, WINDOW, 1).transpose(-1, -2)
+    return windows.reshape(*words.shape[:2], -1, WINDOW * layout.vocabulary)
+
+
+def _one_hot(ids: Tensor, size: int, dtype: torch.dtype) -> Tensor:
+    return (ids.unsqueeze(-1) == torch.arange(size, dtype=ids.dtype, device=ids.device)).to(dtype)
+
+
+@cache
+def _cell_codes(layout: GridLayout, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The code of every possible cell, and the factors that turn (object, color, state) into its row."""
+    sizes = layout.objects, layout.colors, layout.states
+    codes = [torch.eye(size, dtype=dtype, device=device) for size in sizes]
+    grid = torch.meshgrid(*(torch.arange(size, device=device) for size in sizes), indexing="ij")
+    table = torch.cat([code[index.flatten()] for code, index in zip(codes, grid)], -1)
+    return table, torch.tensor([layout.colors * layout.states, layout.states, 1], dtype=torch.int32, device=device)
