@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.aggregators import parse_aggregator, positive_loss_free
-from agents.base import Agent, AgentConfig, Callback, EnvSpec, State
+from agents.base import Agent, AgentConfig, EnvSpec, State
 from agents.common import (
     check_networks_finite,
     make_network,
@@ -53,7 +53,7 @@ CHOICES = {
     "heads": get_args(Heads),
     "actor_activation": ("relu", "tanh", "layer_norm"),
     "critic_activation": ("relu", "tanh", "layer_norm"),
-    "learning_rate_schedule": ("linear", "constant"),
+    "schedule": ("linear", "constant"),
     "precision": ("auto", "bf16", "fp32"),
 }
 
@@ -80,11 +80,13 @@ class MTPPOConfig(AgentConfig):
     """Initial standard deviation of continuous actions, on the scale where the bounds are -1 and 1."""
     noise_correlation: float = 0.9
     """Correlation of successive exploration noise of continuous actions, in [0, 1): an environment's noise is an AR(1)
-    process, so that actions push in one direction for a while; 0 is independent noise."""
+    process, so that actions push in one direction for a while; 0 is independent noise. Follows the schedule."""
     learning_rate: float = 5e-4
-    """Adam step size of actor and critic."""
-    learning_rate_schedule: Literal["linear", "constant"] = "linear"
-    """Linear falls to 0 over the env steps asked of learn."""
+    """Adam step size of actor and critic. Follows the schedule."""
+    std_learning_rate: float = 2.5e-3
+    """Adam step size of the logarithms of standard deviations. Follows the schedule."""
+    schedule: Literal["linear", "constant"] = "linear"
+    """Linear lets step sizes and noise correlation fall to 0 over the env steps asked of learn."""
     adam_eps: float = 1e-5
     """Adam epsilon."""
     max_grad_norm: float = 1.0
@@ -126,7 +128,15 @@ class MTPPOConfig(AgentConfig):
         for name in ("width", "depth", "channels", "rollout_per_task", "epochs", "minibatches"):
             if getattr(self, name) < 1:
                 raise AgentError(f"{name}: {getattr(self, name)} is too small; it must be at least 1")
-        for name in ("initial_std", "learning_rate", "adam_eps", "max_grad_norm", "clip", "kl_stop"):
+        for name in (
+            "initial_std",
+            "learning_rate",
+            "std_learning_rate",
+            "adam_eps",
+            "max_grad_norm",
+            "clip",
+            "kl_stop",
+        ):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise AgentError(f"{name}: {value} is out of range; it must be greater than 0")
@@ -205,14 +215,15 @@ class MTPPO(Agent):
         self._check_rollout()
         self._obs = self._episodes = self._noise = None
 
-    def learn(self, total_env_steps: int, callback: Callback | None = None) -> Self:
+    def learn(self, total_env_steps: int, callback: Any = None) -> Self:
         self._budget = total_env_steps
         return super().learn(total_env_steps, callback)
 
     def advance(self) -> None:
         """One rollout in every environment, and the update it pays for; to a curriculum, a round."""
-        learning_rate = self._learning_rate()
+        learning_rate = self.config.learning_rate * self._share_left()
         rollout = self._collect()
+        self._hooks.rollout_end()
         features = partial(self._policy_features, rollout.obs[0].flatten(1, 2))
         self._rounds.begin(self._statistics(), self.state, features)
         if self._rounds.coupled:
@@ -224,7 +235,6 @@ class MTPPO(Agent):
             self._meter.add(metrics)
             self._rounds.observe(metrics["critic_loss"])
             self.gradient_steps += steps
-        self.env_steps += self.spec.num_tasks * self.config.rollout_per_task
 
     def _train_in_turn(self, rollout: Rollout, learning_rate: float, features: Features) -> None:
         """Every agent learns from its part of a rollout ``[T, 1, ...]``, in the order of the curriculum."""
@@ -350,11 +360,11 @@ class MTPPO(Agent):
         output = self._outputs(rows.repeat(tasks, 1), owner).unflatten(0, (tasks, -1))
         return output.softmax(-1) if self.spec.discrete else output.clamp(-1, 1)
 
-    def _learning_rate(self) -> float:
-        rate, budget = self.config.learning_rate, self._budget
-        if self.config.learning_rate_schedule == "constant" or budget is None:
-            return rate
-        return rate * max(0.0, 1 - self.env_steps / budget)
+    def _share_left(self) -> float:
+        """What the schedule leaves of step sizes and noise correlation, from 1 to 0."""
+        if self.config.schedule == "constant" or self._budget is None:
+            return 1.0
+        return max(0.0, 1 - self.env_steps / self._budget)
 
     def _check_rollout(self) -> None:
         if self._env is not None and self.config.rollout_per_task % self._env.envs_per_task:
@@ -392,7 +402,9 @@ class MTPPO(Agent):
             flags = (torch.from_numpy(array).to(self.device) for array in arrays)
             rollout.write(step, normal, after, action, *flags)
             episodes.add(reward, info["success"], done)
-        self._obs = obs
+            self._obs = obs
+            self.env_steps += env.num_envs
+            self._hooks.step(reward, terminated, truncated, info)
         return rollout
 
     @torch.no_grad()
@@ -409,7 +421,7 @@ class MTPPO(Agent):
     def _next_noise(self, shape: torch.Size) -> Tensor:
         """Standard normal noise for the next actions, correlated with that of the last (AR(1))."""
         fresh = torch.randn(shape, generator=self._explore).to(self.device)
-        rho = self.config.noise_correlation
+        rho = self.config.noise_correlation * self._share_left()
         if rho == 0:
             return fresh
         self._noise = fresh if self._noise is None else rho * self._noise + math.sqrt(1 - rho**2) * fresh
@@ -486,5 +498,6 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
         normalize_advantages=config.normalize_advantages,
         popart_step=config.popart_step,
         adam=AdamSettings(config.learning_rate, config.adam_eps),
+        std_rate=config.std_learning_rate / config.learning_rate,
         dtype=trunk_dtype(config.precision, device),
     )

@@ -184,6 +184,8 @@ class MTSAC(Agent):
         episodes.add(reward, info["success"], terminated | truncated)
         self._obs = next_obs
         self.env_steps += env.num_envs
+        self._hooks.step(reward, terminated, truncated, info)
+        self._hooks.rollout_end()
 
     def update(self, batch: Batch) -> None:
         """One gradient step on ``batch`` ``[1, T, b, ...]`` with noise from the agent's stream."""

@@ -115,7 +115,7 @@ def test_the_learning_rate_falls_to_zero_over_the_budget() -> None:
     rates = []
     _agent().learn(480, lambda a: rates.append(a.metrics()["train/learning_rate"]))
     np.testing.assert_allclose(rates, [5e-4, 3.75e-4, 2.5e-4, 1.25e-4], rtol=1e-5)
-    constant = _agent(learning_rate_schedule="constant").learn(480)
+    constant = _agent(schedule="constant").learn(480)
     assert constant.metrics()["train/learning_rate"] == pytest.approx(5e-4)
 
 

@@ -61,6 +61,7 @@ def _settings(discrete: bool = False, one_hot: bool = False, aggregator: str = "
         normalize_advantages=True,
         popart_step=0.3,
         adam=AdamSettings(1e-2, 1e-5),
+        std_rate=1.0,
         dtype=torch.float32,
     )
     return dataclasses.replace(made, **changes)
