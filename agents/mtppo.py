@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from agents.actions import action_mask
 from agents.aggregators import parse_aggregator, positive_loss_free
 from agents.base import Agent, AgentConfig, Callback, EnvSpec, State
 from agents.common import (
@@ -372,10 +373,6 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
     columns = spec.num_tasks if one_hot else 0
     num_heads = 1 if one_hot else spec.num_tasks
     size = (columns, config.width, config.depth)
-    mask = None
-    if spec.discrete:
-        counts = torch.tensor(spec.num_actions, device=device)
-        mask = torch.arange(spec.action_dim, device=device) < counts.unsqueeze(1)
     actor = make_network(spec, *size, spec.action_dim, num_heads, config.actor_activation, config.channels)
     critic = make_network(spec, *size, 1, spec.num_tasks, config.critic_activation, config.channels)
     actor_aggregator, critic_aggregator = (
@@ -393,7 +390,7 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
         critic_tasks=Reduction(critic, critic_aggregator, spec.num_tasks),
         num_tasks=spec.num_tasks,
         one_hot=one_hot,
-        action_mask=mask,
+        action_mask=action_mask(spec, device),
         gamma=config.gamma,
         gae_lambda=config.gae_lambda,
         clip=config.clip,
