@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,13 +13,13 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
+from agents.callbacks import Hooks, LearningStopped, Recorder, sort_callbacks
 from agents.errors import AgentError, unknown
 from agents.grid import GridLayout
 from agents.state import read_state, write_state
 from envs import TaskVectorEnv
 
 State = dict[str, Any]
-Callback = Callable[["Agent"], bool | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +109,7 @@ class Agent(ABC):
     Attributes:
         env_steps: environment steps taken so far, summed over tasks.
         gradient_steps: optimiser updates taken so far.
+        logger: takes what callbacks record.
     """
 
     name: ClassVar[str]
@@ -148,6 +148,8 @@ class Agent(ABC):
         self._env = None if isinstance(env, EnvSpec) else env
         self.env_steps = 0
         self.gradient_steps = 0
+        self.logger: Any = Recorder()
+        self._hooks = Hooks(self, [])
 
     @property
     def env(self) -> TaskVectorEnv:
@@ -156,21 +158,35 @@ class Agent(ABC):
             raise AgentError("env: this agent was loaded without an environment; call set_env before learn")
         return self._env
 
-    def learn(self, total_env_steps: int, callback: Callback | None = None) -> Self:
+    def learn(self, total_env_steps: int, callback: Any = None) -> Self:
         """Train until ``env_steps`` reaches ``total_env_steps``.
 
         Args:
             total_env_steps: env steps summed over tasks, counted from the agent's creation; calling again with a larger
                 number continues.
-            callback: called after every ``advance``, when the transitions are stored; returning False stops.
+            callback: one or a list of: a function of the agent, called after every ``advance``; an SB3
+                ``BaseCallback``, called as SB3 calls it, after the transition is stored. Returning False stops: a
+                function after the ``advance``, an SB3 callback at once (an unfinished rollout is dropped, as in SB3).
 
         Raises:
+            AgentError: a callback of another kind.
             DivergedError: from ``metrics``, when a loss is not finite.
         """
-        while self.env_steps < total_env_steps:
-            self.advance()
-            if callback is not None and callback(self) is False:
-                break
+        objects, functions = sort_callbacks(callback)
+        self._hooks = hooks = Hooks(self, objects)
+        hooks.training_start(total_env_steps)
+        try:
+            while self.env_steps < total_env_steps:
+                hooks.rollout_start()
+                self.advance()
+                answers = [function(self) for function in functions]
+                if False in answers:
+                    break
+        except LearningStopped:
+            pass
+        finally:
+            self._hooks = Hooks(self, [])
+        hooks.training_end()
         return self
 
     @abstractmethod
@@ -239,6 +255,23 @@ class Agent(ABC):
             if old != new and field.name != "suite":
                 raise AgentError(f"env: {field.name} is {new!r}, but this agent was built for {old!r}")
         self._env = env
+
+    @property
+    def num_timesteps(self) -> int:
+        """``env_steps`` under the name that SB3's callbacks read."""
+        return self.env_steps
+
+    def get_env(self) -> TaskVectorEnv | None:
+        """The training environment, for SB3's callbacks."""
+        return self._env
+
+    def get_vec_normalize_env(self) -> None:
+        """None: observations are normalized inside the agent, if at all. For SB3's callbacks."""
+        return
+
+    def set_logger(self, logger: Any) -> None:
+        """Let callbacks record into ``logger``, such as one of ``stable_baselines3.common.logger.configure``."""
+        self.logger = logger
 
     def save(self, path: str | Path) -> None:
         """Write the agent, without collected experience, to one safetensors file."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -19,34 +20,41 @@ from torch import Tensor
 
 from agents.actions import action_mask
 from agents.aggregators import parse_aggregator, positive_loss_free
-from agents.base import Agent, AgentConfig, Callback, EnvSpec, State
+from agents.base import Agent, AgentConfig, EnvSpec, State
 from agents.common import (
     check_networks_finite,
     make_network,
     obs_rows,
+    refuse_aggregator,
     restore_networks,
     scale_action,
     stream_seed,
     task_ids,
 )
+from agents.curricula import parse_curriculum
+from agents.curricula.base import Heads, Statistics
+from agents.curricula.coupling import Features, Pull
+from agents.curricula.rounds import make_rounds
 from agents.distributions import categorical_sample, gaussian_sample
 from agents.errors import AgentError
+from agents.members import group_rows, member, per_task, to_members
 from agents.networks import Views
 from agents.normalize import ObsNormalizer
 from agents.optim import AdamSettings
-from agents.ppo import Draw, PPOSettings, Progress, condition, init_ppo, masked, ppo_update
+from agents.ppo import Draw, PPOSettings, PPOState, Progress, condition, init_ppo, masked, ppo_update
 from agents.precision import trunk_dtype
 from agents.rollout import Rollout
-from agents.task_gradients import Reduction
+from agents.task_gradients import Reduction, tracked_gramian
 from agents.tracking import EpisodeTracker, Meter
 from envs import TaskVectorEnv
 
+PROBES = 32  # observations of a task at which policies are compared
 Activation = Literal["relu", "tanh", "layer_norm"]
 CHOICES = {
-    "heads": ("multi-head", "one-hot"),
+    "heads": get_args(Heads),
     "actor_activation": ("relu", "tanh", "layer_norm"),
     "critic_activation": ("relu", "tanh", "layer_norm"),
-    "learning_rate_schedule": ("linear", "constant"),
+    "schedule": ("linear", "constant"),
     "precision": ("auto", "bf16", "fp32"),
 }
 
@@ -55,9 +63,10 @@ CHOICES = {
 class MTPPOConfig(AgentConfig):
     """Settings of MTPPO. Raises AgentError for values outside their range."""
 
-    heads: Literal["multi-head", "one-hot"] = "multi-head"
+    heads: Heads = "multi-head"
     """One linear head per task on a shared trunk, or the task appended to the input as a one-hot code; the critic has a
-    head per task in either case, since each has its own value scale."""
+    head per task in either case, since each has its own value scale. Or separate: an agent of its own for every task,
+    trained as one batched update; only the running scale of observations is common to them."""
     width: int = 400
     """Units per hidden layer, in actor and critic."""
     depth: int = 2
@@ -70,13 +79,15 @@ class MTPPOConfig(AgentConfig):
     """Nonlinearity of the critic."""
     initial_std: float = 1.0
     """Initial standard deviation of continuous actions, on the scale where the bounds are -1 and 1."""
-    noise_correlation: float = 0.0
+    noise_correlation: float = 0.9
     """Correlation of successive exploration noise of continuous actions, in [0, 1): an environment's noise is an AR(1)
-    process, so that actions push in one direction for a while; 0 is independent noise."""
+    process, so that actions push in one direction for a while; 0 is independent noise. Follows the schedule."""
     learning_rate: float = 5e-4
-    """Adam step size of actor and critic."""
-    learning_rate_schedule: Literal["linear", "constant"] = "linear"
-    """Linear falls to 0 over the env steps asked of learn."""
+    """Adam step size of actor and critic. Follows the schedule."""
+    std_learning_rate: float = 2.5e-3
+    """Adam step size of the logarithms of standard deviations. Follows the schedule."""
+    schedule: Literal["linear", "constant"] = "linear"
+    """Linear lets step sizes and noise correlation fall to 0 over the env steps asked of learn."""
     adam_eps: float = 1e-5
     """Adam epsilon."""
     max_grad_norm: float = 1.0
@@ -87,13 +98,13 @@ class MTPPOConfig(AgentConfig):
     """Decay of the advantage estimates (GAE)."""
     clip: float = 0.2
     """Range of the probability ratio around 1."""
-    entropy_coef: float = 5e-3
+    entropy_coef: float = 0.0
     """Weight of the entropy bonus."""
-    rollout_per_task: int = 4_000
+    rollout_per_task: int = 2_000
     """Env steps per task between updates; a multiple of the environments per task."""
     epochs: int = 10
     """Passes over a rollout."""
-    minibatches: int = 20
+    minibatches: int = 10
     """Minibatches, so optimizer steps, per pass."""
     kl_stop: float | None = 0.03
     """Passes end after one whose mean divergence from the old policy exceeds this; none never stops early."""
@@ -109,6 +120,8 @@ class MTPPOConfig(AgentConfig):
     """Overrides `aggregator` for the actor."""
     critic_aggregator: str | None = None
     """Overrides `aggregator` for the critic."""
+    curriculum: str = "uniform"
+    """Which tasks train when, with what share: a curriculum, with parameters after a colon, as in mrcl:window=5."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Format of the trunks' matrix products in updates; auto is bf16 where the hardware multiplies it natively."""
 
@@ -116,7 +129,15 @@ class MTPPOConfig(AgentConfig):
         for name in ("width", "depth", "channels", "rollout_per_task", "epochs", "minibatches"):
             if getattr(self, name) < 1:
                 raise AgentError(f"{name}: {getattr(self, name)} is too small; it must be at least 1")
-        for name in ("initial_std", "learning_rate", "adam_eps", "max_grad_norm", "clip", "kl_stop"):
+        for name in (
+            "initial_std",
+            "learning_rate",
+            "std_learning_rate",
+            "adam_eps",
+            "max_grad_norm",
+            "clip",
+            "kl_stop",
+        ):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise AgentError(f"{name}: {value} is out of range; it must be greater than 0")
@@ -169,7 +190,17 @@ class MTPPO(Agent):
     ) -> None:
         super().__init__(env, config, seed=seed, device=device, **overrides)
         self.settings = ppo_settings(self.config, self.spec, self.device)
-        self.state = init_ppo(self.settings, [seed], self.config.initial_std, self.device)
+        self._separate = self.config.heads == "separate"
+        self._lead = (self.spec.num_tasks, 1) if self._separate else (1, self.spec.num_tasks)
+        self.state = init_ppo(self.settings, [seed] * self._lead[0], self.config.initial_std, self.device)
+        self._rounds = make_rounds(
+            self.config.curriculum,
+            self.spec,
+            self.config.heads,
+            {"actor": self.settings.actor, "critic": self.settings.critic},
+            self.state,
+            stream_seed(seed, 4),
+        )
         self._explore = torch.Generator().manual_seed(stream_seed(seed, 1))
         self._shuffle = torch.Generator(self.device).manual_seed(stream_seed(seed, 2))
         self._normalizer = ObsNormalizer(self.spec.obs_dim, self.config.normalize_obs and self.spec.layout is None)
@@ -185,20 +216,49 @@ class MTPPO(Agent):
         self._check_rollout()
         self._obs = self._episodes = self._noise = None
 
-    def learn(self, total_env_steps: int, callback: Callback | None = None) -> Self:
+    def learn(self, total_env_steps: int, callback: Any = None) -> Self:
         self._budget = total_env_steps
         return super().learn(total_env_steps, callback)
 
     def advance(self) -> None:
-        """One rollout in every environment, and the update it pays for."""
-        learning_rate = self._learning_rate()
+        """One rollout in every environment, and the update it pays for; to a curriculum, a round."""
+        learning_rate = self.config.learning_rate * self._share_left()
         rollout = self._collect()
-        epochs = (self._draws() for _ in range(self.config.epochs))
-        progress = Progress(self._recent_success(), self.gradient_steps)
-        metrics, steps = ppo_update(self.state, rollout, epochs, learning_rate, self.settings, progress)
-        self._meter.add(metrics)
-        self.gradient_steps += steps
-        self.env_steps += self.spec.num_tasks * self.config.rollout_per_task
+        self._hooks.rollout_end()
+        features = partial(self._policy_features, rollout.obs[0].flatten(1, 2))
+        self._rounds.begin(self._statistics(), self.state, features)
+        if self._rounds.coupled:
+            self._train_in_turn(to_members(rollout), learning_rate, features)
+        else:
+            data = to_members(rollout) if self._separate else rollout
+            metrics, steps = self._update(self.state, data, self.settings, learning_rate, self._rounds.head_pull)
+            metrics = per_task(metrics) if self._separate else metrics
+            self._meter.add(metrics)
+            self._rounds.observe(metrics["critic_loss"])
+            self.gradient_steps += steps
+
+    def _train_in_turn(self, rollout: Rollout, learning_rate: float, features: Features) -> None:
+        """Every agent learns from its part of a rollout ``[T, 1, ...]``, in the order of the curriculum."""
+        most = 0
+        for _ in range(self.spec.num_tasks):
+            self._rounds.next_turn(self.state, features)
+            task, pull = self._rounds.seat(self.state)
+            mask = self.settings.action_mask
+            own = replace(self.settings, action_mask=None if mask is None else mask[task : task + 1])
+            part = Rollout(*(field[task : task + 1] for field in rollout))
+            metrics, steps = self._update(member(self.state, task), part, own, learning_rate, pull)
+            self._meter.add(metrics, task)
+            self._rounds.observe(metrics["critic_loss"], task)
+            most = max(most, steps)
+        self.gradient_steps += most
+
+    def _update(
+        self, state: PPOState, rollout: Rollout, settings: PPOSettings, learning_rate: float, pull: Pull | None
+    ) -> tuple[dict[str, Tensor], int]:
+        lead = rollout.reward.shape[:2]
+        epochs = (self._draws(*lead) for _ in range(self.config.epochs))
+        progress = Progress(self._recent_success(), self.gradient_steps, self._rounds.weights)
+        return ppo_update(state, rollout, epochs, learning_rate, settings, progress, pull)
 
     def predict(
         self,
@@ -217,7 +277,10 @@ class MTPPO(Agent):
     def metrics(self) -> dict[str, float]:
         self.check_finite()
         episodes = self._episodes.drain() if self._episodes is not None else {}
-        return self._meter.drain() | episodes
+        return self._meter.drain() | episodes | self._rounds.metrics()
+
+    def images(self) -> dict[str, NDArray]:
+        return self._rounds.images()
 
     def check_finite(self) -> None:
         check_networks_finite(self.state, self.gradient_steps)
@@ -240,6 +303,7 @@ class MTPPO(Agent):
             "shuffle": self._shuffle.get_state(),
             "env_steps": self.env_steps,
             "gradient_steps": self.gradient_steps,
+            "rounds": self._rounds.state_dict(),
         }
         if experience and self._env is not None:
             _, episodes, obs = self._collector()
@@ -255,15 +319,16 @@ class MTPPO(Agent):
         self._explore.set_state(state["explore"].cpu())
         self._shuffle.set_state(state["shuffle"].cpu())
         self.env_steps, self.gradient_steps = state["env_steps"], state["gradient_steps"]
+        self._rounds.load_state_dict(state["rounds"])
         if "obs" in state:
             self._obs = state["obs"].numpy().copy()
             _, episodes, _ = self._collector()
             episodes.load_state_dict(state["episodes"])
             self._noise = state["noise"].to(self.device) if "noise" in state else None
 
-    def _draws(self) -> Iterator[Draw]:
+    def _draws(self, seeds: int, tasks: int) -> Iterator[Draw]:
         """The steps of one epoch: every sample once, in an order of its own for every task."""
-        shape = (1, self.spec.num_tasks, self.config.rollout_per_task)
+        shape = (seeds, tasks, self.config.rollout_per_task)
         order = torch.rand(shape, generator=self._shuffle, device=self.device).argsort(-1)
         for rows in order.tensor_split(self.config.minibatches, -1):
             yield Draw(rows, *(self._uniform(r.noise_shape()) for r in self._reductions()))
@@ -280,11 +345,27 @@ class MTPPO(Agent):
             return None
         return torch.from_numpy(self._episodes.recent_success).to(self.device, torch.float32).unsqueeze(0)
 
-    def _learning_rate(self) -> float:
-        rate, budget = self.config.learning_rate, self._budget
-        if self.config.learning_rate_schedule == "constant" or budget is None:
-            return rate
-        return rate * max(0.0, 1 - self.env_steps / budget)
+    def _statistics(self) -> Statistics:
+        """What is known of each task, for the curriculum."""
+        assert self._episodes is not None
+        reductions = [self.state[name] for name in ("actor_tasks", "critic_tasks")]
+        gramian = tracked_gramian(reductions) if self._rounds.wants_gramian else None
+        return self._rounds.statistics(self._episodes, gramian)
+
+    def _policy_features(self, obs: Tensor) -> Tensor:
+        """Every task's policy at some of the normalized observations ``[T, n, D]`` of a rollout, ``[T, m, A]``: mean
+        actions, or probabilities."""
+        tasks = self.spec.num_tasks
+        rows = obs[:, :: max(1, obs.shape[1] // PROBES)].flatten(0, 1)
+        owner = torch.arange(tasks, device=self.device).repeat_interleave(len(rows))
+        output = self._outputs(rows.repeat(tasks, 1), owner).unflatten(0, (tasks, -1))
+        return output.softmax(-1) if self.spec.discrete else output.clamp(-1, 1)
+
+    def _share_left(self) -> float:
+        """What the schedule leaves of step sizes and noise correlation, from 1 to 0."""
+        if self.config.schedule == "constant" or self._budget is None:
+            return 1.0
+        return max(0.0, 1 - self.env_steps / self._budget)
 
     def _check_rollout(self) -> None:
         if self._env is not None and self.config.rollout_per_task % self._env.envs_per_task:
@@ -322,13 +403,15 @@ class MTPPO(Agent):
             flags = (torch.from_numpy(array).to(self.device) for array in arrays)
             rollout.write(step, normal, after, action, *flags)
             episodes.add(reward, info["success"], done)
-        self._obs = obs
+            self._obs = obs
+            self.env_steps += env.num_envs
+            self._hooks.step(reward, terminated, truncated, info)
         return rollout
 
     @torch.no_grad()
     def _act(self, actor: Views, rows: Tensor) -> Tensor:
         """Sampled actions of every environment's normalized observation ``[num_envs, D]``."""
-        x = rows.view(1, self.spec.num_tasks, -1, self.spec.obs_dim)
+        x = rows.view(*self._lead, -1, self.spec.obs_dim)
         output = self.settings.actor.forward(actor, condition(x, self.settings))
         if self.spec.discrete:
             noise = torch.rand(output.shape, generator=self._explore).to(self.device)
@@ -339,7 +422,7 @@ class MTPPO(Agent):
     def _next_noise(self, shape: torch.Size) -> Tensor:
         """Standard normal noise for the next actions, correlated with that of the last (AR(1))."""
         fresh = torch.randn(shape, generator=self._explore).to(self.device)
-        rho = self.config.noise_correlation
+        rho = self.config.noise_correlation * self._share_left()
         if rho == 0:
             return fresh
         self._noise = fresh if self._noise is None else rho * self._noise + math.sqrt(1 - rho**2) * fresh
@@ -348,20 +431,30 @@ class MTPPO(Agent):
     @torch.no_grad()
     def _act_rows(self, rows: NDArray, task_id: NDArray, deterministic: bool) -> Tensor:
         """Actions for normalized rows ``[n, D]`` of any tasks."""
-        x, tasks = torch.from_numpy(rows).to(self.device), torch.from_numpy(task_id).to(self.device)
-        if self.settings.one_hot:
-            x = torch.cat([x, torch.nn.functional.one_hot(tasks, self.spec.num_tasks).to(x.dtype)], 1)
-        actor = self.settings.actor.views(self.state["actor"]["params"], torch.float32)
-        output = self.settings.actor.forward_rows(actor, x.unsqueeze(0), tasks)[0]
+        tasks = torch.from_numpy(task_id).to(self.device)
+        output = self._outputs(torch.from_numpy(rows).to(self.device), tasks)
         if self.spec.discrete:
-            assert self.settings.action_mask is not None
-            output = output.masked_fill(~self.settings.action_mask[tasks], -1e9)
             noise = torch.rand(output.shape, generator=self._explore) if not deterministic else None
             return output.argmax(-1) if noise is None else categorical_sample(output, noise.to(self.device))
         if deterministic:
             return output
         noise = torch.randn(output.shape, generator=self._explore).to(self.device)
-        return gaussian_sample(output, self.state["log_std"]["params"][0, tasks], noise)
+        return gaussian_sample(output, self.state["log_std"]["params"].flatten(0, 1)[tasks], noise)
+
+    @torch.no_grad()
+    def _outputs(self, x: Tensor, tasks: Tensor) -> Tensor:
+        """Mean actions, or logits, ``[n, A]`` of normalized rows ``[n, D]`` of any tasks ``[n]``."""
+        network = self.settings.actor
+        actor = network.views(self.state["actor"]["params"], torch.float32)
+        if self._separate:
+            index, place = (torch.from_numpy(a) for a in group_rows(tasks.cpu().numpy(), self.spec.num_tasks))
+            output = network.forward(actor, x[index.to(self.device)].unsqueeze(1)).flatten(0, 2)[place.to(self.device)]
+        else:
+            if self.settings.one_hot:
+                x = torch.cat([x, torch.nn.functional.one_hot(tasks, self.spec.num_tasks).to(x.dtype)], 1)
+            output = network.forward_rows(actor, x.unsqueeze(0), tasks)[0]
+        mask = self.settings.action_mask
+        return output if mask is None else output.masked_fill(~mask.flatten(0, 1)[tasks], -1e9)
 
     def _env_action(self, action: NDArray) -> NDArray:
         return action if self.spec.discrete else scale_action(self.spec, action)
@@ -369,15 +462,18 @@ class MTPPO(Agent):
 
 def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PPOSettings:
     """The update's settings for ``config`` in an environment of ``spec``."""
-    one_hot = config.heads == "one-hot"
-    columns = spec.num_tasks if one_hot else 0
-    num_heads = 1 if one_hot else spec.num_tasks
-    size = (columns, config.width, config.depth)
+    one_hot, separate = config.heads == "one-hot", config.heads == "separate"
+    num_tasks = 1 if separate else spec.num_tasks
+    num_heads = num_tasks if config.heads == "multi-head" else 1
+    size = (spec.num_tasks if one_hot else 0, config.width, config.depth)
+    track = parse_curriculum(config.curriculum).info.gramian
+    mask = action_mask(spec, device)
     actor = make_network(spec, *size, spec.action_dim, num_heads, config.actor_activation, config.channels)
-    critic = make_network(spec, *size, 1, spec.num_tasks, config.critic_activation, config.channels)
+    critic = make_network(spec, *size, 1, num_tasks, config.critic_activation, config.channels)
     actor_aggregator, critic_aggregator = (
         parse_aggregator(own or config.aggregator) for own in (config.actor_aggregator, config.critic_aggregator)
     )
+    refuse_aggregator(config.heads, (actor_aggregator, critic_aggregator))
     if actor_aggregator.info.needs_positive_loss:
         raise AgentError(
             f"actor_aggregator: {actor_aggregator.info.name!r} takes logarithms or ratios of losses, and PPO's actor "
@@ -386,11 +482,11 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
     return PPOSettings(
         actor=actor,
         critic=critic,
-        actor_tasks=Reduction(actor, actor_aggregator, spec.num_tasks),
-        critic_tasks=Reduction(critic, critic_aggregator, spec.num_tasks),
-        num_tasks=spec.num_tasks,
+        actor_tasks=Reduction(actor, actor_aggregator, num_tasks, track=track),
+        critic_tasks=Reduction(critic, critic_aggregator, num_tasks, track=track),
+        num_tasks=num_tasks,
         one_hot=one_hot,
-        action_mask=action_mask(spec, device),
+        action_mask=None if mask is None else mask.unsqueeze(1 if separate else 0),
         gamma=config.gamma,
         gae_lambda=config.gae_lambda,
         clip=config.clip,
@@ -400,5 +496,6 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
         normalize_advantages=config.normalize_advantages,
         popart_step=config.popart_step,
         adam=AdamSettings(config.learning_rate, config.adam_eps),
+        std_rate=config.std_learning_rate / config.learning_rate,
         dtype=trunk_dtype(config.precision, device),
     )

@@ -45,7 +45,7 @@ from agents.tracking import EpisodeTracker, Meter
 from envs import TaskVectorEnv
 
 ENTROPY_SHARE = 0.3  # of the entropy of acting at random, for discrete actions
-PROBES = 32  # newest observations of a task at which policies are compared
+PROBES = 32  # observations of a task at which policies are compared
 
 
 @dataclass(frozen=True)
@@ -190,6 +190,8 @@ class MTSAC(Agent):
         episodes.add(reward, info["success"], terminated | truncated)
         self._obs = next_obs
         self.env_steps += env.num_envs
+        self._hooks.step(reward, terminated, truncated, info)
+        self._hooks.rollout_end()
 
     def update(self, batch: Batch) -> None:
         """One gradient step on ``batch`` ``[1, T, b, ...]`` with noise from the agent's stream."""

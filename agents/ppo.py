@@ -9,7 +9,7 @@ learn which seeds have reached the KL limit.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -29,7 +29,8 @@ CHUNK = 8192  # samples of a task whose values are computed at once
 
 @dataclass(frozen=True)
 class PPOSettings:
-    """All of the update that is not state or data; ``action_mask`` is bool ``[T, A]`` for discrete actions."""
+    """All of the update that is not state or data; ``action_mask`` is bool ``[S or 1, T, A]`` for discrete actions, and
+    ``std_rate`` the step size of standard deviations in multiples of the networks'."""
 
     actor: MLP
     critic: MLP
@@ -47,6 +48,7 @@ class PPOSettings:
     normalize_advantages: bool
     popart_step: float | None
     adam: AdamSettings
+    std_rate: float
     dtype: torch.dtype
 
 
@@ -225,7 +227,7 @@ def policy(output: Tensor, log_std: Tensor | None, action: Tensor, settings: PPO
 
 def masked(logits: Tensor, action_mask: Tensor | None) -> Tensor:
     """Task-major logits ``[S, T, n, A]`` with the actions that a task lacks made impossible."""
-    return logits if action_mask is None else logits.masked_fill(~action_mask[None, :, None], -1e9)
+    return logits if action_mask is None else logits.masked_fill(~action_mask.unsqueeze(2), -1e9)
 
 
 def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
@@ -292,7 +294,8 @@ def _update_actor(
     if log_std is not None:
         weighted = losses if progress.weights is None else losses * progress.weights
         (log_std_grad,) = torch.autograd.grad(weighted.sum(), [log_std], retain_graph=True)
-        adam_step(state["log_std"], log_std_grad, adam, members)
+        std_adam = replace(adam, learning_rate=adam.learning_rate * settings.std_rate)
+        adam_step(state["log_std"], log_std_grad, std_adam, members)
     grad, state["actor_tasks"], about = tasks.gradient(
         losses, leaves, state["actor_tasks"], draw.actor_tasks, *progress
     )

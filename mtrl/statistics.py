@@ -1,11 +1,19 @@
-"""Intervals for success rates and seed means. Pure functions of numbers."""
+"""Intervals and summaries of success rates. Pure functions of numbers.
+
+One run gives the scores of all tasks from one network, so the tasks of a seed are not independent. Every interval for
+ranking therefore takes one mean per seed; scores are arrays ``[run, task]``, one row per seed.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+
+Scores = NDArray[np.float64]
 
 
 def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -51,6 +59,85 @@ def t_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float
     variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
     half = float(stats.t.ppf(0.5 + confidence / 2, n - 1)) * math.sqrt(variance / n)
     return mean, mean - half, mean + half
+
+
+def welch_interval(
+    values: Sequence[float], baseline: Sequence[float], confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """Difference of two means of per-seed values, with Welch's interval: ``(difference, low, high)``.
+
+    Variances may differ; degrees of freedom by Satterthwaite (Welch 1947, eq. 28). With fewer than two values on
+    either side there is no interval, and low and high are NaN.
+
+    Raises:
+        ValueError: no values on a side, or a confidence outside (0, 1).
+    """
+    if not values or not baseline:
+        raise ValueError("values: at least one value is needed on each side of a difference")
+    _checked(confidence)
+    difference = math.fsum(values) / len(values) - math.fsum(baseline) / len(baseline)
+    if len(values) < 2 or len(baseline) < 2:
+        return difference, math.nan, math.nan
+    first, second = (float(np.var(side, ddof=1)) / len(side) for side in (values, baseline))
+    if first + second == 0:
+        return difference, difference, difference
+    freedom = (first + second) ** 2 / (first**2 / (len(values) - 1) + second**2 / (len(baseline) - 1))
+    half = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * math.sqrt(first + second)
+    return difference, difference - half, difference + half
+
+
+def interquartile_mean(scores: ArrayLike) -> float:
+    """Mean of the middle half of all runs' and tasks' scores (Agarwal et al. 2021, section 4.3).
+
+    It hides what lies outside: eight tasks at 1 and two at 0 give 1.
+    """
+    return float(stats.trim_mean(_matrix(scores).ravel(), 0.25))
+
+
+def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> Scores:
+    """Share of runs and tasks that score above each threshold (Agarwal et al. 2021, eq. 2)."""
+    ordered = np.sort(_matrix(scores), axis=None)
+    below = np.searchsorted(ordered, np.asarray(thresholds, dtype=np.float64), side="right")
+    return np.asarray(1.0 - below / ordered.size, dtype=np.float64)
+
+
+def worst_k_mean(scores: ArrayLike, k: int) -> float:
+    """Mean score of each run's ``k`` worst tasks, averaged over runs: what a mean over many easy tasks hides.
+
+    Raises:
+        ValueError: ``k`` is not between 1 and the number of tasks.
+    """
+    matrix = _matrix(scores)
+    if not 1 <= k <= matrix.shape[1]:
+        raise ValueError(f"k: {k} is not between 1 and the number of tasks, {matrix.shape[1]}")
+    return float(np.sort(matrix, axis=1)[:, :k].mean())
+
+
+def optimality_gap(scores: ArrayLike, target: float = 1.0) -> float:
+    """Mean amount by which scores fall short of ``target`` (Agarwal et al. 2021, section 4.3)."""
+    return float(np.maximum(target - _matrix(scores), 0.0).mean())
+
+
+def probability_of_improvement(scores: ArrayLike, baseline: ArrayLike) -> float:
+    """Chance that a run beats one of the baseline on a task drawn at random (Agarwal et al. 2021, section 4.3).
+
+    The mean over tasks of the Mann-Whitney statistic over pairs of runs; a tie counts half.
+
+    Raises:
+        ValueError: the two have different numbers of tasks.
+    """
+    first, second = _matrix(scores), _matrix(baseline)
+    if first.shape[1] != second.shape[1]:
+        raise ValueError(f"scores: {first.shape[1]} tasks cannot be compared with {second.shape[1]}")
+    wins = np.sign(first[:, None] - second[None]) / 2 + 0.5
+    return float(wins.mean())
+
+
+def _matrix(scores: ArrayLike) -> Scores:
+    matrix = np.asarray(scores, dtype=np.float64)
+    if matrix.ndim != 2 or not matrix.size:
+        raise ValueError(f"scores: an array [run, task] with entries is needed, not one of shape {matrix.shape}")
+    return matrix
 
 
 def _checked(confidence: float) -> float:

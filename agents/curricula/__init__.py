@@ -3,9 +3,16 @@
 Before every round (``round_steps`` env steps of each task) the agent hands the curriculum what is known of each task
 (``Statistics``) and gets a ``Plan``. What a share means:
 
-* ``Plan.share``: share of the gradient. Task t's losses are multiplied by ``T share_t`` before the aggregator reduces
-  them (MTSAC: critic, actor; MTPPO: actor, critic). Equal shares are plain training, bit for bit.
-* ``Plan.coupled``: CAMRL's multi-task rounds; see ``camrl`` for what they do.
+* ``Plan.share`` is a share of the training, as it is where a curriculum draws the next task at random and takes a batch
+  of it: task t's losses are multiplied by ``T share_t`` before the aggregator reduces them, so a task of share 0 has no
+  part in the update. This holds for actor and critic of MTSAC and MTPPO alike; SAC's temperatures always follow their
+  own task. Equal shares are plain training, bit for bit. Environments step together, so every task collects the same
+  number of env steps, and all of them are counted.
+* ``Plan.coupled``: CAMRL's multi-task rounds; see ``camrl`` for what they do. Every agent gets as many updates in them
+  as in a single-task round.
+
+MTSAC begins a round every ``round_steps`` env steps of each task, once it has begun to learn; for MTPPO each rollout is
+a round.
 
 A new curriculum is one frozen dataclass with ``info`` and ``plan``, and a line in ``registry.py``; the property tests
 pick it up by name.

@@ -79,13 +79,11 @@ class Plan(NamedTuple):
     Attributes:
         share: ``[T]``, sums to 1: each task's share of the gradient. The loss of task t is multiplied by ``T share_t``
             before tasks are reduced to one update.
-        collect: ``[T]``, sums to 1: each task's share of the env steps. None for equal shares.
         coupled: whether the round couples the tasks' parameters (CAMRL's multi-task mode).
         log: what to show of the decision, by name: a scalar, ``[T]``, or ``[T, T]`` (an image).
     """
 
     share: Tensor
-    collect: Tensor | None = None
     coupled: bool = False
     log: dict[str, Tensor] = {}  # noqa: RUF012
 
@@ -97,7 +95,7 @@ class Curriculum(ABC):
     Pure: no files, clocks or global random numbers; neither the statistics nor the state are changed in place.
 
     Attributes:
-        round_steps: env steps of each task from one decision to the next; MTPPO decides at the first rollout after.
+        round_steps: env steps of each task from one decision to the next, for MTSAC; MTPPO decides at every rollout.
     """
 
     round_steps: int = 500

@@ -53,4 +53,4 @@ class DRATS(Curriculum):
         log_weight = log_weight - log_weight.mean()
         even = 1 / tasks.num_tasks
         share = (1 - self.floor) * log_weight.softmax(0) + self.floor * even
-        return Plan(share, share, log={"gap": gap}), {"log_weight": log_weight, "low": low, "high": high}
+        return Plan(share, log={"gap": gap}), {"log_weight": log_weight, "low": low, "high": high}

@@ -30,4 +30,4 @@ class SuccessFocal(Curriculum):
 
     def plan(self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks) -> tuple[Plan, State]:
         share = proportional((1 - stats.success).clamp(0, 1) ** self.gamma, self.floor)
-        return Plan(share, share), state
+        return Plan(share), state

@@ -64,7 +64,7 @@ class MRCL(Curriculum):
             mastered = torch.where(span > 0, (mean - low) / torch.where(span > 0, span, 1.0), 0.0)
         focus = self._redistribute(self._attention(mastered, progress, tasks.builds_on), tasks.builds_on)
         share = proportional(focus, self.epsilon)
-        return Plan(share, share, log={"mastering_rate": mastered}), new | {"low": low, "high": high}
+        return Plan(share, log={"mastering_rate": mastered}), new | {"low": low, "high": high}
 
     def _attention(self, mastered: Tensor, progress: Tensor, builds_on: Tensor) -> Tensor:
         ancestors = reachable(builds_on)

@@ -47,7 +47,7 @@ class LearningProgress(Curriculum):
         moves = slope(filled(new)).abs()
         progress = torch.where(scale > 0, moves / torch.where(scale > 0, scale, 1.0), 0.0)
         share = proportional(progress, self.floor)
-        return Plan(share, share, log={"learning_progress": progress}), new
+        return Plan(share, log={"learning_progress": progress}), new
 
 
 @dataclass(frozen=True)
@@ -80,4 +80,4 @@ class CompetenceProgress(Curriculum):
         if half:
             progress = (rounds[-half:].mean(0) - rounds[-2 * half : -half].mean(0)).abs()
         share = proportional(progress, self.floor)
-        return Plan(share, share, log={"competence_progress": progress}), new
+        return Plan(share, log={"competence_progress": progress}), new

@@ -215,7 +215,7 @@ class Rounds:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._state = {name: value.clone() for name, value in state.get("curriculum", {}).items()}
         self._generator.set_state(state["generator"].cpu())
-        self.plan = Plan(state["share"].clone(), None, state["coupled"], dict(state.get("log", {})))
+        self.plan = Plan(state["share"].clone(), state["coupled"], dict(state.get("log", {})))
         self._combinations = state["combinations"].clone()
         self._loss.copy_(state["loss"])
         self._updates.copy_(state["updates"])

@@ -2,31 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from mtrl import cli
 from mtrl.errors import ConfigError, ResultError
-from mtrl.results import read_result
+from mtrl.leaderboard.files import find, is_other, printable, read_checked
+from mtrl.results import schema_path
 
-USAGE = """usage: python -m mtrl.leaderboard check FILE ...
+USAGE = """usage: python -m mtrl.leaderboard check FILE-OR-FOLDER ... | --schema
 
-Validates result files; prints one line per problem. Exit status 2 if there is any."""
+Validates result files against the published JSON schema and the rules that a schema cannot express. Prints a line per
+problem: the file, the place in it, what is wrong. Exit status 2 if there is any.
+
+  --schema  print the path of the JSON schema"""
 
 
 def run(arguments: list[str]) -> int:
     """Check every file; the status is 2 if one has a problem."""
-    words, options = cli.parse(arguments)
+    words, options = cli.parse(arguments, flags=("schema",))
     if not arguments or "help" in options:
         print(USAGE)
         return 0
+    if "schema" in options and len(options) == 1 and not words:
+        print(schema_path())
+        return 0
     if options:
-        raise ConfigError(f"{next(iter(options))}: unknown setting; check takes files only")
-    status = 0
-    for word in words:
+        raise ConfigError(f"{next(iter(options))}: unknown setting; check takes files and folders")
+    complaints, seen, files = 0, dict[str, str](), 0
+    for path in _files(words):
+        files += 1
+        shown = printable(path)
         try:
-            read_result(Path(word))
-            print(f"{word}: valid")
+            record = read_checked(path)
+            first = seen.setdefault(record["run_id"], shown)
+            if first != shown:
+                raise ResultError(f"run_id: {record['run_id']!a} is already the run of {first}")
         except ResultError as error:
-            print(error)
-            status = 2
-    return status
+            for line in str(error).splitlines():
+                complaints += 1
+                print(f"{shown}: {line}")
+    print(f"{files} file{'s' * (files != 1)} checked, {complaints or 'no'} problem{'s' * (complaints != 1)}")
+    return 2 if complaints else 0
+
+
+def _files(words: list[str]) -> Iterator[Path]:
+    for word in words:
+        path = Path(word)
+        if path.is_dir():
+            yield from (found for found in find(path) if not is_other(found))
+        else:
+            yield path

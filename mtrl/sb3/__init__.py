@@ -10,6 +10,7 @@ SB3's stock algorithms behind the interface of our agents.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from agents import Agent
@@ -18,18 +19,18 @@ from mtrl.sb3.ppo import SB3PPO
 from mtrl.sb3.sac import SB3SAC
 
 if TYPE_CHECKING:
+    from mtrl.sb3.callback import LogCallback as LogCallback
     from mtrl.sb3.vec_env import SB3VecEnv as SB3VecEnv
 
 SB3_AGENTS: dict[str, type[Agent]] = {SB3SAC.name: SB3SAC, SB3PPO.name: SB3PPO}
 
-__all__ = ["SB3PPO", "SB3SAC", "SB3_AGENTS", "SB3VecEnv"]
+_HOMES = {"SB3VecEnv": "mtrl.sb3.vec_env", "LogCallback": "mtrl.sb3.callback"}
+__all__ = ["SB3PPO", "SB3SAC", "SB3_AGENTS", "LogCallback", "SB3VecEnv"]
 
 
 def __getattr__(name: str) -> Any:
-    """``SB3VecEnv`` is a subclass of SB3's own class, so it can only be made where SB3 is installed."""
-    if name != "SB3VecEnv":
+    """Subclasses of SB3's own classes can only be made where SB3 is installed."""
+    if name not in _HOMES:
         raise AttributeError(f"module 'mtrl.sb3' has no attribute {name!r}")
-    require("SB3VecEnv")
-    from mtrl.sb3.vec_env import SB3VecEnv
-
-    return SB3VecEnv
+    require(name)
+    return getattr(importlib.import_module(_HOMES[name]), name)

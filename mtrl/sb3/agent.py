@@ -123,11 +123,19 @@ class SB3Agent(Agent):
             raise
         self._note_losses()
 
-    def record_step(self, reward: NDArray, success: NDArray, done: NDArray) -> None:
-        """Account for one vector step that SB3 took; all arrays are ``[num_envs]``."""
+    def record_step(self, reward: NDArray, done: NDArray, infos: list[dict[str, Any]]) -> None:
+        """Account for one vector step that SB3 took, and tell the callbacks of ``learn``; arrays ``[num_envs]``."""
         _, episodes = self._collector()
+        success = np.array([info["success"] for info in infos])
         episodes.add(reward, success, done)
         self.env_steps = self.model.num_timesteps
+        truncated = done & np.array([info.get("TimeLimit.truncated", False) for info in infos])
+        final_obs = [info.get("terminal_observation") for info in infos]
+        self._hooks.step(reward, done & ~truncated, truncated, {"success": success, "final_obs": final_obs})
+
+    def end_rollout(self) -> None:
+        """Tell the callbacks of ``learn`` that SB3's collection is complete."""
+        self._hooks.rollout_end()
 
     def predict(
         self,

@@ -51,7 +51,7 @@ def _settings(discrete: bool = False, one_hot: bool = False, aggregator: str = "
         critic_tasks=Reduction(critic, method, TASKS),
         num_tasks=TASKS,
         one_hot=one_hot,
-        action_mask=mask,
+        action_mask=None if mask is None else mask.unsqueeze(0),
         gamma=0.9,
         gae_lambda=0.8,
         clip=0.2,
@@ -61,6 +61,7 @@ def _settings(discrete: bool = False, one_hot: bool = False, aggregator: str = "
         normalize_advantages=True,
         popart_step=0.3,
         adam=AdamSettings(1e-2, 1e-5),
+        std_rate=1.0,
         dtype=torch.float32,
     )
     return dataclasses.replace(made, **changes)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import agents
 import envs
+from mtrl.sweeps import local
 from tests.helpers import fakes
 
 METHOD = str(Path(__file__).parent / "fake.yaml")
@@ -20,6 +21,7 @@ def install() -> None:
     agents.AGENTS["fake"] = fakes.FakeAgent
     for name in ("make_vec", "get_suite", "suite_ids"):
         setattr(envs, name, getattr(fakes, name))
+    local.TRAIN = (sys.executable, "-m", "tests.helpers.workbench", "train")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ def test_suite_presets_are_complete_flat_and_valid(path: Path) -> None:
         given = {k.replace(f"{algorithm}.", "agent."): v for k, v in preset.items() if not k.startswith(others)}
         assert set(run_settings(algorithm)) - set(given) == {"suite", "algorithm"}
         config = resolve({"suite": suite, "algorithm": algorithm})
-        assert {k: v for k, v in config.flat().items() if k in given} == given | {"method": config.method}
+        overlay = {k: v for k, v in read_yaml(method_file(config.method)).items() if k != "algorithm"}
+        assert {k: v for k, v in config.flat().items() if k in given} == given | {"method": config.method} | overlay
 
 
 @pytest.mark.parametrize("name", sorted(methods()))

@@ -1,0 +1,107 @@
+"""The page: one HTML file that needs nothing else, neither a network nor a server."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+
+from mtrl.leaderboard import details, svg
+from mtrl.leaderboard.board import Board
+from mtrl.leaderboard.score_table import score_table
+from mtrl.leaderboard.svg import escape
+from mtrl.leaderboard.tables import Table
+
+TITLE = "<title>mtrl leaderboard</title>"
+_ASSETS = Path(__file__).parent / "assets"
+
+
+def asset(name: str) -> str:
+    """The text of a file that ships with the leaderboard."""
+    return (_ASSETS / name).read_text(encoding="utf-8")
+
+
+def render(board: Board) -> str:
+    """The whole page. What comes from files is escaped, and a policy forbids all but its own style and script."""
+    style, script = asset("plot.css") + asset("page.css"), asset("page.js")
+    policy = (
+        f"default-src 'none'; style-src 'sha256-{_digest(style)}'; script-src 'sha256-{_digest(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    body = "".join(_section(board, table) for table in board.tables)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"{TITLE}\n<style>{style}</style>\n</head>\n<body>\n"
+        f"{_header(board)}\n<main>\n{body}{details.omissions(board.omitted)}</main>\n"
+        f"<script>{script}</script>\n</body>\n</html>\n"
+    )
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _header(board: Board) -> str:
+    rows = [row for table in board.tables for row in table.rows]
+    counts = ", ".join(
+        (
+            counted(sum(len(row.runs) for row in rows), "run"),
+            counted(len({row.method for row in rows}), "method"),
+            counted(len({table.suite for table in board.tables}), "suite"),
+        )
+    )
+    faults = sum(omission.fault for omission in board.omitted)
+    links = [
+        f'<a href="#{table.slug}">{escape(table.suite)} <small>{escape(table.protocol["backend"])}</small></a>'
+        for table in board.tables
+    ]
+    if faults:
+        links.append(f'<a href="#left-out">{counted(faults, "file")} left out</a>')
+    return f'<header><h1>mtrl leaderboard</h1>\n<p class="lead">{counts}</p>\n<nav>{"".join(links)}</nav></header>'
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def protocol_facts(table: Table) -> list[tuple[str, str]]:
+    """The protocol of a table in words: what must be equal for numbers to stand side by side."""
+    protocol = table.protocol
+    versions = [f"{name} {' and '.join(found)}" for name, found in table.packages.items()]
+    return [
+        ("tasks", str(len(table.tasks))),
+        ("reward", str(protocol["reward_version"])),
+        ("backend", str(protocol["backend"])),
+        ("success", str(protocol["success"])),
+        ("evaluation", f"{protocol['episodes_per_task']} episodes per task, seed {protocol['eval_seed']}"),
+        ("policy", "deterministic" if protocol["deterministic"] else "sampling"),
+        ("horizon", f"{protocol['horizon']:,} steps"),
+        ("goals", str(protocol["goals"])),
+        *([("engine", ", ".join(versions))] if versions else []),
+    ]
+
+
+def _section(board: Board, table: Table) -> str:
+    facts = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in protocol_facts(table)
+    )
+    plots = board.figures(table)
+    wide = "tasks" in plots and svg.width_of(plots["tasks"][1]) > 1.2 * svg.WIDTH
+    order = ["tasks", "curves-steps", "curves-hours", "profile", "differences"]
+    order = order if wide else [*order[1:3], "tasks", *order[3:]]
+    cards = [_figure(*plots[name], wide=wide and name == "tasks") for name in order if name in plots]
+    name = f"{escape(table.suite)} <small>{escape(table.protocol['backend'])}</small>"
+    return (
+        f'<section id="{table.slug}">\n<h2>{name}</h2>\n'
+        f'<dl class="protocol">{facts}</dl>\n'
+        f"{score_table(table, board.published(table), board.columns(table))}\n"
+        f'<div class="figures">{"".join(cards)}</div>\n{details.rows(table)}\n</section>\n'
+    )
+
+
+def _figure(title: str, drawing: str, wide: bool = False) -> str:
+    kind = ' class="wide"' if wide else ""
+    return f'<figure{kind}><h3>{escape(title)}</h3><div class="scroll">{drawing}</div></figure>\n'

@@ -1,0 +1,75 @@
+"""``python -m mtrl.leaderboard run SPEC``: train suites x methods x seeds, restartable at any moment."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from mtrl import cli
+from mtrl.errors import ConfigError
+from mtrl.fields import coerce, nearest
+from mtrl.sweeps.local import LocalExecutor
+from mtrl.sweeps.progress import SweepProgress, describe
+from mtrl.sweeps.scheduler import Executor, Scheduler
+from mtrl.sweeps.spec import KEYS, read_spec
+
+_KEYS = "\n".join(f"  {key:<16} {text}" for key, text in KEYS.items())
+USAGE = f"""usage: python -m mtrl.leaderboard run SPEC.yaml [--jobs=N] [--ray=ADDRESS] [--dry-run]
+
+Trains every suite with every method and seed of SPEC. Result files go to the results folder, one per run, as each is
+over; run folders lie beneath it in .runs/. Finished runs are skipped, broken ones continue from their last checkpoint,
+so the same command continues a sweep that was stopped or killed. A run that fails is tried once more.
+
+  --jobs=N       runs at a time, which share the CPUs; by default 1. With --ray: CPUs of the cluster over --cpus
+  --ray=ADDRESS  run on a Ray cluster (host:port, or auto) that shares the results folder; needs the extra ray
+  --cpus=N       with --ray: CPUs of each run, by default 1
+  --dry-run      print the plan and an estimate of hours, and train nothing
+
+SPEC holds
+{_KEYS}"""
+_OPTIONS = {"jobs": int, "ray": str, "cpus": int}
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command; the status is 1 if a run failed or diverged."""
+    words, options = cli.parse(arguments, flags=("dry_run",))
+    if not arguments or "help" in options:
+        print(USAGE)
+        return 0
+    if len(words) != 1:
+        raise ConfigError(f"SPEC: {len(words)} given; name one YAML file")
+    for key in options:
+        if key not in (*_OPTIONS, "dry_run"):
+            close = nearest(key, [*_OPTIONS, "dry_run"])
+            raise ConfigError(f"{key}: unknown setting; " + (f"did you mean {close}?" if close else "--help shows all"))
+    given = {key: coerce(key, value, _OPTIONS[key]) for key, value in options.items() if key != "dry_run"}
+    for key in ("jobs", "cpus"):
+        if given.get(key, 1) < 1:
+            raise ConfigError(f"{key}: {given[key]} is too small; it must be at least 1")
+    if "cpus" in given and "ray" not in given:
+        raise ConfigError("cpus: is of use only with --ray; --jobs shares out this machine's CPUs")
+    spec = read_spec(Path(words[0]))
+    if "dry_run" in options:
+        from mtrl.sweeps.estimate import plan  # PyTorch and the environments, which a sweep itself does not need
+
+        print(plan(spec, given.get("jobs", 1)))
+        return 0
+    again = shlex.join(["python", "-m", "mtrl.leaderboard", "run", *arguments])
+    executor = _executor(given)
+    states = Scheduler(spec.units, executor, SweepProgress(), again).run()
+    bad = {name: state for name, state in states.items() if state.status != "finished"}
+    for name, state in bad.items():
+        print(f"{name}: {describe(state)}", file=sys.stderr)
+    print(f"results in {spec.results}; a page of them: python -m mtrl.leaderboard build {spec.results}")
+    return 1 if bad else 0
+
+
+def _executor(given: dict[str, object]) -> Executor:
+    jobs = given.get("jobs")
+    if "ray" not in given:
+        return LocalExecutor(jobs if isinstance(jobs, int) else 1)
+    from mtrl.sweeps.cluster import RayExecutor
+
+    cpus = given.get("cpus", 1)
+    return RayExecutor(str(given["ray"]), jobs if isinstance(jobs, int) else None, cpus if isinstance(cpus, int) else 1)

@@ -1,0 +1,168 @@
+"""Runs as the leaderboard needs them: compact, because there may be ten thousand."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtrl.errors import ResultError
+from mtrl.leaderboard.files import Omission, find, is_other, printable, read_checked
+from mtrl.results import Record
+
+MACHINE_KEYS = frozenset(
+    (
+        *("seed", "seeds", "suite", "method", "run_dir", "device", "num_workers", "num_threads", "torch_threads"),
+        *("total_env_steps", "tensorboard", "log_every", "checkpoint_every", "backend"),
+        *("eval.every", "eval.envs_per_task", "eval.episodes_per_task", "eval.seed"),
+    )
+)
+"""Settings that do not tell two methods apart: the seed, the machine, what is logged, and what the protocol holds."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """One result file.
+
+    Attributes:
+        file: path below the results folder, printable.
+        link: the file as a relative URL from the page.
+        protocol: the record's protocol object; ``protocol_key`` is its canonical text.
+        planned_steps: env steps the run was asked for.
+        env_steps, hours: cost at each evaluation, ``[evaluation]``; env steps are summed over tasks.
+        successes, final_step, returns: per evaluation and task, ``[evaluation, task]``.
+    """
+
+    file: str
+    link: str
+    run_id: str
+    status: str
+    protocol: Record
+    protocol_key: str
+    method: Record
+    method_key: str
+    seed: int
+    planned_steps: int
+    budget: Record
+    provenance: Record
+    env_steps: NDArray[np.int64]
+    hours: NDArray[np.float64]
+    successes: NDArray[np.int64]
+    final_step: NDArray[np.int64]
+    returns: NDArray[np.float64]
+
+    @property
+    def rates(self) -> NDArray[np.float64]:
+        """Success rates ``[evaluation, task]``."""
+        return self.successes / int(self.protocol["episodes_per_task"])
+
+    @property
+    def counted(self) -> bool:
+        """Whether the run is part of its row's numbers: it finished, or diverged after an evaluation."""
+        return self.status == "finished" or (self.status == "diverged" and len(self.env_steps) > 0)
+
+    @property
+    def tasks(self) -> list[str]:
+        names: list[str] = self.protocol["tasks"]
+        return names
+
+
+def load(folder: Path, out: Path) -> tuple[list[Run], list[Omission]]:
+    """All runs below ``folder`` in order of path, and every file that is none of them.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    runs: list[Run] = []
+    omitted: list[Omission] = []
+    written = out.resolve()
+    folders: dict[Path, Path] = {}
+    for path in find(folder):
+        if path.parent not in folders:
+            folders[path.parent] = Path(os.path.realpath(path.parent))
+        if folders[path.parent].is_relative_to(written):
+            continue  # an earlier build's own files
+        name = printable(path.relative_to(folder))
+        if is_other(path):
+            omitted.append(Omission(name, "not the result of a run, by its name", fault=False))
+            continue
+        try:
+            runs.append(_run(read_checked(path, inside=folder), name, _link(folders[path.parent] / path.name, written)))
+        except ResultError as error:
+            omitted.append(Omission(name, str(error)))
+    kept, doubles = _without_doubles(runs)
+    return kept, sorted([*omitted, *doubles])
+
+
+def _run(record: Record, name: str, link: str) -> Run:
+    params, evaluations = record["method"]["params"], record["evaluations"]
+    planned = params.get("total_env_steps")
+    reached = int(record["budget"]["env_steps"])
+    tasks = [list(evaluation["per_task"].values()) for evaluation in evaluations]
+    shape = (len(evaluations), len(record["protocol"]["tasks"]))
+
+    def column(key: str, kind: type) -> NDArray[Any]:
+        return np.array([[task[key] for task in row] for row in tasks], dtype=kind).reshape(shape)
+
+    told_apart = {key: value for key, value in params.items() if key not in MACHINE_KEYS}
+    identity = {**record["method"], "params": told_apart, "num_parameters": None}
+    return Run(
+        file=name,
+        link=link,
+        run_id=record["run_id"],
+        status=record["status"],
+        protocol=record["protocol"],
+        protocol_key=_canonical(record["protocol"]),
+        method=record["method"],
+        method_key=_canonical(identity),
+        seed=int(record["seed"]),
+        planned_steps=planned if type(planned) is int and 0 < planned < 2**53 else reached,
+        budget=record["budget"],
+        provenance=record["provenance"],
+        env_steps=np.array([evaluation["env_steps"] for evaluation in evaluations], dtype=np.int64),
+        hours=np.array([evaluation["wall_s"] / 3600 for evaluation in evaluations], dtype=np.float64),
+        successes=column("successes", np.int64),
+        final_step=column("final_step_successes", np.int64),
+        returns=column("return_mean", np.float64),
+    )
+
+
+def _without_doubles(runs: list[Run]) -> tuple[list[Run], list[Omission]]:
+    """One file per run: of files that share a run id, or method, budget and seed, the one with most env steps."""
+    kept: dict[Any, Run] = {}
+    omitted = []
+    for key_of in (
+        lambda run: run.run_id,
+        lambda run: (run.protocol_key, run.method_key, run.planned_steps, run.seed),
+    ):
+        kept = {}
+        for run in runs:
+            key = key_of(run)
+            first = kept.setdefault(key, run)
+            if first is run:
+                continue
+            better, worse = (run, first) if _reach(run) > _reach(first) else (first, run)
+            kept[key] = better
+            what = "run_id" if key == run.run_id else "method, settings and seed"
+            omitted.append(Omission(worse.file, f"duplicate: has the {what} of {better.file}"))
+        runs = list(kept.values())
+    return sorted(runs, key=lambda run: run.file), omitted
+
+
+def _reach(run: Run) -> tuple[bool, int]:
+    return run.status == "finished", int(run.budget["env_steps"])
+
+
+def _link(path: Path, out: Path) -> str:
+    relative = os.path.relpath(path, out)
+    return quote(os.fsencode(relative).replace(os.sep.encode(), b"/"))
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)

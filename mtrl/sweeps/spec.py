@@ -1,0 +1,176 @@
+"""What a sweep runs: a YAML file, checked at the door, as a list of runs with frozen configurations."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from envs import SuiteError
+from mtrl import presets
+from mtrl.config import TrainConfig
+from mtrl.errors import ConfigError
+from mtrl.fields import nearest
+
+Values = dict[str, Any]
+KEYS = {
+    "suites": "a list of suite ids",
+    "methods": "a list of methods, or a mapping from each to settings of its own",
+    "seeds": "a list of whole numbers, or how many (counted from 0)",
+    "total_env_steps": "env steps of every run, or a mapping from suites to them",
+    "settings": "a mapping of dotted settings for every run",
+    "results": "the folder of result files",
+}
+OWN = ("suite", "method", "seed", "total_env_steps", "run_dir", "resume", "config")
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """One run of a sweep.
+
+    Attributes:
+        arguments: of ``python -m mtrl.train``, the run folder apart.
+        result: where its result file goes once it is over.
+    """
+
+    config: TrainConfig
+    arguments: tuple[str, ...]
+    result: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.config.folder
+
+    @property
+    def row(self) -> tuple[str, str]:
+        """Suite and method, which share an estimate of speed."""
+        return self.config.suite, self.config.method
+
+    @property
+    def name(self) -> str:
+        return f"{self.config.suite} {self.config.method} seed {self.config.seed}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """A sweep: its runs, in the order in which they start."""
+
+    path: Path
+    results: Path
+    units: tuple[Unit, ...]
+
+
+def read_spec(path: Path) -> Spec:
+    """Read and check a sweep's file.
+
+    Result files go to ``RESULTS/SUITE/METHOD_seed-N.json``, run folders to ``RESULTS/.runs/SUITE/METHOD/seed-N``
+    (hidden, so that ``leaderboard build`` sees each run once); RESULTS is ``results/NAME-OF-THE-FILE`` if left out.
+    Method files count from the folder of the sweep's file. Seeds are the outer loop, so that a sweep cut short has
+    every row.
+
+    Raises:
+        ConfigError: one sentence about the first thing that is wrong, with the nearest right name.
+    """
+    values = _read(path)
+    for key in values:
+        if key not in KEYS:
+            close = nearest(key, KEYS)
+            hint = f"did you mean {close}?" if close else f"the keys are {', '.join(KEYS)}"
+            raise ConfigError(f"{path}: {key}: unknown key; {hint}")
+    for key in ("suites", "methods"):
+        if not values.get(key):
+            raise ConfigError(f"{path}: {key}: none given; it is {KEYS[key]}")
+    suites, methods = _list(path, values, "suites"), _methods(path, values["methods"])
+    seeds = _seeds(path, values.get("seeds", 1))
+    shared = _mapping(path, "settings", values.get("settings") or {})
+    results = Path(str(values.get("results", f"results/{path.stem}")))
+    units = [
+        _unit(path, results, suite, method, seed, _budget(path, values, suite, suites) | shared | own)
+        for seed in seeds
+        for suite in suites
+        for method, own in methods.items()
+    ]
+    twice = [unit.name for unit in units if [other.result for other in units].count(unit.result) > 1]
+    if twice:
+        raise ConfigError(f"{path}: {twice[0]} is there twice; suites, methods and seeds must differ from each other")
+    return Spec(path, results, tuple(units))
+
+
+def _read(path: Path) -> Values:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"SPEC: {path} cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"SPEC: {path} is not valid YAML ({' '.join(str(error).split())})") from None
+    return _mapping(path, "SPEC", values)
+
+
+def _mapping(path: Path, key: str, value: Any) -> Values:
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise ConfigError(f"{path}: {key}: must hold 'key: value' lines, not {value!r}")
+    return value
+
+
+def _list(path: Path, values: Values, key: str) -> list[str]:
+    found = values[key]
+    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+        raise ConfigError(f"{path}: {key}: {found!r} is not {KEYS[key]}")
+    return found
+
+
+def _methods(path: Path, found: Any) -> dict[str, Values]:
+    if isinstance(found, dict):
+        return {str(name): _mapping(path, f"methods.{name}", own or {}) for name, own in found.items()}
+    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+        raise ConfigError(f"{path}: methods: {found!r} is not {KEYS['methods']}")
+    if len(set(found)) < len(found):
+        raise ConfigError(f"{path}: methods: one is there twice; suites, methods and seeds must differ from each other")
+    return {name: {} for name in found}
+
+
+def _seeds(path: Path, found: Any) -> list[int]:
+    seeds = list(range(found)) if isinstance(found, int) and not isinstance(found, bool) else found
+    whole = isinstance(seeds, list) and all(isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in seeds)
+    if not whole or not seeds:
+        raise ConfigError(f"{path}: seeds: {found!r} is not {KEYS['seeds']}")
+    return seeds
+
+
+def _budget(path: Path, values: Values, suite: str, suites: list[str]) -> Values:
+    found = values.get("total_env_steps")
+    if isinstance(found, dict):
+        for name in found:
+            if name not in suites:
+                close = nearest(str(name), suites)
+                hint = f"did you mean {close}?" if close else f"the suites are {', '.join(suites)}"
+                raise ConfigError(f"{path}: total_env_steps.{name}: is no suite of this sweep; {hint}")
+        found = found.get(suite)
+    return {} if found is None else {"total_env_steps": found}
+
+
+def _unit(path: Path, results: Path, suite: str, method: str, seed: int, settings: Values) -> Unit:
+    for key in settings:
+        if key in OWN and key != "total_env_steps":
+            raise ConfigError(f"{path}: {key}: is set by the sweep itself, not among settings")
+    if method.endswith((".yaml", ".yml")):
+        method = str(path.parent / method)
+    folder = suite.replace(":", "-")
+    run = results / ".runs" / folder / Path(method).stem / f"seed-{seed}"
+    given = {"suite": suite, "method": method, "seed": seed, **settings, "run_dir": str(run)}
+    try:
+        config = presets.resolve(given)
+    except (ConfigError, SuiteError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    options = {key: value for key, value in given.items() if key not in ("suite", "run_dir")}
+    arguments = (suite, *(f"--{key.replace('_', '-')}={_text(value)}" for key, value in options.items()))
+    return Unit(config, arguments, results / folder / f"{Path(method).stem}_seed-{seed}.json")
+
+
+def _text(value: Any) -> str:
+    """A YAML value as the command line writes it."""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

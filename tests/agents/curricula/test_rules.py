@@ -1,0 +1,166 @@
+"""What the single curricula decide, on cases worked by hand."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from agents.curricula import Plan, State, make_curriculum
+from agents.curricula.base import Curriculum, Tasks
+from agents.curricula.coloring import welsh_powell
+from agents.curricula.grouping import affinity, average_linkage
+from agents.curricula.history import slope
+from agents.curricula.mrcl import MRCL, reachable
+from agents.curricula.son_goku import SonGoku, interference_graph
+from tests.agents.curricula.cases import f64, random_statistics, statistics, tasks
+
+NONE = torch.zeros(0, dtype=torch.float64)
+
+
+def _run(curriculum: Curriculum, rounds: list[Tensor], case: Tasks, score: bool = False) -> tuple[list[Plan], State]:
+    state, plans = curriculum.init(case), []
+    for value in rounds:
+        stats = statistics(torch.zeros_like(value), value) if score else statistics(value)
+        plan, state = curriculum.plan(stats, state, NONE, case)
+        plans.append(plan)
+    return plans, state
+
+
+def test_success_focal_by_hand() -> None:
+    plan, _ = make_curriculum("success-focal", gamma=2.0, floor=0.5).plan(
+        statistics(f64(1.0, 0.5, 0.0, 0.5)), {}, NONE, tasks()
+    )
+    raw = f64(0, 0.25, 1, 0.25) / 1.5
+    torch.testing.assert_close(plan.share, 0.5 * raw + 0.125)
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-100, 100), min_size=2, max_size=12), st.floats(-5, 5))
+def test_slope_is_that_of_the_line(noise: list[float], rise: float) -> None:
+    values = f64(*noise) + rise * torch.arange(len(noise))
+    time = torch.arange(len(noise), dtype=torch.float64)
+    design = torch.stack([time, torch.ones_like(time)], 1)
+    wanted = torch.linalg.lstsq(design, values.unsqueeze(1)).solution[0, 0]
+    torch.testing.assert_close(slope(values.unsqueeze(1))[0], wanted, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["learning-progress", "competence-progress"])
+def test_progress_attends_to_tasks_that_move_up_or_down(name: str) -> None:
+    rounds = [f64(0.0 + 0.05 * n, 0.5, 1.0 - 0.05 * n, 0.1 if n else 0.2) for n in range(10)]
+    plan = _run(make_curriculum(name, floor=0.0), rounds, tasks())[0][-1]
+    assert min(plan.share[0], plan.share[2]) > 3 * plan.share[1]
+    assert plan.share[0].item() == pytest.approx(plan.share[2].item())
+
+
+def test_return_progress_is_on_each_tasks_own_scale() -> None:
+    rounds = [f64(1.0 * n, 1000.0 * n, 7.0, 0.0) for n in range(6)]
+    plan = _run(make_curriculum("learning-progress", floor=0.0), rounds, tasks(), score=True)[0][-1]
+    torch.testing.assert_close(plan.share, f64(0.5, 0.5, 0, 0))
+
+
+def test_mirror_ascent_follows_the_gap_and_forgets() -> None:
+    curriculum = make_curriculum("drats", floor=0.0, decay=0.0, eta=1.0)
+    plans, _ = _run(curriculum, [f64(1.0, 0.0, 0.5, 0.5)] * 2, tasks())
+    torch.testing.assert_close(plans[1].share, f64(0.0, 2.0, 1.0, 1.0).softmax(0))
+    forgetful = make_curriculum("drats", floor=0.0, decay=0.5)
+    plans, _ = _run(forgetful, [f64(1.0, 0.0, 0.5, 0.5)] * 3 + [f64(1.0, 1.0, 1.0, 1.0)] * 30, tasks())
+    assert plans[2].share[1] > 0.3 and plans[-1].share[1].item() == pytest.approx(0.25, abs=1e-6)
+
+
+CHAIN = ((1, 0), (2, 1))  # push builds on reach, pick on push; open stands alone
+
+
+def test_mastering_rates_open_the_next_task() -> None:
+    curriculum = MRCL(epsilon=0.0, delta_pred=0.0, delta_succ=0.0)
+    start = _run(curriculum, [f64(0, 0, 0, 0)] * 10, tasks(CHAIN))[0][-1]
+    assert start.share[1] == start.share[2] == 0  # nothing they build on is mastered
+    assert start.share[0].item() == pytest.approx(0.5)
+    later = _run(curriculum, [f64(1, 0, 0, 0)] * 10, tasks(CHAIN))[0][-1]
+    assert later.share[0] == 0 and later.share[1] > 0 and later.share[2] == 0
+    end = _run(curriculum, [f64(1, 1, 0, 0)] * 10, tasks(CHAIN))[0][-1]
+    assert end.share[2] > 0 and end.share[0] == end.share[1] == 0
+
+
+def test_attention_by_hand() -> None:
+    curriculum = MRCL(window=2, epsilon=0.0, delta_pred=0.0, delta_succ=0.0)
+    plan = _run(curriculum, [f64(0.6, 0.2, 0.0, 0.5), f64(1.0, 0.4, 0.0, 0.5)], tasks(CHAIN))[0][-1]
+    mastered, moving = f64(0.8, 0.3, 0.0, 0.5), f64(1.0, 0.5, 0.0, 0.0)
+    own = 0.5 * moving + 0.5 * (1 - mastered)
+    attention = f64(0.7, 0.8**6, 0.3**6, 1.0) * own  # 1 − M(push) = 0.7; 1 − M(pick) = 1
+    torch.testing.assert_close(plan.share, attention / attention.sum())
+
+
+def test_attention_is_handed_to_neighbors_and_none_is_lost() -> None:
+    attention = f64(0.4, 0.4, 0.1, 0.1)
+    out = MRCL()._redistribute(attention, tasks(CHAIN).builds_on)
+    assert out.sum().item() == pytest.approx(attention.sum().item())
+    assert out[0].item() == pytest.approx(0.4 * 0.95 + 0.2 * 0.4)  # reach: gives 0.05, gets 0.2 of push's
+
+
+def test_ancestors_are_transitive() -> None:
+    found = reachable(tasks(CHAIN).builds_on)
+    assert found.tolist() == [[False] * 4, [True] + [False] * 3, [True, True, False, False], [False] * 4]
+
+
+@settings(deadline=None)
+@given(st.integers(1, 9), st.integers(0, 10_000))
+def test_colorings_are_proper_and_use_few_colors(size: int, seed: int) -> None:
+    upper = torch.rand(size, size, generator=torch.Generator().manual_seed(seed)) < 0.4
+    edges = upper.triu(1) | upper.triu(1).T
+    colors = welsh_powell(edges)
+    assert not (edges & (colors.unsqueeze(0) == colors.unsqueeze(1))).any()
+    assert sorted(set(colors.tolist())) == list(range(int(colors.max()) + 1))
+    assert int(colors.max()) <= int(edges.sum(1).max())
+
+
+def test_interference_is_minus_the_cosine() -> None:
+    rows = f64(1, 0, -1, 0.1, 0, 1).view(3, 2)
+    edges = interference_graph(rows @ rows.T, 0.5)
+    assert edges.tolist() == [[False, True, False], [True, False, False], [False, False, False]]
+    assert not interference_graph(rows @ rows.T, 1.0).any()  # at the start no pair interferes
+
+
+def test_interfering_tasks_train_at_different_times_once_tau_has_fallen() -> None:
+    curriculum, case = SonGoku(recolor=2, anneal=4, tau=0.0), tasks(count=3)
+    gramian = f64(1, -0.9, 0.1, -0.9, 1, 0.1, 0.1, 0.1, 1).view(3, 3)
+    state, plans = curriculum.init(case), []
+    for _ in range(8):
+        asked = curriculum.wants_gramian(state)
+        stats = statistics(f64(0, 0, 0), gramian=gramian if asked else None)
+        plan, state = curriculum.plan(stats, state, NONE, case)
+        plans.append(plan.share)
+    assert all(torch.allclose(share, f64(1, 1, 1) / 3) for share in plans[:2])
+    seen = {tuple((share > 0).tolist()) for share in plans[4:]}
+    assert seen == {(True, False, True), (False, True, False)}
+
+
+def test_threshold_falls_linearly_from_one() -> None:
+    values = [SonGoku(tau=0.2, anneal=10).threshold(n) for n in range(15)]
+    assert values[0] == 1 and values[10] == values[14] == pytest.approx(0.2)
+    assert all(b < a for a, b in itertools.pairwise(values[:11]))
+
+
+def test_tasks_that_move_together_are_grouped() -> None:
+    generator = torch.Generator().manual_seed(0)
+    drives = torch.randn(12, 1, 2, generator=generator, dtype=torch.float64)
+    changes = drives.repeat_interleave(2, 2) + 0.1 * torch.randn(12, 1, 4, generator=generator, dtype=torch.float64)
+    changes = changes[:, :, [0, 2, 1, 3]]
+    assert average_linkage(affinity(changes), 2).tolist() == [0, 1, 0, 1]
+    assert average_linkage(affinity(changes), 4).tolist() == [0, 1, 2, 3]
+    assert average_linkage(affinity(changes), 1).tolist() == [0, 0, 0, 0]
+
+
+def test_groups_take_turns_after_all_have_trained_together() -> None:
+    curriculum, case = make_curriculum("task-grouping", window=4, regroup=6), tasks()
+    state, plans = curriculum.init(case), []
+    for number in range(12):
+        plan, state = curriculum.plan(random_statistics(number), state, NONE, case)
+        plans.append(plan.share)
+    assert all(torch.allclose(share, torch.full_like(share, 0.25)) for share in plans[:4])
+    for first, second in itertools.pairwise(plans[4:10]):
+        assert ((first > 0) ^ (second > 0)).all()

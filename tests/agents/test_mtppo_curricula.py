@@ -1,0 +1,99 @@
+"""MTPPO under curricula, with continuous and with discrete actions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from agents import MTPPO, AgentError
+from agents.curricula import CURRICULA
+from agents.state import join_state, split_state
+from tests.agents.test_mtppo import DiscreteEnv
+from tests.helpers import fakes
+
+SMALL: dict[str, Any] = {"width": 16, "rollout_per_task": 40, "epochs": 2, "minibatches": 4}
+COUPLED = "camrl:warmup=1,switch=false"
+
+
+def _agent(discrete: bool = False, **settings: Any) -> MTPPO:
+    env = DiscreteEnv() if discrete else fakes.FakeEnv(fakes.get_suite("mt10:fake"), 2, 0, "random", 0, 0.0)
+    return MTPPO(env, seed=0, device="cpu", **SMALL | settings)
+
+
+def _fitting(curriculum: str) -> dict[str, Any]:
+    heads = CURRICULA[curriculum.partition(":")[0]]().info.heads
+    return {"heads": "multi-head" if "multi-head" in heads else "separate", "curriculum": curriculum}
+
+
+def _saved(agent: MTPPO) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    tensors, values = split_state(agent.state_dict())
+    return {name: tensor.clone() for name, tensor in tensors.items()}, values
+
+
+@pytest.mark.parametrize("curriculum", [*sorted(CURRICULA), COUPLED, "camrl-shared:warmup=1,switch=false"])
+@pytest.mark.parametrize("discrete", [False, True])
+def test_a_restored_agent_continues_bit_for_bit(curriculum: str, discrete: bool) -> None:
+    settings = _fitting(curriculum)
+    agent = _agent(discrete, **settings).learn(360)
+    saved, env_state = join_state(*_saved(agent)), agent.env.state_dict()
+    other = _agent(discrete, **settings)
+    other.env.load_state_dict(env_state)
+    other.load_state_dict(saved)
+    (first, values), (second, other_values) = _saved(agent.learn(600)), _saved(other.learn(600))
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    assert values == other_values
+    assert agent.metrics()["curriculum/round"] == 5
+
+
+def test_uniform_is_plain_training_and_weights_change_it() -> None:
+    plain, uniform = _agent().learn(600), _agent(curriculum="uniform").learn(600)
+    focal = _agent(curriculum="mrcl").learn(600)
+    params = [agent.state["actor"]["params"] for agent in (plain, uniform, focal)]
+    assert torch.equal(params[0], params[1]) and not torch.equal(params[0], params[2])
+
+
+def test_separate_agents_do_not_touch_each_other() -> None:
+    """What one task's rewards are changes its own agent only."""
+    agents = [_agent(heads="separate", normalize_obs=False) for _ in range(2)]
+    env = agents[1].env
+    step = env.step_wait
+
+    def richer() -> Any:
+        obs, reward, *rest = step()
+        return obs, reward + 5.0 * (env.task_id == 1) * np.sin(np.arange(len(reward))), *rest
+
+    env.step_wait = richer  # type: ignore[method-assign]
+    first, second = (agent.learn(120).state["critic"]["params"] for agent in agents)
+    assert [torch.equal(a, b) for a, b in zip(first, second)] == [True, False, True]
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_prediction_asks_each_row_of_its_own_agent(discrete: bool) -> None:
+    agent = _agent(discrete, heads="separate").learn(600)
+    obs = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+    tasks = np.array([2, 0, 0, 1, 2, 2, 0])
+    together, _ = agent.predict(obs, deterministic=True, task_id=tasks)
+    for row, task, action in zip(obs, tasks, together):
+        alone, _ = agent.predict(row, deterministic=True, task_id=np.array([task]))
+        np.testing.assert_allclose(action, alone, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_coupled_rollouts_train_every_agent_once_and_grow_the_matrix(discrete: bool) -> None:
+    agent = _agent(discrete, heads="separate", curriculum=COUPLED).learn(600)
+    metrics = agent.metrics()
+    assert metrics["curriculum/multi_task_mode"] == 1
+    assert sorted(metrics[f"curriculum/order/task-{task}"] for task in range(3)) == [0, 1, 2]
+    assert not np.array_equal(agent.images()["curriculum/transfer"], np.eye(3))
+    steps = agent.state["actor"]["step"]
+    assert (steps > 0).all() and agent.gradient_steps >= steps.max() - 8
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(AgentError, match="use heads=separate"):
+        _agent(curriculum="camrl")
+    with pytest.raises(AgentError, match="no shared gradient"):
+        _agent(heads="separate", critic_aggregator="fairgrad")

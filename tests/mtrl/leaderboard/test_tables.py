@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mtrl.leaderboard.heatmap import columns
+from mtrl.leaderboard.runs import load
+from mtrl.leaderboard.tables import Table, short, slug, tables
+from mtrl.statistics import t_interval, welch_interval
+from tests.helpers.records import make_record, write
+
+
+def grouped(folder: Path, *records: dict[str, Any]) -> list[Table]:
+    for index, record in enumerate(records):
+        write(folder / "in", record, f"{index}.json")
+    runs, omitted = load(folder / "in", folder / "out")
+    assert omitted == []
+    return tables(runs)
+
+
+def seeds(method: str, rates: list[float], **keywords: Any) -> list[dict[str, Any]]:
+    return [make_record(method=method, seed=seed, rates=[rate] * 10, **keywords) for seed, rate in enumerate(rates)]
+
+
+def test_the_headline_is_the_t_interval_over_seed_means(tmp_path: Path) -> None:
+    (table,) = grouped(tmp_path, *seeds("mtsac", [0.2, 0.4, 0.5, 0.6, 0.8]))
+    (row,) = table.rows
+    assert row.seed_means == pytest.approx([0.2, 0.4, 0.5, 0.6, 0.8])
+    expected = t_interval(row.seed_means)
+    assert (row.headline.value, row.headline.low, row.headline.high) == pytest.approx(expected)
+    assert not row.preliminary
+    assert row.task_counts == [(125, 250)] * 10
+
+
+def test_below_five_seeds_there_is_no_interval(tmp_path: Path) -> None:
+    (table,) = grouped(tmp_path, *seeds("mtsac", [0.2, 0.4, 0.6, 0.8]))
+    assert table.rows[0].preliminary
+    assert not table.rows[0].headline.has_interval
+
+
+def test_protocols_are_never_mixed(tmp_path: Path) -> None:
+    records = [make_record(seed=seed) for seed in range(6)]
+    for record, (key, value) in zip(records, [("backend", "stock"), ("eval_seed", 1), ("episodes_per_task", 50),
+                                              ("deterministic", False), ("goals", "others")]):  # fmt: skip
+        record["protocol"][key] = value
+    found = grouped(tmp_path, *records)
+    assert len(found) == 5
+    assert len({table.slug for table in found}) == 5
+
+
+def test_budgets_and_settings_make_rows(tmp_path: Path) -> None:
+    (table,) = grouped(
+        tmp_path,
+        make_record(env_steps=1000, rates=[1.0] * 10),
+        make_record(env_steps=2000),
+        make_record(env_steps=2000, agent__width=1024),
+        make_record(env_steps=2000, seed=1, num_threads=4),
+    )
+    assert [(row.budget, row.label, len(row.runs)) for row in table.rows] == [
+        (2000, "mtsac (width=1024)", 1),
+        (2000, "mtsac (width=400)", 2),
+        (1000, "mtsac", 1),
+    ]
+    assert table.name(table.rows[2]) == "mtsac, 1k"
+
+
+def test_diverged_runs_count_and_failed_ones_are_kept_in_sight(tmp_path: Path) -> None:
+    broken = [make_record(seed=seed, status=status, rates=[1.0] * 10)
+              for seed, status in ((5, "diverged"), (6, "failed"), (7, "running"))]  # fmt: skip
+    never = make_record(seed=8, status="diverged", evaluations=1)
+    (table,) = grouped(tmp_path, *seeds("mtsac", [0.5] * 4), *broken, never)
+    (row,) = table.rows
+    assert [run.status for run in row.runs] == ["finished"] * 4 + ["diverged", "failed", "running", "diverged"]
+    assert row.seeds == 5
+    assert row.seed_means[-1] == pytest.approx(0.66)  # what it had at two thirds of the way
+
+
+def test_a_row_of_failures_has_no_numbers(tmp_path: Path) -> None:
+    (table,) = grouped(tmp_path, make_record(status="failed"), make_record(method="mtppo"))
+    assert [row.label for row in table.rows] == ["mtppo", "mtsac"]
+    assert math.isnan(table.rows[1].headline.value)
+    assert table.rows[1].summaries == {}
+    assert table.comparisons == {}
+
+
+def test_the_plain_baseline_is_that_of_the_agent_at_the_same_budget(tmp_path: Path) -> None:
+    plain, pcgrad, mtppo = [0.4, 0.5, 0.6], [0.5, 0.6, 0.7], [0.8, 0.9]
+    (table,) = grouped(
+        tmp_path,
+        *seeds("mtsac", plain),
+        *seeds("mtsac-pcgrad", pcgrad),
+        *seeds("mtppo", mtppo),
+        *seeds("mtppo-x", mtppo),
+        *seeds("mtsac-short", plain, env_steps=1000),
+    )
+    found = {row.label: comparison for row, comparison in table.comparisons.items()}
+    assert {label: comparison.baseline.label for label, comparison in found.items()} == {
+        "mtsac-pcgrad": "mtsac", "mtppo": "mtsac", "mtppo-x": "mtppo"}  # fmt: skip
+    difference = found["mtsac-pcgrad"].difference
+    assert (difference.value, difference.low, difference.high) == pytest.approx(welch_interval(pcgrad, plain))
+    assert found["mtppo"].improvement == 1.0
+    assert found["mtppo"].preliminary
+
+
+def test_single_task_runs_are_a_reference_under_the_same_rules(tmp_path: Path) -> None:
+    other = make_record(suite="mt1:push-v3", rates=[0.1])
+    other["protocol"]["backend"] = "stock"
+    found = grouped(tmp_path, make_record(), make_record(suite="mt1:reach-v3", rates=[0.9], env_steps=100), other)
+    assert [table.suite for table in found] == ["mt10", "mt1:push-v3", "mt1:reach-v3"]
+    own, reference = columns(found[0], found)
+    assert not own.reference
+    assert reference.label == "mtsac, one task, 100"
+    assert reference.counts == [(45, 50), *[None] * 9]
+    assert reference.mean is None
+
+
+def test_summaries(tmp_path: Path) -> None:
+    rates = [1.0] * 8 + [0.0] * 2
+    (table,) = grouped(tmp_path, *(make_record(seed=seed, rates=rates) for seed in range(5)))
+    summary = table.rows[0].summaries
+    assert (summary["iqm"], summary["worst"], summary["best"], summary["hours"]) == (1.0, 0.0, 0.8, 1.0)
+    assert summary["gap"] == pytest.approx(0.2)
+    assert summary["final_step"] == pytest.approx(0.4)
+
+
+def test_short_and_slug() -> None:
+    assert [short(value) for value in (80, 999_900, 373_690, 1_046_664, 3_000_000, 2e10)] == [
+        "80", "1M", "374k", "1.05M", "3M", "20B"]  # fmt: skip
+    assert slug("../<b>MT10:x") == "b-mt10-x"
+    assert slug("../") == "table"
+
+
+def test_a_table_does_not_depend_on_the_order_of_its_files(tmp_path: Path) -> None:
+    records = [*seeds("mtsac", [0.2, 0.3]), *seeds("mtppo", [0.2, 0.3]), *seeds("toppo", [0.9])]
+    first = grouped(tmp_path / "a", *records)[0]
+    second = grouped(tmp_path / "b", *reversed(records))[0]
+    assert [row.label for row in first.rows] == [row.label for row in second.rows] == ["toppo", "mtppo", "mtsac"]
+    assert all(np.array_equal(a.scores, b.scores) for a, b in zip(first.rows, second.rows))

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mtrl import presets
+from mtrl.errors import ConfigError
+from mtrl.sweeps.spec import KEYS, read_spec
+from mtrl.train import read_config
+from tests.mtrl.sweeps.conftest import MakeSpec
+
+
+def test_every_suite_method_and_seed_once(faked: None, make_spec: MakeSpec) -> None:
+    spec = read_spec(make_spec(seeds=[3, 1]))
+    assert [(unit.config.suite, unit.config.seed) for unit in spec.units] == [
+        ("mt10:fake", 3), ("mt1:fake-inexact", 3), ("mt10:fake", 1), ("mt1:fake-inexact", 1),
+    ]  # fmt: skip
+    assert [unit.config.total_env_steps for unit in spec.units] == [900, 300, 900, 300]
+    assert len({unit.result for unit in spec.units} | {unit.folder for unit in spec.units}) == 8
+    assert all(unit.folder.is_relative_to(spec.results / ".runs") for unit in spec.units)
+
+
+def test_the_command_of_a_run_means_the_same_configuration(faked: None, make_spec: MakeSpec) -> None:
+    own = {"agent.widths": [4, 4], "agent.nan_at": None, "goal_seed": 2}
+    unit = read_spec(make_spec(methods={"fake.yaml": own}, suites=["mt10:fake"], total_env_steps=9)).units[0]
+    words = [argument for argument in unit.arguments if not argument.startswith("--")]
+    options = dict(argument[2:].split("=", 1) for argument in unit.arguments if argument.startswith("--"))
+    options = {key.replace("-", "_"): value for key, value in options.items()} | {"run_dir": str(unit.folder)}
+    assert read_config(words, options) == unit.config
+    assert unit.config.flat()["agent.widths"] == [4, 4]
+
+
+@pytest.fixture(autouse=True)
+def method_beside_the_spec(tmp_path: Path) -> None:
+    (tmp_path / "fake.yaml").write_text("# Fake.\nalgorithm: fake\n")
+
+
+def test_overrides_of_a_method_beat_those_of_the_sweep(faked: None, make_spec: MakeSpec) -> None:
+    spec = read_spec(
+        make_spec(methods={"fake.yaml": {"log_every": 5}}, settings={"log_every": 7, "checkpoint_every": 8})
+    )
+    flat = spec.units[0].config.flat()
+    assert (flat["log_every"], flat["checkpoint_every"]) == (5, 8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"suits": ["mt10:fake"]}, "suits: unknown key; did you mean suites?"),
+        ({"zzz": 1}, f"zzz: unknown key; the keys are {', '.join(KEYS)}"),
+        ({"suites": []}, "suites: none given; it is a list of suite ids"),
+        ({"suites": "mt10"}, "suites: 'mt10' is not a list of suite ids"),
+        ({"suites": ["mt11"]}, "There is no suite 'mt11'; the nearest id is"),
+        ({"methods": ["mtsacc"]}, "method: 'mtsacc' is unknown; did you mean 'mtsac'?"),
+        ({"methods": ["mtsac", "mtsac"]}, "methods: one is there twice"),
+        ({"methods": {"mtsac": {"agent.widht": 3}}}, "agent.widht: unknown setting; did you mean agent.width?"),
+        ({"methods": {"mtsac": 3}}, "methods.mtsac: must hold 'key: value' lines, not 3"),
+        ({"settings": {"log_every": "often"}}, "log_every: 'often' is not a whole number"),
+        ({"settings": {"seed": 3}}, "seed: is set by the sweep itself"),
+        ({"settings": 3}, "settings: must hold 'key: value' lines, not 3"),
+        ({"settings": {"eval": {"every": 3}}}, "eval: unknown setting; did you mean"),
+        ({"settings": {"mtsac.width": 0}, "methods": ["mtsac"]}, "width: 0 is too small; it must be at least 1"),
+        ({"seeds": 0}, "seeds: 0 is not a list of whole numbers, or how many"),
+        ({"seeds": [1, "a"]}, "seeds: [1, 'a'] is not"),
+        ({"seeds": [1, 1]}, "is there twice; suites, methods and seeds must differ"),
+        ({"total_env_steps": {"mt10:fak": 3}}, "total_env_steps.mt10:fak: is no suite of this sweep; did you mean"),
+        ({"total_env_steps": "many"}, "total_env_steps: 'many' is not a whole number"),
+    ],
+)
+def test_bad_specs_are_one_sentence(faked: None, make_spec: MakeSpec, changes: dict[str, Any], words: str) -> None:
+    path = make_spec(**changes)
+    with pytest.raises(ConfigError) as caught:
+        read_spec(path)
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["suites: [", "\x00", "- 1", "3"])
+def test_files_that_are_no_mapping(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"spec\.yaml"):
+        read_spec(path)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"SPEC: .* cannot be read \(No such file"):
+        read_spec(tmp_path / "none.yaml")
+
+
+def test_real_names_resolve(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text("suites: [mt10, 'mt1:reach-v3']\nmethods: [mtppo, sb3-ppo]\nseeds: 3\ntotal_env_steps: 1e6\n")
+    spec = read_spec(path)
+    assert len(spec.units) == 12
+    assert spec.results == Path("results/spec")
+    assert spec.units[0].result == Path("results/spec/mt10/mtppo_seed-0.json")
+    assert spec.units[2].folder == Path("results/spec/.runs/mt1-reach-v3/mtppo/seed-0")
+    assert spec.units[1].config == presets.resolve(
+        {"suite": "mt10", "method": "sb3-ppo", "total_env_steps": 10**6, "run_dir": str(spec.units[1].folder)}
+    )
