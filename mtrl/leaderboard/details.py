@@ -44,7 +44,7 @@ def _fold(table: Table, row: Row) -> str:
         f'<details id="{row_id(table, row)}"><summary><b>{escape(row.label)}</b> '
         f'<span class="lead">{count}, {row.budget:,} env steps</span></summary><div class="inside">'
         f"<pre>{escape(shorten(run.provenance['command'], 4000))}</pre>"
-        f'<div class="scroll"><table>{lines}</table></div>{_seeds(row)}{_settings(run.method["params"])}'
+        f'<div class="scroll"><table class="facts">{lines}</table></div>{_seeds(row)}{_settings(run.method["params"])}'
         "</div></details>\n"
     )
 

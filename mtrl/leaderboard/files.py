@@ -103,7 +103,7 @@ def read_json(path: Path, inside: Path | None = None) -> Any:
         ResultError: one sentence.
     """
     try:
-        if inside is not None and not path.resolve(strict=True).is_relative_to(inside.resolve()):
+        if inside is not None and path.is_symlink() and not path.resolve(strict=True).is_relative_to(inside.resolve()):
             raise ResultError("is a link to a file outside the results folder")
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):

@@ -82,15 +82,18 @@ def load(folder: Path, out: Path) -> tuple[list[Run], list[Omission]]:
     runs: list[Run] = []
     omitted: list[Omission] = []
     written = out.resolve()
+    folders: dict[Path, Path] = {}
     for path in find(folder):
-        if Path(os.path.realpath(path.parent)).is_relative_to(written):
+        if path.parent not in folders:
+            folders[path.parent] = Path(os.path.realpath(path.parent))
+        if folders[path.parent].is_relative_to(written):
             continue  # an earlier build's own files
         name = printable(path.relative_to(folder))
         if is_other(path):
             omitted.append(Omission(name, "not the result of a run, by its name", fault=False))
             continue
         try:
-            runs.append(_run(read_checked(path, inside=folder), name, _link(path, out)))
+            runs.append(_run(read_checked(path, inside=folder), name, _link(folders[path.parent] / path.name, written)))
         except ResultError as error:
             omitted.append(Omission(name, str(error)))
     kept, doubles = _without_doubles(runs)
@@ -157,7 +160,7 @@ def _reach(run: Run) -> tuple[bool, int]:
 
 
 def _link(path: Path, out: Path) -> str:
-    relative = os.path.relpath(Path(os.path.realpath(path.parent), path.name), os.path.realpath(out))
+    relative = os.path.relpath(path, out)
     return quote(os.fsencode(relative).replace(os.sep.encode(), b"/"))
 
 

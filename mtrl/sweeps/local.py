@@ -66,6 +66,8 @@ def start_training(
         train: the command in front of ``arguments``; ``TRAIN`` if None.
     """
     environment = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))}
+    # Threads that spin while they wait take the CPUs from other runs, which then keep them waiting.
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with writing(log):
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:

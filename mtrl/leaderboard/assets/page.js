@@ -2,7 +2,8 @@
 for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => {
     const head = button.closest("th"), table = head.closest("table");
-    const falling = head.getAttribute("aria-sort") !== "descending";
+    const now = head.getAttribute("aria-sort");
+    const falling = now === null ? !head.classList.contains("method") : now === "ascending";
     for (const other of table.querySelectorAll("th[aria-sort]")) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", falling ? "descending" : "ascending");
     const value = (row) => {
