@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from agents.actions import action_mask
 from agents.aggregators import parse_aggregator, positive_loss_free
 from agents.base import AgentConfig, EnvSpec, State
 from agents.common import (
@@ -448,10 +449,7 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
     num_heads = num_tasks if config.heads == "multi-head" else 1
     size = (spec.num_tasks if one_hot else 0, config.width, config.depth)
     track = parse_curriculum(config.curriculum).info.gramian
-    mask = None
-    if spec.discrete:
-        counts = torch.tensor(spec.num_actions, device=device)
-        mask = (torch.arange(spec.action_dim, device=device) < counts.unsqueeze(1)).unsqueeze(1 if separate else 0)
+    mask = action_mask(spec, device)
     actor = make_network(spec, *size, spec.action_dim, num_heads, config.actor_activation, config.channels)
     critic = make_network(spec, *size, 1, num_tasks, config.critic_activation, config.channels)
     actor_aggregator, critic_aggregator = (
@@ -470,7 +468,7 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
         critic_tasks=Reduction(critic, critic_aggregator, num_tasks, track=track),
         num_tasks=num_tasks,
         one_hot=one_hot,
-        action_mask=mask,
+        action_mask=None if mask is None else mask.unsqueeze(1 if separate else 0),
         gamma=config.gamma,
         gae_lambda=config.gae_lambda,
         clip=config.clip,

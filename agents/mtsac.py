@@ -9,7 +9,7 @@ the transitions stored before it, so transition ``t`` enters batches one vector 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -17,32 +17,34 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from agents.actions import action_mask, make_actions
 from agents.aggregators import Aggregator, parse_aggregator, positive_loss_free
 from agents.base import AgentConfig, EnvSpec, State
 from agents.common import (
     check_networks_finite,
+    make_network,
     obs_rows,
     refuse_aggregator,
     restore_networks,
-    scale_action,
     stream_seed,
     task_ids,
 )
 from agents.curricula import parse_curriculum
 from agents.curricula.base import Heads
 from agents.curricula.coupling import Pull
-from agents.distributions import squashed_gaussian, squashed_mode
+from agents.discrete_sac import entropy_targets
 from agents.errors import AgentError
 from agents.members import group_rows, member, per_task, to_members
-from agents.networks import MLP
 from agents.optim import AdamSettings
 from agents.precision import trunk_dtype
-from agents.replay import Batch, ReplayBuffer
+from agents.replay import Batch, ByteReplay, ReplayBuffer
 from agents.sac import Progress, SACNoise, SACSettings, SACState, init_sac, sac_update
 from agents.scheduled import PROBES, ScheduledAgent
 from agents.task_gradients import Reduction
 from agents.tracking import EpisodeTracker, Meter
 from envs import TaskVectorEnv
+
+ENTROPY_SHARE = 0.3  # of the entropy of acting at random, for discrete actions
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class MTSACConfig(AgentConfig):
     """Units per hidden layer, in actor and critics."""
     depth: int = 3
     """Hidden layers."""
+    channels: int = 32
+    """Features of the convolution over a MiniGrid view, and of the one over its mission."""
     learning_rate: float = 3e-4
     """Adam step size of actor, critics and temperatures."""
     adam_eps: float = 1e-5
@@ -69,7 +73,8 @@ class MTSACConfig(AgentConfig):
     initial_alpha: float = 1.0
     """Initial entropy temperature of every task."""
     target_entropy: float | None = None
-    """Entropy target of every task in nats; None is minus the number of action dimensions (-4 on Meta-World)."""
+    """Entropy target of every task in nats; None is minus the number of action dimensions (-4 on Meta-World). For
+    discrete actions it is a share of the entropy of acting at random, in [0, 1]; None is 0.3."""
     batch_per_task: int = 128
     """Transitions per task in a batch."""
     buffer_per_task: int = 100_000
@@ -90,7 +95,7 @@ class MTSACConfig(AgentConfig):
     """Format of the trunks' matrix products; auto is bf16 where the hardware multiplies it natively."""
 
     def __post_init__(self) -> None:
-        for name in ("width", "depth", "batch_per_task", "buffer_per_task"):
+        for name in ("width", "depth", "channels", "batch_per_task", "buffer_per_task"):
             if getattr(self, name) < 1:
                 raise AgentError(f"{name}: {getattr(self, name)} is too small; it must be at least 1")
         for name in ("learning_rate", "adam_eps", "max_grad_norm", "initial_alpha", "utd_ratio"):
@@ -120,7 +125,7 @@ class MTSACConfig(AgentConfig):
 
 
 class MTSAC(ScheduledAgent):
-    """Task-conditioned SAC.
+    """Task-conditioned SAC, for bounded ``Box`` and for ``Discrete`` actions (see ``agents.discrete_sac``).
 
     Example:
         >>> from envs import make_vec
@@ -132,6 +137,7 @@ class MTSAC(ScheduledAgent):
 
     name: ClassVar[str] = "mtsac"
     config_class: ClassVar[type[AgentConfig]] = MTSACConfig
+    discrete_actions: ClassVar[bool] = True
     config: MTSACConfig
 
     def __init__(
@@ -144,6 +150,7 @@ class MTSAC(ScheduledAgent):
         **overrides: Any,
     ) -> None:
         super().__init__(env, config, seed=seed, device=device, **overrides)
+        self._actions = make_actions(self.spec, self.device)
         self.settings = sac_settings(self.config, self.spec, self.device)
         self._separate = self.config.heads == "separate"
         members = [seed] * (self.spec.num_tasks if self._separate else 1)
@@ -168,7 +175,7 @@ class MTSAC(ScheduledAgent):
         """One step in every environment, and the updates it pays for, computed while the simulation runs."""
         env, buffer, episodes, obs = self._collector()
         action = self._exploration_action(obs)
-        env.step_async(scale_action(self.spec, action))
+        env.step_async(self._actions.to_env(action))
         self._update_when_due(buffer)
         next_obs, reward, terminated, truncated, info = env.step_wait()
         self._store(buffer, obs, action, reward, terminated, info["final_obs"])
@@ -190,17 +197,20 @@ class MTSAC(ScheduledAgent):
 
     def update_member(self, task: int, batch: Batch, pull: Pull) -> None:
         """One gradient step of one task's agent on ``batch`` ``[1, 1, b, ...]`` of that task."""
-        metrics = self._step(member(self.state, task), batch, pull)
+        metrics = self._step(member(self.state, task), batch, pull, member_settings(self.settings, task))
         self._meter.add(metrics, task)
         self._rounds.observe(metrics["critic_loss"], task)
 
-    def _step(self, state: SACState, batch: Batch, pull: Pull | None = None) -> dict[str, Tensor]:
-        shape = (*batch.reward.shape, self.spec.action_dim)
+    def _step(
+        self, state: SACState, batch: Batch, pull: Pull | None = None, settings: SACSettings | None = None
+    ) -> dict[str, Tensor]:
+        shape = (*batch.reward.shape, 0 if self.spec.discrete else self.spec.action_dim)
         normal = torch.randn((2, *shape), generator=self._noise, device=self.device)
         tasks = [self._uniform(r.noise_shape()) for r in (self.settings.actor_tasks, self.settings.critic_tasks)]
         progress = Progress(self._recent_success(), self.gradient_steps, self._rounds.weights)
         self._acting = None
-        return sac_update(state, batch, SACNoise(normal[0], normal[1], *tasks), self.settings, progress, pull)
+        noise = SACNoise(normal[0], normal[1], *tasks)
+        return sac_update(state, batch, noise, settings or self.settings, progress, pull)
 
     def predict(
         self,
@@ -212,13 +222,13 @@ class MTSAC(ScheduledAgent):
         task_id: NDArray | None = None,
     ) -> tuple[NDArray, Any]:
         rows = obs_rows(self.spec, observation)
-        output = self._policy_output(rows, task_ids(self.spec, self._env, len(rows), task_id))
+        ids = task_ids(self.spec, self._env, len(rows), task_id)
+        output, tasks = self._policy_output(rows, ids), torch.from_numpy(ids)
         if deterministic:
-            action = squashed_mode(output)
+            action = self._actions.mode(output, tasks)
         else:
-            noise = torch.randn(len(rows), self.spec.action_dim, generator=self._explore)
-            action = squashed_gaussian(output, noise.to(self.device))[0]
-        scaled = scale_action(self.spec, action.cpu().numpy())
+            action = self._actions.sample(output, tasks, self._explore)
+        scaled = self._actions.to_env(action)
         return (scaled[0] if observation.ndim == 1 else scaled), None
 
     def metrics(self) -> dict[str, float]:
@@ -284,11 +294,12 @@ class MTSAC(ScheduledAgent):
         """Environment, buffer, tracker and current observations; made at first use, since prediction needs none."""
         env, config = self.env, self.config
         if self._buffer is None:
-            self._buffer = ReplayBuffer(
+            kind = ReplayBuffer if self.spec.layout is None else ByteReplay
+            self._buffer = kind(
                 env.num_tasks,
                 max(config.buffer_per_task, env.envs_per_task),
                 self.spec.obs_dim,
-                self.spec.action_dim,
+                1 if self.spec.discrete else self.spec.action_dim,
                 self.device,
                 stream_seed(self.seed, 3),
             )
@@ -299,13 +310,11 @@ class MTSAC(ScheduledAgent):
         return env, self._buffer, self._episodes, self._obs
 
     def _exploration_action(self, obs: NDArray) -> NDArray:
-        """Action in [-1, 1]: uniform until ``learning_starts``, then from the policy."""
-        shape = (len(obs), self.spec.action_dim)
+        """Actions as they are stored: uniform until ``learning_starts``, then from the policy."""
+        tasks = torch.from_numpy(self.env.task_id)
         if self.env_steps < self.config.learning_starts * self.spec.num_tasks:
-            return (torch.rand(shape, generator=self._explore) * 2 - 1).numpy()
-        output = self._policy_output(obs, self.env.task_id)
-        noise = torch.randn(shape, generator=self._explore).to(self.device)
-        return squashed_gaussian(output, noise)[0].cpu().numpy()
+            return self._actions.random(tasks, self._explore)
+        return self._actions.sample(self._policy_output(obs, self.env.task_id), tasks, self._explore)
 
     def _update_when_due(self, buffer: ReplayBuffer) -> None:
         if len(buffer) < min(self.config.learning_starts, buffer.capacity):
@@ -330,30 +339,35 @@ class MTSAC(ScheduledAgent):
         self.gradient_steps += 1
 
     def _policy_features(self) -> Tensor:
-        """Deterministic actions ``[T, n, A]`` of every task's policy at the newest observations of all tasks."""
+        """Features ``[T, n, F]`` of every task's policy at the newest observations of all tasks."""
         assert self._buffer is not None
         obs, tasks = self._buffer.newest_obs(PROBES).cpu().numpy(), self.spec.num_tasks
-        output = self._policy_output(np.tile(obs, (tasks, 1)), np.repeat(np.arange(tasks), len(obs)))
-        return squashed_mode(output).unflatten(0, (tasks, -1))
+        ids = np.repeat(np.arange(tasks), len(obs))
+        output = self._policy_output(np.tile(obs, (tasks, 1)), ids)
+        return self._actions.features(output, torch.from_numpy(ids)).unflatten(0, (tasks, -1))
 
     def _store(self, buffer: ReplayBuffer, *transition: NDArray) -> None:
         """Write obs, action, reward, terminated and true next obs of one vector step, each ``[num_envs, ...]``."""
-        arrays = (torch.from_numpy(array.astype(np.float32, copy=False)) for array in transition)
+        arrays = (torch.from_numpy(self._stored(array)) for array in transition)
         buffer.add(*(array.unflatten(0, (self.spec.num_tasks, -1)) for array in arrays))
+
+    def _stored(self, array: NDArray) -> NDArray:
+        """Float32, but categories and discrete actions stay integers."""
+        return array if array.dtype.kind in "iu" else array.astype(np.float32, copy=False)
 
     @torch.no_grad()
     def _policy_output(self, obs: NDArray, task_id: NDArray) -> Tensor:
-        """Means and log standard deviations ``[n, 2A]`` of rows ``[n, D]``, in float32."""
+        """The policy's outputs ``[n, O]`` for rows ``[n, D]``, in float32: means and log deviations, or logits."""
         if self._acting is None:
             self._acting = self.settings.actor.views(self.state["actor"]["params"], torch.float32)
-        rows = torch.from_numpy(obs.astype(np.float32, copy=False)).to(self.device)
+        rows = torch.from_numpy(self._stored(obs)).to(self.device)
         if self._separate:
             index, place = (torch.from_numpy(a).to(self.device) for a in group_rows(task_id, self.spec.num_tasks))
             output = self.settings.actor.forward(self._acting, rows[index].unsqueeze(1))
             return output.flatten(0, 2)[place]
         tasks = torch.from_numpy(np.asarray(task_id)).to(self.device)
         if self.settings.one_hot:
-            rows = torch.cat([rows, torch.nn.functional.one_hot(tasks, self.spec.num_tasks)], 1)
+            rows = torch.cat([rows, torch.nn.functional.one_hot(tasks, self.spec.num_tasks).to(rows.dtype)], 1)
         return self.settings.actor.forward_rows(self._acting, rows.unsqueeze(0), tasks)[0]
 
 
@@ -363,9 +377,13 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
     num_tasks = 1 if config.heads == "separate" else spec.num_tasks
     num_heads = num_tasks if config.heads == "multi-head" else 1
     track = parse_curriculum(config.curriculum).info.gramian
-    in_dim = spec.obs_dim + (spec.num_tasks if one_hot else 0)
-    actor = MLP(in_dim, config.width, config.depth, 2 * spec.action_dim, num_heads)
-    critic = MLP(in_dim + spec.action_dim, config.width, config.depth, 1, num_heads)
+    columns, sizes = spec.num_tasks if one_hot else 0, (config.width, config.depth)
+    mask = action_mask(spec, device)
+    outputs = make_actions(spec, device).num_outputs
+    actor = make_network(spec, columns, *sizes, outputs, num_heads, channels=config.channels)
+    inputs, values = (spec.action_dim, 1) if mask is None else (0, spec.action_dim)
+    critic = make_network(spec, columns + inputs, *sizes, values, num_heads, channels=config.channels)
+    lead = (-1, 1, 1) if config.heads == "separate" else (1, -1, 1)
     return SACSettings(
         actor=actor,
         critic=critic,
@@ -375,8 +393,28 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
         one_hot=one_hot,
         gamma=config.gamma,
         tau=config.tau,
-        target_entropy=-float(spec.action_dim) if config.target_entropy is None else config.target_entropy,
+        target_entropy=_target_entropy(config, spec, lead, device),
         max_grad_norm=config.max_grad_norm,
         adam=AdamSettings(config.learning_rate, config.adam_eps),
         dtype=trunk_dtype(config.precision, device),
+        action_mask=None if mask is None else mask.view(*lead, spec.action_dim),
     )
+
+
+def _target_entropy(
+    config: MTSACConfig, spec: EnvSpec, lead: tuple[int, int, int], device: torch.device
+) -> float | Tensor:
+    if not spec.discrete:
+        return -float(spec.action_dim) if config.target_entropy is None else config.target_entropy
+    share = ENTROPY_SHARE if config.target_entropy is None else config.target_entropy
+    if not 0 <= share <= 1:
+        raise AgentError(f"target_entropy: {share} is out of range; for discrete actions it must lie in [0, 1]")
+    return entropy_targets(spec.num_actions, share).to(device).view(lead)
+
+
+def member_settings(settings: SACSettings, task: int) -> SACSettings:
+    """The settings of one task's agent among those of all."""
+    if settings.action_mask is None or isinstance(settings.target_entropy, float):
+        return settings
+    part = slice(task, task + 1)
+    return replace(settings, action_mask=settings.action_mask[part], target_entropy=settings.target_entropy[part])

@@ -10,7 +10,8 @@ from torch import Tensor
 
 class Batch(NamedTuple):
     """Transitions, task-major: ``obs`` and ``next_obs`` ``[S, T, b, D]``, ``action`` ``[S, T, b, A]``, ``reward`` and
-    ``terminated`` (0 or 1; truncation is not termination) ``[S, T, b]``; all float32. ``S`` is the axis of seeds."""
+    ``terminated`` (0 or 1; truncation is not termination) ``[S, T, b]``; all float32. ``S`` is the axis of seeds.
+    From a ``ByteReplay``, ``obs`` and ``next_obs`` are uint8, and so is ``action``, ``[S, T, b]``."""
 
     obs: Tensor
     action: Tensor
@@ -25,12 +26,15 @@ class ReplayBuffer:
     ``next_obs`` must be the true next observation (``info["final_obs"]`` where an episode ended).
     """
 
+    dtype = torch.float32
+    reward_size = 1  # columns of a reward
+
     def __init__(
         self, num_tasks: int, capacity: int, obs_dim: int, action_dim: int, device: torch.device, seed: int
     ) -> None:
         self.capacity = capacity
-        self._sizes = [obs_dim, action_dim, 1, 1, obs_dim]
-        self._rows = torch.zeros(num_tasks, capacity, sum(self._sizes), device=device)
+        self._sizes = [obs_dim, action_dim, self.reward_size, 1, obs_dim]
+        self._rows = torch.zeros(num_tasks, capacity, sum(self._sizes), dtype=self.dtype, device=device)
         self._task = torch.arange(num_tasks, device=device).unsqueeze(1) * capacity
         self._position = 0
         self._size = 0
@@ -42,8 +46,7 @@ class ReplayBuffer:
 
     def add(self, obs: Tensor, action: Tensor, reward: Tensor, terminated: Tensor, next_obs: Tensor) -> None:
         """Store ``E`` transitions of every task, each argument ``[T, E]`` or ``[T, E, dim]``."""
-        rows = torch.cat([obs, action, reward.unsqueeze(-1), terminated.unsqueeze(-1), next_obs], -1)
-        rows = rows.to(self._rows.device, torch.float32)
+        rows = self._pack(obs, action, reward, terminated, next_obs).to(self._rows.device)
         start, count = self._position, rows.shape[1]
         first = min(count, self.capacity - start)
         self._rows[:, start : start + first] = rows[:, :first]
@@ -58,15 +61,20 @@ class ReplayBuffer:
         shape = (start.shape[0], batch_per_task)
         index = torch.randint(self._size, shape, generator=self._generator, device=self._rows.device)
         rows = self._rows.flatten(0, 1).index_select(0, (index + start).flatten())
-        parts = rows.view(1, *shape, -1).split(self._sizes, -1)
-        obs, action, reward, terminated, next_obs = parts
-        return Batch(obs, action, reward.squeeze(-1), terminated.squeeze(-1), next_obs)
+        return self._unpack(*rows.view(1, *shape, -1).split(self._sizes, -1))
 
     def newest_obs(self, per_task: int) -> Tensor:
         """The newest observations of every task, task after task, ``[T * n, D]`` with n at most ``per_task``."""
         count = min(per_task, self._size)
         newest = torch.arange(self._position - count, self._position, device=self._rows.device) % self.capacity
         return self._rows[:, newest, : self._sizes[0]].flatten(0, 1)
+
+    def _pack(self, obs: Tensor, action: Tensor, reward: Tensor, terminated: Tensor, next_obs: Tensor) -> Tensor:
+        rows = torch.cat([obs, action, reward.unsqueeze(-1), terminated.unsqueeze(-1), next_obs], -1)
+        return rows.to(torch.float32)
+
+    def _unpack(self, obs: Tensor, action: Tensor, reward: Tensor, terminated: Tensor, next_obs: Tensor) -> Batch:
+        return Batch(obs, action, reward.squeeze(-1), terminated.squeeze(-1), next_obs)
 
     def state_dict(self) -> dict[str, Tensor | int]:
         """The filled part of the rings, the write position and the generator."""
@@ -83,3 +91,22 @@ class ReplayBuffer:
         self._size, self._position = int(state["size"]), int(state["position"])
         self._rows[:, : self._size] = rows.to(self._rows.device)
         self._generator.set_state(generator.cpu())
+
+
+class ByteReplay(ReplayBuffer):
+    """Rings for observations of categories (uint8) and discrete actions below 256; a reward takes its four bytes.
+
+    ``action`` is ``[T, E]`` in ``add`` and ``[S, T, b]`` in batches.
+    """
+
+    dtype = torch.uint8
+    reward_size = 4
+
+    def _pack(self, obs: Tensor, action: Tensor, reward: Tensor, terminated: Tensor, next_obs: Tensor) -> Tensor:
+        value = reward.float().contiguous().unsqueeze(-1).view(torch.uint8)
+        taken, ended = (part.to(torch.uint8).unsqueeze(-1) for part in (action, terminated))
+        return torch.cat([obs, taken, value, ended, next_obs], -1)
+
+    def _unpack(self, obs: Tensor, action: Tensor, reward: Tensor, terminated: Tensor, next_obs: Tensor) -> Batch:
+        value = reward.contiguous().view(torch.float32).squeeze(-1)
+        return Batch(obs, action.squeeze(-1), value, terminated.squeeze(-1).float(), next_obs)

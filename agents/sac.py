@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from agents.curricula.coupling import Pull
+from agents.discrete_sac import categorical_policy, soft_value, taken
 from agents.distributions import squashed_gaussian
 from agents.networks import MLP, Views
 from agents.optim import AdamSettings, adam_state, adam_step, clip_by_norm
@@ -25,7 +26,12 @@ SACState = dict[str, dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class SACSettings:
-    """Everything about the update that is not a tensor."""
+    """Everything about the update that is not state or data.
+
+    Attributes:
+        target_entropy: in nats, of all tasks, or for each ``[1, T, 1]`` (with members for tasks ``[T, 1, 1]``).
+        action_mask: for discrete actions, bool ``[1, T, 1, A]`` (``[T, 1, 1, A]``): which a task has.
+    """
 
     actor: MLP
     critic: MLP
@@ -35,15 +41,17 @@ class SACSettings:
     one_hot: bool
     gamma: float
     tau: float
-    target_entropy: float
+    target_entropy: float | Tensor
     max_grad_norm: float
     adam: AdamSettings
     dtype: torch.dtype
+    action_mask: Tensor | None = None
 
 
 class SACNoise(NamedTuple):
-    """Random numbers of one update: standard normal ``[S, T, b, A]`` for the actions at ``next_obs`` and at ``obs``,
-    and uniform draws for the aggregators that ask for them (``Reduction.noise_shape``)."""
+    """Random numbers of one update: standard normal ``[S, T, b, A]`` for the actions at ``next_obs`` and at ``obs``
+    (empty for discrete actions), and uniform draws for the aggregators that ask for them
+    (``Reduction.noise_shape``)."""
 
     next_action: Tensor
     action: Tensor
@@ -119,11 +127,15 @@ def sac_update(
 def critic_target(state: SACState, batch: Batch, noise: Tensor, alpha: Tensor, settings: SACSettings) -> Tensor:
     """``r + gamma (1 - terminated) (min_k Q'_k(s', a') - alpha log pi(a'|s'))`` with a' ~ pi(s'), ``[S, T, b]``."""
     actor = settings.actor.views(state["actor"]["params"], settings.dtype)
-    next_action, next_log_prob = _sample_action(actor, batch.next_obs, noise, settings)
     target_critic = settings.critic.views(state["target_critic"]["params"].flatten(0, 1), settings.dtype)
-    next_q = _q_values(target_critic, batch.next_obs, next_action, settings).amin(1)
-    soft_value = next_q - alpha.unsqueeze(-1) * next_log_prob
-    return batch.reward + settings.gamma * (1 - batch.terminated) * soft_value
+    if settings.action_mask is not None:
+        prob, log_prob = _categorical(actor, batch.next_obs, settings)
+        value = soft_value(prob, log_prob, _all_q_values(target_critic, batch.next_obs, settings), alpha)
+    else:
+        next_action, next_log_prob = _sample_action(actor, batch.next_obs, noise, settings)
+        next_q = _q_values(target_critic, batch.next_obs, next_action, settings).amin(1)
+        value = next_q - alpha.unsqueeze(-1) * next_log_prob
+    return batch.reward + settings.gamma * (1 - batch.terminated) * value
 
 
 def critic_loss(q: Tensor, target: Tensor) -> Tensor:
@@ -136,7 +148,7 @@ def actor_loss(log_prob: Tensor, q: Tensor, alpha: Tensor) -> Tensor:
     return (alpha.unsqueeze(-1) * log_prob - q.amin(1)).mean(-1)
 
 
-def alpha_gradient(log_prob: Tensor, target_entropy: float) -> Tensor:
+def alpha_gradient(log_prob: Tensor, target_entropy: float | Tensor) -> Tensor:
     """Gradient of ``-log_alpha (log pi + target_entropy)`` with respect to ``log_alpha``, ``[S, T]``."""
     return -(log_prob + target_entropy).mean(-1)
 
@@ -177,9 +189,15 @@ def _update_actor_and_alpha(
 ) -> dict[str, Tensor]:
     actor, tasks = state["actor"], settings.actor_tasks
     leaves = tasks.leaves(actor["params"], settings.dtype)
-    action, log_prob = _sample_action(leaves, batch.obs, noise.action, settings)
     critic = settings.critic.views(state["critic"]["params"].flatten(0, 1), settings.dtype)
-    losses = actor_loss(log_prob, _q_values(critic, batch.obs, action, settings), alpha)
+    if settings.action_mask is not None:
+        prob, log_probs = _categorical(leaves, batch.obs, settings)
+        with torch.no_grad():
+            q = _all_q_values(critic, batch.obs, settings)
+        losses, log_prob = -soft_value(prob, log_probs, q, alpha).mean(-1), (prob * log_probs).sum(-1)
+    else:
+        action, log_prob = _sample_action(leaves, batch.obs, noise.action, settings)
+        losses = actor_loss(log_prob, _q_values(critic, batch.obs, action, settings), alpha)
     grad, state["actor_tasks"], about = tasks.gradient(
         losses, leaves, state["actor_tasks"], noise.actor_tasks, *progress
     )
@@ -207,5 +225,18 @@ def _sample_action(actor: Views, obs: Tensor, noise: Tensor, settings: SACSettin
 
 def _q_values(critic: Views, obs: Tensor, action: Tensor, settings: SACSettings) -> Tensor:
     """Both critics' values ``[S, 2, T, b]``; ``critic`` holds ``2 S`` members, twins adjacent."""
+    if settings.action_mask is not None:
+        return taken(_all_q_values(critic, obs, settings), action)
     x = torch.cat([condition(obs, settings), action], -1)
     return settings.critic.forward(critic, x).view(x.shape[0], 2, *obs.shape[1:3])
+
+
+def _categorical(actor: Views, obs: Tensor, settings: SACSettings) -> tuple[Tensor, Tensor]:
+    assert settings.action_mask is not None
+    return categorical_policy(settings.actor.forward(actor, condition(obs, settings)), settings.action_mask)
+
+
+def _all_q_values(critic: Views, obs: Tensor, settings: SACSettings) -> Tensor:
+    """Both critics' values of every action, ``[S, 2, T, b, A]``."""
+    q = settings.critic.forward(critic, condition(obs, settings))
+    return q.view(obs.shape[0], 2, *q.shape[1:])

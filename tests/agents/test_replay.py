@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.replay import Batch, ReplayBuffer
+from agents.replay import Batch, ByteReplay, ReplayBuffer
 
 
 def _fill(buffer: ReplayBuffer, count: int, tasks: int, envs: int, start: int = 0) -> None:
@@ -70,3 +70,22 @@ def _sample_of_meta_world() -> Batch:
     buffer = ReplayBuffer(1, 2, 39, 4, torch.device("cpu"), 0)
     buffer.add(*(torch.zeros(1, 1, *shape) for shape in [(39,), (4,), (), (), (39,)]))
     return buffer.sample(1)
+
+
+def test_byte_replay_gives_back_bytes_and_exact_rewards() -> None:
+    buffer = ByteReplay(2, 4, 3, 1, torch.device("cpu"), seed=0)
+    obs = torch.arange(12, dtype=torch.uint8).view(2, 2, 3)
+    reward = torch.tensor([[0.1, -1e-30], [3e38, 0.9550000429153442]])
+    action, ended = torch.tensor([[6, 0], [3, 255]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    buffer.add(obs, action, reward, ended, obs + 100)
+    batch = buffer.sample(64)
+    assert batch.obs.dtype == batch.next_obs.dtype == batch.action.dtype == torch.uint8
+    assert torch.equal(batch.next_obs, batch.obs + 100)
+    for task in range(2):
+        index = (batch.obs[0, task, :, 0].int() - 6 * task) // 3
+        assert torch.equal(batch.reward[0, task], reward[task, index])
+        assert torch.equal(batch.action[0, task].long(), action[task, index])
+        assert torch.equal(batch.terminated[0, task], ended[task, index])
+    again = ByteReplay(2, 4, 3, 1, torch.device("cpu"), seed=1)
+    again.load_state_dict(buffer.state_dict())
+    assert torch.equal(again.sample(8).reward, buffer.sample(8).reward)
