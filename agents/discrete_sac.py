@@ -27,8 +27,8 @@ def soft_value(prob: Tensor, log_prob: Tensor, q: Tensor, alpha: Tensor) -> Tens
 
 
 def taken(q: Tensor, action: Tensor) -> Tensor:
-    """Values ``[S, 2, T, b]`` of the actions ``[S, T, b]`` among ``[S, 2, T, b, A]``."""
-    index = action.long()[:, None, :, :, None].expand(-1, 2, -1, -1, -1)
+    """Values ``[S, 2, T, b]`` of the actions ``[S, T, b]`` or ``[S, T, b, 1]`` among ``[S, 2, T, b, A]``."""
+    index = action.long().view(q.shape[0], 1, *q.shape[2:4], 1).expand(-1, 2, -1, -1, -1)
     return q.gather(-1, index).squeeze(-1)
 
 

@@ -45,7 +45,7 @@ class ReplayBuffer:
         return self._size
 
     def add(self, obs: Tensor, action: Tensor, reward: Tensor, terminated: Tensor, next_obs: Tensor) -> None:
-        """Store ``E`` transitions of every task, each argument ``[T, E]`` or ``[T, E, dim]``."""
+        """Store ``E`` transitions of every task, each ``[T, E]`` or ``[T, E, dim]``; discrete actions ``[T, E]``."""
         rows = self._pack(obs, action, reward, terminated, next_obs).to(self._rows.device)
         start, count = self._position, rows.shape[1]
         first = min(count, self.capacity - start)
@@ -70,6 +70,7 @@ class ReplayBuffer:
         return self._rows[:, newest, : self._sizes[0]].flatten(0, 1)
 
     def _pack(self, obs: Tensor, action: Tensor, reward: Tensor, terminated: Tensor, next_obs: Tensor) -> Tensor:
+        action = action.view(*reward.shape, -1)
         rows = torch.cat([obs, action, reward.unsqueeze(-1), terminated.unsqueeze(-1), next_obs], -1)
         return rows.to(torch.float32)
 

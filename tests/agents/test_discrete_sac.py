@@ -14,6 +14,7 @@ from agents import MTSAC, AgentError
 from agents.discrete_sac import categorical_policy, entropy_targets, soft_value, taken
 from agents.sac import alpha_gradient
 from envs import TaskVectorEnv, make_vec
+from tests.agents.test_mtppo import DiscreteEnv
 
 SMALL = {"width": 16, "channels": 4, "depth": 1, "batch_per_task": 8, "buffer_per_task": 400, "learning_starts": 20}
 
@@ -100,6 +101,12 @@ def test_every_kind_of_heads_trains_and_keeps_to_the_masks(heads: str, more: dic
     for deterministic in (True, False):
         action, _ = agent.predict(obs, deterministic=deterministic)
         assert mask[env.task_id, action].all()
+
+
+def test_observations_of_numbers_go_with_discrete_actions() -> None:
+    agent = MTSAC(DiscreteEnv(), device="cpu", width=16, depth=1, batch_per_task=8, learning_starts=10).learn(200)
+    assert agent.gradient_steps > 0
+    assert agent._collector()[1].sample(5).action.shape[-1] == 1
 
 
 def test_continues_exactly(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
-from agents import MTPPO, MTSAC, AgentError, DivergedError
+from agents import MTPPO, AgentError, DivergedError
 from agents.state import join_state, split_state
 from tests.helpers import fakes
 
@@ -214,8 +214,6 @@ def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:
 
 
 def test_agents_refuse_suites_they_cannot_act_in() -> None:
-    with pytest.raises(AgentError, match="discrete actions; mtsac needs a bounded Box"):
-        MTSAC(DiscreteEnv(), device="cpu")
     unbounded = _env()
     unbounded.single_action_space = Box(-np.inf, np.inf, (2,))
     with pytest.raises(AgentError, match="bounded flat Box, or Discrete"):

@@ -66,6 +66,29 @@ def test_mean_and_sum_are_averages_of_separate_backward_passes(heads: int, twins
 
 @pytest.mark.parametrize("heads", [1, TASKS])
 @pytest.mark.parametrize("twins", [1, 2])
+@pytest.mark.parametrize("aggregator", ["random", "dwa", "success-focal"])
+def test_weights_known_from_the_losses_need_one_backward_pass(aggregator: str, heads: int, twins: int) -> None:
+    reduction, flat, x = _setting(aggregator, heads, twins)
+    assert reduction.losses_suffice
+    leaves = reduction.leaves(flat, torch.float32)
+    views = reduction.network.views(flat, flat.dtype)
+    assert [leaves[name].shape for name in views] == [view.shape for view in views.values()]
+    shape = reduction.noise_shape()
+    noise = None if shape is None else torch.rand(SEEDS, *shape, generator=torch.Generator().manual_seed(0))
+    losses = _losses(reduction.network, leaves, x, twins)
+    success = torch.tensor([[0.1, 0.5, 0.9]]).expand(SEEDS, -1)
+    state = reduction.init(SEEDS, torch.device("cpu"))
+    actual, _, about = reduction.gradient(losses, leaves, state, noise, success, 0)
+    rows, shared = _task_rows(heads, twins), reduction.num_shared // twins
+    expected = (rows * about["task_weight"][..., None, None]).sum(1).flatten(0, 1)
+    torch.testing.assert_close(actual[:, :shared], expected[:, :shared], rtol=1e-4, atol=1e-6)
+    own = rows.mean(1).flatten(0, 1)
+    torch.testing.assert_close(actual[:, shared:], own[:, shared:], rtol=1e-4, atol=1e-6)
+    assert aggregator == "dwa" or about["task_weight"].std() > 0.01
+
+
+@pytest.mark.parametrize("heads", [1, TASKS])
+@pytest.mark.parametrize("twins", [1, 2])
 @pytest.mark.parametrize("aggregator", ["upgrad", "cagrad", "mgda", "nash-mtl", "moco"])
 def test_methods_see_the_gramian_of_the_shared_parameters_of_both_twins(
     aggregator: str, heads: int, twins: int
