@@ -121,6 +121,8 @@ class MTPPOConfig(AgentConfig):
     """Overrides `aggregator` for the critic."""
     curriculum: str = "uniform"
     """Which tasks train when, with what share: a curriculum, with parameters after a colon, as in mrcl:window=5."""
+    gradient_diagnostics: bool = False
+    """Whether to log how task gradients relate in each update: cosines (an image), conflicts, conditioning, gains."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Format of the trunks' matrix products in updates; auto is bf16 where the hardware multiplies it natively."""
 
@@ -464,8 +466,8 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
     return PPOSettings(
         actor=actor,
         critic=critic,
-        actor_tasks=Reduction(actor, actor_aggregator, num_tasks, track=track),
-        critic_tasks=Reduction(critic, critic_aggregator, num_tasks, track=track),
+        actor_tasks=Reduction(actor, actor_aggregator, num_tasks, track=track, diagnose=config.gradient_diagnostics),
+        critic_tasks=Reduction(critic, critic_aggregator, num_tasks, track=track, diagnose=config.gradient_diagnostics),
         num_tasks=num_tasks,
         one_hot=one_hot,
         action_mask=None if mask is None else mask.unsqueeze(1 if separate else 0),

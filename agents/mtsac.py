@@ -91,6 +91,8 @@ class MTSACConfig(AgentConfig):
     """Overrides `aggregator` for the critics."""
     curriculum: str = "uniform"
     """Which tasks train when, with what share: a curriculum, with parameters after a colon, as in mrcl:window=5."""
+    gradient_diagnostics: bool = False
+    """Whether to log how task gradients relate in each update: cosines (an image), conflicts, conditioning, gains."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Format of the trunks' matrix products; auto is bf16 where the hardware multiplies it natively."""
 
@@ -387,8 +389,12 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
     return SACSettings(
         actor=actor,
         critic=critic,
-        actor_tasks=Reduction(actor, config.aggregators[0], num_tasks, track=track),
-        critic_tasks=Reduction(critic, config.aggregators[1], num_tasks, twins=2, track=track),
+        actor_tasks=Reduction(
+            actor, config.aggregators[0], num_tasks, track=track, diagnose=config.gradient_diagnostics
+        ),
+        critic_tasks=Reduction(
+            critic, config.aggregators[1], num_tasks, twins=2, track=track, diagnose=config.gradient_diagnostics
+        ),
         num_tasks=num_tasks,
         one_hot=one_hot,
         gamma=config.gamma,

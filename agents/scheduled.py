@@ -10,7 +10,7 @@ from agents.curricula.coupling import Features
 from agents.curricula.rounds import Rounds, make_rounds
 from agents.networks import MLP
 from agents.task_gradients import tracked_gramian
-from agents.tracking import EpisodeTracker
+from agents.tracking import EpisodeTracker, Meter
 
 PROBES = 8  # observations of each task at which policies are compared
 
@@ -25,6 +25,7 @@ class ScheduledAgent(Agent):
     state: Networks
     _separate: bool
     _rounds: Rounds
+    _meter: Meter
     _episodes: EpisodeTracker | None
 
     def _start_rounds(self, curriculum: str, heads: str, actor: MLP, critic: MLP) -> None:
@@ -41,4 +42,4 @@ class ScheduledAgent(Agent):
         self._rounds.begin(self._rounds.statistics(self._episodes, gramian), self.state, features)
 
     def images(self) -> dict[str, NDArray]:
-        return self._rounds.images()
+        return self._rounds.images() | self._meter.images

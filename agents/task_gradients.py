@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from agents.aggregators import Aggregator, Inputs, State
-from agents.aggregators.diagnostics import conflict_rate, magnitude_similarity
+from agents.aggregators.diagnostics import condition_number, conflict_rate, cosines, magnitude_similarity, task_gains
 from agents.aggregators.fixed import Mean
 from agents.errors import AgentError
 from agents.networks import MLP, TASK_SCALE, Views, flatten_gradients
@@ -36,6 +36,7 @@ class Reduction:
         num_tasks: T.
         twins: members that share a seed and are updated as one parameter vector (2 for twin critics).
         track: whether the state holds task gradients averaged over updates, for curricula that look at their Gramian.
+        diagnose: whether metrics tell how the task gradients relate, whatever the method needs.
     """
 
     network: MLP
@@ -43,6 +44,7 @@ class Reduction:
     num_tasks: int
     twins: int = 1
     track: bool = False
+    diagnose: bool = False
 
     def __post_init__(self) -> None:
         lacking = self.aggregator.info.needs - SUPPORTED_INPUTS
@@ -55,13 +57,15 @@ class Reduction:
     @property
     def is_mean(self) -> bool:
         """Whether one ordinary backward pass of the mean loss does."""
-        return isinstance(self.aggregator, Mean) and not self.track
+        return isinstance(self.aggregator, Mean) and not (self.track or self.diagnose)
 
     @property
     def losses_suffice(self) -> bool:
         """Whether weights are known before the backward pass, so that no task's gradient has to be formed."""
         info = self.aggregator.info
-        return not (info.needs & {"gramian", "jacobian", "cross_gramian"} or info.direction_only or self.track)
+        return not (
+            info.needs & {"gramian", "jacobian", "cross_gramian"} or info.direction_only or self.track or self.diagnose
+        )
 
     @property
     def groups(self) -> int:
@@ -146,11 +150,23 @@ class Reduction:
             combined = [_combine(piece, solved.weights) for piece in pieces]
             metrics = {"residual": solved.residual, "solve_failures": (~solved.converged).float()}
             metrics["task_weight"] = solved.weights
-        if inputs.gramian is not None:
-            metrics["conflict_rate"] = conflict_rate(inputs.gramian)
-            metrics["magnitude_similarity"] = magnitude_similarity(inputs.gramian)
+        if inputs.gramian is not None or self.diagnose:
+            metrics |= self._diagnostics(inputs.gramian, pieces, metrics.get("task_weight"))
         parts = [c.reshape(members, -1) for c in combined] + own
         return flatten_gradients(parts, out), state | tracked, {k: v.float() for k, v in metrics.items()}
+
+    def _diagnostics(self, gramian: Tensor | None, pieces: list[Tensor], weights: Tensor | None) -> dict[str, Tensor]:
+        """Scalars ``[S]``, gains ``[S, T]`` and cosines ``[S, T, T]``; the last two and conditioning only if asked."""
+        if gramian is None:
+            whole = [piece.unflatten(2, (self.num_tasks, -1)).sum(3) for piece in pieces]  # halves of tasks, if any
+            gramian = _gramian(whole, whole)
+        metrics = {"conflict_rate": conflict_rate(gramian), "magnitude_similarity": magnitude_similarity(gramian)}
+        if self.diagnose:
+            metrics["inverse_condition_number"] = 1 / condition_number(gramian)
+            metrics["cosines"] = cosines(gramian)
+            if weights is not None:
+                metrics["gain"] = task_gains(gramian, weights)
+        return metrics
 
     def _weighted(self, losses: Tensor, weights: Tensor, leaves: Views) -> list[Tensor]:
         """Gradients of the weighted sum of ``losses`` ``[S, T]``; task-owned heads keep the scale of averaging."""

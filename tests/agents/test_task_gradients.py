@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor
@@ -128,3 +130,24 @@ def test_unavailable_inputs_are_refused() -> None:
     network = MLP(in_dim=4, width=8, depth=2, out_dim=2, num_heads=TASKS)
     with pytest.raises(AgentError, match="perturbed_jacobian"):
         Reduction(network, parse_aggregator("mean:flat_minima=0.05"), TASKS)
+
+
+@pytest.mark.parametrize("aggregator", ["mean", "random", "cagrad", "graddrop", "sdmgrad"])
+def test_diagnostics_describe_the_task_gradients_and_change_nothing_else(aggregator: str) -> None:
+    found = []
+    for diagnose in (False, True):
+        reduction, flat, x = _setting(aggregator, TASKS, 1)
+        reduction = dataclasses.replace(reduction, diagnose=diagnose)
+        leaves = reduction.leaves(flat, torch.float32)
+        shape = reduction.noise_shape()
+        noise = None if shape is None else torch.rand(SEEDS, *shape, generator=torch.Generator().manual_seed(0))
+        losses = _losses(reduction.network, leaves, x, 1)
+        found.append(reduction.gradient(losses, leaves, reduction.init(SEEDS, torch.device("cpu")), noise, step=0))
+    torch.testing.assert_close(found[1][0], found[0][0], rtol=1e-4, atol=1e-6)
+    rows = _task_rows(TASKS, 1)[..., : reduction.num_shared].flatten(2)
+    unit = torch.nn.functional.normalize(rows, dim=-1)
+    torch.testing.assert_close(found[1][2]["cosines"], unit @ unit.mT, rtol=1e-4, atol=1e-5)
+    singular = torch.linalg.svdvals(rows)
+    expected = singular[:, -1] / singular[:, 0]
+    torch.testing.assert_close(found[1][2]["inverse_condition_number"], expected, rtol=1e-3, atol=1e-5)
+    assert "cosines" not in found[0][2]
