@@ -14,6 +14,7 @@ from agents.aggregators.fixed import Mean
 from agents.base import EnvSpec
 from agents.errors import AgentError, DivergedError
 from agents.grid import GridLayout, GridNet
+from agents.memory import GRUNet
 from agents.networks import MLP
 from envs import TaskVectorEnv
 
@@ -54,10 +55,16 @@ def make_network(
     num_heads: int,
     activation: Literal["relu", "tanh", "layer_norm"] = "relu",
     channels: int = 32,
+    memory: str = "none",
 ) -> MLP:
-    """The network for a suite's observations and ``extra`` further inputs: an MLP, behind an encoder on MiniGrid."""
+    """The network for a suite's observations and ``extra`` further inputs: an MLP, behind an encoder on MiniGrid, where
+    ``memory="gru"`` adds recurrence. Raises AgentError for memory elsewhere."""
     sizes = (spec.obs_dim + extra, width, depth, out_dim, num_heads, activation)
-    return MLP(*sizes) if spec.layout is None else GridNet(*sizes, spec.layout, channels)
+    if spec.layout is not None:
+        return (GridNet if memory == "none" else GRUNet)(*sizes, spec.layout, channels)
+    if memory != "none":
+        raise AgentError(f"memory: {memory!r} is offered on MiniGrid only; use none for {spec.suite}")
+    return MLP(*sizes)
 
 
 def task_ids(spec: EnvSpec, env: TaskVectorEnv | None, rows: int, task_id: NDArray | None) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from agents.lookup import LookupReLU
-from agents.networks import MLP, Views
+from agents.networks import MLP, Recall, Views
 
 SIDE, KERNEL, STRIDE = 7, 3, 2
 PATCHES = ((SIDE - KERNEL) // STRIDE + 1) ** 2
@@ -90,7 +90,7 @@ class GridNet(MLP):
         active = {"trunk.view.weight": 3 * KERNEL * KERNEL, "trunk.words.weight": WINDOW}
         return active.get(name, shape[-1])
 
-    def trunk(self, views: Views, x: Tensor) -> Tensor:
+    def trunk(self, views: Views, x: Tensor, recall: Recall | None = None) -> Tensor:
         """Shared features ``[K, T, b, width]`` float32 of uint8 ``[S, T, b, in]``."""
         layout, weight = self.layout, views["trunk.view.weight"]
         members = weight.shape[0]

@@ -37,7 +37,7 @@ from agents.curricula.coupling import Features, Pull
 from agents.distributions import categorical_sample, gaussian_sample
 from agents.errors import AgentError
 from agents.members import group_rows, member, per_task, to_members
-from agents.networks import Views
+from agents.networks import Recall, Views
 from agents.normalize import ObsNormalizer
 from agents.optim import AdamSettings
 from agents.ppo import Draw, PPOSettings, PPOState, Progress, condition, init_ppo, masked, ppo_update
@@ -53,6 +53,7 @@ CHOICES = {
     "heads": get_args(Heads),
     "actor_activation": ("relu", "tanh", "layer_norm"),
     "critic_activation": ("relu", "tanh", "layer_norm"),
+    "memory": ("none", "gru"),
     "schedule": ("linear", "constant"),
     "precision": ("auto", "bf16", "fp32"),
 }
@@ -72,6 +73,10 @@ class MTPPOConfig(AgentConfig):
     """Hidden layers."""
     channels: int = 32
     """Features of the convolution over a MiniGrid view, and of the one over its mission."""
+    memory: Literal["none", "gru"] = "none"
+    """Recurrent memory of actor and critic, each of `width` units, on MiniGrid."""
+    sequence: int = 25
+    """Steps through which gradients flow in memory; must divide the steps of an environment in a rollout."""
     actor_activation: Activation = "tanh"
     """Nonlinearity of the actor; layer_norm is LayerNorm, then ReLU."""
     critic_activation: Activation = "layer_norm"
@@ -127,7 +132,7 @@ class MTPPOConfig(AgentConfig):
     """Format of the trunks' matrix products in updates; auto is bf16 where the hardware multiplies it natively."""
 
     def __post_init__(self) -> None:
-        for name in ("width", "depth", "channels", "rollout_per_task", "epochs", "minibatches"):
+        for name in ("width", "depth", "channels", "sequence", "rollout_per_task", "epochs", "minibatches"):
             if getattr(self, name) < 1:
                 raise AgentError(f"{name}: {getattr(self, name)} is too small; it must be at least 1")
         for name in (
@@ -153,10 +158,13 @@ class MTPPOConfig(AgentConfig):
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise AgentError(f"{name}: {getattr(self, name)!r} is unknown; use one of {', '.join(allowed)}")
-        if self.minibatches > self.rollout_per_task:
-            raise AgentError(
-                f"minibatches: {self.minibatches} is too large; a rollout has {self.rollout_per_task} samples per task"
-            )
+        if self.memory != "none" and self.heads == "separate":
+            raise AgentError(f"memory: {self.memory!r} is not offered with heads=separate; use multi-head or one-hot")
+        most, what = self.rollout_per_task, "samples"
+        if self.memory != "none":
+            most, what = most // self.sequence, "sequences"
+        if self.minibatches > most:
+            raise AgentError(f"minibatches: {self.minibatches} is too large; a rollout has {most} {what} per task")
 
 
 class MTPPO(ScheduledAgent):
@@ -203,12 +211,14 @@ class MTPPO(ScheduledAgent):
         self._episodes: EpisodeTracker | None = None
         self._obs: NDArray | None = None
         self._noise: Tensor | None = None
+        self._memory: Tensor | None = None
+        self._start: Tensor | None = None
         self._check_rollout()
 
     def set_env(self, env: TaskVectorEnv) -> None:
         super().set_env(env)
         self._check_rollout()
-        self._obs = self._episodes = self._noise = None
+        self._obs = self._episodes = self._noise = self._memory = None
 
     def learn(self, total_env_steps: int, callback: Any = None) -> Self:
         self._budget = total_env_steps
@@ -239,7 +249,7 @@ class MTPPO(ScheduledAgent):
             task, pull = self._rounds.seat(self.state)
             mask = self.settings.action_mask
             own = replace(self.settings, action_mask=None if mask is None else mask[task : task + 1])
-            part = Rollout(*(field[task : task + 1] for field in rollout))
+            part = Rollout._make(field if field is None else field[task : task + 1] for field in rollout)
             metrics, steps = self._update(member(self.state, task), part, own, learning_rate, pull)
             self._meter.add(metrics, task)
             self._rounds.observe(metrics["critic_loss"], task)
@@ -265,8 +275,10 @@ class MTPPO(ScheduledAgent):
     ) -> tuple[NDArray, Any]:
         rows = obs_rows(self.spec, observation)
         ids = task_ids(self.spec, self._env, len(rows), task_id)
-        action = self._env_action(self._act_rows(self._normalizer(rows), ids, deterministic).cpu().numpy())
-        return (action[0] if observation.ndim == 1 else action), None
+        goes_on = self._recalled(len(rows), state, episode_start)
+        chosen, memory = self._act_rows(self._normalizer(rows), ids, deterministic, goes_on)
+        action = self._env_action(chosen.cpu().numpy())
+        return (action[0] if observation.ndim == 1 else action), memory
 
     def metrics(self) -> dict[str, float]:
         self.check_finite()
@@ -279,7 +291,7 @@ class MTPPO(ScheduledAgent):
     def rebase(self, boundary: int) -> None:
         """Restart the collection; nothing is lost, since no rollout is under way between two calls of ``advance``."""
         _, episodes, _ = self._collector()
-        self._obs, self._noise = self.env.rebase(boundary), None
+        self._obs, self._noise, self._memory = self.env.rebase(boundary), None, None
         episodes.restart()
 
     @property
@@ -302,6 +314,8 @@ class MTPPO(ScheduledAgent):
             state["obs"] = torch.from_numpy(obs.copy())
             if self._noise is not None:
                 state["noise"] = self._noise.clone()
+            if self._memory is not None and self._start is not None:
+                state["memory"] = {"state": self._memory.clone(), "start": self._start.clone()}
         return state
 
     def load_state_dict(self, state: State) -> None:
@@ -316,12 +330,17 @@ class MTPPO(ScheduledAgent):
             _, episodes, _ = self._collector()
             episodes.load_state_dict(state["episodes"])
             self._noise = state["noise"].to(self.device) if "noise" in state else None
+            if "memory" in state:
+                self._memory, self._start = (state["memory"][name].to(self.device) for name in ("state", "start"))
 
     def _draws(self, seeds: int, tasks: int) -> Iterator[Draw]:
         """The steps of one epoch: every sample once, in an order of its own for every task."""
-        shape = (seeds, tasks, self.config.rollout_per_task)
+        length = max(self.settings.sequence, 1)
+        shape = (seeds, tasks, self.config.rollout_per_task // length)
         order = torch.rand(shape, generator=self._shuffle, device=self.device).argsort(-1)
-        for rows in order.tensor_split(self.config.minibatches, -1):
+        within = torch.arange(length, device=self.device)
+        for first in order.tensor_split(self.config.minibatches, -1):
+            rows = first if length == 1 else (first.unsqueeze(-1) * length + within).flatten(2)
             yield Draw(rows, *(self._uniform(r.noise_shape()) for r in self._reductions()))
 
     def _uniform(self, shape: tuple[int, ...] | None) -> Tensor | None:
@@ -342,7 +361,7 @@ class MTPPO(ScheduledAgent):
         tasks = self.spec.num_tasks
         rows = obs[:, :: max(1, obs.shape[1] // PROBES)].flatten(0, 1)
         owner = torch.arange(tasks, device=self.device).repeat_interleave(len(rows))
-        output = self._outputs(rows.repeat(tasks, 1), owner).unflatten(0, (tasks, -1))
+        output = self._outputs(rows.repeat(tasks, 1), owner)[0].unflatten(0, (tasks, -1))
         return output.softmax(-1) if self.spec.discrete else output.clamp(-1, 1)
 
     def _share_left(self) -> float:
@@ -357,6 +376,24 @@ class MTPPO(ScheduledAgent):
                 f"rollout_per_task: {self.config.rollout_per_task} is not a multiple of the "
                 f"{self._env.envs_per_task} environments per task"
             )
+        steps = self.config.rollout_per_task // (self._env.envs_per_task if self._env else 1)
+        if self._env is not None and self.settings.sequence and steps % self.settings.sequence:
+            raise AgentError(
+                f"sequence: {self.settings.sequence} does not divide the {steps} steps of an environment in a rollout "
+                "(rollout_per_task / envs_per_task)"
+            )
+
+    def _recalled(self, rows: int, state: Any, episode_start: NDArray | None) -> Recall | None:
+        """What the actor goes on from, of ``predict``'s arguments; None without memory."""
+        if not self.settings.sequence:
+            return None
+        shape = (rows, self.config.width)
+        memory = np.zeros(shape, np.float32) if state is None else np.asarray(state, np.float32)
+        if memory.shape != shape:
+            raise AgentError(f"state: shape {memory.shape} is not {shape}, the memory of {rows} observations")
+        start = np.zeros(rows, bool) if episode_start is None else np.broadcast_to(episode_start, rows).astype(bool)
+        kept, begun = (torch.from_numpy(array).to(self.device) for array in (memory, start))
+        return Recall(kept[None, None], begun[None, None])
 
     def _collector(self) -> tuple[TaskVectorEnv, EpisodeTracker, NDArray]:
         """Environment, tracker and current observations; made at first use, since prediction needs none."""
@@ -373,19 +410,23 @@ class MTPPO(ScheduledAgent):
         shape = (env.num_tasks, self.config.rollout_per_task // env.envs_per_task, env.envs_per_task)
         obs_dtype = torch.float32 if self.spec.layout is None else torch.uint8
         sizes = (self.spec.obs_dim, self.spec.action_dim)
-        rollout = Rollout.empty(shape, *sizes, self.spec.discrete, self.device, obs_dtype)
+        width = 2 * self.config.width if self.settings.sequence else 0
+        rollout = Rollout.empty(shape, *sizes, self.spec.discrete, self.device, obs_dtype, width)
+        critic = self.settings.critic.views(self.state["critic"]["params"], torch.float32) if width else {}
         actor = self.settings.actor.views(self.state["actor"]["params"], torch.float32)
         for step in range(shape[1]):
             self._normalizer.count(obs)
             normal = torch.from_numpy(self._normalizer(obs)).to(self.device)
-            action = self._act(actor, normal)
+            before = self._before()
+            action = self._act(actor, critic, normal)
             env.step_async(self._env_action(action.cpu().numpy()))
             obs, reward, terminated, truncated, info = env.step_wait()
             done = terminated | truncated
             after = torch.from_numpy(self._normalizer(info["final_obs"])).to(self.device)
             arrays = (array.astype(np.float32) for array in (reward, terminated, done))
             flags = (torch.from_numpy(array).to(self.device) for array in arrays)
-            rollout.write(step, normal, after, action, *flags)
+            rollout.write(step, normal, after, action, *flags, *before)
+            self._start = torch.from_numpy(done).to(self.device) if width else None
             episodes.add(reward, info["success"], done)
             self._obs = obs
             self.env_steps += env.num_envs
@@ -393,15 +434,32 @@ class MTPPO(ScheduledAgent):
         return rollout
 
     @torch.no_grad()
-    def _act(self, actor: Views, rows: Tensor) -> Tensor:
-        """Sampled actions of every environment's normalized observation ``[num_envs, D]``."""
-        x = rows.view(*self._lead, -1, self.spec.obs_dim)
-        output = self.settings.actor.forward(actor, condition(x, self.settings))
+    def _act(self, actor: Views, critic: Views, rows: Tensor) -> Tensor:
+        """Sampled actions of every environment's normalized observation ``[num_envs, D]``; moves the memory on."""
+        x = condition(rows.view(*self._lead, -1, self.spec.obs_dim), self.settings)
+        goes_on: list[Recall | None] = [None, None]
+        if self._memory is not None and self._start is not None:
+            start = self._start.view(x.shape[:3])
+            goes_on = [Recall(part.view(*x.shape[:3], -1), start) for part in self._memory.chunk(2, -1)]
+        hidden = self.settings.actor.trunk(actor, x, goes_on[0])
+        if critic:
+            values = self.settings.critic.trunk(critic, x, goes_on[1])
+            self._memory = torch.cat([hidden, values], -1).flatten(0, 2)
+        output = self.settings.actor.heads(actor, hidden)
         if self.spec.discrete:
             noise = torch.rand(output.shape, generator=self._explore).to(self.device)
             return categorical_sample(masked(output, self.settings.action_mask), noise).flatten()
         noise = self._next_noise(output.shape)
         return gaussian_sample(output, self.state["log_std"]["params"].unsqueeze(2), noise).flatten(0, 2)
+
+    def _before(self) -> tuple[Tensor, ...]:
+        """Where episodes start, and the memory ``[num_envs, 2 H]`` before the next step; nothing without memory."""
+        if not self.settings.sequence:
+            return ()
+        if self._memory is None or self._start is None:
+            self._memory = torch.zeros(self.env.num_envs, 2 * self.config.width, device=self.device)
+            self._start = torch.ones(self.env.num_envs, dtype=torch.bool, device=self.device)
+        return self._start, self._memory
 
     def _next_noise(self, shape: torch.Size) -> Tensor:
         """Standard normal noise for the next actions, correlated with that of the last (AR(1))."""
@@ -413,21 +471,25 @@ class MTPPO(ScheduledAgent):
         return self._noise
 
     @torch.no_grad()
-    def _act_rows(self, rows: NDArray, task_id: NDArray, deterministic: bool) -> Tensor:
-        """Actions for normalized rows ``[n, D]`` of any tasks."""
+    def _act_rows(
+        self, rows: NDArray, task_id: NDArray, deterministic: bool, goes_on: Recall | None
+    ) -> tuple[Tensor, NDArray | None]:
+        """Actions for normalized rows ``[n, D]`` of any tasks, and the memory ``[n, H]`` after them."""
         tasks = torch.from_numpy(task_id).to(self.device)
-        output = self._outputs(torch.from_numpy(rows).to(self.device), tasks)
-        if self.spec.discrete:
-            noise = torch.rand(output.shape, generator=self._explore) if not deterministic else None
-            return output.argmax(-1) if noise is None else categorical_sample(output, noise.to(self.device))
+        output, hidden = self._outputs(torch.from_numpy(rows).to(self.device), tasks, goes_on)
+        memory = None if hidden is None else hidden.cpu().numpy()
         if deterministic:
-            return output
+            return (output.argmax(-1) if self.spec.discrete else output), memory
+        if self.spec.discrete:
+            noise = torch.rand(output.shape, generator=self._explore).to(self.device)
+            return categorical_sample(output, noise), memory
         noise = torch.randn(output.shape, generator=self._explore).to(self.device)
-        return gaussian_sample(output, self.state["log_std"]["params"].flatten(0, 1)[tasks], noise)
+        return gaussian_sample(output, self.state["log_std"]["params"].flatten(0, 1)[tasks], noise), memory
 
     @torch.no_grad()
-    def _outputs(self, x: Tensor, tasks: Tensor) -> Tensor:
-        """Mean actions, or logits, ``[n, A]`` of normalized rows ``[n, D]`` of any tasks ``[n]``."""
+    def _outputs(self, x: Tensor, tasks: Tensor, goes_on: Recall | None = None) -> tuple[Tensor, Tensor | None]:
+        """Mean actions, or logits, ``[n, A]`` of normalized rows ``[n, D]`` of any tasks ``[n]``, and the memory."""
+        memory = None
         network = self.settings.actor
         actor = network.views(self.state["actor"]["params"], torch.float32)
         if self._separate:
@@ -436,9 +498,11 @@ class MTPPO(ScheduledAgent):
         else:
             if self.settings.one_hot:
                 x = torch.cat([x, torch.nn.functional.one_hot(tasks, self.spec.num_tasks).to(x.dtype)], 1)
-            output = network.forward_rows(actor, x.unsqueeze(0), tasks)[0]
+            hidden = network.trunk(actor, x[None, None], goes_on)[0]
+            memory = hidden[0] if goes_on is not None else None
+            output = network.head_rows(actor, hidden, tasks)[0]
         mask = self.settings.action_mask
-        return output if mask is None else output.masked_fill(~mask.flatten(0, 1)[tasks], -1e9)
+        return (output if mask is None else output.masked_fill(~mask.flatten(0, 1)[tasks], -1e9)), memory
 
     def _env_action(self, action: NDArray) -> NDArray:
         return action if self.spec.discrete else scale_action(self.spec, action)
@@ -450,10 +514,11 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
     num_tasks = 1 if separate else spec.num_tasks
     num_heads = num_tasks if config.heads == "multi-head" else 1
     size = (spec.num_tasks if one_hot else 0, config.width, config.depth)
+    encoder = (config.channels, config.memory)
     track = parse_curriculum(config.curriculum).info.gramian
     mask = action_mask(spec, device)
-    actor = make_network(spec, *size, spec.action_dim, num_heads, config.actor_activation, config.channels)
-    critic = make_network(spec, *size, 1, num_tasks, config.critic_activation, config.channels)
+    actor = make_network(spec, *size, spec.action_dim, num_heads, config.actor_activation, *encoder)
+    critic = make_network(spec, *size, 1, num_tasks, config.critic_activation, *encoder)
     actor_aggregator, critic_aggregator = (
         parse_aggregator(own or config.aggregator) for own in (config.actor_aggregator, config.critic_aggregator)
     )
@@ -482,4 +547,5 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
         adam=AdamSettings(config.learning_rate, config.adam_eps),
         std_rate=config.std_learning_rate / config.learning_rate,
         dtype=trunk_dtype(config.precision, device),
+        sequence=config.sequence if config.memory != "none" else 0,
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +23,14 @@ from agents.trunk import LinearHeads, ReLUTrunk, ScaleTasks, TanhTrunk, layer_no
 Views = dict[str, Tensor]
 TASK_SCALE = "task_scale"
 """Name among the views of ``[K, T]`` factors of the gradients that tasks send into the trunk."""
+
+
+class Recall(NamedTuple):
+    """What a network with memory goes on from: ``state`` ``[K, T, c, H]`` at the beginning of ``c`` sequences, and
+    ``start`` ``[S, T, b]``, true at the first steps of episodes, which see a state of 0."""
+
+    state: Tensor
+    start: Tensor
 
 
 @dataclass(frozen=True)
@@ -127,25 +135,27 @@ class MLP:
             }
         return views | expanded
 
-    def forward(self, views: Views, x: Tensor) -> Tensor:
+    def forward(self, views: Views, x: Tensor, recall: Recall | None = None) -> Tensor:
         """Own-head outputs ``[K, T, b, out]`` float32 of task-major inputs ``[S, T, b, in]``.
 
         ``K`` is a multiple of ``S``; consecutive members share an input (twin critics of one seed). ``TASK_SCALE``
         among the views ``[K, T]`` scales what each task sends back into the trunk.
         """
-        _, tasks, batch, _ = x.shape
-        hidden = self.trunk(views, x)
+        return self.heads(views, self.trunk(views, x, recall))
+
+    def heads(self, views: Views, hidden: Tensor) -> Tensor:
+        """Own-head outputs ``[K, T, b, out]`` of features ``[K, T, b, width]``."""
+        members, tasks, batch, _ = hidden.shape
         if TASK_SCALE in views:
             hidden = ScaleTasks.apply(hidden, views[TASK_SCALE])
-        members = hidden.shape[0]
         weight = views["head.weight"].flatten(0, 1)
         bias = views["head.bias"].flatten(0, 1)
         hidden = hidden.view(weight.shape[0], -1, self.width)
         out: Tensor = LinearHeads.apply(hidden, weight, bias)
         return out.view(members, tasks, batch, self.out_dim)
 
-    def trunk(self, views: Views, x: Tensor) -> Tensor:
-        """Shared features ``[K, T, b, width]`` float32 of ``[S, T, b, in]``."""
+    def trunk(self, views: Views, x: Tensor, recall: Recall | None = None) -> Tensor:
+        """Shared features ``[K, T, b, width]`` float32 of ``[S, T, b, in]``; ``recall`` is for networks with memory."""
         return self.hidden(views, x)
 
     def hidden(self, views: Views, x: Tensor) -> Tensor:
@@ -159,7 +169,10 @@ class MLP:
 
     def forward_rows(self, views: Views, x: Tensor, task_id: Tensor) -> Tensor:
         """Outputs ``[K, n, out]`` of rows ``[K, n, in]`` that belong to any tasks ``[n]``, in any order."""
-        hidden = self.trunk(views, x.unsqueeze(1)).squeeze(1)
+        return self.head_rows(views, self.trunk(views, x.unsqueeze(1)).squeeze(1), task_id)
+
+    def head_rows(self, views: Views, hidden: Tensor, task_id: Tensor) -> Tensor:
+        """Outputs ``[K, n, out]`` of features ``[K, n, width]`` that belong to any tasks ``[n]``."""
         head = task_id if self.num_heads > 1 else torch.zeros_like(task_id)
         weight, bias = views["head.weight"][:, head], views["head.bias"][:, head]
         return torch.einsum("knh,knoh->kno", hidden, weight) + bias

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from agents.curricula.coupling import Pull
 from agents.distributions import categorical, gaussian
-from agents.networks import MLP
+from agents.networks import MLP, Recall
 from agents.optim import AdamSettings, adam_state, adam_step, clip_by_norm
 from agents.popart import denormalize, normalize, popart_state, popart_update
 from agents.rollout import Rollout
@@ -29,8 +29,9 @@ CHUNK = 8192  # samples of a task whose values are computed at once
 
 @dataclass(frozen=True)
 class PPOSettings:
-    """All of the update that is not state or data; ``action_mask`` is bool ``[S or 1, T, A]`` for discrete actions, and
-    ``std_rate`` the step size of standard deviations in multiples of the networks'."""
+    """All of the update that is not state or data; ``action_mask`` is bool ``[S or 1, T, A]`` for discrete actions,
+    ``std_rate`` the step size of standard deviations in multiples of the networks', ``sequence`` the number of steps
+    through which gradients of networks with memory flow (0 without memory)."""
 
     actor: MLP
     critic: MLP
@@ -50,6 +51,7 @@ class PPOSettings:
     adam: AdamSettings
     std_rate: float
     dtype: torch.dtype
+    sequence: int = 0
 
 
 class Draw(NamedTuple):
@@ -71,14 +73,20 @@ class Progress(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """A rollout ready for the losses: ``obs`` ``[S, T, n, D]``, ``action`` ``[S, T, n, A]`` (discrete ``[S, T, n]``),
-    the rest ``[S, T, n]``; ``target`` is on the scale of the critic's heads."""
+    """A rollout ready for the losses, step after step, or with memory environment after environment.
+
+    ``obs`` ``[S, T, n, D]``, ``action`` ``[S, T, n, A]`` (discrete ``[S, T, n]``), the rest ``[S, T, n]``; ``target``
+    is on the scale of the critic's heads. With memory, ``start`` ``[S, T, n]`` says where episodes begin and ``memory``
+    ``[S, T, n, 2 H]`` holds the states of actor and critic before each step.
+    """
 
     obs: Tensor
     action: Tensor
     log_prob: Tensor
     advantage: Tensor
     target: Tensor
+    start: Tensor | None = None
+    memory: Tensor | None = None
 
 
 def init_ppo(settings: PPOSettings, seeds: list[int], initial_std: float, device: torch.device) -> PPOState:
@@ -163,28 +171,66 @@ def prepare(state: PPOState, rollout: Rollout, settings: PPOSettings) -> tuple[S
 
     The old log-probabilities are recomputed in the arithmetic of the update, so every first ratio is 1.
     """
-    obs, next_obs = rollout.obs.flatten(2, 3), rollout.next_obs.flatten(2, 3)
-    value, next_value = (values(state, x, settings).view_as(rollout.reward) for x in (obs, next_obs))
+    rows = [field if field is None else _rows(field, settings) for field in rollout]
+    obs, next_obs, action, *_, start, memory = rows
+    assert obs is not None and next_obs is not None and action is not None
+    if start is None or memory is None:
+        value, next_value = (values(state, x, settings) for x in (obs, next_obs))
+    else:
+        value, next_value = _remembered_values(state, obs, next_obs, recall(start, memory, settings, 1), settings)
+    value, next_value = (_unrows(v, rollout.reward.shape, settings) for v in (value, next_value))
     advantage = gae(rollout, value, next_value, settings.gamma, settings.gae_lambda)
-    target = (advantage + value).flatten(2)
-    residual, value, advantage = advantage.flatten(2), value.flatten(2), advantage.flatten(2)
+    target = _rows(advantage + value, settings)
+    residual, value, advantage = (_rows(v, settings) for v in (advantage, value, advantage))
     explained = 1 - residual.var(-1) / target.var(-1).clamp_min(1e-8)
     if settings.normalize_advantages:
         advantage = (advantage - advantage.mean(-1, keepdim=True)) / (advantage.std(-1, keepdim=True) + 1e-8)
     if settings.popart_step is not None:
         popart_update(state["popart"], state["critic"]["params"], settings.critic, target, settings.popart_step)
-    action = rollout.action.flatten(2, 3)
     actor = settings.actor.views(state["actor"]["params"], settings.dtype)
     log_std = state["log_std"]["params"] if "log_std" in state else None
+    goes_on = recall(start, memory, settings, 0)
+    size = CHUNK if goes_on is None else obs.shape[2]
     log_prob = torch.cat(
         [
-            policy(settings.actor.forward(actor, condition(x, settings)), log_std, a, settings)[0]
-            for x, a in zip(obs.split(CHUNK, 2), action.split(CHUNK, 2))
+            policy(settings.actor.forward(actor, condition(x, settings), goes_on), log_std, a, settings)[0]
+            for x, a in zip(obs.split(size, 2), action.split(size, 2))
         ],
         2,
     )
-    samples = Samples(obs, action, log_prob, advantage, normalize(state["popart"], target))
+    samples = Samples(obs, action, log_prob, advantage, normalize(state["popart"], target), start, memory)
     return samples, {"value": value.mean(-1), "explained_variance": explained}
+
+
+def recall(start: Tensor | None, memory: Tensor | None, settings: PPOSettings, network: int) -> Recall | None:
+    """What actor (0) or critic (1) goes on from in sequences of ``settings.sequence`` rows; None without memory."""
+    if start is None or memory is None:
+        return None
+    return Recall(memory.chunk(2, -1)[network][:, :, :: settings.sequence], start)
+
+
+def _rows(field: Tensor, settings: PPOSettings) -> Tensor:
+    """``[S, T, L, E, ...]`` as ``[S, T, n, ...]``: step after step, or with memory environment after environment."""
+    return (field.transpose(2, 3) if settings.sequence else field).flatten(2, 3)
+
+
+def _unrows(rows: Tensor, shape: torch.Size, settings: PPOSettings) -> Tensor:
+    """``[S, T, n]`` as ``[S, T, L, E]``, the inverse of ``_rows``."""
+    if not settings.sequence:
+        return rows.view(shape)
+    return rows.unflatten(2, (shape[3], shape[2])).transpose(2, 3)
+
+
+def _remembered_values(
+    state: PPOState, obs: Tensor, next_obs: Tensor, goes_on: Recall | None, settings: PPOSettings
+) -> tuple[Tensor, Tensor]:
+    """Values ``[S, T, n]`` of ``obs``, and of ``next_obs`` with the memory of having seen ``obs``."""
+    critic = settings.critic.views(state["critic"]["params"], settings.dtype)
+    hidden = settings.critic.trunk(critic, condition(obs, settings), goes_on)
+    after = Recall(hidden, torch.zeros(obs.shape[:3], dtype=torch.bool, device=obs.device))
+    now = settings.critic.heads(critic, hidden)
+    then = settings.critic.forward(critic, condition(next_obs, settings), after)
+    return denormalize(state["popart"], now.squeeze(-1)), denormalize(state["popart"], then.squeeze(-1))
 
 
 def gae(rollout: Rollout, value: Tensor, next_value: Tensor, gamma: float, lam: float) -> Tensor:
@@ -253,7 +299,7 @@ def approx_kl(log_ratio: Tensor) -> Tensor:
 
 def _take(samples: Samples, index: Tensor) -> Samples:
     """The samples at ``index`` ``[S, T, m]``."""
-    return Samples(*(_gather(tensor, index) for tensor in samples))
+    return Samples._make(tensor if tensor is None else _gather(tensor, index) for tensor in samples)
 
 
 def _gather(tensor: Tensor, index: Tensor) -> Tensor:
@@ -291,7 +337,8 @@ def _update_actor(
     actor, tasks = state["actor"], settings.actor_tasks
     leaves = tasks.leaves(actor["params"], settings.dtype)
     log_std = state["log_std"]["params"].detach().requires_grad_() if "log_std" in state else None
-    output = settings.actor.forward(leaves, condition(batch.obs, settings))
+    goes_on = recall(batch.start, batch.memory, settings, 0)
+    output = settings.actor.forward(leaves, condition(batch.obs, settings), goes_on)
     log_prob, entropy = policy(output, log_std, batch.action, settings)
     log_ratio = log_prob - batch.log_prob
     surrogate = clipped_surrogate(log_ratio, batch.advantage, settings.clip)
@@ -331,7 +378,8 @@ def _update_critic(
 ) -> dict[str, Tensor]:
     critic, tasks = state["critic"], settings.critic_tasks
     leaves = tasks.leaves(critic["params"], settings.dtype)
-    value = settings.critic.forward(leaves, condition(batch.obs, settings)).squeeze(-1)
+    goes_on = recall(batch.start, batch.memory, settings, 1)
+    value = settings.critic.forward(leaves, condition(batch.obs, settings), goes_on).squeeze(-1)
     losses = value_loss(value, batch.target)
     grad, state["critic_tasks"], about = tasks.gradient(
         losses, leaves, state["critic_tasks"], draw.critic_tasks, *progress

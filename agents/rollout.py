@@ -14,7 +14,8 @@ class Rollout(NamedTuple):
     ``obs`` and ``next_obs`` ``[S, T, L, E, D]`` float32, or uint8 for categories (``next_obs`` is the true one, also
     where an episode ended); ``action``
     ``[S, T, L, E, A]`` float32, or ``[S, T, L, E]`` int64 for discrete actions; ``reward``, ``terminated`` and ``done``
-    (terminated or truncated; 0 or 1) ``[S, T, L, E]`` float32.
+    (terminated or truncated; 0 or 1) ``[S, T, L, E]`` float32. For agents with memory, ``start`` (bool, whether ``obs``
+    is the first of its episode) and ``memory`` ``[S, T, L, E, H]``, the state before each step.
     """
 
     obs: Tensor
@@ -23,6 +24,8 @@ class Rollout(NamedTuple):
     reward: Tensor
     terminated: Tensor
     done: Tensor
+    start: Tensor | None = None
+    memory: Tensor | None = None
 
     @classmethod
     def empty(
@@ -33,6 +36,7 @@ class Rollout(NamedTuple):
         discrete: bool,
         device: torch.device,
         obs_dtype: torch.dtype = torch.float32,
+        memory: int = 0,
     ) -> Self:
         """Room for one seed's rollout of ``shape`` ``(T, L, E)``; the contents are arbitrary."""
         lead = (1, *shape)
@@ -42,10 +46,14 @@ class Rollout(NamedTuple):
             if discrete
             else torch.empty(*lead, action_dim, device=device)
         )
-        return cls(obs, next_obs, action, *(torch.empty(lead, device=device) for _ in range(3)))
+        reward, terminated, done = (torch.empty(lead, device=device) for _ in range(3))
+        if not memory:
+            return cls(obs, next_obs, action, reward, terminated, done)
+        start, state = torch.empty(lead, dtype=torch.bool, device=device), torch.empty(*lead, memory, device=device)
+        return cls(obs, next_obs, action, reward, terminated, done, start, state)
 
     def write(self, step: int, *transition: Tensor) -> None:
         """Store one vector step of one seed: the fields in order, each with leading ``num_envs = T E`` rows."""
-        for field, value in zip(self, transition, strict=True):
+        for field, value in zip((field for field in self if field is not None), transition, strict=True):
             tasks, _, envs = field.shape[1:4]
             field[0, :, step] = value.unflatten(0, (tasks, envs))

@@ -235,7 +235,7 @@ def test_three_seeds_at_once_equal_three_separate_runs(discrete: bool, one_hot: 
         rollouts = [_rollout(10 * step + seed, discrete) for seed in range(3)]
         draws = [_epochs(10 * step + seed, 3, settings) for seed in range(3)]
         stacked = [[_stacked(each) for each in zip(*epochs)] for epochs in zip(*draws)]
-        joint = Rollout(*(torch.cat(parts) for parts in zip(*rollouts)))
+        joint = Rollout._make(None if parts[0] is None else torch.cat(parts) for parts in zip(*rollouts))
         metrics, _ = ppo_update(together, joint, stacked, 1e-3, settings)
         for seed in range(3):
             own, _ = ppo_update(alone[seed], rollouts[seed], draws[seed], 1e-3, settings)
@@ -255,7 +255,7 @@ def test_a_seed_beyond_the_kl_limit_stops_alone() -> None:
     calm = dataclasses.replace(settings, entropy_coef=0.0)
     state = _init(settings, [0, 0])
     state["critic"]["params"][1] = 0  # with reward 0 and value 0 the second seed has nothing to learn
-    joint = Rollout(*(torch.cat([a, b]) for a, b in zip(_rollout(0), still)))
+    joint = Rollout._make(None if a is None else torch.cat([a, b]) for a, b in zip(_rollout(0), still))
     epochs = [[_stacked((draw, draw)) for draw in draws] for draws in _epochs(0, 4, calm)]
     metrics, steps = ppo_update(state, joint, epochs, 1e-2, calm)
     assert metrics["epochs"].tolist() == [1.0, 4.0] and steps == 12
