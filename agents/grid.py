@@ -1,7 +1,8 @@
 """MiniGrid observations for stacked networks: categories become one-hot patches, which a convolution reads.
 
 Nothing here is a magnitude: every byte of an observation is looked up. The convolution over the view is the product of
-one-hot patches with a weight, so it shares the layers, and the per-task gradients, of the MLP behind it.
+one-hot patches with a weight, computed as a sum of the weight's rows, and its gradients come out per task like those of
+the MLP behind it.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from agents.lookup import LookupReLU
 from agents.networks import MLP, Recall, Views
-from agents.trunk import ReLUTrunk
 
 SIDE, KERNEL, STRIDE = 7, 3, 2
 PATCHES = ((SIDE - KERNEL) // STRIDE + 1) ** 2
@@ -94,40 +95,38 @@ class GridNet(MLP):
         layout, weight = self.layout, views["trunk.view.weight"]
         members = weight.shape[0]
         cells, direction, words, rest = x.split([SIDE * SIDE * 3, 1, layout.words, self.in_dim - layout.num_bytes], -1)
-        convolved = ReLUTrunk.apply(view_patches(cells, layout, weight.dtype), weight, views["trunk.view.bias"])
+        codes = cell_codes(layout, weight.dtype, weight.device)
+        convolved = LookupReLU.apply(patch_ids(cells, layout), codes, weight, views["trunk.view.bias"])
         parts = [convolved.view(members, *x.shape[1:3], -1)]
         if layout.words:
             parts.append(self._mission(views, words))
-        codes = torch.cat([_one_hot(direction, layout.directions, weight.dtype).flatten(-2), rest.to(weight.dtype)], -1)
-        parts.append(codes.repeat_interleave(members // x.shape[0], 0))
+        facing = _one_hot(direction, layout.directions, weight.dtype).flatten(-2)
+        parts.append(torch.cat([facing, rest.to(weight.dtype)], -1).repeat_interleave(members // x.shape[0], 0))
         return self.hidden(views, torch.cat([part.to(weight.dtype) for part in parts], -1))
 
     def _mission(self, views: Views, words: Tensor) -> Tensor:
         """Features ``[K, T, b, channels]`` of token ids ``[S, T, b, words]``; 0 where there is no mission."""
         weight = views["trunk.words.weight"]
-        windows = word_windows(words, self.layout, weight.dtype)
-        features: Tensor = ReLUTrunk.apply(windows, weight, views["trunk.words.bias"])
+        codes = torch.eye(self.layout.vocabulary, dtype=weight.dtype, device=weight.device)
+        features: Tensor = LookupReLU.apply(word_ids(words), codes, weight, views["trunk.words.bias"])
         members = weight.shape[0]
         there = (words > 0).unsqueeze(-1).repeat_interleave(members // words.shape[0], 0).float()
         return (features.view(members, *words.shape[1:], -1) * there).sum(-2) / there.sum(-2).clamp_min(1)
 
 
-def view_patches(cells: Tensor, layout: GridLayout, dtype: torch.dtype) -> Tensor:
-    """One-hot patches ``[S, T, b * 9, 9 * cell]`` of views ``[S, T, b, 147]`` uint8."""
+def patch_ids(cells: Tensor, layout: GridLayout) -> Tensor:
+    """Which of all possible cells lie in each patch, int32 ``[S, T, b * 9, 9]``, of views ``[S, T, b, 147]`` uint8."""
     seeds, tasks, batch, _ = cells.shape
-    table, factors = _cell_codes(layout, dtype, cells.device)
-    index = (cells.unflatten(-1, (-1, 3)).to(torch.int32) * factors).sum(-1, dtype=torch.int32)
-    codes = table.index_select(0, index.flatten()).view(-1, SIDE, SIDE, layout.cell)
-    patches = codes.unfold(1, KERNEL, STRIDE).unfold(2, KERNEL, STRIDE).permute(0, 1, 2, 4, 5, 3)
+    objects, colors, states = cells.to(torch.int32).unflatten(-1, (-1, 3)).unbind(-1)
+    index = torch.add(states, torch.add(colors, objects, alpha=layout.colors), alpha=layout.states)
+    patches = index.view(-1, SIDE, SIDE).unfold(1, KERNEL, STRIDE).unfold(2, KERNEL, STRIDE)
     return patches.reshape(seeds, tasks, batch * PATCHES, -1)
 
 
-def word_windows(words: Tensor, layout: GridLayout, dtype: torch.dtype) -> Tensor:
-    """One-hot codes ``[S, T, b * words, 3 * vocabulary]`` of each word of ``[S, T, b, words]`` and its neighbors."""
-    padded = torch.nn.functional.pad(words, (WINDOW // 2, WINDOW // 2))
-    codes = _one_hot(padded, layout.vocabulary, dtype)
-    windows = codes.unfold(-2, WINDOW, 1).transpose(-1, -2)
-    return windows.reshape(*words.shape[:2], -1, WINDOW * layout.vocabulary)
+def word_ids(words: Tensor) -> Tensor:
+    """Tokens of each word of ``[S, T, b, words]`` and its neighbors, int32 ``[S, T, b * words, 3]``."""
+    padded = torch.nn.functional.pad(words.to(torch.int32), (WINDOW // 2, WINDOW // 2))
+    return padded.unfold(-1, WINDOW, 1).flatten(2, 3)
 
 
 def _one_hot(ids: Tensor, size: int, dtype: torch.dtype) -> Tensor:
@@ -135,10 +134,9 @@ def _one_hot(ids: Tensor, size: int, dtype: torch.dtype) -> Tensor:
 
 
 @cache
-def _cell_codes(layout: GridLayout, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The code of every possible cell, and the factors that turn (object, color, state) into its row."""
+def cell_codes(layout: GridLayout, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The code of every possible cell, ``[C, cell]``: object, color and state, one-hot each."""
     sizes = layout.objects, layout.colors, layout.states
     codes = [torch.eye(size, dtype=dtype, device=device) for size in sizes]
     grid = torch.meshgrid(*(torch.arange(size, device=device) for size in sizes), indexing="ij")
-    table = torch.cat([code[index.flatten()] for code, index in zip(codes, grid)], -1)
-    return table, torch.tensor([layout.colors * layout.states, layout.states, 1], dtype=torch.int32, device=device)
+    return torch.cat([code[index.flatten()] for code, index in zip(codes, grid)], -1)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from agents.actions import action_mask
 from agents.aggregators import parse_aggregator, positive_loss_free
-from agents.base import Agent, AgentConfig, EnvSpec, State
+from agents.base import AgentConfig, EnvSpec, State
 from agents.common import (
     check_networks_finite,
     make_network,
@@ -32,9 +32,8 @@ from agents.common import (
     task_ids,
 )
 from agents.curricula import parse_curriculum
-from agents.curricula.base import Heads, Statistics
+from agents.curricula.base import Heads
 from agents.curricula.coupling import Features, Pull
-from agents.curricula.rounds import make_rounds
 from agents.distributions import categorical_sample, gaussian_sample
 from agents.errors import AgentError
 from agents.members import group_rows, member, per_task, to_members
@@ -44,11 +43,11 @@ from agents.optim import AdamSettings
 from agents.ppo import Draw, PPOSettings, PPOState, Progress, condition, init_ppo, masked, ppo_update
 from agents.precision import trunk_dtype
 from agents.rollout import Rollout
-from agents.task_gradients import Reduction, tracked_gramian
+from agents.scheduled import PROBES, ScheduledAgent
+from agents.task_gradients import Reduction
 from agents.tracking import EpisodeTracker, Meter
 from envs import TaskVectorEnv
 
-PROBES = 32  # observations of a task at which policies are compared
 Activation = Literal["relu", "tanh", "layer_norm"]
 CHOICES = {
     "heads": get_args(Heads),
@@ -127,6 +126,8 @@ class MTPPOConfig(AgentConfig):
     """Overrides `aggregator` for the critic."""
     curriculum: str = "uniform"
     """Which tasks train when, with what share: a curriculum, with parameters after a colon, as in mrcl:window=5."""
+    gradient_diagnostics: bool = False
+    """Whether to log how task gradients relate in each update: cosines (an image), conflicts, conditioning, gains."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Format of the trunks' matrix products in updates; auto is bf16 where the hardware multiplies it natively."""
 
@@ -166,7 +167,7 @@ class MTPPOConfig(AgentConfig):
             raise AgentError(f"minibatches: {self.minibatches} is too large; a rollout has {most} {what} per task")
 
 
-class MTPPO(Agent):
+class MTPPO(ScheduledAgent):
     """Task-conditioned PPO, for bounded ``Box`` and for ``Discrete`` actions.
 
     Continuous actions are Gaussian with a standard deviation per task and component that does not depend on the state;
@@ -204,14 +205,7 @@ class MTPPO(Agent):
         self._separate = self.config.heads == "separate"
         self._lead = (self.spec.num_tasks, 1) if self._separate else (1, self.spec.num_tasks)
         self.state = init_ppo(self.settings, [seed] * self._lead[0], self.config.initial_std, self.device)
-        self._rounds = make_rounds(
-            self.config.curriculum,
-            self.spec,
-            self.config.heads,
-            {"actor": self.settings.actor, "critic": self.settings.critic},
-            self.state,
-            stream_seed(seed, 4),
-        )
+        self._start_rounds(self.config.curriculum, self.config.heads, self.settings.actor, self.settings.critic)
         self._explore = torch.Generator().manual_seed(stream_seed(seed, 1))
         self._shuffle = torch.Generator(self.device).manual_seed(stream_seed(seed, 2))
         self._normalizer = ObsNormalizer(self.spec.obs_dim, self.config.normalize_obs and self.spec.layout is None)
@@ -239,7 +233,7 @@ class MTPPO(Agent):
         rollout = self._collect()
         self._hooks.rollout_end()
         features = partial(self._policy_features, rollout.obs[0].flatten(1, 2))
-        self._rounds.begin(self._statistics(), self.state, features)
+        self._begin_round(features)
         if self._rounds.coupled:
             self._train_in_turn(to_members(rollout), learning_rate, features)
         else:
@@ -293,9 +287,6 @@ class MTPPO(Agent):
         self.check_finite()
         episodes = self._episodes.drain() if self._episodes is not None else {}
         return self._meter.drain() | episodes | self._rounds.metrics()
-
-    def images(self) -> dict[str, NDArray]:
-        return self._rounds.images()
 
     def check_finite(self) -> None:
         check_networks_finite(self.state, self.gradient_steps)
@@ -366,13 +357,6 @@ class MTPPO(Agent):
         if not any("success" in r.aggregator.info.needs for r in self._reductions()) or self._episodes is None:
             return None
         return torch.from_numpy(self._episodes.recent_success).to(self.device, torch.float32).unsqueeze(0)
-
-    def _statistics(self) -> Statistics:
-        """What is known of each task, for the curriculum."""
-        assert self._episodes is not None
-        reductions = [self.state[name] for name in ("actor_tasks", "critic_tasks")]
-        gramian = tracked_gramian(reductions) if self._rounds.wants_gramian else None
-        return self._rounds.statistics(self._episodes, gramian)
 
     def _policy_features(self, obs: Tensor) -> Tensor:
         """Every task's policy at some of the normalized observations ``[T, n, D]`` of a rollout, ``[T, m, A]``: mean
@@ -550,8 +534,8 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
     return PPOSettings(
         actor=actor,
         critic=critic,
-        actor_tasks=Reduction(actor, actor_aggregator, num_tasks, track=track),
-        critic_tasks=Reduction(critic, critic_aggregator, num_tasks, track=track),
+        actor_tasks=Reduction(actor, actor_aggregator, num_tasks, track=track, diagnose=config.gradient_diagnostics),
+        critic_tasks=Reduction(critic, critic_aggregator, num_tasks, track=track, diagnose=config.gradient_diagnostics),
         num_tasks=num_tasks,
         one_hot=one_hot,
         action_mask=None if mask is None else mask.unsqueeze(1 if separate else 0),

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from agents.actions import action_mask, make_actions
 from agents.aggregators import Aggregator, parse_aggregator, positive_loss_free
-from agents.base import Agent, AgentConfig, EnvSpec, State
+from agents.base import AgentConfig, EnvSpec, State
 from agents.common import (
     check_networks_finite,
     make_network,
@@ -30,9 +30,8 @@ from agents.common import (
     task_ids,
 )
 from agents.curricula import parse_curriculum
-from agents.curricula.base import Heads, Statistics
+from agents.curricula.base import Heads
 from agents.curricula.coupling import Pull
-from agents.curricula.rounds import make_rounds
 from agents.discrete_sac import entropy_targets
 from agents.errors import AgentError
 from agents.members import group_rows, member, per_task, to_members
@@ -40,12 +39,12 @@ from agents.optim import AdamSettings
 from agents.precision import trunk_dtype
 from agents.replay import Batch, ByteReplay, ReplayBuffer
 from agents.sac import Progress, SACNoise, SACSettings, SACState, init_sac, sac_update
-from agents.task_gradients import Reduction, tracked_gramian
+from agents.scheduled import PROBES, ScheduledAgent
+from agents.task_gradients import Reduction
 from agents.tracking import EpisodeTracker, Meter
 from envs import TaskVectorEnv
 
 ENTROPY_SHARE = 0.3  # of the entropy of acting at random, for discrete actions
-PROBES = 32  # observations of a task at which policies are compared
 
 
 @dataclass(frozen=True)
@@ -92,6 +91,8 @@ class MTSACConfig(AgentConfig):
     """Overrides `aggregator` for the critics."""
     curriculum: str = "uniform"
     """Which tasks train when, with what share: a curriculum, with parameters after a colon, as in mrcl:window=5."""
+    gradient_diagnostics: bool = False
+    """Whether to log how task gradients relate in each update: cosines (an image), conflicts, conditioning, gains."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Format of the trunks' matrix products; auto is bf16 where the hardware multiplies it natively."""
 
@@ -125,7 +126,7 @@ class MTSACConfig(AgentConfig):
         return parse_aggregator(actor), parse_aggregator(critic)
 
 
-class MTSAC(Agent):
+class MTSAC(ScheduledAgent):
     """Task-conditioned SAC, for bounded ``Box`` and for ``Discrete`` actions (see ``agents.discrete_sac``).
 
     Example:
@@ -156,14 +157,7 @@ class MTSAC(Agent):
         self._separate = self.config.heads == "separate"
         members = [seed] * (self.spec.num_tasks if self._separate else 1)
         self.state = init_sac(self.settings, members, self.config.initial_alpha, self.device, self._separate)
-        self._rounds = make_rounds(
-            self.config.curriculum,
-            self.spec,
-            self.config.heads,
-            {"actor": self.settings.actor, "critic": self.settings.critic},
-            self.state,
-            stream_seed(seed, 4),
-        )
+        self._start_rounds(self.config.curriculum, self.config.heads, self.settings.actor, self.settings.critic)
         self.state["target_critic"]["params"].copy_(self.state["critic"]["params"])
         # Streams of their own, so that neither exploration nor the buffer shifts the other's draws.
         self._noise = torch.Generator(self.device).manual_seed(stream_seed(seed, 1))
@@ -243,9 +237,6 @@ class MTSAC(Agent):
         self.check_finite()  # a fused ReLU turns NaN into 0, so losses alone could hide one
         episodes = self._episodes.drain() if self._episodes is not None else {}
         return self._meter.drain() | episodes | self._rounds.metrics()
-
-    def images(self) -> dict[str, NDArray]:
-        return self._rounds.images()
 
     def check_finite(self) -> None:
         check_networks_finite(self.state, self.gradient_steps)
@@ -331,7 +322,7 @@ class MTSAC(Agent):
         if len(buffer) < min(self.config.learning_starts, buffer.capacity):
             return
         if self._rounds.due:
-            self._rounds.begin(self._statistics(), self.state, self._policy_features)
+            self._begin_round(self._policy_features)
         self._updates_due += self.config.utd_ratio
         while self._updates_due >= 1:
             self._updates_due -= 1
@@ -348,13 +339,6 @@ class MTSAC(Agent):
             task, pull = self._rounds.member(ahead, self.state, self._policy_features)
             self.update_member(task, buffer.sample(self.config.batch_per_task, task), pull)
         self.gradient_steps += 1
-
-    def _statistics(self) -> Statistics:
-        """What is known of each task, for the curriculum."""
-        assert self._episodes is not None
-        reductions = [self.state[name] for name in ("actor_tasks", "critic_tasks")]
-        gramian = tracked_gramian(reductions) if self._rounds.wants_gramian else None
-        return self._rounds.statistics(self._episodes, gramian)
 
     def _policy_features(self) -> Tensor:
         """Features ``[T, n, F]`` of every task's policy at the newest observations of all tasks."""
@@ -405,8 +389,12 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
     return SACSettings(
         actor=actor,
         critic=critic,
-        actor_tasks=Reduction(actor, config.aggregators[0], num_tasks, track=track),
-        critic_tasks=Reduction(critic, config.aggregators[1], num_tasks, twins=2, track=track),
+        actor_tasks=Reduction(
+            actor, config.aggregators[0], num_tasks, track=track, diagnose=config.gradient_diagnostics
+        ),
+        critic_tasks=Reduction(
+            critic, config.aggregators[1], num_tasks, twins=2, track=track, diagnose=config.gradient_diagnostics
+        ),
         num_tasks=num_tasks,
         one_hot=one_hot,
         gamma=config.gamma,

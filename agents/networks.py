@@ -18,9 +18,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from agents.trunk import LinearHeads, ReLUTrunk, TanhTrunk, layer_norm_trunk
+from agents.trunk import LinearHeads, ReLUTrunk, ScaleTasks, TanhTrunk, layer_norm_trunk
 
 Views = dict[str, Tensor]
+TASK_SCALE = "task_scale"
+"""Name among the views of ``[K, T]`` factors of the gradients that tasks send into the trunk."""
 
 
 class Recall(NamedTuple):
@@ -136,13 +138,16 @@ class MLP:
     def forward(self, views: Views, x: Tensor, recall: Recall | None = None) -> Tensor:
         """Own-head outputs ``[K, T, b, out]`` float32 of task-major inputs ``[S, T, b, in]``.
 
-        ``K`` is a multiple of ``S``; consecutive members share an input (twin critics of one seed).
+        ``K`` is a multiple of ``S``; consecutive members share an input (twin critics of one seed). ``TASK_SCALE``
+        among the views ``[K, T]`` scales what each task sends back into the trunk.
         """
         return self.heads(views, self.trunk(views, x, recall))
 
     def heads(self, views: Views, hidden: Tensor) -> Tensor:
         """Own-head outputs ``[K, T, b, out]`` of features ``[K, T, b, width]``."""
         members, tasks, batch, _ = hidden.shape
+        if TASK_SCALE in views:
+            hidden = ScaleTasks.apply(hidden, views[TASK_SCALE])
         weight = views["head.weight"].flatten(0, 1)
         bias = views["head.bias"].flatten(0, 1)
         hidden = hidden.view(weight.shape[0], -1, self.width)

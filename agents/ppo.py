@@ -145,7 +145,7 @@ def ppo_update(
             now = progress._replace(step=progress.step + count)
             step = _minibatch_step(state, _take(samples, draw.rows), draw, members, learning_rate, settings, now, pull)
             for name, value in step.items():
-                value = value * (active if value.dim() == 1 else active.unsqueeze(1))
+                value = value * _per_seed(active, value)
                 sums[name] = sums[name] + value if name in sums else value
             kl += step["approx_kl"].mean(-1)
             count += 1
@@ -156,8 +156,13 @@ def ppo_update(
             if not members:
                 break
     steps = visits * (count - first)
-    metrics |= {name: value / (steps if value.dim() == 1 else steps.unsqueeze(1)) for name, value in sums.items()}
+    metrics |= {name: value / _per_seed(steps, value) for name, value in sums.items()}
     return metrics | {"epochs": visits, "learning_rate": torch.full_like(visits, learning_rate)}, count
+
+
+def _per_seed(factors: Tensor, value: Tensor) -> Tensor:
+    """``factors`` ``[S]`` shaped to multiply ``value`` ``[S, ...]``."""
+    return factors.view(-1, *[1] * (value.dim() - 1))
 
 
 @torch.no_grad()

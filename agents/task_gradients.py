@@ -1,6 +1,7 @@
 """From per-task losses to one gradient: the only place where tasks are reduced.
 
-Plain averaging is one ordinary backward pass. Every other method needs each task's gradient of the shared parameters.
+Plain averaging is one ordinary backward pass, and so is every method whose weights follow from the losses alone. The
+others need each task's gradient of the shared parameters.
 With a task-major batch these come out of one backward pass too (``MLP.per_task``), as pieces ``[K, T, ...]``, one a
 parameter. Their Gramian is summed piece by piece, so the Jacobian is never assembled unless a method asks for it.
 
@@ -16,10 +17,10 @@ import torch
 from torch import Tensor
 
 from agents.aggregators import Aggregator, Inputs, State
-from agents.aggregators.diagnostics import conflict_rate, magnitude_similarity
+from agents.aggregators.diagnostics import condition_number, conflict_rate, cosines, magnitude_similarity, task_gains
 from agents.aggregators.fixed import Mean
 from agents.errors import AgentError
-from agents.networks import MLP, Views, flatten_gradients
+from agents.networks import MLP, TASK_SCALE, Views, flatten_gradients
 
 TRACK_DECAY = 0.9
 SUPPORTED_INPUTS = frozenset({"gramian", "losses", "success", "jacobian", "noise", "cross_gramian"})
@@ -35,6 +36,7 @@ class Reduction:
         num_tasks: T.
         twins: members that share a seed and are updated as one parameter vector (2 for twin critics).
         track: whether the state holds task gradients averaged over updates, for curricula that look at their Gramian.
+        diagnose: whether metrics tell how the task gradients relate, whatever the method needs.
     """
 
     network: MLP
@@ -42,6 +44,7 @@ class Reduction:
     num_tasks: int
     twins: int = 1
     track: bool = False
+    diagnose: bool = False
 
     def __post_init__(self) -> None:
         lacking = self.aggregator.info.needs - SUPPORTED_INPUTS
@@ -54,7 +57,15 @@ class Reduction:
     @property
     def is_mean(self) -> bool:
         """Whether one ordinary backward pass of the mean loss does."""
-        return isinstance(self.aggregator, Mean) and not self.track
+        return isinstance(self.aggregator, Mean) and not (self.track or self.diagnose)
+
+    @property
+    def losses_suffice(self) -> bool:
+        """Whether weights are known before the backward pass, so that no task's gradient has to be formed."""
+        info = self.aggregator.info
+        return not (
+            info.needs & {"gramian", "jacobian", "cross_gramian"} or info.direction_only or self.track or self.diagnose
+        )
 
     @property
     def groups(self) -> int:
@@ -82,7 +93,13 @@ class Reduction:
     def leaves(self, flat: Tensor, dtype: torch.dtype) -> Views:
         """Leaves of ``[K, P]`` to run the forward pass on, so that ``gradient`` gets what it needs."""
         leaves = self.network.leaves(flat, dtype)
-        return leaves if self.is_mean else self.network.per_task(leaves, self.groups)
+        if self.is_mean:
+            return leaves
+        if not self.losses_suffice:
+            return self.network.per_task(leaves, self.groups)
+        if self.network.num_heads > 1:
+            leaves[TASK_SCALE] = flat.new_ones(len(flat), self.num_tasks)
+        return leaves
 
     def gradient(
         self,
@@ -113,10 +130,15 @@ class Reduction:
         if self.is_mean:
             grads = torch.autograd.grad(weighted.mean(-1).sum(), list(leaves.values()))
             return flatten_gradients(grads, out), state, {}
+        if self.losses_suffice:
+            inputs = Inputs(losses=losses.detach(), success=success, noise=noise, step=step)
+            solved, state = self.aggregator.weights(inputs, state)
+            metrics = {"task_weight": solved.weights.float()}
+            return flatten_gradients(self._weighted(weighted, solved.weights, leaves), out), state, metrics
         grads = torch.autograd.grad(weighted.sum(), list(leaves.values()))
         shared = [g for g, name in zip(grads, leaves) if self._is_shared(name)]
         own = [g / self.num_tasks for g, name in zip(grads, leaves) if not self._is_shared(name)]
-        pieces = [g.view(seeds, self.twins, self.groups, -1) for g in shared]
+        pieces = [g.view(seeds, self.twins, self.groups, -1).float() for g in shared]  # read twice: Gramian, and sum
         tracked = self._tracked(pieces, state, weights)
         inputs = self._inputs(pieces, losses.detach(), noise, success, step)
         if self.aggregator.info.direction_only:
@@ -128,17 +150,38 @@ class Reduction:
             combined = [_combine(piece, solved.weights) for piece in pieces]
             metrics = {"residual": solved.residual, "solve_failures": (~solved.converged).float()}
             metrics["task_weight"] = solved.weights
-        if inputs.gramian is not None:
-            metrics["conflict_rate"] = conflict_rate(inputs.gramian)
-            metrics["magnitude_similarity"] = magnitude_similarity(inputs.gramian)
+        if inputs.gramian is not None or self.diagnose:
+            metrics |= self._diagnostics(inputs.gramian, pieces, metrics.get("task_weight"))
         parts = [c.reshape(members, -1) for c in combined] + own
         return flatten_gradients(parts, out), state | tracked, {k: v.float() for k, v in metrics.items()}
+
+    def _diagnostics(self, gramian: Tensor | None, pieces: list[Tensor], weights: Tensor | None) -> dict[str, Tensor]:
+        """Scalars ``[S]``, gains ``[S, T]`` and cosines ``[S, T, T]``; the last two and conditioning only if asked."""
+        if gramian is None:
+            whole = [piece.unflatten(2, (self.num_tasks, -1)).sum(3) for piece in pieces]  # halves of tasks, if any
+            gramian = _gramian(whole, whole)
+        metrics = {"conflict_rate": conflict_rate(gramian), "magnitude_similarity": magnitude_similarity(gramian)}
+        if self.diagnose:
+            metrics["inverse_condition_number"] = 1 / condition_number(gramian)
+            metrics["cosines"] = cosines(gramian)
+            if weights is not None:
+                metrics["gain"] = task_gains(gramian, weights)
+        return metrics
+
+    def _weighted(self, losses: Tensor, weights: Tensor, leaves: Views) -> list[Tensor]:
+        """Gradients of the weighted sum of ``losses`` ``[S, T]``; task-owned heads keep the scale of averaging."""
+        if self.network.num_heads == 1:
+            return list(torch.autograd.grad((losses * weights).sum(), list(leaves.values())))
+        leaves[TASK_SCALE].copy_(weights.repeat_interleave(self.twins, 0))
+        params = {name: leaf for name, leaf in leaves.items() if name != TASK_SCALE}
+        grads = zip(params, torch.autograd.grad(losses.sum(), list(params.values())))
+        return [grad if self._is_shared(name) else grad / self.num_tasks for name, grad in grads]
 
     def _tracked(self, pieces: list[Tensor], state: State, weights: Tensor | None) -> State:
         """The averaged gradients with this update's; those of tasks that did not train stay as they are."""
         if not self.track:
             return {}
-        rows = torch.cat([piece.float().transpose(1, 2).flatten(2) for piece in pieces], -1)
+        rows = torch.cat([piece.transpose(1, 2).flatten(2) for piece in pieces], -1)
         if rows.shape[1] != self.num_tasks:  # halves of tasks
             rows = rows.unflatten(1, (self.num_tasks, -1)).sum(2)
         if weights is None:
@@ -148,6 +191,7 @@ class Reduction:
         return {"tracked": torch.where(trains, state["tracked"].lerp(own, 1 - TRACK_DECAY), state["tracked"])}
 
     def _is_shared(self, name: str) -> bool:
+        """Whether all tasks share the parameters of this name."""
         return name in self.network.trunk_shapes or self.network.num_heads == 1
 
     def _inputs(
@@ -158,7 +202,7 @@ class Reduction:
             halves = [piece.unflatten(2, (self.num_tasks, 2)).unbind(3) for piece in pieces]
             cross = _gramian([first for first, _ in halves], [second for _, second in halves])
             return Inputs(cross_gramian=cross, losses=losses, success=success, noise=noise, step=step)
-        rows = [piece.float().transpose(1, 2).flatten(2) for piece in pieces] if "jacobian" in needs else []
+        rows = [piece.transpose(1, 2).flatten(2) for piece in pieces] if "jacobian" in needs else []
         return Inputs(
             gramian=_gramian(pieces, pieces) if "gramian" in needs else None,
             jacobian=torch.cat(rows, -1) if rows else None,
@@ -176,15 +220,13 @@ def _gramian(left: list[Tensor], right: list[Tensor]) -> Tensor:
 
 
 def _products(a: Tensor, b: Tensor) -> Tensor:
-    a_wide = a.float()
-    b_wide = a_wide if b is a else b.float()
-    return (a_wide @ b_wide.mT).sum(1)
+    return (a @ b.mT).sum(1)
 
 
 def _combine(piece: Tensor, weights: Tensor) -> Tensor:
     """``Jᵀ w`` ``[S, twins, n]`` float32 of one piece ``[S, twins, groups, n]``."""
     per_group = weights.repeat_interleave(piece.shape[2] // weights.shape[-1], -1)
-    return (per_group[:, None, None] @ piece.float()).squeeze(2)
+    return (per_group[:, None, None] @ piece).squeeze(2)
 
 
 def _split(direction: Tensor, pieces: list[Tensor]) -> list[Tensor]:

@@ -14,18 +14,24 @@ from agents.errors import DivergedError
 
 
 class Meter:
-    """Sums metric tensors on their device; nothing is copied to the host before ``drain``."""
+    """Sums metric tensors on their device; nothing is copied to the host before ``drain``.
+
+    Attributes:
+        images: matrices of cosines ``[T, T]`` from the last ``drain``, moved from [-1, 1] to [0, 1], by log key.
+    """
 
     def __init__(self, task_names: Sequence[str]) -> None:
         self._task_names = task_names
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, NDArray[np.int64]] = {}
+        self.images: dict[str, NDArray] = {}
 
     def add(self, metrics: dict[str, Tensor], task: int | None = None) -> None:
         """Add metrics of one update.
 
         Args:
-            metrics: each ``[1]``, or per task ``[1, T]``; with ``task``, each of one element and about that task alone.
+            metrics: each ``[1]``, per task ``[1, T]`` or cosines of tasks ``[1, T, T]``; with ``task``, each of one
+                element and about that task alone.
         """
         for name, value in metrics.items():
             if name not in self._sums:
@@ -50,6 +56,9 @@ class Meter:
             count = self._counts[name]
             seen = count > 0
             mean = total[0].double().cpu().numpy()[seen] / count[seen]
+            if count.ndim == 2:
+                self.images[f"train/{name}"] = (mean.reshape(count.shape) + 1) / 2
+                continue
             out[f"train/{name}"] = float(mean.mean())
             if count.ndim:
                 names = (task for task, any_update in zip(self._task_names, seen) if any_update)

@@ -105,6 +105,22 @@ class LinearHeads(torch.autograd.Function):
         )
 
 
+class ScaleTasks(torch.autograd.Function):
+    """Identity on ``[K, T, b, width]`` whose gradient is scaled per task by ``scale`` ``[K, T]``.
+
+    The scale is read in the backward pass, so it may be set after the losses, on which it may depend, are known.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, scale: Tensor) -> Tensor:
+        ctx.scale = scale  # not saved by autograd, which would refuse the later write
+        return hidden.view_as(hidden)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return grads[0] * ctx.scale[:, :, None, None], None
+
+
 def _forward(ctx: Any, activation: str, x: Tensor, params: tuple[Tensor, ...]) -> Tensor:
     seeds, tasks, batch, _ = x.shape
     members = params[0].shape[0]

@@ -1,4 +1,4 @@
-"""How fast training is and where its time goes: our MT10 training beside Stable-Baselines3's update and stock stepping.
+"""How fast MT10 training is and where its time goes, beside Stable-Baselines3's update and the stock engine.
 
     python scripts/benchmark_training.py [--quick] [--json FILE]
 
@@ -21,7 +21,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from agents import MTSAC, EnvSpec
+from agents import MTPPO, MTSAC, Agent, EnvSpec
 from agents.precision import trunk_dtype
 from agents.replay import Batch, ReplayBuffer
 from envs import make_vec
@@ -146,6 +146,31 @@ def end_to_end(vector_steps: int) -> dict[str, Any]:
     return {"training_env_steps_per_second": 10 * vector_steps / wall, "share": shares, "backend": env.backend}
 
 
+def beside_stock(repeats: int) -> dict[str, float]:
+    """Whole training on both engines, in turn: env steps a second on native, and its ratio over stock."""
+    agents: dict[str, Agent] = {}
+    for backend in ("native", "stock"):
+        agents[f"mtsac {backend}"] = MTSAC(make_vec("mt10", backend=backend), device="cpu", learning_starts=50)
+        env = make_vec("mt10", 8, backend=backend, stagger=True)
+        agents[f"mtppo {backend}"] = MTPPO(env, device="cpu", schedule="constant", rollout_per_task=800, minibatches=4)
+    span = {"mtsac": 300, "mtppo": 8_000}
+
+    def train(agent: Agent, env_steps: int) -> Callable[[], object]:
+        return lambda: agent.learn(agent.env_steps + env_steps)
+
+    for name, agent in agents.items():
+        if name.startswith("mtsac"):
+            agent.learn(600)  # past its random actions
+    seconds = median_seconds({name: train(agent, span[name[:5]]) for name, agent in agents.items()}, repeats)
+    figures: dict[str, float] = {}
+    for name, env_steps in span.items():
+        figures[f"{name}_env_steps_per_second"] = env_steps / seconds[f"{name} native"]
+        figures[f"{name}_native_over_stock"] = seconds[f"{name} stock"] / seconds[f"{name} native"]
+    for agent in agents.values():
+        agent.env.close()
+    return figures
+
+
 def full_buffer_gib() -> float:
     """Resident memory that a buffer of one million MT10 transitions adds."""
 
@@ -162,7 +187,7 @@ def full_buffer_gib() -> float:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a quarter of the repetitions; under a minute")
+    parser.add_argument("--quick", action="store_true", help="a quarter of the repetitions; about a minute")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     return parser.parse_args()
 
@@ -176,7 +201,7 @@ def main() -> None:
         "auto_precision": str(trunk_dtype("auto", torch.device("cpu"))).removeprefix("torch."),
         "buffer_1m_gib": full_buffer_gib(),
     }
-    figures |= updates(15 * scale) | stepping(100 * scale) | end_to_end(100 * scale)
+    figures |= updates(15 * scale) | stepping(100 * scale) | end_to_end(100 * scale) | beside_stock(3 * scale)
     figures["update_sb3_over_ours"] = figures["update_sb3_ms"] / figures["update_bf16_ms"]
     figures["update_fp32_over_bf16"] = figures["update_fp32_ms"] / figures["update_bf16_ms"]
     figures["peak_memory_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -12,6 +12,7 @@ from mtrl.config import unknown
 COMMANDS = {
     "run": ("mtrl.leaderboard.run", "train suites x methods x seeds, restartable"),
     "build": ("mtrl.leaderboard.build", "make the page, its tables and plots from result files"),
+    "verify": ("mtrl.leaderboard.verify", "evaluate a row's final checkpoints again"),
     "check": ("mtrl.leaderboard.check", "validate result files"),
 }
 """Name of each command: its module, which has ``run(arguments) -> exit status``, and what it does."""

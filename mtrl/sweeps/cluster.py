@@ -49,7 +49,8 @@ class RayExecutor:
     def start(self, unit: Unit) -> Any:
         """Submit a run; Ray starts it when some node has the CPUs for it."""
         arguments = [*unit.arguments, f"--run-dir={unit.folder.absolute()}"]
-        return self._task.remote(local.TRAIN, arguments, str(log_path(unit).absolute()), self._cpus)
+        log, here = log_path(unit).absolute(), Path.cwd()
+        return self._task.remote(local.TRAIN, arguments, str(log), self._cpus, str(here))
 
     def poll(self, job: Any) -> int | None:
         """The exit status of a run that is over, ``LOST`` if its worker or node went away, else None."""
@@ -77,9 +78,13 @@ class RayExecutor:
         self._ray.shutdown()
 
 
-def train_here(train: Sequence[str], arguments: Sequence[str], log: str, threads: int) -> int:
-    """The body of a task: a training process on this node; its exit status. A cancelled task lets it save first."""
-    process = start_training(arguments, Path(log), threads, train)
+def train_here(train: Sequence[str], arguments: Sequence[str], log: str, threads: int, folder: str) -> int:
+    """The body of a task: a training process on this node; its exit status. A cancelled task lets it save first.
+
+    Args:
+        folder: the sweep's own, from which its relative paths count; not needed where a node lacks it.
+    """
+    process = start_training(arguments, Path(log), threads, train, folder if Path(folder).is_dir() else None)
     try:
         return process.wait()
     except BaseException:  # Ray cancels with KeyboardInterrupt

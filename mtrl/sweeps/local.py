@@ -58,12 +58,13 @@ class LocalExecutor:
 
 
 def start_training(
-    arguments: Sequence[str], log: Path, threads: int, train: Sequence[str] | None = None
+    arguments: Sequence[str], log: Path, threads: int, train: Sequence[str] | None = None, folder: str | None = None
 ) -> subprocess.Popen[bytes]:
     """A training process that appends its output to ``log`` and stops when this process dies.
 
     Args:
         train: the command in front of ``arguments``; ``TRAIN`` if None.
+        folder: from which relative paths count; the present one if None.
     """
     environment = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))}
     # Threads that spin while they wait take the CPUs from other runs, which then keep them waiting.
@@ -74,6 +75,7 @@ def start_training(
             return subprocess.Popen(
                 [*(train or TRAIN), *arguments],
                 env=environment,
+                cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

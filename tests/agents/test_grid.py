@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from agents.aggregators import parse_aggregator
 from agents.base import EnvSpec
 from agents.errors import AgentError
-from agents.grid import GridLayout, GridNet, view_patches, word_windows
+from agents.grid import GridLayout, GridNet, cell_codes, patch_ids, word_ids
 from agents.task_gradients import Reduction
 from envs import make_vec
 
@@ -32,6 +32,11 @@ def _obs(layout: GridLayout, *lead: int, seed: int = 0) -> Tensor:
     sizes = torch.tensor(layout.sizes())
     draw = torch.rand(*lead, layout.num_bytes, generator=torch.Generator().manual_seed(seed))
     return (draw * sizes).to(torch.uint8)
+
+
+def _patches(x: Tensor) -> Tensor:
+    """One-hot patches ``[S, T, b * 9, 180]`` of observations."""
+    return cell_codes(WORDS, torch.float32, x.device)[patch_ids(x[..., :147], WORDS).long()].flatten(-2)
 
 
 def _reference(network: GridNet, params: dict[str, Tensor], x: Tensor, task: int) -> Tensor:
@@ -116,12 +121,11 @@ def test_bfloat16_is_close() -> None:
 @given(st.integers(0, 2**31 - 1))
 def test_codes_hold_one_entry_for_every_byte_they_see(seed: int) -> None:
     x = _obs(WORDS, 1, 2, 3, seed=seed)
-    patches = view_patches(x[..., :147], WORDS, torch.float32)
+    patches = _patches(x)
     assert patches.shape == (1, 2, 27, 180)
     assert (patches.sum(-1) == 27).all() and set(patches.unique().tolist()) == {0.0, 1.0}
-    windows = word_windows(x[..., 148:], WORDS, torch.float32)
-    assert windows.shape == (1, 2, 15, 102)
-    assert (windows.sum(-1) == 3).all()
+    words = torch.nn.functional.pad(x[..., 148:], (1, 1)).int()
+    assert torch.equal(word_ids(x[..., 148:]), torch.stack([words[..., i : i + 5] for i in range(3)], -1).flatten(2, 3))
 
 
 def test_spec_carries_the_layout_and_survives_json() -> None:
@@ -148,5 +152,5 @@ def test_parameters_are_lookups_of_fixed_scale() -> None:
     network = _network()
     views = network.views(network.init(1, torch.Generator().manual_seed(0)), torch.float32)
     x = _obs(WORDS, 1, 1, 512)
-    out = torch.cat([view_patches(x[..., :147], WORDS, torch.float32)[0, 0] @ views["trunk.view.weight"][0].T])
+    out = torch.cat([_patches(x)[0, 0] @ views["trunk.view.weight"][0].T])
     assert np.isclose(out.square().mean().sqrt().item(), np.sqrt(2), rtol=0.5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor
@@ -66,6 +68,29 @@ def test_mean_and_sum_are_averages_of_separate_backward_passes(heads: int, twins
 
 @pytest.mark.parametrize("heads", [1, TASKS])
 @pytest.mark.parametrize("twins", [1, 2])
+@pytest.mark.parametrize("aggregator", ["random", "dwa", "success-focal"])
+def test_weights_known_from_the_losses_need_one_backward_pass(aggregator: str, heads: int, twins: int) -> None:
+    reduction, flat, x = _setting(aggregator, heads, twins)
+    assert reduction.losses_suffice
+    leaves = reduction.leaves(flat, torch.float32)
+    views = reduction.network.views(flat, flat.dtype)
+    assert [leaves[name].shape for name in views] == [view.shape for view in views.values()]
+    shape = reduction.noise_shape()
+    noise = None if shape is None else torch.rand(SEEDS, *shape, generator=torch.Generator().manual_seed(0))
+    losses = _losses(reduction.network, leaves, x, twins)
+    success = torch.tensor([[0.1, 0.5, 0.9]]).expand(SEEDS, -1)
+    state = reduction.init(SEEDS, torch.device("cpu"))
+    actual, _, about = reduction.gradient(losses, leaves, state, noise, success, 0)
+    rows, shared = _task_rows(heads, twins), reduction.num_shared // twins
+    expected = (rows * about["task_weight"][..., None, None]).sum(1).flatten(0, 1)
+    torch.testing.assert_close(actual[:, :shared], expected[:, :shared], rtol=1e-4, atol=1e-6)
+    own = rows.mean(1).flatten(0, 1)
+    torch.testing.assert_close(actual[:, shared:], own[:, shared:], rtol=1e-4, atol=1e-6)
+    assert aggregator == "dwa" or about["task_weight"].std() > 0.01
+
+
+@pytest.mark.parametrize("heads", [1, TASKS])
+@pytest.mark.parametrize("twins", [1, 2])
 @pytest.mark.parametrize("aggregator", ["upgrad", "cagrad", "mgda", "nash-mtl", "moco"])
 def test_methods_see_the_gramian_of_the_shared_parameters_of_both_twins(
     aggregator: str, heads: int, twins: int
@@ -105,3 +130,24 @@ def test_unavailable_inputs_are_refused() -> None:
     network = MLP(in_dim=4, width=8, depth=2, out_dim=2, num_heads=TASKS)
     with pytest.raises(AgentError, match="perturbed_jacobian"):
         Reduction(network, parse_aggregator("mean:flat_minima=0.05"), TASKS)
+
+
+@pytest.mark.parametrize("aggregator", ["mean", "random", "cagrad", "graddrop", "sdmgrad"])
+def test_diagnostics_describe_the_task_gradients_and_change_nothing_else(aggregator: str) -> None:
+    found = []
+    for diagnose in (False, True):
+        reduction, flat, x = _setting(aggregator, TASKS, 1)
+        reduction = dataclasses.replace(reduction, diagnose=diagnose)
+        leaves = reduction.leaves(flat, torch.float32)
+        shape = reduction.noise_shape()
+        noise = None if shape is None else torch.rand(SEEDS, *shape, generator=torch.Generator().manual_seed(0))
+        losses = _losses(reduction.network, leaves, x, 1)
+        found.append(reduction.gradient(losses, leaves, reduction.init(SEEDS, torch.device("cpu")), noise, step=0))
+    torch.testing.assert_close(found[1][0], found[0][0], rtol=1e-4, atol=1e-6)
+    rows = _task_rows(TASKS, 1)[..., : reduction.num_shared].flatten(2)
+    unit = torch.nn.functional.normalize(rows, dim=-1)
+    torch.testing.assert_close(found[1][2]["cosines"], unit @ unit.mT, rtol=1e-4, atol=1e-5)
+    singular = torch.linalg.svdvals(rows)
+    expected = singular[:, -1] / singular[:, 0]
+    torch.testing.assert_close(found[1][2]["inverse_condition_number"], expected, rtol=1e-3, atol=1e-5)
+    assert "cosines" not in found[0][2]

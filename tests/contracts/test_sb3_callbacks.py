@@ -33,6 +33,11 @@ SMALL: dict[type[Agent], dict[str, Any]] = {
     SB3PPO: {"net_arch": (8,), "n_steps": STEPS // ENVS, "n_epochs": 1, "batch_size": 40},
 }
 KINDS = pytest.mark.parametrize("kind", list(SMALL), ids=lambda kind: kind.name)
+SB3_SLOW = pytest.mark.parametrize(
+    "kind",
+    [MTSAC, MTPPO, *(pytest.param(kind, marks=pytest.mark.slow) for kind in (SB3SAC, SB3PPO))],
+    ids=lambda kind: kind.name,
+)
 OURS = pytest.mark.parametrize("kind", [MTSAC, MTPPO], ids=lambda kind: kind.name)
 
 
@@ -118,7 +123,7 @@ def test_episodes_as_a_monitor_reports_them(kind: type[Agent]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Training and eval env are not of the same type")
-@KINDS
+@SB3_SLOW
 def test_sb3s_own_callbacks_work(kind: type[Agent], tmp_path: Path) -> None:
     agent, vec = make(kind), VecMonitor(SB3VecEnv(make_vec(SUITE, ENVS, seed=5), encode=False))
     evaluation = EvalCallback(
@@ -157,7 +162,7 @@ def test_evaluate_policy_counts_what_our_evaluator_would(kind: type[Agent]) -> N
     np.testing.assert_allclose(rewards, total, rtol=1e-5)
 
 
-@KINDS
+@SB3_SLOW
 def test_logger_keys_are_sb3s(kind: type[Agent], tmp_path: Path) -> None:
     agent = make(kind)
     agent.set_logger(configure(str(tmp_path), ["csv"]))

@@ -1,0 +1,45 @@
+"""What agents have in common under a curriculum: the rounds, their statistics, and tasks with networks of their own."""
+
+from __future__ import annotations
+
+from numpy.typing import NDArray
+
+from agents.base import Agent
+from agents.common import Networks, stream_seed
+from agents.curricula.coupling import Features
+from agents.curricula.rounds import Rounds, make_rounds
+from agents.networks import MLP
+from agents.task_gradients import tracked_gramian
+from agents.tracking import EpisodeTracker, Meter
+
+PROBES = 8  # observations of each task at which policies are compared
+
+
+class ScheduledAgent(Agent):
+    """An agent whose tasks a curriculum schedules; ``actor`` and ``critic`` are what a curriculum may couple.
+
+    Attributes:
+        state: networks and optimizers, with a leading axis of seeds, or of tasks where each has networks of its own.
+    """
+
+    state: Networks
+    _separate: bool
+    _rounds: Rounds
+    _meter: Meter
+    _episodes: EpisodeTracker | None
+
+    def _start_rounds(self, curriculum: str, heads: str, actor: MLP, critic: MLP) -> None:
+        """Get ready for the first round; to be called when the networks are there."""
+        networks = {"actor": actor, "critic": critic}
+        self._rounds = make_rounds(curriculum, self.spec, heads, networks, self.state, stream_seed(self.seed, 4))
+
+    def _begin_round(self, features: Features) -> None:
+        """Let the curriculum decide, by what is known of each task now."""
+        assert self._episodes is not None
+        gramian = None
+        if self._rounds.wants_gramian:
+            gramian = tracked_gramian([self.state["actor_tasks"], self.state["critic_tasks"]])
+        self._rounds.begin(self._rounds.statistics(self._episodes, gramian), self.state, features)
+
+    def images(self) -> dict[str, NDArray]:
+        return self._rounds.images() | self._meter.images

@@ -1,0 +1,192 @@
+"""``python -m mtrl.leaderboard verify ROW``: evaluate a row's final checkpoints again and say whether it holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtrl import cli
+from mtrl.checkpoint import Checkpoint
+from mtrl.config import unknown
+from mtrl.errors import CheckpointError, ConfigError, ResultError
+from mtrl.evaluate import evaluation_config, find, load_agent
+from mtrl.evaluator import make_evaluator
+from mtrl.fields import coerce, nearest
+from mtrl.leaderboard import files
+from mtrl.presets import read_yaml
+from mtrl.results import Record, TaskResult, read_result, success_mean
+from mtrl.statistics import t_interval, wilson_interval
+
+USAGE = """usage: python -m mtrl.leaderboard verify ROW ... [--KEY=VALUE ...]
+
+Evaluates the final checkpoint of every run of a row under the official protocol, and compares the mean with the row's
+interval. ROW is SUITE/METHOD, looked up among the result files, or run folders, or result files. Exit status 1 if the
+row does not hold.
+
+  --results=DIR  where SUITE/METHOD is looked up, by default results
+  --runs=DIR     where run folders lie, for result files that do not lie in or beside them; by default runs
+  --seed=N       evaluation seed; by default each run's own, which repeats its evaluation
+  --device=NAME  auto, cpu, cuda or cuda:N"""
+_OPTIONS = {"results": str, "runs": str, "seed": int, "device": str}
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """One run of the row: what its record says of the final policy, and the checkpoint that can show it."""
+
+    record: Record
+    checkpoint: Checkpoint
+
+    @property
+    def per_task(self) -> dict[str, Record]:
+        final: dict[str, Record] = self.record["evaluations"][-1]["per_task"]
+        return final
+
+    @property
+    def row(self) -> tuple[str, str]:
+        return self.record["protocol"]["suite"], self.record["method"]["name"]
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command; the status is 1 if the row does not hold."""
+    words, options = cli.parse(arguments)
+    if not arguments or "help" in options:
+        print(USAGE)
+        return 0
+    for key in options:
+        if key not in _OPTIONS:
+            close = nearest(key, _OPTIONS)
+            raise ConfigError(f"{key}: unknown setting; " + (f"did you mean {close}?" if close else "--help shows all"))
+    given = {key: coerce(key, value, _OPTIONS[key]) for key, value in options.items()}
+    if not words:
+        raise ConfigError("ROW: none given; name SUITE/METHOD, run folders or result files")
+    results, runs = Path(given.get("results", "results")), Path(given.get("runs", "runs"))
+    claims = [claim(path, runs) for word in words for path in _paths(word, results)]
+    rows = {entry.row for entry in claims}
+    if len(rows) > 1:
+        raise ConfigError(
+            f"ROW: {' and '.join(map('/'.join, sorted(rows)[:2]))} are different rows; verify one at a time"
+        )
+    changes: dict[str, Any] = {key: given[key] for key in ("seed", "device") if key in given}
+    again = [_evaluate(entry, changes) for entry in claims]
+    text, holds = verdict(claims, again)
+    print(text)
+    return 0 if holds else 1
+
+
+def claim(path: Path, runs: Path) -> Claim:
+    """The run behind a run folder or a result file.
+
+    Raises:
+        ConfigError, ResultError, CheckpointError: its record or its checkpoint is not there or does not fit.
+    """
+    record = read_result(path / "result.json" if path.is_dir() else path)
+    if record["status"] != "finished":
+        raise ResultError(f"{path}: is {record['status']}, so it has no final result to verify")
+    folder = path if path.is_dir() else run_folder(path, record, runs)
+    saved = find(folder)
+    at = record["evaluations"][-1]["env_steps"]
+    if saved.env_steps != at:
+        raise CheckpointError(
+            f"{folder}: its newest checkpoint is at {saved.env_steps:,} env steps, "
+            f"the result's final evaluation at {at:,}"
+        )
+    return Claim(record, saved)
+
+
+def run_folder(path: Path, record: Record, runs: Path) -> Path:
+    """The run folder of a result file: its own folder, its place in a sweep, or the default place under ``runs``.
+
+    Raises:
+        CheckpointError: none of them holds that run.
+    """
+    suite, method = record["protocol"]["suite"].replace(":", "-"), record["method"]["name"]
+    below = Path(suite) / method / f"seed-{record['seed']}"
+    places = [path.parent, path.parent.parent / ".runs" / below, runs / below]
+    for place in places:
+        if (place / "config.yaml").is_file() and _is_of(read_yaml(place / "config.yaml"), record):
+            return place
+    looked = ", ".join(map(str, places))
+    raise CheckpointError(
+        f"{path}: the checkpoints of {record['run_id']} are not in {looked}; name the run folder itself"
+    )
+
+
+def verdict(claims: Sequence[Claim], again: Sequence[dict[str, TaskResult]]) -> tuple[str, bool]:
+    """What was published beside what was found, and whether the new mean lies in the row's interval.
+
+    The interval is the t-interval over the published per-seed means, widened to the Wilson interval of the pooled
+    episodes where that is wider: few seeds that happen to agree do not make the evaluation itself exact.
+    """
+    lines, published, found = [], [], []
+    for entry, result in zip(claims, again, strict=True):
+        before, now = success_mean(entry.per_task), _mean(result)
+        published.append(before)
+        found.append(now)
+        equal = {name: dataclasses.asdict(task) for name, task in result.items()} == entry.per_task
+        how = "equal in every count" if equal else _largest_change(entry.per_task, result)
+        lines.append(f"seed {entry.record['seed']}: published {before:.3f}, found {now:.3f} ({how})")
+    low, high = interval(claims, published)
+    mean = math.fsum(found) / len(found)
+    holds = low <= mean <= high
+    suite, method = claims[0].row
+    lines.append(
+        f"{suite}/{method} {'holds' if holds else 'does NOT hold'}: found {mean:.3f} over {len(found)} "
+        f"seed{'s' * (len(found) != 1)}, published {math.fsum(published) / len(published):.3f} "
+        f"with 95% interval {low:.3f} to {high:.3f}"
+    )
+    return "\n".join(lines), holds
+
+
+def interval(claims: Sequence[Claim], means: Sequence[float]) -> tuple[float, float]:
+    """The row's interval, see ``verdict``."""
+    tasks = [task for entry in claims for task in entry.per_task.values()]
+    low, high = wilson_interval(sum(task["successes"] for task in tasks), sum(task["episodes"] for task in tasks))
+    if len(means) > 1:
+        _, seeds_low, seeds_high = t_interval(means)
+        low, high = min(low, seeds_low), max(high, seeds_high)
+    return max(low, 0.0), min(high, 1.0)
+
+
+def _paths(word: str, results: Path) -> Iterator[Path]:
+    """The files or folders that a word of the command line names."""
+    if Path(word).exists():
+        yield Path(word)
+        return
+    rows: dict[str, list[Path]] = {}
+    for path in files.find(results):
+        try:
+            record: Any = files.read_checked(path)
+        except ResultError:
+            continue  # `check` names such files
+        rows.setdefault(f"{record['protocol']['suite']}/{record['method']['name']}", []).append(path)
+    if word not in rows:
+        raise unknown("ROW", word, rows) if rows else ConfigError(f"ROW: {results} holds no result files")
+    yield from rows[word]
+
+
+def _evaluate(entry: Claim, changes: dict[str, Any]) -> dict[str, TaskResult]:
+    config = evaluation_config(entry.checkpoint, changes)
+    evaluator = make_evaluator(config)
+    try:
+        return evaluator.evaluate(load_agent(config, entry.checkpoint, evaluator))
+    finally:
+        evaluator.close()
+
+
+def _is_of(config: dict[str, Any], record: Record) -> bool:
+    params = record["method"]["params"]
+    return all(config.get(key) == value for key, value in params.items() if key != "total_env_steps")
+
+
+def _mean(result: dict[str, TaskResult]) -> float:
+    return math.fsum(task.success_rate for task in result.values()) / len(result)
+
+
+def _largest_change(before: dict[str, Record], now: dict[str, TaskResult]) -> str:
+    name = max(before, key=lambda task: abs(before[task]["successes"] - now[task].successes))
+    was = before[name]
+    return f"most changed: {name}, {was['successes']}/{was['episodes']} to {now[name].successes}/{now[name].episodes}"
