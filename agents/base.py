@@ -250,6 +250,15 @@ class Agent(ABC):
     def set_env(self, env: TaskVectorEnv) -> None:
         """Continue in another environment with the same tasks and spaces; episodes start afresh."""
         spec = self.spec_class.of(env)
+        kinds = {True: "discrete", False: "continuous"}
+        if spec.discrete != self.spec.discrete:
+            theirs, ours = kinds[spec.discrete], kinds[self.spec.discrete]
+            raise AgentError(f"env: {spec.suite} has {theirs} actions, but this agent was built for {ours} ones")
+        if spec.grid != self.spec.grid or spec.obs_dim != self.spec.obs_dim:
+            raise AgentError(
+                f"env: {spec.suite} has observations of {spec.obs_dim} entries, laid out otherwise than the "
+                f"{self.spec.obs_dim} that this agent was built for"
+            )
         for field in dataclasses.fields(spec):
             old, new = getattr(self.spec, field.name), getattr(spec, field.name)
             if old != new and field.name != "suite":

@@ -175,6 +175,9 @@ class MTPPO(ScheduledAgent):
     While training explores, successive noise may be correlated; each action alone keeps its Gaussian (Hollenstein et
     al. 2024, "Colored Noise in PPO", who shape the noise's spectrum instead). ``predict`` draws independent noise.
 
+    Rollouts may be longer than episodes and cross their ends: advantages stop there, and a truncated episode bootstraps
+    from its own last observation.
+
     Example:
         >>> from envs import make_vec
         >>> from agents import MTPPO
