@@ -17,6 +17,7 @@ from agents.callbacks import Hooks, LearningStopped, Recorder, sort_callbacks
 from agents.errors import AgentError, unknown
 from agents.grid import GridLayout
 from agents.state import read_state, write_state
+from agents.turns import Turn
 from envs import TaskVectorEnv
 
 State = dict[str, Any]
@@ -174,6 +175,7 @@ class Agent(ABC):
         """
         objects, functions = sort_callbacks(callback)
         self._hooks = hooks = Hooks(self, objects)
+        self.begin(total_env_steps)
         hooks.training_start(total_env_steps)
         try:
             while self.env_steps < total_env_steps:
@@ -189,9 +191,19 @@ class Agent(ABC):
         hooks.training_end()
         return self
 
+    def begin(self, total_env_steps: int) -> None:  # noqa: B027  (most agents have no schedule)
+        """Note where training is to end, for schedules; ``learn`` calls it first."""
+
     @abstractmethod
     def advance(self) -> None:
         """Collect the next piece of experience (one vector step, or one rollout) and do the updates it pays for."""
+
+    def turn(self) -> Turn:
+        """``advance`` in pieces: yields every update that is due as a lesson and is sent its outcome, so that those of
+        several seeds can be one call (``agents.together``). Here it has none: agents that do not say how learn alone.
+        """
+        self.advance()
+        yield from ()
 
     @abstractmethod
     def predict(

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -36,16 +36,18 @@ from agents.curricula.base import Heads
 from agents.curricula.coupling import Features, Pull
 from agents.distributions import categorical_sample, gaussian_sample
 from agents.errors import AgentError
+from agents.lessons import PPOLesson
 from agents.members import group_rows, member, per_task, to_members
 from agents.networks import Recall, Views
 from agents.normalize import ObsNormalizer
 from agents.optim import AdamSettings
-from agents.ppo import Draw, PPOSettings, PPOState, Progress, condition, init_ppo, masked, ppo_update
+from agents.ppo import Draw, PPOSettings, PPOState, Progress, condition, init_ppo, masked
 from agents.precision import trunk_dtype
 from agents.rollout import Rollout
 from agents.scheduled import PROBES, ScheduledAgent
 from agents.task_gradients import Reduction
 from agents.tracking import EpisodeTracker, Meter
+from agents.turns import Turn
 from envs import TaskVectorEnv
 
 Activation = Literal["relu", "tanh", "layer_norm"]
@@ -223,11 +225,10 @@ class MTPPO(ScheduledAgent):
         self._check_rollout()
         self._obs = self._episodes = self._noise = self._memory = None
 
-    def learn(self, total_env_steps: int, callback: Any = None) -> Self:
+    def begin(self, total_env_steps: int) -> None:
         self._budget = total_env_steps
-        return super().learn(total_env_steps, callback)
 
-    def advance(self) -> None:
+    def turn(self) -> Turn:
         """One rollout in every environment, and the update it pays for; to a curriculum, a round."""
         learning_rate = self.config.learning_rate * self._share_left()
         rollout = self._collect()
@@ -235,16 +236,17 @@ class MTPPO(ScheduledAgent):
         features = partial(self._policy_features, rollout.obs[0].flatten(1, 2))
         self._begin_round(features)
         if self._rounds.coupled:
-            self._train_in_turn(to_members(rollout), learning_rate, features)
+            yield from self._train_in_turn(to_members(rollout), learning_rate, features)
         else:
             data = to_members(rollout) if self._separate else rollout
-            metrics, steps = self._update(self.state, data, self.settings, learning_rate, self._rounds.head_pull)
+            pull = self._rounds.head_pull
+            metrics, steps = yield self._lesson(self.state, data, self.settings, learning_rate, pull)
             metrics = per_task(metrics) if self._separate else metrics
             self._meter.add(metrics)
             self._rounds.observe(metrics["critic_loss"])
             self.gradient_steps += steps
 
-    def _train_in_turn(self, rollout: Rollout, learning_rate: float, features: Features) -> None:
+    def _train_in_turn(self, rollout: Rollout, learning_rate: float, features: Features) -> Turn:
         """Every agent learns from its part of a rollout ``[T, 1, ...]``, in the order of the curriculum."""
         most = 0
         for _ in range(self.spec.num_tasks):
@@ -253,19 +255,20 @@ class MTPPO(ScheduledAgent):
             mask = self.settings.action_mask
             own = replace(self.settings, action_mask=None if mask is None else mask[task : task + 1])
             part = Rollout._make(field if field is None else field[task : task + 1] for field in rollout)
-            metrics, steps = self._update(member(self.state, task), part, own, learning_rate, pull)
+            metrics, steps = yield self._lesson(member(self.state, task), part, own, learning_rate, pull)
             self._meter.add(metrics, task)
             self._rounds.observe(metrics["critic_loss"], task)
             most = max(most, steps)
         self.gradient_steps += most
 
-    def _update(
+    def _lesson(
         self, state: PPOState, rollout: Rollout, settings: PPOSettings, learning_rate: float, pull: Pull | None
-    ) -> tuple[dict[str, Tensor], int]:
+    ) -> PPOLesson:
         lead = rollout.reward.shape[:2]
         epochs = (self._draws(*lead) for _ in range(self.config.epochs))
         progress = Progress(self._recent_success(), self.gradient_steps, self._rounds.weights)
-        return ppo_update(state, rollout, epochs, learning_rate, settings, progress, pull)
+        shared = not self._separate
+        return PPOLesson(state, rollout, epochs, self._shuffle, learning_rate, settings, progress, pull, shared)
 
     def predict(
         self,

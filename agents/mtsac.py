@@ -34,14 +34,16 @@ from agents.curricula.base import Heads
 from agents.curricula.coupling import Pull
 from agents.discrete_sac import entropy_targets
 from agents.errors import AgentError
+from agents.lessons import SACLesson
 from agents.members import group_rows, member, per_task, to_members
 from agents.optim import AdamSettings
 from agents.precision import trunk_dtype
 from agents.replay import Batch, ByteReplay, ReplayBuffer
-from agents.sac import Progress, SACNoise, SACSettings, SACState, init_sac, sac_update
+from agents.sac import Progress, SACNoise, SACSettings, SACState, init_sac
 from agents.scheduled import PROBES, ScheduledAgent
 from agents.task_gradients import Reduction
 from agents.tracking import EpisodeTracker, Meter
+from agents.turns import Turn, finish_alone
 from envs import TaskVectorEnv
 
 ENTROPY_SHARE = 0.3  # of the entropy of acting at random, for discrete actions
@@ -173,12 +175,12 @@ class MTSAC(ScheduledAgent):
         super().set_env(env)
         self._obs = self._episodes = None
 
-    def advance(self) -> None:
+    def turn(self) -> Turn:
         """One step in every environment, and the updates it pays for, computed while the simulation runs."""
         env, buffer, episodes, obs = self._collector()
         action = self._exploration_action(obs)
         env.step_async(self._actions.to_env(action))
-        self._update_when_due(buffer)
+        yield from self._update_when_due(buffer)
         next_obs, reward, terminated, truncated, info = env.step_wait()
         self._store(buffer, obs, action, reward, terminated, info["final_obs"])
         episodes.add(reward, info["success"], terminated | truncated)
@@ -189,30 +191,37 @@ class MTSAC(ScheduledAgent):
 
     def update(self, batch: Batch) -> None:
         """One gradient step on ``batch`` ``[1, T, b, ...]`` with noise from the agent's stream."""
+        finish_alone(self._update(batch))
+
+    def update_member(self, task: int, batch: Batch, pull: Pull) -> None:
+        """One gradient step of one task's agent on ``batch`` ``[1, 1, b, ...]`` of that task."""
+        finish_alone(self._update_member(task, batch, pull))
+
+    def _update(self, batch: Batch) -> Turn:
         if self._separate:
-            metrics = per_task(self._step(self.state, to_members(batch)))
+            metrics = per_task((yield self._lesson(self.state, to_members(batch))))
         else:
-            metrics = self._step(self.state, batch, self._rounds.head_pull)
+            metrics = yield self._lesson(self.state, batch, self._rounds.head_pull)
         self._meter.add(metrics)
         self._rounds.observe(metrics["critic_loss"])
         self.gradient_steps += 1
 
-    def update_member(self, task: int, batch: Batch, pull: Pull) -> None:
-        """One gradient step of one task's agent on ``batch`` ``[1, 1, b, ...]`` of that task."""
-        metrics = self._step(member(self.state, task), batch, pull, member_settings(self.settings, task))
+    def _update_member(self, task: int, batch: Batch, pull: Pull) -> Turn:
+        own = member_settings(self.settings, task)
+        metrics = yield self._lesson(member(self.state, task), batch, pull, own)
         self._meter.add(metrics, task)
         self._rounds.observe(metrics["critic_loss"], task)
 
-    def _step(
+    def _lesson(
         self, state: SACState, batch: Batch, pull: Pull | None = None, settings: SACSettings | None = None
-    ) -> dict[str, Tensor]:
+    ) -> SACLesson:
         shape = (*batch.reward.shape, 0 if self.spec.discrete else self.spec.action_dim)
         normal = torch.randn((2, *shape), generator=self._noise, device=self.device)
         tasks = [self._uniform(r.noise_shape()) for r in (self.settings.actor_tasks, self.settings.critic_tasks)]
         progress = Progress(self._recent_success(), self.gradient_steps, self._rounds.weights)
         self._acting = None
         noise = SACNoise(normal[0], normal[1], *tasks)
-        return sac_update(state, batch, noise, settings or self.settings, progress, pull)
+        return SACLesson(state, batch, noise, settings or self.settings, progress, pull, not self._separate)
 
     def predict(
         self,
@@ -318,7 +327,7 @@ class MTSAC(ScheduledAgent):
             return self._actions.random(tasks, self._explore)
         return self._actions.sample(self._policy_output(obs, self.env.task_id), tasks, self._explore)
 
-    def _update_when_due(self, buffer: ReplayBuffer) -> None:
+    def _update_when_due(self, buffer: ReplayBuffer) -> Turn:
         if len(buffer) < min(self.config.learning_starts, buffer.capacity):
             return
         if self._rounds.due:
@@ -327,17 +336,17 @@ class MTSAC(ScheduledAgent):
         while self._updates_due >= 1:
             self._updates_due -= 1
             if self._rounds.coupled:
-                self._train_in_turn(buffer)
+                yield from self._train_in_turn(buffer)
             else:
-                self.update(buffer.sample(self.config.batch_per_task))
+                yield from self._update(buffer.sample(self.config.batch_per_task))
         self._rounds.count(self.env.envs_per_task)
 
-    def _train_in_turn(self, buffer: ReplayBuffer) -> None:
+    def _train_in_turn(self, buffer: ReplayBuffer) -> Turn:
         """As many gradient steps as there are tasks, all for the agents whose turn it is."""
         for index in range(self.spec.num_tasks):
             ahead = self.env.envs_per_task * index / self.spec.num_tasks
             task, pull = self._rounds.member(ahead, self.state, self._policy_features)
-            self.update_member(task, buffer.sample(self.config.batch_per_task, task), pull)
+            yield from self._update_member(task, buffer.sample(self.config.batch_per_task, task), pull)
         self.gradient_steps += 1
 
     def _policy_features(self) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from numpy.typing import NDArray
 
 from agents.base import Agent
@@ -11,6 +13,7 @@ from agents.curricula.rounds import Rounds, make_rounds
 from agents.networks import MLP
 from agents.task_gradients import tracked_gramian
 from agents.tracking import EpisodeTracker, Meter
+from agents.turns import Turn, finish_alone
 
 PROBES = 8  # observations of each task at which policies are compared
 
@@ -27,6 +30,13 @@ class ScheduledAgent(Agent):
     _rounds: Rounds
     _meter: Meter
     _episodes: EpisodeTracker | None
+
+    def advance(self) -> None:
+        """One ``turn``, learned alone."""
+        finish_alone(self.turn())
+
+    @abstractmethod
+    def turn(self) -> Turn: ...
 
     def _start_rounds(self, curriculum: str, heads: str, actor: MLP, critic: MLP) -> None:
         """Get ready for the first round; to be called when the networks are there."""
