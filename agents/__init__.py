@@ -5,8 +5,10 @@
 
 from agents.base import Agent, AgentConfig, EnvSpec
 from agents.errors import AgentError, DivergedError
-from agents.mtppo import MTPPO, MTPPOConfig
-from agents.mtsac import MTSAC, MTSACConfig
+from agents.mtppo import MTPPO
+from agents.mtppo_settings import MTPPOConfig
+from agents.mtsac import MTSAC
+from agents.mtsac_settings import MTSACConfig
 
 AGENTS: dict[str, type[Agent]] = {MTSAC.name: MTSAC, MTPPO.name: MTPPO}
 

@@ -9,123 +9,32 @@ the transitions stored before it, so transition ``t`` enters batches one vector 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.actions import action_mask, make_actions
-from agents.aggregators import Aggregator, parse_aggregator, positive_loss_free
+from agents.actions import make_actions
 from agents.base import AgentConfig, EnvSpec, State
 from agents.common import (
     check_networks_finite,
-    make_network,
     obs_rows,
-    refuse_aggregator,
     restore_networks,
     stream_seed,
     task_ids,
 )
-from agents.curricula import parse_curriculum
-from agents.curricula.base import Heads
 from agents.curricula.coupling import Pull
-from agents.discrete_sac import entropy_targets
-from agents.errors import AgentError
 from agents.lessons import SACLesson
 from agents.members import group_rows, member, per_task, to_members
-from agents.optim import AdamSettings
-from agents.precision import trunk_dtype
+from agents.mtsac_settings import MTSACConfig, member_settings, sac_settings
 from agents.replay import Batch, ByteReplay, ReplayBuffer
 from agents.sac import Progress, SACNoise, SACSettings, SACState, init_sac
 from agents.scheduled import PROBES, ScheduledAgent
-from agents.task_gradients import Reduction
 from agents.tracking import EpisodeTracker, Meter
 from agents.turns import Turn, finish_alone
 from envs import TaskVectorEnv
-
-ENTROPY_SHARE = 0.3  # of the entropy of acting at random, for discrete actions
-
-
-@dataclass(frozen=True)
-class MTSACConfig(AgentConfig):
-    """Settings of MTSAC. Raises AgentError for values outside their range."""
-
-    heads: Heads = "multi-head"
-    """One linear head per task on a shared trunk; one head with the task appended to the input as a one-hot code; or
-    separate, an agent of its own for every task, all trained as one batched update."""
-    width: int = 400
-    """Units per hidden layer, in actor and critics."""
-    depth: int = 3
-    """Hidden layers."""
-    channels: int = 32
-    """Features of the convolution over a MiniGrid view, and of the one over its mission."""
-    learning_rate: float = 3e-4
-    """Adam step size of actor, critics and temperatures."""
-    adam_eps: float = 1e-5
-    """Adam epsilon."""
-    max_grad_norm: float = 1.0
-    """Gradient norm clip of actor and critics (each as a whole); the temperatures are not clipped."""
-    gamma: float = 0.99
-    """Discount per env step."""
-    tau: float = 0.005
-    """Share of the critic mixed into the target critic at each update."""
-    initial_alpha: float = 1.0
-    """Initial entropy temperature of every task."""
-    target_entropy: float | None = None
-    """Entropy target of every task in nats; None is minus the number of action dimensions (-4 on Meta-World). For
-    discrete actions it is a share of the entropy of acting at random, in [0, 1]; None is 0.3."""
-    batch_per_task: int = 128
-    """Transitions per task in a batch."""
-    buffer_per_task: int = 100_000
-    """Transitions per task that the replay buffer holds."""
-    learning_starts: int = 4_000
-    """Env steps per task taken with random actions before the first update."""
-    utd_ratio: float = 1.0
-    """Updates per vector step; below 1 some vector steps have none."""
-    aggregator: str = "mean"
-    """How task gradients become one: a method, with parameters after a colon, such as cagrad:c=0.9,every=4."""
-    actor_aggregator: str | None = None
-    """Overrides `aggregator` for the actor."""
-    critic_aggregator: str | None = None
-    """Overrides `aggregator` for the critics."""
-    curriculum: str = "uniform"
-    """Which tasks train when, with what share: a curriculum, with parameters after a colon, as in mrcl:window=5."""
-    gradient_diagnostics: bool = False
-    """Whether to log how task gradients relate in each update: cosines (an image), conflicts, conditioning, gains."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Format of the trunks' matrix products; auto is bf16 where the hardware multiplies it natively."""
-
-    def __post_init__(self) -> None:
-        for name in ("width", "depth", "channels", "batch_per_task", "buffer_per_task"):
-            if getattr(self, name) < 1:
-                raise AgentError(f"{name}: {getattr(self, name)} is too small; it must be at least 1")
-        for name in ("learning_rate", "adam_eps", "max_grad_norm", "initial_alpha", "utd_ratio"):
-            if not getattr(self, name) > 0:
-                raise AgentError(f"{name}: {getattr(self, name)} is out of range; it must be greater than 0")
-        for name in ("gamma", "tau"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise AgentError(f"{name}: {getattr(self, name)} is out of range; it must lie in [0, 1]")
-        if self.learning_starts < 1:
-            raise AgentError(f"learning_starts: {self.learning_starts} is too small; it must be at least 1")
-        for name, allowed in (("heads", get_args(Heads)), ("precision", ("auto", "bf16", "fp32"))):
-            if getattr(self, name) not in allowed:
-                raise AgentError(f"{name}: {getattr(self, name)!r} is unknown; use one of {', '.join(allowed)}")
-        parse_curriculum(self.curriculum)
-        refuse_aggregator(self.heads, self.aggregators)
-        if self.aggregators[0].info.needs_positive_loss:
-            raise AgentError(
-                f"actor_aggregator: {self.aggregators[0].info.name!r} takes logarithms or ratios of losses, and SAC's "
-                f"actor loss changes sign; give the actor one of {', '.join(positive_loss_free())}"
-            )
-
-    @property
-    def aggregators(self) -> tuple[Aggregator, Aggregator]:
-        """The gradient methods of actor and critic."""
-        actor, critic = (name or self.aggregator for name in (self.actor_aggregator, self.critic_aggregator))
-        return parse_aggregator(actor), parse_aggregator(critic)
 
 
 class MTSAC(ScheduledAgent):
@@ -380,56 +289,3 @@ class MTSAC(ScheduledAgent):
         if self.settings.one_hot:
             rows = torch.cat([rows, torch.nn.functional.one_hot(tasks, self.spec.num_tasks).to(rows.dtype)], 1)
         return self.settings.actor.forward_rows(self._acting, rows.unsqueeze(0), tasks)[0]
-
-
-def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SACSettings:
-    """The update's settings for ``config`` in an environment of ``spec``."""
-    one_hot = config.heads == "one-hot"
-    num_tasks = 1 if config.heads == "separate" else spec.num_tasks
-    num_heads = num_tasks if config.heads == "multi-head" else 1
-    track = parse_curriculum(config.curriculum).info.gramian
-    columns, sizes = spec.num_tasks if one_hot else 0, (config.width, config.depth)
-    mask = action_mask(spec, device)
-    outputs = make_actions(spec, device).num_outputs
-    actor = make_network(spec, columns, *sizes, outputs, num_heads, channels=config.channels)
-    inputs, values = (spec.action_dim, 1) if mask is None else (0, spec.action_dim)
-    critic = make_network(spec, columns + inputs, *sizes, values, num_heads, channels=config.channels)
-    lead = (-1, 1, 1) if config.heads == "separate" else (1, -1, 1)
-    return SACSettings(
-        actor=actor,
-        critic=critic,
-        actor_tasks=Reduction(
-            actor, config.aggregators[0], num_tasks, track=track, diagnose=config.gradient_diagnostics
-        ),
-        critic_tasks=Reduction(
-            critic, config.aggregators[1], num_tasks, twins=2, track=track, diagnose=config.gradient_diagnostics
-        ),
-        num_tasks=num_tasks,
-        one_hot=one_hot,
-        gamma=config.gamma,
-        tau=config.tau,
-        target_entropy=_target_entropy(config, spec, lead, device),
-        max_grad_norm=config.max_grad_norm,
-        adam=AdamSettings(config.learning_rate, config.adam_eps),
-        dtype=trunk_dtype(config.precision, device),
-        action_mask=None if mask is None else mask.view(*lead, spec.action_dim),
-    )
-
-
-def _target_entropy(
-    config: MTSACConfig, spec: EnvSpec, lead: tuple[int, int, int], device: torch.device
-) -> float | Tensor:
-    if not spec.discrete:
-        return -float(spec.action_dim) if config.target_entropy is None else config.target_entropy
-    share = ENTROPY_SHARE if config.target_entropy is None else config.target_entropy
-    if not 0 <= share <= 1:
-        raise AgentError(f"target_entropy: {share} is out of range; for discrete actions it must lie in [0, 1]")
-    return entropy_targets(spec.num_actions, share).to(device).view(lead)
-
-
-def member_settings(settings: SACSettings, task: int) -> SACSettings:
-    """The settings of one task's agent among those of all."""
-    if settings.action_mask is None or isinstance(settings.target_entropy, float):
-        return settings
-    part = slice(task, task + 1)
-    return replace(settings, action_mask=settings.action_mask[part], target_entropy=settings.target_entropy[part])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import textwrap
@@ -17,7 +18,12 @@ from mtrl.fields import Setting, describe
 def run_command(name: str, body: Callable[[], int]) -> int:
     """Run a command's body; a known error becomes one sentence on stderr and an exit status (2 for bad input)."""
     try:
-        return body()
+        status = body()
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader of the output has left, as in `--help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except WorkbenchError as error:
         return _complain(name, error, error.exit_status)
     except (SuiteError, AgentError) as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -192,3 +194,10 @@ def test_parse() -> None:
     assert options == {"a_b": "1", "agent.c_d": "-2", "e": "", "help": ""}
     with pytest.raises(ConfigError, match="needs a value"):
         cli.parse(["--last"])
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback() -> None:
+    command = f"{sys.executable} -m mtrl.train mt10 --help | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("usage: python -m mtrl.train")
+    assert done.stderr == "" and done.returncode in (0, 1)
