@@ -151,7 +151,7 @@ def make_config(values: dict[str, Any], sources: dict[str, str] | None = None) -
 
 def unknown_key(key: str, origin: str, settings: dict[str, Setting]) -> ConfigError:
     """The error for a setting that does not exist, with the nearest right one."""
-    close = nearest(key, [*settings, "config", "resume"])
+    close = nearest(key, [*settings, "config", "resume", "seeds"])
     return ConfigError(
         f"{origin}{key}: unknown setting; " + (f"did you mean {close}?" if close else "--help shows all")
     )

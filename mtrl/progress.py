@@ -30,6 +30,7 @@ class Progress:
         self.title = title
         self.total = total
         self.rates: dict[str, float] = {}
+        self._by_label: dict[str, dict[str, float]] = {}
         self._stream = stream or sys.stderr
         self._start, self._steps = start, start
         self._began = self._last_line = time.monotonic()
@@ -56,9 +57,16 @@ class Progress:
         if self._bar is None and time.monotonic() - self._last_line >= LINE_EVERY_S:
             self.say(self.line())
 
-    def show(self, **rates: float) -> None:
-        """Rates to show: ``success`` of the exploring policy, ``eval`` of the last evaluation."""
-        self.rates |= rates
+    def show(self, label: str = "", **rates: float) -> None:
+        """Rates to show: ``success`` of the exploring policy, ``eval`` of the last evaluation.
+
+        Args:
+            label: whose rates they are; the mean over labels is shown.
+        """
+        for name, rate in rates.items():
+            own = self._by_label.setdefault(name, {})
+            own[label] = rate
+            self.rates[name] = sum(own.values()) / len(own)
         self.note(", ".join(f"{name} {rate:.2f}" for name, rate in self.rates.items()))
 
     def note(self, text: str) -> None:
@@ -82,13 +90,13 @@ class Progress:
         rates = "".join(f", {name} {value:.2f}" for name, value in self.rates.items())
         return f"{self.title} {self._steps:,}/{self.total:,} env steps, {rate:,.0f}/s, {left}{rates}"
 
-    def evaluation(self, record: Record) -> None:
-        """Report an evaluation."""
+    def evaluation(self, record: Record, label: str = "") -> None:
+        """Report an evaluation; ``label`` says whose."""
         mean = success_mean(record["per_task"])
-        self.show(eval=mean)
+        self.show(label, eval=mean)
         tasks = record["per_task"].values()
         solved = f"{sum(task['successes'] > 0 for task in tasks)} of {len(tasks)} tasks ever solved"
-        self.say(f"evaluation at {record['env_steps']:,} env steps: success {mean:.3f}, {solved}")
+        self.say(f"{label}evaluation at {record['env_steps']:,} env steps: success {mean:.3f}, {solved}")
 
     def close(self) -> None:
         if self._bar is not None:

@@ -12,10 +12,11 @@ from envs import Suite
 from mtrl import cli, presets
 from mtrl.config import TrainConfig, run_settings
 from mtrl.errors import ConfigError
-from mtrl.trainer import train
+from mtrl.trainer import train_together
 
 USAGE = """usage: python -m mtrl.train SUITE [--method NAME] [--config FILE] [--KEY=VALUE ...]
-       python -m mtrl.train --resume RUN [--total-env-steps=N]
+       python -m mtrl.train SUITE --seeds 1,2,3 [...]     seeds of one method together, each in a folder of its own
+       python -m mtrl.train --resume RUN[,RUN...] [--total-env-steps=N]
        python -m mtrl.train SUITE --help    every setting, with its value for that suite and method
        python -m mtrl.train                 suites and methods"""
 
@@ -32,12 +33,67 @@ def _run(arguments: list[str]) -> int:
     if not arguments or (wants_help and not words and "resume" not in options):
         print(f"{USAGE}\n\n{overview()}")
         return 0
-    config = read_config(words, options)
+    configs = read_configs(words, options)
     if wants_help:
+        config = configs[0]
         print(f"{USAGE}\n\nSettings of {config.suite} with {config.method}:\n{_settings(config)}")
         return 0
-    train(config, shlex.join(["python", "-m", "mtrl.train", *arguments]))
+    train_together(configs, shlex.join(["python", "-m", "mtrl.train", *arguments]))
     return 0
+
+
+def read_configs(words: list[str], options: dict[str, str]) -> list[TrainConfig]:
+    """The configurations that a command line asks for: one, or one for every seed that is to train together.
+
+    With ``seeds`` a ``run_dir`` holds the folders ``seed-N``; ``resume`` may name several folders.
+
+    Raises:
+        ConfigError, SuiteError: one sentence about the first thing that is wrong.
+    """
+    options = dict(options)
+    seeds = options.pop("seeds", None)
+    resume = options.get("resume", "")
+    if seeds is not None:
+        for other in ("seed", "resume"):
+            if other in options:
+                raise ConfigError(f"seeds: does not go with --{other}; give one of them")
+        base = options.get("run_dir")
+        own = [
+            {"seed": seed} | ({"run_dir": str(Path(base) / f"seed-{seed}")} if base else {}) for seed in _list(seeds)
+        ]
+        return [read_config(words, options | each) for each in own]
+    if "," not in resume or Path(resume).is_dir():
+        return [read_config(words, options)]
+    configs = [read_config(words, options | {"resume": folder}) for folder in resume.split(",")]
+    return _only_seeds_differ(configs)
+
+
+def _list(seeds: str) -> list[str]:
+    """The seeds in ``1,2,3``. Raises ConfigError for anything else."""
+    found = [seed.strip() for seed in seeds.split(",")]
+    if not all(seed.isascii() and seed.isdecimal() for seed in found):
+        raise ConfigError(f"seeds: {seeds!r} is not a list of whole numbers, such as 1,2,3")
+    distinct = [str(int(seed)) for seed in found]
+    twice = next((seed for seed in distinct if distinct.count(seed) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"seeds: {twice} is there twice; every seed has one folder")
+    return distinct
+
+
+def _only_seeds_differ(configs: list[TrainConfig]) -> list[TrainConfig]:
+    seeds = [config.seed for config in configs]
+    twice = next((seed for seed in seeds if seeds.count(seed) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"resume: seed {twice} is there twice; every seed continues once")
+    first = configs[0].flat()
+    for config in configs[1:]:
+        for key, value in config.flat().items():
+            if key not in ("seed", "run_dir") and value != first[key]:
+                raise ConfigError(
+                    f"resume: {key} is {first[key]!r} in {configs[0].folder} and {value!r} in {config.folder}; "
+                    "runs that continue together differ in their seeds only"
+                )
+    return configs
 
 
 def read_config(words: list[str], options: dict[str, str]) -> TrainConfig:

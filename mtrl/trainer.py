@@ -1,46 +1,29 @@
-"""A training run: learn, log, evaluate, checkpoint, and continue after whatever happened."""
+"""Training runs: one, or the seeds of one method in lockstep; continue after whatever happened."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import sys
-import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
 
 import torch
 
-import envs
-from agents import Agent, DivergedError
+from agents import DivergedError
 from agents.base import resolve_device
+from agents.together import Failure, Together
 from envs import SuiteError
 from mtrl import checkpoint
 from mtrl.allocator import keep_freed_memory
 from mtrl.checkpoint import Checkpoint
-from mtrl.config import TrainConfig, agent_class, difference, to_yaml
+from mtrl.config import TrainConfig, difference
 from mtrl.errors import CheckpointError, InterruptedTraining, RunFolderError, TrainingDiverged, WriteError
-from mtrl.evaluator import EvaluationStopped, Evaluator, make_evaluator
+from mtrl.evaluator import EvaluationStopped
 from mtrl.interrupts import Interrupts
 from mtrl.presets import read_yaml
 from mtrl.progress import Progress
-from mtrl.results import Record, new_record, read_result, success_mean, write_result
-from mtrl.run_folder import RunFolder, write_text
-
-if TYPE_CHECKING:
-    from mtrl.logger import TensorBoardLogger
-
-
-@dataclasses.dataclass
-class Schedule:
-    """The env steps at which logging, evaluation and checkpoint are next due."""
-
-    log: int
-    evaluation: int
-    checkpoint: int
-
-    @classmethod
-    def start(cls, config: TrainConfig) -> Schedule:
-        return cls(config.log_every, config.eval.every, config.checkpoint_every)
+from mtrl.results import Record, read_result
+from mtrl.run import Run
+from mtrl.run_folder import RunFolder
 
 
 def train(config: TrainConfig, command: str = "") -> Record:
@@ -52,12 +35,35 @@ def train(config: TrainConfig, command: str = "") -> Record:
     Raises:
         WorkbenchError, SuiteError, AgentError: see ``mtrl.errors``; nothing is left half-written.
     """
-    with RunFolder(config.folder) as folder:
-        found = _find_checkpoint(config, folder)
-        if found is not None and _is_finished(folder, found, config):
-            print(f"{folder.path}: finished at {found.env_steps:,} env steps; raise total_env_steps to continue it")
-            return read_result(folder.result)
-        return Trainer(config, folder, found, command).run()
+    return train_together([config], command)[0]
+
+
+def train_together(configs: Sequence[TrainConfig], command: str = "") -> list[Record]:
+    """Start or continue runs that differ in their seeds, all in this process; a finished one is left as it is.
+
+    Each run continues from its own last checkpoint: those behind the others catch up first, then all go in lockstep.
+    Every run ends as it would alone, to the bit on a CPU and to rounding on a GPU (see ``agents.together``).
+
+    Returns:
+        The result records, in the order of ``configs``.
+
+    Raises:
+        WorkbenchError, SuiteError, AgentError: as ``train``. ``TrainingDiverged`` when all other runs have finished.
+    """
+    with contextlib.ExitStack() as stack:
+        records: dict[int, Record] = {}
+        begun: dict[int, tuple[TrainConfig, RunFolder, Checkpoint | None]] = {}
+        for index, config in enumerate(configs):
+            folder = stack.enter_context(RunFolder(config.folder))
+            found = _find_checkpoint(config, folder)
+            if found is not None and _is_finished(folder, found, config):
+                print(f"{folder.path}: finished at {found.env_steps:,} env steps; raise total_env_steps to continue it")
+                records[index] = read_result(folder.result)
+            else:
+                begun[index] = config, folder, found
+        if begun:
+            records |= zip(begun, Trainer(list(begun.values()), command).run())
+        return [records[index] for index in range(len(configs))]
 
 
 def _find_checkpoint(config: TrainConfig, folder: RunFolder) -> Checkpoint | None:
@@ -86,10 +92,15 @@ def _is_finished(folder: RunFolder, found: Checkpoint, config: TrainConfig) -> b
 
 
 class Trainer:
-    """Owns the agent, its environments and its records for the length of one process."""
+    """Brings runs to their end in one process.
 
-    def __init__(self, config: TrainConfig, folder: RunFolder, found: Checkpoint | None, command: str) -> None:
-        self.config, self.folder = config, folder
+    Args:
+        begun: for each run its configuration, its folder and the checkpoint to continue from, if any.
+        command: how the runs were asked for, for the records.
+    """
+
+    def __init__(self, begun: Sequence[tuple[TrainConfig, RunFolder, Checkpoint | None]], command: str) -> None:
+        self.config = config = begun[0][0]
         device = resolve_device(config.device)
         keep_freed_memory()
         if config.torch_threads:
@@ -97,212 +108,111 @@ class Trainer:
         # Unlike use_deterministic_algorithms, this does not import the compiler (two seconds of CPU).
         torch.set_deterministic_debug_mode("error" if device.type == "cpu" else "default")
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        self.env = envs.make_vec(
-            config.suite,
-            config.envs_per_task,
-            backend=config.backend,
-            seed=config.seed,
-            goals=config.goals,
-            goal_seed=config.benchmark_seed,
-            stagger=config.stagger,
-            num_workers=config.num_workers,
-            num_threads=config.num_threads,
-        )
-        kind = agent_class(config.algorithm)
-        self.agent: Agent = kind(self.env, config.agent, seed=config.seed, device=device)
-        self.record = new_record(
-            config, self.env.suite, self.env.backend, self.agent.num_parameters, str(device), command
-        )
-        self.schedule = Schedule.start(config)
-        self._evaluator: Evaluator | None = None
-        self._wall_before, self._began = 0.0, time.monotonic()
-        self._saved = (0, 0)
-        self._resumed_at = 0
-        if found is not None:
-            self._restore(found)
-        self._logged_at, self._logged_time = self.agent.env_steps, time.monotonic()
+        self.runs = [
+            Run(own, folder, found, command, device, f"seed {own.seed}: " if len(begun) > 1 else "")
+            for own, folder, found in begun
+        ]
+        self._together = Together([run.agent for run in self.runs])
+        self._diverged: list[str] = []
 
-    def run(self) -> Record:
-        """Train to the end. Returns the record; its file says ``finished``."""
-        config, agent = self.config, self.agent
-        write_text(self.folder.config, to_yaml(config))
-        self._write("running")
-        self.progress = Progress(f"{config.suite} {config.method}", agent.env_steps, config.total_env_steps)
-        self.events = self._open_events() if config.tensorboard else None
+    def run(self) -> list[Record]:
+        """Train to the end. Returns the records; their files say ``finished``.
+
+        Raises:
+            InterruptedTraining: Ctrl-C or SIGTERM; every run has saved.
+            TrainingDiverged: naming the runs that diverged; the others have finished.
+        """
+        title = f"{self.config.suite} {self.config.method}"
+        if len(self.runs) > 1:
+            title += f" seeds {','.join(str(run.config.seed) for run in self.runs)}"
+        total = sum(run.config.total_env_steps for run in self.runs)
+        self.progress = Progress(title, self._env_steps(), total)
         try:
             with Interrupts() as self.interrupts:
+                for run in self.runs:
+                    run.open(self.progress, self._should_stop)
                 self._train()
-        except DivergedError as error:
-            self._write("diverged")
-            raise TrainingDiverged(
-                f"training diverged at {agent.env_steps:,} env steps: {error}; {self._last_good()}"
-            ) from None
         except (InterruptedTraining, KeyboardInterrupt):
             raise
         except Exception:
-            with contextlib.suppress(WriteError):
-                self._write("failed")
+            for run in self._open_runs():
+                with contextlib.suppress(WriteError):
+                    run.write("failed")
             raise
         finally:
-            self._close()
-        return self.record
+            self.progress.close()
+            for run in self.runs:
+                run.close()
+        if self._diverged:
+            raise TrainingDiverged("; ".join(self._diverged))
+        return [run.record for run in self.runs]
 
     def _train(self) -> None:
         try:
-            self._do_what_is_due()
-            self.agent.learn(self.config.total_env_steps, self._after_advance)
-            if self.interrupts.signum is not None:
+            for run in self._open_runs():
+                self._attempt(run, run.do_what_is_due)
+            while behind := self._behind():
+                failures = self._together.advance(behind)
+                self.progress.advance(self._env_steps())
+                for index in behind:
+                    self._after_advance(self.runs[index], failures.get(index))
+                if self._should_stop():
+                    break
+            if self._should_stop():
                 raise EvaluationStopped
-            self._finish()
+            for run in self._open_runs():
+                self._attempt(run, run.finish)
         except EvaluationStopped:
             self._stop()
-        except SuiteError:
-            self.agent.check_finite()  # environments refuse NaN actions, which is how NaN parameters show first
-            raise
 
-    def _after_advance(self, agent: Agent) -> bool:
-        self.progress.advance(agent.env_steps)
-        self._do_what_is_due()
-        return self.interrupts.signum is None
+    def _behind(self) -> list[int]:
+        """The runs with the fewest env steps among those that are still to be trained."""
+        steps = {i: run.agent.env_steps for i, run in enumerate(self.runs) if run.is_open and not run.is_trained}
+        return [index for index, taken in steps.items() if taken == min(steps.values())]
 
-    def _do_what_is_due(self) -> None:
-        steps, schedule, config = self.agent.env_steps, self.schedule, self.config
-        evaluation_due, checkpoint_due = steps >= schedule.evaluation, steps >= schedule.checkpoint
-        if steps >= schedule.log or checkpoint_due:
-            self._log()
-            schedule.log = _next_multiple(steps, config.log_every)
-        if evaluation_due or checkpoint_due:
-            self.agent.check_finite()
-        if evaluation_due:
-            self._evaluate()
-            schedule.evaluation = _next_multiple(steps, config.eval.every)
-        if checkpoint_due:
-            self._save()
+    def _after_advance(self, run: Run, failure: Failure | None) -> None:
+        def go_on() -> None:
+            if failure is not None:
+                raise failure
+            run.do_what_is_due()
 
-    def _log(self) -> None:
-        values, now = self.agent.metrics(), time.monotonic()
-        steps = self.agent.env_steps - self._logged_at
-        values["time/env_steps_per_second"] = steps / max(now - self._logged_time, 1e-9)
-        values["time/wall_s"] = self._wall_s()
-        values["time/gradient_steps"] = float(self.agent.gradient_steps)
-        self._logged_at, self._logged_time = self.agent.env_steps, now
-        if "rollout/success_rate" in values:
-            self.progress.show(success=values["rollout/success_rate"])
-        if self.events is not None:
-            self.events.scalars(values, self.agent.env_steps)
-            self.events.images(self.agent.images(), self.agent.env_steps)
+        self._attempt(run, go_on)
 
-    def _evaluate(self) -> None:
-        if self._evaluator is None:
-            self._evaluator = make_evaluator(self.config)
-        self.progress.note("evaluating")
-        results = self._evaluator.evaluate(self.agent, should_stop=lambda: self.interrupts.signum is not None)
-        evaluation = {
-            "env_steps": self.agent.env_steps,
-            "gradient_steps": self.agent.gradient_steps,
-            "wall_s": self._wall_s(),
-            "per_task": {name: dataclasses.asdict(result) for name, result in results.items()},
-        }
-        self.record["evaluations"].append(evaluation)
-        self._write("running")
-        self.progress.evaluation(evaluation)
-        if self.events is not None:
-            self.events.evaluation(evaluation)
-
-    def _save(self) -> None:
-        """Checkpoint here. Environments without an exact state start afresh, as they will after a resume."""
-        agent, env = self.agent, self.env
-        if not env.exact_state:
-            agent.rebase(agent.env_steps)
-        self.schedule.checkpoint = _next_multiple(agent.env_steps, self.config.checkpoint_every)
-        if self.events is not None:
-            self.events.flush()
-        trainer: dict[str, Any] = {
-            "schedule": dataclasses.asdict(self.schedule),
-            "wall_s": self._wall_s(),
-            "evaluations": self.record["evaluations"],
-        }
-        state = {"trainer": trainer, "agent": agent.state_dict(), "env": checkpoint.tensors_of(env.state_dict())}
-        checkpoint.save(
-            self.folder.checkpoints, agent.env_steps, self.config.flat(), state, agent.state_dict(experience=False)
-        )
-        self._saved = (agent.env_steps, len(self.record["evaluations"]))
-
-    def _restore(self, found: Checkpoint) -> None:
-        state = found.state()
-        trainer = state["trainer"]
-        self.env.load_state_dict({name: tensor.numpy() for name, tensor in state["env"].items()})
-        self.agent.load_state_dict(state["agent"])
-        self.schedule = Schedule(**trainer["schedule"])
-        self.record["evaluations"] = trainer["evaluations"]
-        self._wall_before = trainer["wall_s"]
-        self._saved = (self.agent.env_steps, len(self.record["evaluations"]))
-        self._resumed_at = self.agent.env_steps
-        print(f"continuing {self.folder.path} from {found.env_steps:,} env steps", flush=True)
-
-    def _finish(self) -> None:
-        evaluations = self.record["evaluations"]
-        if self._logged_at != self.agent.env_steps:
-            self._log()
-        self.agent.check_finite()
-        if not evaluations or evaluations[-1]["env_steps"] != self.agent.env_steps:
-            self._evaluate()
-        if self._saved != (self.agent.env_steps, len(evaluations)):
-            self._save()
-        self._write("finished")
-        mean = success_mean(evaluations[-1]["per_task"])
-        self.progress.say(
-            f"finished: success {mean:.3f} after {self.agent.env_steps:,} env steps; {self.folder.result}"
-        )
+    def _attempt(self, run: Run, action: Callable[[], None]) -> None:
+        """Do something for a run; one that turns out to have diverged is recorded as such."""
+        try:
+            try:
+                action()
+            except SuiteError:
+                run.agent.check_finite()  # environments refuse NaN actions, which is how NaN parameters show first
+                raise
+        except DivergedError as error:
+            self._diverged.append(run.diverge(error))
+            if len(self.runs) > 1:
+                self.progress.say(self._diverged[-1])
 
     def _stop(self) -> None:
-        """Save what keeps a later resume exact, then say how to continue."""
-        signum = self.interrupts.signum
+        """Save every run that is not over, then say how to continue."""
+        signum, stopped = self.interrupts.signum, self._open_runs()
         assert signum is not None
-        at_end = self.agent.env_steps >= self.config.total_env_steps
-        # Without an exact state, saving between boundaries would start episodes afresh where no other run does.
-        if self.env.exact_state or at_end or self.agent.env_steps >= self.schedule.checkpoint:
-            self.agent.check_finite()
-            self._save()
-        self._write("running")
-        saved = (
-            f"from {self._saved[0]:,} env steps" if self._saved[0] else "from the start, as no checkpoint was due yet"
-        )
+        saved: list[str] = []
+        for run in stopped:
+            self._attempt(run, lambda run=run: saved.append(run.stop()))  # type: ignore[misc]
+        stopped = [run for run in stopped if run.is_open]
+        if not stopped:
+            return
+        steps = " and ".join(f"{taken:,}" for taken in sorted({run.agent.env_steps for run in stopped}))
         raise InterruptedTraining(
-            f"stopped at {self.agent.env_steps:,} env steps; continue {saved} with: "
-            f"python -m mtrl.train --resume {self.folder.path}",
+            f"stopped at {steps} env steps; continue {' and '.join(dict.fromkeys(saved))} with: "
+            f"python -m mtrl.train --resume {','.join(str(run.folder.path) for run in stopped)}",
             signum,
         )
 
-    def _open_events(self) -> TensorBoardLogger:
-        from mtrl.logger import TensorBoardLogger  # a second of imports, which runs without it are spared
+    def _open_runs(self) -> list[Run]:
+        return [run for run in self.runs if run.is_open]
 
-        return TensorBoardLogger(self.folder.tensorboard, self._resumed_at, self.config.flat())
+    def _env_steps(self) -> int:
+        return sum(run.agent.env_steps for run in self.runs)
 
-    def _last_good(self) -> str:
-        return (
-            f"the last good checkpoint is at {self._saved[0]:,} env steps"
-            if self._saved[0]
-            else "there is no checkpoint yet"
-        )
-
-    def _wall_s(self) -> float:
-        return self._wall_before + time.monotonic() - self._began
-
-    def _write(self, status: str) -> None:
-        self.record["status"] = status
-        self.record["budget"] = {"env_steps": self.agent.env_steps, "gradient_steps": self.agent.gradient_steps}
-        write_result(self.folder.result, self.record)
-
-    def _close(self) -> None:
-        self.progress.close()
-        if self.events is not None:
-            with contextlib.suppress(WriteError):
-                self.events.close()
-        if self._evaluator is not None:
-            self._evaluator.close()
-        self.env.close()
-
-
-def _next_multiple(steps: int, every: int) -> int:
-    return (steps // every + 1) * every
+    def _should_stop(self) -> bool:
+        return self.interrupts.signum is not None

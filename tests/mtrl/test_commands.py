@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mtrl import cli, evaluate, train
+from mtrl import cli, evaluate, train, trainer
 from mtrl.checkpoint import newest_first
 from mtrl.errors import ConfigError
 from tests.helpers.workbench import METHOD
@@ -151,7 +151,7 @@ def test_evaluate_repeats_the_record(run: Path) -> None:
     config = evaluate.evaluation_config(saved, {})
     evaluator = evaluate.make_evaluator(config)
     results = evaluator.evaluate(evaluate.load_agent(config, saved, evaluator))
-    recorded = train.train(config).get("evaluations")
+    recorded = trainer.train(config).get("evaluations")
     assert recorded is not None
     assert {name: vars(result) for name, result in results.items()} == recorded[0]["per_task"]
 

@@ -1,0 +1,254 @@
+"""One seed's run: its agent, environments, record and schedule, and what falls due as it trains."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import envs
+from agents import Agent
+from mtrl import checkpoint
+from mtrl.checkpoint import Checkpoint
+from mtrl.config import TrainConfig, agent_class, to_yaml
+from mtrl.errors import WriteError
+from mtrl.evaluator import Evaluator, make_evaluator
+from mtrl.progress import Progress
+from mtrl.results import new_record, success_mean, write_result
+from mtrl.run_folder import RunFolder, write_text
+
+if TYPE_CHECKING:
+    from mtrl.logger import TensorBoardLogger
+
+
+@dataclasses.dataclass
+class Schedule:
+    """The env steps at which logging, evaluation and checkpoint are next due."""
+
+    log: int
+    evaluation: int
+    checkpoint: int
+
+    @classmethod
+    def start(cls, config: TrainConfig) -> Schedule:
+        return cls(config.log_every, config.eval.every, config.checkpoint_every)
+
+
+class Run:
+    """Owns the agent, environments and records of one seed for the length of one process.
+
+    Args:
+        found: the checkpoint to continue from; None starts afresh.
+        command: how the run was asked for, for the record.
+        label: put in front of what is said about the run.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: RunFolder,
+        found: Checkpoint | None,
+        command: str,
+        device: torch.device,
+        label: str = "",
+    ) -> None:
+        self.config, self.folder, self.label = config, folder, label
+        self.env = envs.make_vec(
+            config.suite,
+            config.envs_per_task,
+            backend=config.backend,
+            seed=config.seed,
+            goals=config.goals,
+            goal_seed=config.benchmark_seed,
+            stagger=config.stagger,
+            num_workers=config.num_workers,
+            num_threads=config.num_threads,
+        )
+        kind = agent_class(config.algorithm)
+        self.agent: Agent = kind(self.env, config.agent, seed=config.seed, device=device)
+        self.agent.begin(config.total_env_steps)
+        self.record = new_record(
+            config, self.env.suite, self.env.backend, self.agent.num_parameters, str(device), command
+        )
+        self.schedule = Schedule.start(config)
+        self.events: TensorBoardLogger | None = None
+        self._evaluator: Evaluator | None = None
+        self._wall_before, self._began = 0.0, time.monotonic()
+        self._saved = (0, 0)
+        self._resumed_at = 0
+        if found is not None:
+            self._restore(found)
+        self._logged_at, self._logged_time = self.agent.env_steps, time.monotonic()
+
+    def open(self, progress: Progress, should_stop: Callable[[], bool]) -> None:
+        """Write what says that the run is under way; to be called once, before the rest.
+
+        Args:
+            should_stop: asked during evaluations.
+        """
+        self.progress, self._should_stop = progress, should_stop
+        write_text(self.folder.config, to_yaml(self.config))
+        self.write("running")
+        if self.config.tensorboard:
+            self.events = self._open_events()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the run has neither finished nor diverged."""
+        return bool(self.record["status"] == "running")
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether all env steps are taken."""
+        return self.agent.env_steps >= self.config.total_env_steps
+
+    def do_what_is_due(self) -> None:
+        """Log, evaluate and checkpoint, where their next time has come.
+
+        Raises:
+            EvaluationStopped: ``should_stop`` returned True.
+            DivergedError: something to be written is not finite.
+        """
+        steps, schedule, config = self.agent.env_steps, self.schedule, self.config
+        evaluation_due, checkpoint_due = steps >= schedule.evaluation, steps >= schedule.checkpoint
+        if steps >= schedule.log or checkpoint_due:
+            self._log()
+            schedule.log = _next_multiple(steps, config.log_every)
+        if evaluation_due or checkpoint_due:
+            self.agent.check_finite()
+        if evaluation_due:
+            self._evaluate()
+            schedule.evaluation = _next_multiple(steps, config.eval.every)
+        if checkpoint_due:
+            self._save()
+
+    def _log(self) -> None:
+        values, now = self.agent.metrics(), time.monotonic()
+        steps = self.agent.env_steps - self._logged_at
+        values["time/env_steps_per_second"] = steps / max(now - self._logged_time, 1e-9)
+        values["time/wall_s"] = self._wall_s()
+        values["time/gradient_steps"] = float(self.agent.gradient_steps)
+        self._logged_at, self._logged_time = self.agent.env_steps, now
+        if "rollout/success_rate" in values:
+            self.progress.show(self.label, success=values["rollout/success_rate"])
+        if self.events is not None:
+            self.events.scalars(values, self.agent.env_steps)
+            self.events.images(self.agent.images(), self.agent.env_steps)
+
+    def _evaluate(self) -> None:
+        if self._evaluator is None:
+            self._evaluator = make_evaluator(self.config)
+        self.progress.note("evaluating")
+        results = self._evaluator.evaluate(self.agent, should_stop=self._should_stop)
+        evaluation = {
+            "env_steps": self.agent.env_steps,
+            "gradient_steps": self.agent.gradient_steps,
+            "wall_s": self._wall_s(),
+            "per_task": {name: dataclasses.asdict(result) for name, result in results.items()},
+        }
+        self.record["evaluations"].append(evaluation)
+        self.write("running")
+        self.progress.evaluation(evaluation, self.label)
+        if self.events is not None:
+            self.events.evaluation(evaluation)
+
+    def _save(self) -> None:
+        """Checkpoint here. Environments without an exact state start afresh, as they will after a resume."""
+        agent, env = self.agent, self.env
+        if not env.exact_state:
+            agent.rebase(agent.env_steps)
+        self.schedule.checkpoint = _next_multiple(agent.env_steps, self.config.checkpoint_every)
+        if self.events is not None:
+            self.events.flush()
+        trainer: dict[str, Any] = {
+            "schedule": dataclasses.asdict(self.schedule),
+            "wall_s": self._wall_s(),
+            "evaluations": self.record["evaluations"],
+        }
+        state = {"trainer": trainer, "agent": agent.state_dict(), "env": checkpoint.tensors_of(env.state_dict())}
+        checkpoint.save(
+            self.folder.checkpoints, agent.env_steps, self.config.flat(), state, agent.state_dict(experience=False)
+        )
+        self._saved = (agent.env_steps, len(self.record["evaluations"]))
+
+    def _restore(self, found: Checkpoint) -> None:
+        state = found.state()
+        trainer = state["trainer"]
+        self.env.load_state_dict({name: tensor.numpy() for name, tensor in state["env"].items()})
+        self.agent.load_state_dict(state["agent"])
+        self.schedule = Schedule(**trainer["schedule"])
+        self.record["evaluations"] = trainer["evaluations"]
+        self._wall_before = trainer["wall_s"]
+        self._saved = (self.agent.env_steps, len(self.record["evaluations"]))
+        self._resumed_at = self.agent.env_steps
+        print(f"continuing {self.folder.path} from {found.env_steps:,} env steps", flush=True)
+
+    def finish(self) -> None:
+        """Evaluate and save the trained agent, and say so. Raises as ``do_what_is_due``."""
+        evaluations = self.record["evaluations"]
+        if self._logged_at != self.agent.env_steps:
+            self._log()
+        self.agent.check_finite()
+        if not evaluations or evaluations[-1]["env_steps"] != self.agent.env_steps:
+            self._evaluate()
+        if self._saved != (self.agent.env_steps, len(evaluations)):
+            self._save()
+        self.write("finished")
+        mean = success_mean(evaluations[-1]["per_task"])
+        self.progress.say(
+            f"{self.label}finished: success {mean:.3f} after {self.agent.env_steps:,} env steps; {self.folder.result}"
+        )
+
+    def stop(self) -> str:
+        """Save what keeps a later resume exact; from where it will continue, in words."""
+        # Without an exact state, saving between boundaries would start episodes afresh where no other run does.
+        if self.env.exact_state or self.is_trained or self.agent.env_steps >= self.schedule.checkpoint:
+            self.agent.check_finite()
+            self._save()
+        self.write("running")
+        return (
+            f"from {self._saved[0]:,} env steps" if self._saved[0] else "from the start, as no checkpoint was due yet"
+        )
+
+    def diverge(self, error: Exception) -> str:
+        """Record that the run diverged; what happened, in words."""
+        self.write("diverged")
+        return f"{self.label}training diverged at {self.agent.env_steps:,} env steps: {error}; {self._last_good()}"
+
+    def _open_events(self) -> TensorBoardLogger:
+        from mtrl.logger import TensorBoardLogger  # a second of imports, which runs without it are spared
+
+        return TensorBoardLogger(self.folder.tensorboard, self._resumed_at, self.config.flat())
+
+    def _last_good(self) -> str:
+        return (
+            f"the last good checkpoint is at {self._saved[0]:,} env steps"
+            if self._saved[0]
+            else "there is no checkpoint yet"
+        )
+
+    def _wall_s(self) -> float:
+        return self._wall_before + time.monotonic() - self._began
+
+    def write(self, status: str) -> None:
+        """Write the record as it is now."""
+        self.record["status"] = status
+        self.record["budget"] = {"env_steps": self.agent.env_steps, "gradient_steps": self.agent.gradient_steps}
+        write_result(self.folder.result, self.record)
+
+    def close(self) -> None:
+        """Free what the run holds; its files are as ``write`` left them."""
+        if self.events is not None:
+            with contextlib.suppress(WriteError):
+                self.events.close()
+        if self._evaluator is not None:
+            self._evaluator.close()
+        self.env.close()
+
+
+def _next_multiple(steps: int, every: int) -> int:
+    return (steps // every + 1) * every
