@@ -34,7 +34,8 @@ def row(path: Path, record: Record) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("results"))
-    found = sorted(parser.parse_args().folder.glob("*/*.json"))
+    folder = parser.parse_args().folder
+    found = sorted(path for path in folder.rglob("*.json") if path.parent != folder)  # beside them lie benchmarks
     print(HEAD)
     for path in found:
         print(row(path, read_result(path)))
