@@ -98,11 +98,12 @@ def test_what_fails_in_a_worker_is_reported():
 
 
 PROGRAM = """
-import sys, time
+import signal, sys
 from envs import make_vec
 from envs.metaworld.stock import default_workers
 env = make_vec("mt1:reach-v3", 2, backend="stock", num_workers=2)
 env.reset()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored
 print(*[worker.process.pid for worker in env._workers._workers], flush=True)
 if sys.argv[1] == "wait":
     while True:
