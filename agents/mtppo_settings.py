@@ -57,12 +57,12 @@ class MTPPOConfig(AgentConfig):
     """Nonlinearity of the critic."""
     initial_std: float = 1.0
     """Initial standard deviation of continuous actions, on the scale where the bounds are -1 and 1."""
-    noise_correlation: float = 0.9
+    noise_correlation: float = 0.0
     """Correlation of successive exploration noise of continuous actions, in [0, 1): an environment's noise is an AR(1)
     process, so that actions push in one direction for a while; 0 is independent noise. Follows the schedule."""
     learning_rate: float = 5e-4
     """Adam step size of actor and critic. Follows the schedule."""
-    std_learning_rate: float = 2.5e-3
+    std_learning_rate: float = 5e-4
     """Adam step size of the logarithms of standard deviations. Follows the schedule."""
     schedule: Literal["linear", "constant"] = "linear"
     """Linear lets step sizes and noise correlation fall to 0 over the env steps asked of learn."""
@@ -76,13 +76,13 @@ class MTPPOConfig(AgentConfig):
     """Decay of the advantage estimates (GAE)."""
     clip: float = 0.2
     """Range of the probability ratio around 1."""
-    entropy_coef: float = 0.0
+    entropy_coef: float = 5e-3
     """Weight of the entropy bonus."""
-    rollout_per_task: int = 2_000
+    rollout_per_task: int = 4_000
     """Env steps per task between updates; a multiple of the environments per task."""
     epochs: int = 10
     """Passes over a rollout."""
-    minibatches: int = 10
+    minibatches: int = 20
     """Minibatches, so optimizer steps, per pass."""
     kl_stop: float | None = 0.03
     """Passes end after one whose mean divergence from the old policy exceeds this; none never stops early."""
