@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Literal, Self, get_args
 
 import torch
 
@@ -139,6 +139,12 @@ class MTPPOConfig(AgentConfig):
             most, what = most // self.sequence, "sequences"
         if self.minibatches > most:
             raise AgentError(f"minibatches: {self.minibatches} is too large; a rollout has {most} {what} per task")
+
+    def brief(self, envs_per_task: int) -> Self:
+        """Rollouts of about one minibatch, with as many passes."""
+        length = 1 if self.memory == "none" else self.sequence
+        steps = max(self.rollout_per_task // envs_per_task // self.minibatches // length, 1) * length
+        return replace(self, rollout_per_task=steps * envs_per_task, minibatches=1)
 
     @property
     def aggregators(self) -> tuple[Aggregator, Aggregator]:

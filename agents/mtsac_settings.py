@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -98,6 +98,10 @@ class MTSACConfig(AgentConfig):
                 f"actor_aggregator: {self.aggregators[0].info.name!r} takes logarithms or ratios of losses, and SAC's "
                 f"actor loss changes sign; give the actor one of {', '.join(positive_loss_free())}"
             )
+
+    def brief(self, envs_per_task: int) -> Self:
+        """As most of a run goes: with updates from the start."""
+        return replace(self, learning_starts=1)
 
     @property
     def aggregators(self) -> tuple[Aggregator, Aggregator]:
