@@ -58,7 +58,7 @@ class MoCo(Aggregator):
         weights = state["offset"] + uniform
         weights = project_simplex(weights - self.gamma * (matvec(products, weights) + self.rho * weights))
         new = {"tracked": tracked.to(state["tracked"].dtype), "offset": weights - uniform}
-        return exact(combine(tracked, weights), new)
+        return exact(combine(tracked, weights.to(tracked.dtype)).double(), new)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class DBMTL(Aggregator):
         norms = torch.linalg.vector_norm(tracked, dim=-1, dtype=torch.float64)
         scale = torch.where(norms > 0, norms.amax(-1, keepdim=True) / torch.where(norms > 0, norms, 1.0), 0.0)
         new = {"tracked": tracked.to(state["tracked"].dtype), "count": count}
-        return exact((scale.unsqueeze(-2) @ tracked.double()).squeeze(-2), new)
+        return exact(combine(tracked, scale.to(tracked.dtype)).double(), new)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from mtrl.sweeps.spec import Spec
 from mtrl.sweeps.state import State, measured_rate, state_of
 
 CALIBRATION_S = 4.0  # of training, for each suite and method
-ALL_S = 40.0  # for all of them
+ALL_S = 30.0  # for all of them
 HOW = (
     "measured: from finished runs in the results folder; calibrated: seconds of training here, in short pieces and "
     "without evaluations"
