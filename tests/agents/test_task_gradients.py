@@ -150,3 +150,21 @@ def test_diagnostics_describe_the_task_gradients_and_change_nothing_else(aggrega
     expected = singular[:, -1] / singular[:, 0]
     torch.testing.assert_close(found[1][2]["inverse_condition_number"], expected, rtol=1e-3, atol=1e-5)
     assert "cosines" not in found[0][2]
+
+
+@pytest.mark.parametrize("aggregator", ["mean", "gradvac", "gcond", "moco", "db-mtl:log_losses=false", "excess-mtl"])
+def test_gradients_kept_for_a_curriculum_do_not_touch_those_that_a_method_keeps(aggregator: str) -> None:
+    found = []
+    for track in (False, True):
+        reduction, flat, x = _setting(aggregator, TASKS, 1)
+        reduction = dataclasses.replace(reduction, track=track)
+        state = reduction.init(SEEDS, torch.device("cpu"))
+        shape = reduction.noise_shape()
+        noise = None if shape is None else torch.rand(SEEDS, *shape, generator=torch.Generator().manual_seed(0))
+        for _ in range(2):
+            leaves = reduction.leaves(flat, torch.float32)
+            losses = _losses(reduction.network, leaves, x, 1)
+            grad, state, _ = reduction.gradient(losses, leaves, state, noise, step=0, again=never)
+        found.append(grad)
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-6)
+    assert (state["tracked"] != 0).any()
