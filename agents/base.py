@@ -27,6 +27,10 @@ State = dict[str, Any]
 class AgentConfig:
     """Base of all agent settings. Frozen: a run never changes its own settings."""
 
+    def brief(self, envs_per_task: int) -> Self:
+        """Settings whose pieces of training are short, at the same cost of an env step; for estimates of speed."""
+        return self
+
 
 @dataclasses.dataclass(frozen=True)
 class EnvSpec:

@@ -16,6 +16,7 @@ from agents.errors import AgentError, DivergedError
 from agents.grid import GridLayout, GridNet
 from agents.memory import GRUNet
 from agents.networks import MLP
+from agents.precision import trunk_dtype
 from envs import TaskVectorEnv
 
 Networks = dict[str, dict[str, Tensor]]
@@ -89,13 +90,28 @@ def scale_action(spec: EnvSpec, action: NDArray) -> NDArray[np.float32]:
     return scaled
 
 
-def refuse_aggregator(heads: str, aggregators: tuple[Aggregator, Aggregator]) -> None:
-    """Raise AgentError if tasks have agents of their own and a gradient method is asked for."""
+def refuse_aggregator(heads: str, precision: str, aggregators: tuple[Aggregator, Aggregator]) -> None:
+    """Raise AgentError if tasks have agents of their own and a gradient method is asked for, or if ``precision`` would
+    round its steps away."""
     for aggregator in aggregators:
+        if precision == "bf16" and takes_small_steps(aggregator):
+            raise AgentError(
+                f"precision: 'bf16' rounds away the steps of aggregator {aggregator.info.name!r}; use auto or fp32"
+            )
         if heads == "separate" and not isinstance(aggregator, Mean):
             raise AgentError(
                 f"aggregator: {aggregator.info.name!r} has no shared gradient to act on with heads=separate; use mean"
             )
+
+
+def takes_small_steps(aggregator: Aggregator) -> bool:
+    """Whether gradients are compared at parameters so close to each other that bfloat16 cannot tell them apart."""
+    return "perturbed_jacobian" in aggregator.info.needs
+
+
+def update_dtype(precision: str, aggregators: tuple[Aggregator, Aggregator], device: torch.device) -> torch.dtype:
+    """The dtype of the trunks' products in updates."""
+    return torch.float32 if any(map(takes_small_steps, aggregators)) else trunk_dtype(precision, device)
 
 
 def restore_networks(networks: Networks, saved: Networks) -> None:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Literal, Self, get_args
 
 import torch
 
 from agents.actions import action_mask
-from agents.aggregators import parse_aggregator, positive_loss_free
+from agents.aggregators import Aggregator, parse_aggregator, positive_loss_free
 from agents.base import AgentConfig, EnvSpec
 from agents.common import (
     make_network,
     refuse_aggregator,
+    update_dtype,
 )
 from agents.curricula import parse_curriculum
 from agents.curricula.base import Heads
 from agents.errors import AgentError
 from agents.optim import AdamSettings
 from agents.ppo import PPOSettings
-from agents.precision import trunk_dtype
 from agents.task_gradients import Reduction
 
 Activation = Literal["relu", "tanh", "layer_norm"]
@@ -140,6 +140,18 @@ class MTPPOConfig(AgentConfig):
         if self.minibatches > most:
             raise AgentError(f"minibatches: {self.minibatches} is too large; a rollout has {most} {what} per task")
 
+    def brief(self, envs_per_task: int) -> Self:
+        """Rollouts of about one minibatch, with as many passes."""
+        length = 1 if self.memory == "none" else self.sequence
+        steps = max(self.rollout_per_task // envs_per_task // self.minibatches // length, 1) * length
+        return replace(self, rollout_per_task=steps * envs_per_task, minibatches=1)
+
+    @property
+    def aggregators(self) -> tuple[Aggregator, Aggregator]:
+        """The gradient methods of actor and critic."""
+        actor, critic = (name or self.aggregator for name in (self.actor_aggregator, self.critic_aggregator))
+        return parse_aggregator(actor), parse_aggregator(critic)
+
 
 def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PPOSettings:
     """The update's settings for ``config`` in an environment of ``spec``."""
@@ -152,10 +164,8 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
     mask = action_mask(spec, device)
     actor = make_network(spec, *size, spec.action_dim, num_heads, config.actor_activation, *encoder)
     critic = make_network(spec, *size, 1, num_tasks, config.critic_activation, *encoder)
-    actor_aggregator, critic_aggregator = (
-        parse_aggregator(own or config.aggregator) for own in (config.actor_aggregator, config.critic_aggregator)
-    )
-    refuse_aggregator(config.heads, (actor_aggregator, critic_aggregator))
+    actor_aggregator, critic_aggregator = aggregators = config.aggregators
+    refuse_aggregator(config.heads, config.precision, aggregators)
     if actor_aggregator.info.needs_positive_loss:
         raise AgentError(
             f"actor_aggregator: {actor_aggregator.info.name!r} takes logarithms or ratios of losses, and PPO's actor "
@@ -179,6 +189,6 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
         popart_step=config.popart_step,
         adam=AdamSettings(config.learning_rate, config.adam_eps),
         std_rate=config.std_learning_rate / config.learning_rate,
-        dtype=trunk_dtype(config.precision, device),
+        dtype=update_dtype(config.precision, aggregators, device),
         sequence=config.sequence if config.memory != "none" else 0,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -14,13 +14,13 @@ from agents.base import AgentConfig, EnvSpec
 from agents.common import (
     make_network,
     refuse_aggregator,
+    update_dtype,
 )
 from agents.curricula import parse_curriculum
 from agents.curricula.base import Heads
 from agents.discrete_sac import entropy_targets
 from agents.errors import AgentError
 from agents.optim import AdamSettings
-from agents.precision import trunk_dtype
 from agents.sac import SACSettings
 from agents.task_gradients import Reduction
 
@@ -92,12 +92,16 @@ class MTSACConfig(AgentConfig):
             if getattr(self, name) not in allowed:
                 raise AgentError(f"{name}: {getattr(self, name)!r} is unknown; use one of {', '.join(allowed)}")
         parse_curriculum(self.curriculum)
-        refuse_aggregator(self.heads, self.aggregators)
+        refuse_aggregator(self.heads, self.precision, self.aggregators)
         if self.aggregators[0].info.needs_positive_loss:
             raise AgentError(
                 f"actor_aggregator: {self.aggregators[0].info.name!r} takes logarithms or ratios of losses, and SAC's "
                 f"actor loss changes sign; give the actor one of {', '.join(positive_loss_free())}"
             )
+
+    def brief(self, envs_per_task: int) -> Self:
+        """As most of a run goes: with updates from the start."""
+        return replace(self, learning_starts=1)
 
     @property
     def aggregators(self) -> tuple[Aggregator, Aggregator]:
@@ -135,7 +139,7 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
         target_entropy=_target_entropy(config, spec, lead, device),
         max_grad_norm=config.max_grad_norm,
         adam=AdamSettings(config.learning_rate, config.adam_eps),
-        dtype=trunk_dtype(config.precision, device),
+        dtype=update_dtype(config.precision, config.aggregators, device),
         action_mask=None if mask is None else mask.view(*lead, spec.action_dim),
     )
 

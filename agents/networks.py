@@ -25,6 +25,10 @@ TASK_SCALE = "task_scale"
 """Name among the views of ``[K, T]`` factors of the gradients that tasks send into the trunk."""
 
 
+class OwnViews(dict[str, Tensor]):
+    """Views ``[K, T, ...]`` of parameters that differ between tasks, heads included."""
+
+
 class Recall(NamedTuple):
     """What a network with memory goes on from: ``state`` ``[K, T, c, H]`` at the beginning of ``c`` sequences, and
     ``start`` ``[S, T, b]``, true at the first steps of episodes, which see a state of 0."""
@@ -139,9 +143,24 @@ class MLP:
         """Own-head outputs ``[K, T, b, out]`` float32 of task-major inputs ``[S, T, b, in]``.
 
         ``K`` is a multiple of ``S``; consecutive members share an input (twin critics of one seed). ``TASK_SCALE``
-        among the views ``[K, T]`` scales what each task sends back into the trunk.
+        among the views ``[K, T]`` scales what each task sends back into the trunk. With ``OwnViews`` each task passes
+        through parameters of its own.
         """
+        if isinstance(views, OwnViews):
+            return self._forward_own(views, x, recall)
         return self.heads(views, self.trunk(views, x, recall))
+
+    def _forward_own(self, views: OwnViews, x: Tensor, recall: Recall | None) -> Tensor:
+        """``forward`` with the tasks as members, which have parameters of their own anyway."""
+        members, tasks = views["head.weight"].shape[:2]
+        twins = members // x.shape[0]
+        alone = {name: view.flatten(0, 1) for name, view in views.items()}
+        alone |= {name: alone[name].unsqueeze(1) for name in self.head_shapes}
+        if recall is not None:
+            start = recall.start.repeat_interleave(twins, 0)
+            recall = Recall(*(field.flatten(0, 1).unsqueeze(1) for field in (recall.state, start)))
+        out = self.forward(alone, x.repeat_interleave(twins, 0).flatten(0, 1).unsqueeze(1), recall)
+        return out.view(members, tasks, *out.shape[2:])
 
     def heads(self, views: Views, hidden: Tensor) -> Tensor:
         """Own-head outputs ``[K, T, b, out]`` of features ``[K, T, b, width]``."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from agents.curricula.coupling import Pull
 from agents.distributions import categorical, gaussian
-from agents.networks import MLP, Recall
+from agents.networks import MLP, Recall, Views
 from agents.optim import AdamSettings, adam_state, adam_step, clip_by_norm
 from agents.popart import denormalize, normalize, popart_state, popart_update
 from agents.rollout import Rollout
@@ -338,19 +338,25 @@ def _update_actor(
     leaves = tasks.leaves(actor["params"], settings.dtype)
     log_std = state["log_std"]["params"].detach().requires_grad_() if "log_std" in state else None
     goes_on = recall(batch.start, batch.memory, settings, 0)
-    output = settings.actor.forward(leaves, condition(batch.obs, settings), goes_on)
-    log_prob, entropy = policy(output, log_std, batch.action, settings)
-    log_ratio = log_prob - batch.log_prob
-    surrogate = clipped_surrogate(log_ratio, batch.advantage, settings.clip)
-    losses = surrogate - settings.entropy_coef * entropy.mean(-1)
+
+    def losses_at(params: Views) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        output = settings.actor.forward(params, condition(batch.obs, settings), goes_on)
+        log_prob, entropy = policy(output, log_std, batch.action, settings)
+        log_ratio = log_prob - batch.log_prob
+        surrogate = clipped_surrogate(log_ratio, batch.advantage, settings.clip)
+        return surrogate - settings.entropy_coef * entropy.mean(-1), surrogate, entropy, log_ratio
+
+    losses, surrogate, entropy, log_ratio = losses_at(leaves)
+    log_std_grad = None
     if log_std is not None:
         weighted = losses if progress.weights is None else losses * progress.weights
         (log_std_grad,) = torch.autograd.grad(weighted.sum(), [log_std], retain_graph=True)
+    grad, state["actor_tasks"], about = tasks.gradient(
+        losses, leaves, state["actor_tasks"], draw.actor_tasks, *progress, again=lambda at: losses_at(at)[0]
+    )
+    if log_std_grad is not None:
         std_adam = replace(adam, learning_rate=adam.learning_rate * settings.std_rate)
         adam_step(state["log_std"], log_std_grad, std_adam, members)
-    grad, state["actor_tasks"], about = tasks.gradient(
-        losses, leaves, state["actor_tasks"], draw.actor_tasks, *progress
-    )
     if pull is not None:
         pull.add("actor", settings.actor, actor["params"], grad)
     norm = clip_by_norm(grad, settings.max_grad_norm)
@@ -379,10 +385,14 @@ def _update_critic(
     critic, tasks = state["critic"], settings.critic_tasks
     leaves = tasks.leaves(critic["params"], settings.dtype)
     goes_on = recall(batch.start, batch.memory, settings, 1)
-    value = settings.critic.forward(leaves, condition(batch.obs, settings), goes_on).squeeze(-1)
-    losses = value_loss(value, batch.target)
+
+    def losses_at(params: Views) -> Tensor:
+        value = settings.critic.forward(params, condition(batch.obs, settings), goes_on)
+        return value_loss(value.squeeze(-1), batch.target)
+
+    losses = losses_at(leaves)
     grad, state["critic_tasks"], about = tasks.gradient(
-        losses, leaves, state["critic_tasks"], draw.critic_tasks, *progress
+        losses, leaves, state["critic_tasks"], draw.critic_tasks, *progress, again=losses_at
     )
     if pull is not None:
         pull.add("critic", settings.critic, critic["params"], grad)

@@ -164,10 +164,14 @@ def _update_critic(
 ) -> dict[str, Tensor]:
     critic, tasks = state["critic"], settings.critic_tasks
     leaves = tasks.leaves(critic["params"].flatten(0, 1), settings.dtype)
-    q = _q_values(leaves, batch.obs, batch.action, settings)
-    losses = critic_loss(q, target)
+
+    def losses_at(params: Views) -> tuple[Tensor, Tensor]:
+        q = _q_values(params, batch.obs, batch.action, settings)
+        return critic_loss(q, target), q
+
+    losses, q = losses_at(leaves)
     flat, state["critic_tasks"], about = tasks.gradient(
-        losses, leaves, state["critic_tasks"], noise.critic_tasks, *progress
+        losses, leaves, state["critic_tasks"], noise.critic_tasks, *progress, again=lambda at: losses_at(at)[0]
     )
     grad = flat.view_as(critic["params"])
     if pull is not None:
@@ -190,16 +194,19 @@ def _update_actor_and_alpha(
     actor, tasks = state["actor"], settings.actor_tasks
     leaves = tasks.leaves(actor["params"], settings.dtype)
     critic = settings.critic.views(state["critic"]["params"].flatten(0, 1), settings.dtype)
-    if settings.action_mask is not None:
-        prob, log_probs = _categorical(leaves, batch.obs, settings)
-        with torch.no_grad():
-            q = _all_q_values(critic, batch.obs, settings)
-        losses, log_prob = -soft_value(prob, log_probs, q, alpha).mean(-1), (prob * log_probs).sum(-1)
-    else:
-        action, log_prob = _sample_action(leaves, batch.obs, noise.action, settings)
-        losses = actor_loss(log_prob, _q_values(critic, batch.obs, action, settings), alpha)
+
+    def losses_at(params: Views) -> tuple[Tensor, Tensor]:
+        if settings.action_mask is not None:
+            prob, log_probs = _categorical(params, batch.obs, settings)
+            with torch.no_grad():
+                q = _all_q_values(critic, batch.obs, settings)
+            return -soft_value(prob, log_probs, q, alpha).mean(-1), (prob * log_probs).sum(-1)
+        action, log_prob = _sample_action(params, batch.obs, noise.action, settings)
+        return actor_loss(log_prob, _q_values(critic, batch.obs, action, settings), alpha), log_prob
+
+    losses, log_prob = losses_at(leaves)
     grad, state["actor_tasks"], about = tasks.gradient(
-        losses, leaves, state["actor_tasks"], noise.actor_tasks, *progress
+        losses, leaves, state["actor_tasks"], noise.actor_tasks, *progress, again=lambda at: losses_at(at)[0]
     )
     if pull is not None:
         pull.add("actor", settings.actor, actor["params"], grad)

@@ -7,23 +7,29 @@ parameter. Their Gramian is summed piece by piece, so the Jacobian is never asse
 
 Task-owned heads stay outside the Gramian, where they could not conflict and would only distort the norms: each head
 gets its own task's gradient, at the scale that averaging gives it.
+
+Flat-minima learning asks for each task's gradient a second time, at shared parameters moved for that task alone. Then
+every task passes through parameters of its own, as products batched over tasks: again one backward pass. Twin critics
+are one parameter vector, so the radius is that of both. Task-owned heads are not moved and keep their plain gradient,
+where the paper takes a separate step of the same kind with a radius of its own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from agents.aggregators import Aggregator, Inputs, State
+from agents.aggregators import Aggregator, FlatMinima, Inputs, State
 from agents.aggregators.diagnostics import condition_number, conflict_rate, cosines, magnitude_similarity, task_gains
 from agents.aggregators.fixed import Mean
-from agents.errors import AgentError
-from agents.networks import MLP, TASK_SCALE, Views, flatten_gradients
+from agents.networks import MLP, TASK_SCALE, OwnViews, Views, flatten_gradients
 
 TRACK_DECAY = 0.9
-SUPPORTED_INPUTS = frozenset({"gramian", "losses", "success", "jacobian", "noise", "cross_gramian"})
+Losses = Callable[[Views], Tensor]
+"""Losses ``[S, T]`` of a batch at given parameters."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +51,6 @@ class Reduction:
     twins: int = 1
     track: bool = False
     diagnose: bool = False
-
-    def __post_init__(self) -> None:
-        lacking = self.aggregator.info.needs - SUPPORTED_INPUTS
-        if lacking:
-            name = self.aggregator.info.name
-            raise AgentError(
-                f"aggregator: {name!r} needs {', '.join(sorted(lacking))}, which this agent does not offer"
-            )
 
     @property
     def is_mean(self) -> bool:
@@ -110,6 +108,8 @@ class Reduction:
         success: Tensor | None = None,
         step: int | None = None,
         weights: Tensor | None = None,
+        *,
+        again: Losses,
     ) -> tuple[Tensor, State, dict[str, Tensor]]:
         """The update's gradient.
 
@@ -120,6 +120,7 @@ class Reduction:
             success: recent success rate per task ``[S, T]`` in [0, 1].
             step: number of updates so far, on the host.
             weights: factors of the tasks' losses ``[S, T]`` from a curriculum; None for 1. A task at 0 does not train.
+            again: computes the losses once more, for methods that look at them elsewhere.
 
         Returns:
             Gradient ``[K, P]`` float32, the new state, and metrics ``[S]`` or ``[S, T]``.
@@ -133,27 +134,51 @@ class Reduction:
         if self.losses_suffice:
             inputs = Inputs(losses=losses.detach(), success=success, noise=noise, step=step)
             solved, state = self.aggregator.weights(inputs, state)
-            metrics = {"task_weight": solved.weights.float()}
-            return flatten_gradients(self._weighted(weighted, solved.weights, leaves), out), state, metrics
+            about = {"task_weight": solved.weights.float()}
+            return flatten_gradients(self._weighted(weighted, solved.weights, leaves), out), state, about
         grads = torch.autograd.grad(weighted.sum(), list(leaves.values()))
         shared = [g for g, name in zip(grads, leaves) if self._is_shared(name)]
         own = [g / self.num_tasks for g, name in zip(grads, leaves) if not self._is_shared(name)]
         pieces = [g.view(seeds, self.twins, self.groups, -1).float() for g in shared]  # read twice: Gramian, and sum
         tracked = self._tracked(pieces, state, weights)
         inputs = self._inputs(pieces, losses.detach(), noise, success, step)
+        metrics: dict[str, Tensor] = {}
+        if isinstance(self.aggregator, FlatMinima):
+            moved = self._move(self.aggregator, inputs, leaves, pieces)
+            there = again(moved)
+            metrics["sharpness"] = there.detach() - losses.detach()
+            inputs = self._look(inputs, there if weights is None else there * weights, moved)
         if self.aggregator.info.direction_only:
             direction, state = self.aggregator.direction(inputs, state)
             combined = _split(direction.direction, pieces)
-            metrics = {"residual": direction.residual, "solve_failures": (~direction.converged).float()}
+            metrics |= {"residual": direction.residual, "solve_failures": (~direction.converged).float()}
         else:
             solved, state = self.aggregator.weights(inputs, state)
             combined = [_combine(piece, solved.weights) for piece in pieces]
-            metrics = {"residual": solved.residual, "solve_failures": (~solved.converged).float()}
+            metrics |= {"residual": solved.residual, "solve_failures": (~solved.converged).float()}
             metrics["task_weight"] = solved.weights
         if inputs.gramian is not None or self.diagnose:
             metrics |= self._diagnostics(inputs.gramian, pieces, metrics.get("task_weight"))
         parts = [c.reshape(members, -1) for c in combined] + own
         return flatten_gradients(parts, out), state | tracked, {k: v.float() for k, v in metrics.items()}
+
+    def _move(self, aggregator: FlatMinima, inputs: Inputs, leaves: Views, pieces: list[Tensor]) -> OwnViews:
+        """Leaves ``[K, T, ...]``, the shared ones at each task's own step away from ``leaves``."""
+        assert inputs.jacobian is not None, "flat minima need the jacobian"
+        steps = iter(_split(aggregator.perturbations(inputs.jacobian), pieces))
+        moved = OwnViews()
+        for name, leaf in leaves.items():
+            moved[name] = leaf.detach()
+            if self._is_shared(name):
+                moved[name] = (leaf.detach() + next(steps).transpose(1, 2).reshape(leaf.shape)).requires_grad_()
+        return moved
+
+    def _look(self, inputs: Inputs, losses: Tensor, moved: OwnViews) -> Inputs:
+        """``inputs`` with the gradients of ``losses`` at moved parameters."""
+        leaves = [leaf for name, leaf in moved.items() if self._is_shared(name)]
+        grads = torch.autograd.grad(losses.sum(), leaves)
+        pieces = [grad.view(losses.shape[0], self.twins, self.groups, -1) for grad in grads]
+        return replace(inputs, perturbed_jacobian=_jacobian(pieces))
 
     def _diagnostics(self, gramian: Tensor | None, pieces: list[Tensor], weights: Tensor | None) -> dict[str, Tensor]:
         """Scalars ``[S]``, gains ``[S, T]`` and cosines ``[S, T, T]``; the last two and conditioning only if asked."""
@@ -181,7 +206,7 @@ class Reduction:
         """The averaged gradients with this update's; those of tasks that did not train stay as they are."""
         if not self.track:
             return {}
-        rows = torch.cat([piece.transpose(1, 2).flatten(2) for piece in pieces], -1)
+        rows = _jacobian(pieces)
         if rows.shape[1] != self.num_tasks:  # halves of tasks
             rows = rows.unflatten(1, (self.num_tasks, -1)).sum(2)
         if weights is None:
@@ -202,15 +227,19 @@ class Reduction:
             halves = [piece.unflatten(2, (self.num_tasks, 2)).unbind(3) for piece in pieces]
             cross = _gramian([first for first, _ in halves], [second for _, second in halves])
             return Inputs(cross_gramian=cross, losses=losses, success=success, noise=noise, step=step)
-        rows = [piece.transpose(1, 2).flatten(2) for piece in pieces] if "jacobian" in needs else []
         return Inputs(
             gramian=_gramian(pieces, pieces) if "gramian" in needs else None,
-            jacobian=torch.cat(rows, -1) if rows else None,
+            jacobian=_jacobian(pieces) if "jacobian" in needs else None,
             losses=losses,
             success=success,
             noise=noise,
             step=step,
         )
+
+
+def _jacobian(pieces: list[Tensor]) -> Tensor:
+    """``[S, T, P]`` of pieces ``[S, twins, T, n]``."""
+    return torch.cat([piece.transpose(1, 2).flatten(2) for piece in pieces], -1)
 
 
 def _gramian(left: list[Tensor], right: list[Tensor]) -> Tensor:
@@ -230,7 +259,7 @@ def _combine(piece: Tensor, weights: Tensor) -> Tensor:
 
 
 def _split(direction: Tensor, pieces: list[Tensor]) -> list[Tensor]:
-    """Undo the concatenation of ``_inputs``: ``[S, twins, n]`` for each piece."""
+    """Undo the concatenation of ``_jacobian``: ``[..., twins, n]`` of ``[..., P]`` for each piece."""
     sizes = [piece.shape[1] * piece.shape[3] for piece in pieces]
     return [d.unflatten(-1, (p.shape[1], p.shape[3])) for d, p in zip(direction.split(sizes, -1), pieces)]
 

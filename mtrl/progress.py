@@ -31,6 +31,7 @@ class Progress:
         self.total = total
         self.rates: dict[str, float] = {}
         self._by_label: dict[str, dict[str, float]] = {}
+        self._unsolved = 0
         self._stream = stream or sys.stderr
         self._start, self._steps = start, start
         self._began = self._last_line = time.monotonic()
@@ -67,7 +68,16 @@ class Progress:
             own = self._by_label.setdefault(name, {})
             own[label] = rate
             self.rates[name] = sum(own.values()) / len(own)
-        self.note(", ".join(f"{name} {rate:.2f}" for name, rate in self.rates.items()))
+        self.note(", ".join(self._findings()))
+
+    def add_unsolved(self, count: int) -> None:
+        """Show that ``count`` more solves of a gradient method ended without converging; nothing is said of none."""
+        self._unsolved += count
+
+    def _findings(self) -> list[str]:
+        rates = [f"{name} {rate:.2f}" for name, rate in self.rates.items()]
+        plural = "s" * (self._unsolved != 1)
+        return rates + ([f"{self._unsolved:,} solve{plural} not converged"] if self._unsolved else [])
 
     def note(self, text: str) -> None:
         """Show ``text`` at the end of the bar."""
@@ -87,8 +97,8 @@ class Progress:
         seconds = max(time.monotonic() - self._began, 1e-9)
         rate = (self._steps - self._start) / seconds
         left = f"{(self.total - self._steps) / rate / 60:.0f} min left" if rate else "time left unknown"
-        rates = "".join(f", {name} {value:.2f}" for name, value in self.rates.items())
-        return f"{self.title} {self._steps:,}/{self.total:,} env steps, {rate:,.0f}/s, {left}{rates}"
+        found = "".join(f", {finding}" for finding in self._findings())
+        return f"{self.title} {self._steps:,}/{self.total:,} env steps, {rate:,.0f}/s, {left}{found}"
 
     def evaluation(self, record: Record, label: str = "") -> None:
         """Report an evaluation; ``label`` says whose."""

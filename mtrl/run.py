@@ -83,6 +83,7 @@ class Run:
         if found is not None:
             self._restore(found)
         self._logged_at, self._logged_time = self.agent.env_steps, time.monotonic()
+        self._logged_updates = self.agent.gradient_steps
 
     def open(self, progress: Progress, should_stop: Callable[[], bool]) -> None:
         """Write what says that the run is under way; to be called once, before the rest.
@@ -133,6 +134,9 @@ class Run:
         values["time/wall_s"] = self._wall_s()
         values["time/gradient_steps"] = float(self.agent.gradient_steps)
         self._logged_at, self._logged_time = self.agent.env_steps, now
+        unsolved = sum(share for key, share in values.items() if key.endswith("_solve_failures"))  # means over updates
+        updates, self._logged_updates = self.agent.gradient_steps - self._logged_updates, self.agent.gradient_steps
+        self.progress.add_unsolved(max(round(unsolved * updates), int(unsolved > 0)))
         if "rollout/success_rate" in values:
             self.progress.show(self.label, success=values["rollout/success_rate"])
         if self.events is not None:

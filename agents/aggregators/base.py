@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from agents.aggregators.gramian import combine, gramian
+from agents.aggregators.linalg import may_stop
 from agents.base import AgentError
 
 State = dict[str, Tensor]
@@ -182,15 +183,18 @@ class Aggregator(ABC):
         eps = torch.finfo(present["gramian"].dtype if "gramian" in present else torch.float64).eps
         out_dtype = torch.float64 if torch.float64 in dtypes else torch.float32
         clean: dict[str, Any] = {}
+        untouched = may_stop(finite)  # nothing to replace in Jacobians and states, which are large
         for name, x in present.items():
             wide = (x if x.dtype == torch.float64 else x.float()) if "jacobian" in name else x.double()
-            wide = torch.where(expand(finite, wide), wide, torch.zeros_like(wide))
+            wide = wide if untouched else torch.where(expand(finite, wide), wide, torch.zeros_like(wide))
             clean[name] = (wide + wide.mT) / 2 if name == "gramian" else wide
         solution = self._solve(dataclasses.replace(inputs, **clean), state, eps)
         if self.info.needs_positive_loss:
             solution = solution._replace(converged=solution.converged & (clean["losses"] > 0).all(-1))
-        kept = {k: torch.where(expand(finite, v), v, state[k]) for k, v in solution.state.items()}
-        return solution._replace(state=kept), finite, out_dtype
+        if not untouched:
+            kept = {k: torch.where(expand(finite, v), v, state[k]) for k, v in solution.state.items()}
+            solution = solution._replace(state=kept)
+        return solution, finite, out_dtype
 
     def _check_state(self, state: State, batch: tuple[int, ...], num_tasks: int) -> None:
         for name, (axes, _) in self.layout.items():
@@ -283,7 +287,8 @@ def _verdict(s: Solution, finite: Tensor, dtype: torch.dtype) -> tuple[Tensor, T
 
 
 def _finite(x: Tensor, batch_rank: int) -> Tensor:
-    return torch.isfinite(x).flatten(batch_rank).all(-1)
+    low, high = x.flatten(batch_rank).aminmax(dim=-1)
+    return torch.isfinite(low) & torch.isfinite(high)
 
 
 def expand(mask: Tensor, like: Tensor) -> Tensor:

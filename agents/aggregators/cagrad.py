@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, check, check_types, given
-from agents.aggregators.linalg import add_diagonal, correlation, matvec, ridge_floor, spd_solve
+from agents.aggregators.linalg import add_diagonal, correlation, matvec, may_stop, ridge_floor, spd_solve
 
 Rescale = Literal["none", "1/(1+c)", "1/(1+c²)"]
 
@@ -166,5 +166,8 @@ def _pivot(cosine: Tensor, a: Tensor, b: Tensor, c: float, free: Tensor, active:
         gain = (bp + (bp * bp - ap * (bq - c * c)).clamp(min=0).sqrt()) / torch.where(ap > 0, ap, 1.0)
         x = gain.unsqueeze(-1) * p - q
         slope = matvec(cosine, x) + b - gain.unsqueeze(-1) * a
-        free = free ^ (torch.where(free, x < -1e-12, slope < -1e-12) & active)
+        wrong = (torch.where(free, x, slope) < -1e-12) & active
+        if may_stop(~wrong):
+            break
+        free = free ^ wrong
     return x.clamp(min=0)

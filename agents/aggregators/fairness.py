@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, check, check_types, given
-from agents.aggregators.linalg import add_diagonal, correlation, diagonal, matvec, ridge_floor, spd_solve
+from agents.aggregators.linalg import add_diagonal, correlation, diagonal, matvec, may_stop, ridge_floor, spd_solve
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,8 @@ def power_equation(gramian: Tensor, power: float, ridge: float, iterations: int 
     for _ in range(iterations):
         barrier = k * beta**-power
         slope = matvec(matrix, beta) - barrier
+        if may_stop(slope.abs() <= 1e-13 * barrier):
+            break
         step = spd_solve(add_diagonal(matrix, power * barrier / beta), -slope.unsqueeze(-1)).squeeze(-1)
         limit = torch.where(step < 0, -beta / step, torch.inf).amin(-1, keepdim=True)
         sizes = torch.minimum(grid, 0.99 * limit)

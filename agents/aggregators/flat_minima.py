@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -44,7 +45,7 @@ class FlatMinima(Aggregator):
         """``ε_i = ρ g_i / ‖g_i‖``, ``[..., m, P]``; 0 for a zero gradient."""
         norms = torch.linalg.vector_norm(jacobian, dim=-1, keepdim=True, dtype=torch.float64)
         scale = torch.where(norms > 0, self.rho / torch.where(norms > 0, norms, 1.0), 0.0)
-        return (jacobian.double() * scale).to(jacobian.dtype)
+        return jacobian * scale.to(jacobian.dtype)
 
     def init(
         self,
@@ -54,9 +55,10 @@ class FlatMinima(Aggregator):
         batch_shape: tuple[int, ...] = (),
         device: torch.device | str | None = None,
     ) -> State:
-        """State of both parts; see ``Aggregator.init``."""
-        base = self.base.init(num_tasks, num_params=num_params, batch_shape=batch_shape, device=device)
-        return prefixed("loss.", base) | prefixed("flat.", base)
+        """State of both parts, tensors of their own; see ``Aggregator.init``."""
+        parts = ("loss.", "flat.")
+        init = partial(self.base.init, num_tasks, num_params=num_params, batch_shape=batch_shape, device=device)
+        return {key: value for part in parts for key, value in prefixed(part, init()).items()}
 
     def noise_shape(self, num_tasks: int, num_params: int | None = None) -> tuple[int, ...] | None:
         """The base's noise, used for both parts."""

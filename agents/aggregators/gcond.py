@@ -11,7 +11,7 @@ from torch import Tensor
 
 from agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, check, check_types, given
 from agents.aggregators.gramian import combine, gramian
-from agents.aggregators.linalg import diagonal
+from agents.aggregators.linalg import diagonal, may_stop
 
 
 @dataclass(frozen=True)
@@ -54,23 +54,25 @@ class GCond(Aggregator):
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         rows = given(inputs.jacobian)
-        fresh = (state["count"] >= self.window) | (state["count"] == 0)
-        count = torch.where(fresh, 1.0, state["count"] + 1)
-        total = torch.where(fresh[..., None, None], 0.0, state["total"].to(rows.dtype)) + rows
-        mean = total / count[..., None, None].to(rows.dtype)
+        count, total, mean = torch.ones_like(state["count"]), rows, rows
+        if self.window > 1:
+            fresh = (state["count"] >= self.window) | (state["count"] == 0)
+            count = torch.where(fresh, 1.0, state["count"] + 1)
+            total = torch.where(fresh[..., None, None], 0.0, state["total"].to(rows.dtype)) + rows
+            mean = total / count[..., None, None].to(rows.dtype)
         momentum = torch.lerp(state["momentum"].to(rows.dtype), mean, 1 - self.momentum)
         product = gramian(mean).double()
         norms = diagonal(product).clamp(min=0).sqrt()
-        own = torch.linalg.vector_norm(momentum, dim=-1, dtype=torch.float64)
-        size = norms * own
-        agreement = (mean * momentum).sum(-1, dtype=torch.float64) / torch.where(size > 0, size, 1.0)
+        size = norms * torch.linalg.vector_norm(momentum, dim=-1).double()
+        inner = (mean.unsqueeze(-2) @ momentum.unsqueeze(-1)).flatten(-3).double()
+        agreement = inner / torch.where(size > 0, size, 1.0)
         strongest = norms.amax(-1, keepdim=True)
         strength = norms / torch.where(strongest > 0, strongest, 1.0)
         score = self.stability * agreement + (1 - self.stability) * strength
         coefficients, unsettled = self._settle(product, score)
         dtype = state["total"].dtype
         new = {"total": total.to(dtype), "momentum": momentum.to(dtype), "count": count}
-        direction = combine(mean.double(), coefficients.mean(-2))
+        direction = combine(mean, coefficients.mean(-2).to(mean.dtype)).double()
         return Solution(direction, unsettled, torch.ones_like(unsettled, dtype=torch.bool), new)
 
     def _settle(self, product: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,6 +84,8 @@ class GCond(Aggregator):
         for _ in range(self.rounds * m if m > 1 else 0):
             cosine = self._cosines(rows, product).masked_fill(~open_pairs, torch.inf).flatten(-2)
             lowest, pair = cosine.min(-1, keepdim=True)
+            if may_stop(lowest >= self.weak):
+                break
             i, j = pair // m, pair % m
             wins = score.gather(-1, i) >= score.gather(-1, j)
             winner, loser = torch.where(wins, i, j), torch.where(wins, j, i)

@@ -18,6 +18,7 @@ from agents.aggregators.base import (
     exact,
     given,
 )
+from agents.aggregators.gramian import combine
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ class GradDrop(Aggregator):
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         rows, noise = given(inputs.jacobian), given(inputs.noise)
-        size = rows.abs().sum(-2)
-        purity = 0.5 * (1 + rows.sum(-2) / torch.where(size > 0, size, 1.0))
-        positive = (purity > noise).unsqueeze(-2)
-        kept = torch.where(positive, rows.clamp(min=0), rows.clamp(max=0)).sum(-2)
-        return exact(self.leak * rows.sum(-2) + (1 - self.leak) * kept)
+        up, down = rows.clamp(min=0).sum(-2), rows.clamp(max=0).sum(-2)
+        size = up - down
+        purity = torch.where(size > 0, up / torch.where(size > 0, size, 1.0), 0.5)
+        kept = torch.where(purity > noise, up, down)
+        return exact(self.leak * (up + down) + (1 - self.leak) * kept)
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,6 @@ class SAMGS(Aggregator):
         divisor = (disagreement / (1 - self.beta2**count)).sqrt().clamp(min=self.floor)
         momentum = moment.double() / (divisor * (1 - self.beta1**count)).unsqueeze(-1)
         scale = torch.where(norms > 0, norms.mean(-1, keepdim=True) / torch.where(norms > 0, norms, 1.0), 0.0)
-        even = (scale.unsqueeze(-2) @ rows.double()).squeeze(-2)
+        even = combine(rows, scale.to(rows.dtype)).double()
         direction = torch.where((similarity < self.gamma).unsqueeze(-1), even, momentum)
         return exact(direction, {"moment": moment, "disagreement": disagreement, "count": count})

@@ -37,7 +37,7 @@ class MoCo(Aggregator):
     gamma: float = 0.1
     rho: float = 0.0
 
-    layout: ClassVar = {"tracked": ("mP", 0.0), "offset": ("m", 0.0)}
+    layout: ClassVar = {"rows": ("mP", 0.0), "offset": ("m", 0.0)}
     info = AggregatorInfo(
         "moco", frozenset({"jacobian"}), "Fernando et al. 2023 (arXiv 2210.12624), algorithm 1", direction_only=True
     )
@@ -50,15 +50,15 @@ class MoCo(Aggregator):
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         rows = given(inputs.jacobian)
-        tracked = torch.lerp(state["tracked"].to(rows.dtype), rows, self.beta)
+        tracked = torch.lerp(state["rows"].to(rows.dtype), rows, self.beta)
         products = gramian(tracked).double()
         unit = diagonal(products).mean(-1)[..., None, None]
         products = products / torch.where(unit > 0, unit, 1.0)
         uniform = 1 / rows.shape[-2]
         weights = state["offset"] + uniform
         weights = project_simplex(weights - self.gamma * (matvec(products, weights) + self.rho * weights))
-        new = {"tracked": tracked.to(state["tracked"].dtype), "offset": weights - uniform}
-        return exact(combine(tracked, weights), new)
+        new = {"rows": tracked.to(state["rows"].dtype), "offset": weights - uniform}
+        return exact(combine(tracked, weights.to(tracked.dtype)).double(), new)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class DBMTL(Aggregator):
     sigma: float = 0.5
     log_losses: bool = True
 
-    layout: ClassVar = {"tracked": ("mP", 0.0), "count": ("", 0.0)}
+    layout: ClassVar = {"rows": ("mP", 0.0), "count": ("", 0.0)}
 
     @property
     def info(self) -> AggregatorInfo:
@@ -95,11 +95,11 @@ class DBMTL(Aggregator):
         count = state["count"] + 1
         # The first average has no past: its zeros must not shrink it.
         keep = torch.where(count > 1, self.beta / count**self.sigma, 0.0)[..., None, None].to(rows.dtype)
-        tracked = torch.lerp(rows, state["tracked"].to(rows.dtype), keep)
+        tracked = torch.lerp(rows, state["rows"].to(rows.dtype), keep)
         norms = torch.linalg.vector_norm(tracked, dim=-1, dtype=torch.float64)
         scale = torch.where(norms > 0, norms.amax(-1, keepdim=True) / torch.where(norms > 0, norms, 1.0), 0.0)
-        new = {"tracked": tracked.to(state["tracked"].dtype), "count": count}
-        return exact((scale.unsqueeze(-2) @ tracked.double()).squeeze(-2), new)
+        new = {"rows": tracked.to(state["rows"].dtype), "count": count}
+        return exact(combine(tracked, scale.to(tracked.dtype)).double(), new)
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,13 @@ Trains every suite with every method and seed of SPEC. Result files go to the re
 over; run folders lie beneath it in .runs/. Finished runs are skipped, broken ones continue from their last checkpoint,
 so the same command continues a sweep that was stopped or killed. A run that fails is tried once more.
 
-  --jobs=N       runs at a time, which share the CPUs; by default 1. With --ray: CPUs of the cluster over --cpus
+With together the seeds of a suite and method train in one process, each with files of its own. That is for a GPU, where
+their updates become one; their memory adds up. On a CPU it is no faster than processes of their own (--jobs), and every
+result is the same to the bit. A finished seed is left out; a group that breaks down goes on seed by seed.
+
+  --jobs=N       processes at a time, which share the CPUs; by default 1. With --ray: CPUs of the cluster over --cpus
   --ray=ADDRESS  run on a Ray cluster (host:port, or auto) that shares the results folder; needs the extra ray
-  --cpus=N       with --ray: CPUs of each run, by default 1
+  --cpus=N       with --ray: CPUs of each process, by default 1
   --dry-run      print the plan and an estimate of hours, and train nothing
 
 SPEC holds
@@ -57,7 +61,7 @@ def run(arguments: list[str]) -> int:
         return 0
     again = shlex.join(["python", "-m", "mtrl.leaderboard", "run", *arguments])
     executor = _executor(given)
-    states = Scheduler(spec.units, executor, SweepProgress(), again).run()
+    states = Scheduler(spec, executor, SweepProgress(), again).run()
     bad = {name: state for name, state in states.items() if state.status != "finished"}
     for name, state in bad.items():
         print(f"{name}: {describe(state)}", file=sys.stderr)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import torch
 
@@ -54,6 +54,11 @@ class SB3PPOConfig(AgentConfig):
         require_at_least(self, 0, "ent_coef", "vf_coef")
         if any(units < 1 for units in self.net_arch):
             raise AgentError(f"net_arch: {list(self.net_arch)} has a layer without units")
+
+    def brief(self, envs_per_task: int) -> Self:
+        """Short rollouts, in minibatches of the same size, with as many passes."""
+        enough = -(-self.batch_size // envs_per_task)  # to fill a minibatch
+        return replace(self, n_steps=min(self.n_steps, max(self.n_steps // 16, enough)))
 
 
 class SB3PPO(SB3Agent):

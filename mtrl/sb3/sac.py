@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import torch
 
@@ -52,6 +52,10 @@ class SB3SACConfig(AgentConfig):
         require_share(self, "tau", "gamma")
         if any(units < 1 for units in self.net_arch):
             raise AgentError(f"net_arch: {list(self.net_arch)} has a layer without units")
+
+    def brief(self, envs_per_task: int) -> Self:
+        """As most of a run goes: with updates from the start."""
+        return replace(self, learning_starts=0)
 
 
 class SB3SAC(SB3Agent):

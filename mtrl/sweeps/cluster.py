@@ -11,17 +11,16 @@ from typing import Any
 
 from mtrl.errors import ConfigError, WorkbenchError
 from mtrl.sweeps import local
+from mtrl.sweeps.groups import Group
 from mtrl.sweeps.local import start_training
 from mtrl.sweeps.scheduler import LOST
-from mtrl.sweeps.spec import Unit
-from mtrl.sweeps.state import log_path
 
 CONNECT_S = 5.0
 STOP_S = 600.0
 
 
 class RayExecutor:
-    """Starts each run as a Ray task, which runs the same training process that a local sweep would.
+    """Starts each group of runs as a Ray task, which runs the same training process that a local sweep would.
 
     A task whose node or worker goes away counts as lost, not failed: the scheduler submits the run again, and it
     continues from its last checkpoint on the shared path, wherever Ray places it.
@@ -46,11 +45,10 @@ class RayExecutor:
         self._task = ray.remote(num_cpus=cpus, max_retries=0)(train_here)
         self.jobs = jobs or max(1, int(ray.cluster_resources().get("CPU", 1)) // cpus)
 
-    def start(self, unit: Unit) -> Any:
-        """Submit a run; Ray starts it when some node has the CPUs for it."""
-        arguments = [*unit.arguments, f"--run-dir={unit.folder.absolute()}"]
-        log, here = log_path(unit).absolute(), Path.cwd()
-        return self._task.remote(local.TRAIN, arguments, str(log), self._cpus, str(here))
+    def start(self, group: Group) -> Any:
+        """Submit runs that share a process; Ray starts it when some node has the CPUs for it."""
+        log, here = group.log.absolute(), Path.cwd()
+        return self._task.remote(local.TRAIN, group.arguments(here), str(log), self._cpus, str(here))
 
     def poll(self, job: Any) -> int | None:
         """The exit status of a run that is over, ``LOST`` if its worker or node went away, else None."""

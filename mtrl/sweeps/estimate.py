@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
+import sys
 import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 
 import envs
+from envs import TaskVectorEnv
 from mtrl.config import TrainConfig, agent_class
+from mtrl.sweeps.groups import Group, groups_of
 from mtrl.sweeps.progress import describe
 from mtrl.sweeps.spec import Spec
-from mtrl.sweeps.state import measured_rate, state_of
+from mtrl.sweeps.state import State, measured_rate, state_of
 
-CALIBRATION_S = 10.0
+CALIBRATION_S = 4.0  # of training, for each suite and method
+ALL_S = 30.0  # for all of them
+HOW = (
+    "measured: from finished runs in the results folder; calibrated: seconds of training here, in short pieces and "
+    "without evaluations"
+)
+
+
+class Speed(NamedTuple):
+    """Env steps per second of a run that has a process to itself, and where the number comes from."""
+
+    rate: float
+    source: str
 
 
 def plan(spec: Spec, jobs: int) -> str:
@@ -23,52 +39,100 @@ def plan(spec: Spec, jobs: int) -> str:
     else that of a short calibration here and now, which does not.
     """
     states = {unit.name: state_of(unit) for unit in spec.units}
-    open_rows = {unit.row: unit.config for unit in spec.units if not states[unit.name].over}
-    rates: dict[tuple[str, str], tuple[float, str]] = {}
-    for row, config in open_rows.items():
-        measured = measured_rate(spec, row)
-        rates[row] = (calibrate(config), "calibrated") if measured is None else (measured, "measured")
-    lines, total = [], 0.0
-    for unit in spec.units:
+    speeds = _speeds(spec, {unit.row: unit.config for unit in spec.units if not states[unit.name].over})
+    lines, hours = [], []
+    for group in groups_of(spec):
+        together = len(group.units) > 1
+        lines += [f"{group.name}, in one process:"] if together else []
+        own, left = _lines(group, states, speeds)
+        lines += ["  " * together + line for line in own]
+        hours.append(left)
+    over = sum(state.over for state in states.values())
+    least = max(sum(hours) / jobs, *hours, 0.0)
+    lines.append(
+        f"{len(spec.units)} runs, {over} over; about {sum(hours):.1f} hours of work, "
+        f"{least:.1f} h with {jobs} job{'s' * (jobs != 1)} if they do not slow each other down"
+    )
+    return "\n".join([*lines, HOW])
+
+
+def _lines(
+    group: Group, states: Mapping[str, State], speeds: Mapping[tuple[str, str], Speed]
+) -> tuple[list[str], float]:
+    """A line for every run of a group, and the hours it has left, one run after the other."""
+    lines, hours = [], 0.0
+    for unit in group.units:
         state = states[unit.name]
         if state.over:
             lines.append(f"{unit.name}: {describe(state)}")
             continue
-        rate, source = rates[unit.row]
+        speed = speeds[unit.row]
         left = max(unit.config.total_env_steps - state.env_steps, 0)
-        total += left / rate / 3600
+        hours += left / speed.rate / 3600
         begun = f"continues from {state.env_steps:,}" if state.env_steps else "starts"
         lines.append(
-            f"{unit.name}: {begun}, {left:,} env steps left, {left / rate / 3600:.2f} h at {rate:,.0f}/s ({source})"
+            f"{unit.name}: {begun}, {left:,} env steps left, {left / speed.rate / 3600:.2f} h "
+            f"at {speed.rate:,.0f}/s ({speed.source})"
         )
-    over = sum(state.over for state in states.values())
-    lines.append(
-        f"{len(spec.units)} runs, {over} over; about {total:.1f} hours of work, "
-        f"{total / jobs:.1f} h with {jobs} job{'s' * (jobs != 1)} if they do not slow each other down"
-    )
-    lines.append("measured: from finished runs in the results folder; calibrated: a few seconds here, no evaluations")
-    return "\n".join(lines)
+    return lines, hours
 
 
-def calibrate(config: TrainConfig) -> float:
-    """Env steps per second of training for a few seconds in this process, the first piece and its warm-up apart.
-
-    An agent that begins with random actions updates from the start here, since that is how most of a run goes.
-    """
-    if config.torch_threads:
-        torch.set_num_threads(config.torch_threads)
-    env = envs.make_vec(
-        config.suite, config.envs_per_task, backend=config.backend, seed=config.seed, goal_seed=config.benchmark_seed
-    )
-    settings = config.agent
-    if any(field.name == "learning_starts" for field in dataclasses.fields(settings)):
-        settings = dataclasses.replace(settings, learning_starts=1)  # type: ignore[call-arg]
+def _speeds(spec: Spec, rows: Mapping[tuple[str, str], TrainConfig]) -> dict[tuple[str, str], Speed]:
+    """Speed of every suite and method in ``rows``, of which each has the configuration of one run."""
+    rates = {row: measured_rate(spec, row) for row in rows}
+    speeds = {row: Speed(rate, "measured") for row, rate in rates.items() if rate is not None}
+    unknown = {row: config for row, config in rows.items() if row not in speeds}
+    limit = min(CALIBRATION_S, ALL_S / max(len(unknown), 1))
+    calibrations = Calibrations()
     try:
-        agent = agent_class(config.algorithm)(env, settings, seed=config.seed, device=config.device)
-        agent.advance()
-        begun, steps = time.monotonic(), agent.env_steps
-        while time.monotonic() - begun < CALIBRATION_S:
-            agent.advance()
-        return (agent.env_steps - steps) / (time.monotonic() - begun)
+        for row, config in unknown.items():
+            print(f"calibrating {' '.join(row)}", file=sys.stderr, flush=True)
+            speeds[row] = calibrations.run(config, limit)
     finally:
-        env.close()
+        calibrations.close()
+    return speeds
+
+
+class Calibrations:
+    """Short trainings in this process, one after the other; successive ones share an environment if they can."""
+
+    def __init__(self) -> None:
+        self._env: TaskVectorEnv | None = None
+        self._made: dict[str, Any] = {}
+
+    def run(self, config: TrainConfig, limit_s: float) -> Speed:
+        """Speed of ``config`` in ``limit_s`` seconds of training, or in its first piece if that takes longer.
+
+        Args:
+            limit_s: no piece begins later. The first piece warms up and does not count if others follow.
+        """
+        if config.torch_threads:
+            torch.set_num_threads(config.torch_threads)
+        settings = config.agent.brief(config.envs_per_task)
+        agent = agent_class(config.algorithm)(
+            self._environment(config), settings, seed=config.seed, device=config.device
+        )
+        begun, steps = time.monotonic(), 0
+        agent.advance()
+        now, end = time.monotonic(), begun + limit_s
+        if now < end:
+            begun, steps = now, agent.env_steps
+        while (now := time.monotonic()) < end or agent.env_steps == steps:
+            agent.advance()
+        taken = agent.env_steps - steps
+        return Speed(taken / (now - begun), f"calibrated on {taken:,} env steps")
+
+    def close(self) -> None:
+        """Close the environment."""
+        if self._env is not None:
+            self._env.close()
+
+    def _environment(self, config: TrainConfig) -> TaskVectorEnv:
+        names = ("suite", "envs_per_task", "backend", "seed", "benchmark_seed", "num_workers", "num_threads")
+        wanted = {name: getattr(config, name) for name in names}
+        if self._env is None or wanted != self._made:
+            self.close()
+            given = {name: wanted[name] for name in ("backend", "seed", "num_workers", "num_threads")}
+            self._made = wanted
+            self._env = envs.make_vec(config.suite, config.envs_per_task, goal_seed=config.benchmark_seed, **given)
+        return self._env

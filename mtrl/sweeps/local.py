@@ -1,4 +1,4 @@
-"""Runs as processes on this machine."""
+"""Runs, alone or in groups, as processes on this machine."""
 
 from __future__ import annotations
 
@@ -11,30 +11,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtrl.run_folder import writing
-from mtrl.sweeps.spec import Unit
-from mtrl.sweeps.state import log_path
+from mtrl.sweeps.groups import Group
 
 TRAIN: tuple[str, ...] = (sys.executable, "-m", "mtrl.train")
 _PR_SET_PDEATHSIG = 1
 
 
 class LocalExecutor:
-    """Starts each run as a process of its own, with its share of the machine's threads.
+    """Starts each group of runs as a process of its own, with its share of the machine's threads.
 
     A run asks the kernel to be told (SIGTERM) when the sweep dies, whatever kills it, so none goes on unseen: it saves
     and stops. Ctrl-C reaches the sweep alone, which passes it on.
 
     Args:
-        jobs: runs at a time.
+        jobs: processes at a time.
     """
 
     def __init__(self, jobs: int) -> None:
         self.jobs = jobs
         self._threads = max(1, available_cpus() // jobs)
 
-    def start(self, unit: Unit) -> subprocess.Popen[bytes]:
-        """Start or continue a run."""
-        return start_training([*unit.arguments, f"--run-dir={unit.folder}"], log_path(unit), self._threads)
+    def start(self, group: Group) -> subprocess.Popen[bytes]:
+        """Start or continue runs in one process."""
+        return start_training(group.arguments(), group.log, self._threads)
 
     def poll(self, job: subprocess.Popen[bytes]) -> int | None:
         """The exit status of a run that is over (negative: the signal that killed it), else None."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from mtrl.sweeps.state import State
@@ -34,9 +34,10 @@ class SweepProgress:
         begun = sum(state.status in ("begun", "failed") for state in states.values())
         self.say(f"{len(states)} runs: {over} over, {begun} to continue, {len(states) - over - begun} to start")
 
-    def started(self, name: str, state: State, log: str) -> None:
-        """A run starts or goes on."""
-        how = f"continues from {state.env_steps:,} env steps" if state.env_steps else "starts"
+    def started(self, name: str, states: Sequence[State], log: str) -> None:
+        """Runs that share a process start or go on."""
+        steps = [f"{done:,}" for done in sorted({state.env_steps for state in states})]
+        how = "starts" if steps == ["0"] else f"continues from {' and '.join(steps)} env steps"
         self.say(f"{name}: {how}; its output goes to {log}")
 
     def wait(self, name: str, folder: str) -> None:
@@ -46,23 +47,24 @@ class SweepProgress:
             self._said.add(text)
             self.say(text)
 
-    def retry(self, name: str, line: str, status: int) -> None:
-        """A run ended before its time and starts once more."""
+    def retry(self, name: str, line: str, status: int, alone: bool = False) -> None:
+        """Runs ended before their time and start once more, each ``alone`` or as before."""
         cause = f"killed by signal {-status}" if -65 < status < 0 else "lost" if status < 0 else f"exit status {status}"
-        self.say(f"{name}: ended early ({cause}{': ' if line else ''}{line}); going on with it once more")
+        how = "going on with each seed alone" if alone else "going on with it once more"
+        self.say(f"{name}: ended early ({cause}{': ' if line else ''}{line}); {how}")
 
     def finished(self, name: str, state: State, line: str) -> None:
         """A run is over."""
         self.say(f"{name}: {describe(state)}" + (f" ({line})" if state.status in ("failed", "diverged") else ""))
 
-    def show(self, states: Mapping[str, State], running: Mapping[str, str]) -> None:
-        """Redraw the terminal: a line per running run with the last it said, then totals."""
+    def show(self, states: Mapping[str, State], running: Mapping[str, str], count: int) -> None:
+        """Redraw the terminal: a line per process with the last it said, then totals; ``count`` runs are running."""
         if not self._terminal or time.monotonic() - self._last < REDRAW_S:
             return
         self._last = time.monotonic()
         columns = shutil.get_terminal_size().columns - 1
-        lines = [f"{name}: {line.removeprefix(name.rpartition(' seed ')[0]).strip()}" for name, line in running.items()]
-        lines.append(self._totals(states, len(running)))
+        lines = [f"{name}: {line.removeprefix(name.rpartition(' seed')[0]).strip()}" for name, line in running.items()]
+        lines.append(self._totals(states, count))
         self._erase()
         self._stream.write("".join(f"{line[:columns]}\n" for line in lines))
         self._stream.flush()

@@ -8,10 +8,11 @@ from typing import Any, Protocol
 
 from mtrl.errors import InterruptedTraining
 from mtrl.interrupts import Interrupts
+from mtrl.sweeps.groups import Group, groups_of
 from mtrl.sweeps.local import last_line
 from mtrl.sweeps.progress import SweepProgress
-from mtrl.sweeps.spec import Unit
-from mtrl.sweeps.state import State, collect, in_use, log_path, state_of
+from mtrl.sweeps.spec import Spec, Unit
+from mtrl.sweeps.state import State, collect, in_use, state_of
 
 POLL_S = 0.2
 RETRIES = 1
@@ -26,12 +27,12 @@ class Executor(Protocol):
     """Where runs happen.
 
     Attributes:
-        jobs: runs at a time.
+        jobs: processes at a time.
     """
 
     jobs: int
 
-    def start(self, unit: Unit) -> Any: ...
+    def start(self, group: Group) -> Any: ...
 
     def poll(self, job: Any) -> int | None: ...
 
@@ -45,15 +46,18 @@ class Executor(Protocol):
 class Scheduler:
     """Brings every run of a sweep to its end.
 
+    Runs that train together start together, without those that are over. A group that breaks down goes on as single
+    runs, so that one which cannot run leaves the others alone.
+
     Args:
         again: the command that continues the sweep, for the message after an interruption.
     """
 
-    def __init__(self, units: Sequence[Unit], executor: Executor, progress: SweepProgress, again: str) -> None:
+    def __init__(self, spec: Spec, executor: Executor, progress: SweepProgress, again: str) -> None:
         self._executor, self._progress, self._again = executor, progress, again
-        self.states: dict[str, State] = {unit.name: state_of(unit) for unit in units}
-        self._waiting = [unit for unit in units if not self.states[unit.name].over]
-        self._running: dict[str, tuple[Unit, Any]] = {}
+        self.states: dict[str, State] = {unit.name: state_of(unit) for unit in spec.units}
+        self._waiting = [left for group in groups_of(spec) if (left := self._left(group)) is not None]
+        self._running: dict[str, tuple[Group, Any]] = {}
         self._failures: dict[str, int] = {}
         self._losses: dict[str, int] = {}
 
@@ -70,7 +74,8 @@ class Scheduler:
                     self._start_what_fits()
                     time.sleep(POLL_S)
                     self._collect_what_is_over()
-                    self._progress.show(self.states, {name: self._line(unit) for name, (unit, _) in self._open()})
+                    lines = {name: last_line(group.log) for name, (group, _) in self._open()}
+                    self._progress.show(self.states, lines, len(self._training()))
                 if interrupts.signum is not None:
                     self._stop(interrupts.signum)
         finally:
@@ -79,52 +84,69 @@ class Scheduler:
             self._executor.close()
         return self.states
 
-    def _open(self) -> list[tuple[str, tuple[Unit, Any]]]:
+    def _open(self) -> list[tuple[str, tuple[Group, Any]]]:
         return list(self._running.items())
 
-    def _line(self, unit: Unit) -> str:
-        return last_line(log_path(unit))
+    def _training(self) -> list[Unit]:
+        return [unit for group, _ in self._running.values() for unit in group.units]
+
+    def _left(self, group: Group) -> Group | None:
+        """What of a group is not over."""
+        return group.only(lambda unit: not self.states[unit.name].over)
 
     def _start_what_fits(self) -> None:
-        for unit in list(self._waiting):
+        for group in list(self._waiting):
             if len(self._running) >= self._executor.jobs:
                 return
-            if in_use(unit):  # a process that outlived a killed sweep saves and stops by itself
-                self._progress.wait(unit.name, str(unit.folder))
+            taken = group.only(in_use)  # a process that outlived a killed sweep saves and stops by itself
+            if taken is not None:
+                self._progress.wait(group.name, str(taken.units[0].folder))
                 continue
-            self._waiting.remove(unit)
-            self._progress.started(unit.name, self.states[unit.name], str(log_path(unit)))
-            self._running[unit.name] = unit, self._executor.start(unit)
+            self._waiting.remove(group)
+            self._progress.started(group.name, [self.states[unit.name] for unit in group.units], str(group.log))
+            self._running[group.name] = group, self._executor.start(group)
 
     def _collect_what_is_over(self) -> None:
-        for name, (unit, job) in self._open():
+        for name, (group, job) in self._open():
             status = self._executor.poll(job)
             if status is None:
                 continue
             del self._running[name]
-            state = collect(unit)
-            if not state.over and self._may_go_on(name, status):
-                self.states[name] = state_of(unit)
-                self._progress.retry(name, self._line(unit), status)
-                self._waiting.insert(0, unit)
+            line = last_line(group.log)
+            for unit in group.units:
+                self.states[unit.name] = state = collect(unit)
+                if state.over:
+                    self._progress.finished(unit.name, state, line)
+            left = self._left(group)
+            if left is None:
                 continue
-            self.states[name] = state if state.over else collect(unit, gave_up=True)
-            self._progress.finished(name, self.states[name], self._line(unit))
+            again = self._again_as(left, status)
+            if again:
+                self._progress.retry(left.name, line, status, alone=len(again) > 1)
+                self._waiting[:0] = again
+            for unit in left.units:
+                self.states[unit.name] = state_of(unit) if again else collect(unit, gave_up=True)
+                if not again:
+                    self._progress.finished(unit.name, self.states[unit.name], line)
 
-    def _may_go_on(self, name: str, status: int) -> bool:
-        """Whether a run that ended with this status is started again."""
+    def _again_as(self, group: Group, status: int) -> list[Group]:
+        """How a group that ended with this status starts again; not at all if there is nothing left to try."""
+        name = group.units[0].name
         if status in _ELSEWHERE:
             self._losses[name] = self._losses.get(name, 0) + 1
-            return self._losses[name] <= LOSSES
+            return [group] if self._losses[name] <= LOSSES else []
+        if len(group.units) > 1:
+            return group.apart()
         self._failures[name] = self._failures.get(name, 0) + 1
-        return status not in (0, _BAD_INPUT) and self._failures[name] <= RETRIES
+        return [group] if status not in (0, _BAD_INPUT) and self._failures[name] <= RETRIES else []
 
     def _stop(self, signum: int) -> None:
-        self._progress.say(f"stopping {len(self._running)} runs, each after its current step")
+        running = self._training()
+        self._progress.say(f"stopping {len(running)} runs, each after its current step")
         self._executor.stop([job for _, job in self._running.values()])
-        for name, (unit, _) in self._open():
+        for unit in running:
             state = collect(unit)
-            self.states[name] = state if state.over else state_of(unit)
+            self.states[unit.name] = state if state.over else state_of(unit)
         self._running = {}
         done = sum(state.over for state in self.states.values())
         raise InterruptedTraining(

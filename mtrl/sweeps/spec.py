@@ -21,6 +21,7 @@ KEYS = {
     "seeds": "a list of whole numbers, or how many (counted from 0)",
     "total_env_steps": "env steps of every run, or a mapping from suites to them",
     "settings": "a mapping of dotted settings for every run",
+    "together": "true, or how many seeds of a suite and method share a process; false (the default) gives each its own",
     "results": "the folder of result files",
 }
 OWN = ("suite", "method", "seed", "total_env_steps", "run_dir", "resume", "config")
@@ -55,11 +56,18 @@ class Unit:
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """A sweep: its runs, in the order in which they start."""
+    """A sweep: its runs, in the order in which they start.
+
+    Attributes:
+        together: seeds of one suite and method that train in one process. On a GPU their updates are one call, which is
+            what it is for; their memory adds up. On a CPU every seed is computed by itself, so processes of their own
+            (``--jobs``) are as fast or faster. Results are the same, to rounding on a GPU.
+    """
 
     path: Path
     results: Path
     units: tuple[Unit, ...]
+    together: int = 1
 
 
 def read_spec(path: Path) -> Spec:
@@ -95,7 +103,7 @@ def read_spec(path: Path) -> Spec:
     twice = [unit.name for unit in units if [other.result for other in units].count(unit.result) > 1]
     if twice:
         raise ConfigError(f"{path}: {twice[0]} is there twice; suites, methods and seeds must differ from each other")
-    return Spec(path, results, tuple(units))
+    return Spec(path, results, tuple(units), _together(path, values.get("together", False), len(seeds)))
 
 
 def _read(path: Path) -> Values:
@@ -137,6 +145,14 @@ def _seeds(path: Path, found: Any) -> list[int]:
     if not whole or not seeds:
         raise ConfigError(f"{path}: seeds: {found!r} is not {KEYS['seeds']}")
     return seeds
+
+
+def _together(path: Path, found: Any, seeds: int) -> int:
+    if isinstance(found, bool):
+        return seeds if found else 1
+    if not isinstance(found, int) or found < 1:
+        raise ConfigError(f"{path}: together: {found!r} is neither true or false nor a number of seeds from 1")
+    return found
 
 
 def _budget(path: Path, values: Values, suite: str, suites: list[str]) -> Values:

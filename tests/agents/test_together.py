@@ -18,6 +18,7 @@ SETTINGS: dict[type[Agent], dict[str, Any]] = {
     MTSAC: {"width": 16, "learning_starts": 8, "batch_per_task": 8, "buffer_per_task": 64, "precision": "fp32"},
 }
 SEEDS = (3, 1, 2)
+FLAT = "cagrad:flat_minima=0.05"
 
 
 def _agent(kind: type[Agent], seed: int, **settings: Any) -> Any:
@@ -54,6 +55,7 @@ def _equal(first: Agent, second: Agent) -> bool:
         (MTPPO, {}),
         (MTPPO, {"kl_stop": 1e-5, "aggregator": "pcgrad"}),
         (MTPPO, {"heads": "separate"}),
+        (MTPPO, {"aggregator": "upgrad:flat_minima=0.05"}),
         (MTSAC, {}),
         (MTSAC, {"aggregator": "cagrad", "curriculum": "success-focal"}),
         (MTSAC, {"heads": "separate", "curriculum": "camrl:round_steps=8,warmup=0"}),
@@ -70,7 +72,8 @@ def test_every_seed_of_a_group_is_bit_for_bit_what_it_is_alone(kind: type[Agent]
 
 
 @pytest.mark.parametrize(
-    ("kind", "aggregator"), [(MTPPO, "mean"), (MTSAC, "mean"), (MTSAC, "pcgrad"), (MTPPO, "cagrad")]
+    ("kind", "aggregator"),
+    [(MTPPO, "mean"), (MTSAC, "mean"), (MTSAC, "pcgrad"), (MTPPO, "cagrad"), (MTPPO, FLAT), (MTSAC, FLAT)],
 )
 def test_stacked_updates_equal_separate_ones_to_rounding(kind: type[Agent], aggregator: str) -> None:
     times = 2 if kind is MTPPO else 8

@@ -36,6 +36,30 @@ def test_quiet_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch)
     ]
 
 
+def test_solves_that_did_not_converge_are_counted_where_there_are_any() -> None:
+    shown = Progress("mt10 mtsac", 0, 10, io.StringIO())
+    shown.show(success=0.25)
+    shown.add_unsolved(0)
+    assert shown.line().endswith("success 0.25")
+    shown.add_unsolved(1)
+    assert shown.line().endswith("success 0.25, 1 solve not converged")
+    shown.add_unsolved(1_233)
+    assert shown.line().endswith("success 0.25, 1,234 solves not converged")
+
+
+def test_the_bar_counts_them_too() -> None:
+    outer, inner = open_terminal(120)
+    with os.fdopen(inner, "w") as stream:
+        shown = Progress("mt10 mtsac", 0, 20_000_000, stream)
+        shown.add_unsolved(3)
+        shown.show(success=0.5)
+        shown.advance(20_000_000)
+        shown.close()
+        os.write(inner, b"end")
+        stream.flush()
+        assert "success 0.50, 3 solves not converged" in read_some(outer)
+
+
 @pytest.mark.parametrize("columns", [60, 120])
 def test_bar_fits_the_terminal(columns: int) -> None:
     outer, inner = open_terminal(columns)

@@ -11,9 +11,10 @@ import pytest
 from mtrl import checkpoint, trainer
 from mtrl.config import TrainConfig
 from mtrl.errors import CheckpointError, RunFolderError, TrainingDiverged, WriteError
+from mtrl.progress import Progress
 from mtrl.results import read_result
 from mtrl.trainer import train
-from tests.helpers.fakes import FakeEnv
+from tests.helpers.fakes import FakeAgent, FakeEnv
 from tests.helpers.runs import final_record, final_state
 from tests.mtrl.conftest import ShortConfig
 
@@ -39,6 +40,27 @@ def test_evaluations_and_checkpoints_fall_on_their_boundaries(short_config: Shor
 def test_intervals_that_no_vector_step_hits(short_config: ShortConfig) -> None:
     record = train(short_config(envs_per_task=7, eval__every=100, total_env_steps=250))
     assert steps_of(record) == [105, 210, 252]
+
+
+@pytest.mark.parametrize(
+    ("shares", "phrase"),
+    [((0.05, 0.1), "30 solves not converged"), ((0.0, 1e-4), "10 solves not converged"), ((0.0, 0.0), None)],
+)
+def test_solves_that_did_not_converge_are_said(
+    short_config: ShortConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    shares: tuple[float, float],
+    phrase: str | None,
+) -> None:
+    """Of 10 logs over 20 updates each; a share too small to count still counts as one."""
+    metrics, lines = FakeAgent.metrics, list[str]()
+    found = dict(zip(("train/actor_solve_failures", "train/critic_solve_failures"), shares, strict=True))
+    monkeypatch.setattr(FakeAgent, "metrics", lambda self: metrics(self) | found)
+    monkeypatch.setattr(Progress, "close", lambda self: lines.append(self.line()))
+    train(short_config())
+    assert phrase is None or lines[0].endswith(phrase)
+    assert ("not converged" in lines[0]) == (phrase is not None)
 
 
 @pytest.mark.parametrize("suite", ["mt10:fake", "mt10:fake-inexact"])

@@ -12,6 +12,7 @@ from agents.aggregators import (
     Inputs,
     State,
     make_aggregator,
+    parse_aggregator,
     positive_loss_free,
     wrap,
 )
@@ -19,6 +20,8 @@ from agents.base import AgentError
 from tests.agents.aggregators.cases import KINDS, batch_of, inputs_for, item, jacobian
 
 NAMES = sorted(AGGREGATORS)
+# Their update is no function of the Jacobian alone, so a few promises are not theirs.
+MOVED = ["mean:flat_minima=0.05", "gradvac:flat_minima=0.05", "upgrad:pivots=30,flat_minima=0.05"]
 # Small epochs, so that three updates reach every branch of the rules that count them.
 SMALL = {
     "igb-v2": {"period": 1, "start": 1, "hidden": 8, "capacity": 4, "batch": 4},
@@ -33,7 +36,7 @@ SMALL = {
 
 
 def build(name: str) -> Aggregator:
-    return make_aggregator(name, **SMALL.get(name, {}))
+    return make_aggregator(name, **SMALL[name]) if name in SMALL else parse_aggregator(name)
 
 
 def run(aggregator: Aggregator, rows: torch.Tensor, updates: int = 3) -> tuple[Direction, State]:
@@ -43,7 +46,7 @@ def run(aggregator: Aggregator, rows: torch.Tensor, updates: int = 3) -> tuple[D
     return out, state
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + MOVED)
 def test_a_batch_equals_its_items(name: str) -> None:
     aggregator = build(name)
     rows = batch_of(0, 6, 4, 7, "conflicting").reshape(3, 2, 4, 7)
@@ -60,7 +63,7 @@ def test_a_batch_equals_its_items(name: str) -> None:
         torch.testing.assert_close(state[key][2, 1], value, rtol=1e-5, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + MOVED)
 def test_no_host_synchronisation(name: str) -> None:
     """Tensors without data raise at any look at their values, be it a branch, ``item`` or a copy to the host."""
     aggregator = build(name)
@@ -76,7 +79,7 @@ def test_no_host_synchronisation(name: str) -> None:
     assert {k: (v.shape, v.dtype) for k, v in after.items()} == {k: (v.shape, v.dtype) for k, v in state.items()}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + MOVED)
 @pytest.mark.parametrize("kind", KINDS)
 def test_finite_input_gives_finite_output(name: str, kind: str) -> None:
     aggregator = build(name)
@@ -119,7 +122,7 @@ def test_bf16_gramian(name: str) -> None:
     assert torch.cosine_similarity(a, b, dim=0) > 0.5
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + MOVED)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_non_finite_input_is_flagged_and_contained(name: str, bad: float) -> None:
     aggregator = build(name)
@@ -143,7 +146,7 @@ def test_non_finite_input_is_flagged_and_contained(name: str, bad: float) -> Non
         torch.testing.assert_close(after[key][1], good_state[key][1])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + MOVED)
 def test_inputs_and_state_are_not_changed(name: str) -> None:
     aggregator = build(name)
     inputs = inputs_for(aggregator, jacobian(0, 4, 7))
@@ -178,7 +181,7 @@ def test_one_task_is_not_turned(name: str) -> None:
     assert out.converged
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + MOVED)
 def test_wrong_shapes_and_missing_inputs(name: str) -> None:
     aggregator = build(name)
     inputs = inputs_for(aggregator, jacobian(0, 4, 7))
@@ -266,7 +269,7 @@ def test_positive_loss_rules_are_declared_and_flag_what_they_cannot_do() -> None
         assert wrap(aggregator, every=2).info.needs_positive_loss if not aggregator.info.direction_only else True
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + MOVED)
 def test_state_survives_a_copy(name: str) -> None:
     """A run continued from copied state equals the uninterrupted one bit for bit."""
     aggregator = build(name)

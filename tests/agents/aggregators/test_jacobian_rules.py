@@ -42,7 +42,7 @@ def test_moco_tracks_gradients_and_heads_for_the_min_norm_point() -> None:
     for step in range(200):
         out, state = aggregator.direction(Inputs(jacobian=rows), state)
         if step == 0:
-            torch.testing.assert_close(state["tracked"], 0.5 * rows.float())
+            torch.testing.assert_close(state["rows"], 0.5 * rows.float())
     expected = combine(rows, mgda.weights(Inputs(gramian=gramian(rows)), {})[0].weights)
     torch.testing.assert_close(out.direction, expected, rtol=1e-3, atol=1e-3)
 

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mtrl import presets
+from mtrl import cli, presets
 from mtrl.errors import ConfigError
+from mtrl.sweeps.groups import groups_of
 from mtrl.sweeps.spec import KEYS, read_spec
-from mtrl.train import read_config
+from mtrl.train import read_config, read_configs
 from tests.mtrl.sweeps.conftest import MakeSpec
 
 
@@ -30,6 +32,38 @@ def test_the_command_of_a_run_means_the_same_configuration(faked: None, make_spe
     options = {key.replace("-", "_"): value for key, value in options.items()} | {"run_dir": str(unit.folder)}
     assert read_config(words, options) == unit.config
     assert unit.config.flat()["agent.widths"] == [4, 4]
+
+
+@pytest.mark.parametrize(
+    ("together", "seeds"),
+    [(None, [[3], [1], [2]]), (False, [[3], [1], [2]]), (True, [[3, 1, 2]]), (2, [[3, 1], [2]]), (9, [[3, 1, 2]])],
+)
+def test_groups_hold_the_seeds_of_one_suite_and_method(
+    faked: None, make_spec: MakeSpec, together: bool | int | None, seeds: list[list[int]]
+) -> None:
+    changes = {} if together is None else {"together": together}
+    spec = read_spec(make_spec(seeds=[3, 1, 2], **changes))
+    groups = groups_of(spec)
+    found = [(group.units[0].config.suite, [unit.config.seed for unit in group.units]) for group in groups]
+    assert found == [(suite, part) for part in seeds for suite in ("mt10:fake", "mt1:fake-inexact")]
+    assert all(len({unit.row for unit in group.units}) == 1 for group in groups)
+    assert len({group.name for group in groups} | {str(group.log) for group in groups}) == 2 * len(groups)
+
+
+def test_the_command_of_a_group_means_the_same_configurations(faked: None, make_spec: MakeSpec, tmp_path: Path) -> None:
+    own = {"agent.widths": [4, 4], "goal_seed": 2}
+    spec = read_spec(make_spec(methods={"fake.yaml": own}, suites=["mt10:fake"], seeds=3, together=True))
+    (group,) = groups_of(spec)
+    for folder in (None, tmp_path / "elsewhere"):
+        words, options = cli.parse(group.arguments(folder))
+        configs = read_configs(words, options)
+        assert [config.folder for config in configs] == [(folder or Path()) / unit.folder for unit in group.units]
+        assert [dataclasses.replace(config, run_dir=None) for config in configs] == [
+            dataclasses.replace(unit.config, run_dir=None) for unit in group.units
+        ]
+    left = group.only(lambda unit: unit.config.seed != 1)
+    assert left is not None and left.name == "mt10:fake fake seeds 0,2" and left.log.name == "seeds-0-2.log"
+    assert group.only(lambda unit: False) is None
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +99,8 @@ def test_overrides_of_a_method_beat_those_of_the_sweep(faked: None, make_spec: M
         ({"seeds": 0}, "seeds: 0 is not a list of whole numbers, or how many"),
         ({"seeds": [1, "a"]}, "seeds: [1, 'a'] is not"),
         ({"seeds": [1, 1]}, "is there twice; suites, methods and seeds must differ"),
+        ({"together": 0}, "together: 0 is neither true or false nor a number of seeds from 1"),
+        ({"together": "all"}, "together: 'all' is neither"),
         ({"total_env_steps": {"mt10:fak": 3}}, "total_env_steps.mt10:fak: is no suite of this sweep; did you mean"),
         ({"total_env_steps": "many"}, "total_env_steps: 'many' is not a whole number"),
     ],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,13 +14,17 @@ from pathlib import Path
 
 import pytest
 
+from agents.mtppo_settings import MTPPOConfig
 from mtrl.checkpoint import newest_first
 from mtrl.leaderboard.__main__ import main
+from mtrl.presets import resolve
 from mtrl.results import read_result
+from mtrl.sweeps import estimate
 from mtrl.sweeps.local import LocalExecutor
 from mtrl.sweeps.spec import read_spec
-from mtrl.sweeps.state import State, collect, state_of
+from mtrl.sweeps.state import State, collect, in_use, state_of
 from mtrl.trainer import train
+from tests.helpers.fakes import FakeAgent
 from tests.helpers.workbench import METHOD
 from tests.mtrl.sweeps.conftest import MakeSpec, results_of, start
 
@@ -152,10 +158,152 @@ def test_the_plan_says_where_its_speeds_come_from(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("mt10:fake fake seed 0: finished at 900 env steps, success ")
     assert lines[1].startswith("mt1:fake-inexact fake seed 0: starts, 300 env steps left")
-    assert lines[1].endswith("(calibrated)")
+    assert re.search(r"\(calibrated on [1-9][0-9,]* env steps\)$", lines[1])
     assert lines[2] == "mt10:fake fake seed 1: starts, 900 env steps left, 0.00 h at 100/s (measured)"
     assert lines[4].startswith("4 runs, 1 over; about 0.0 hours of work, 0.0 h with 2 jobs")
     assert not spec.units[2].folder.exists()
+
+
+def test_the_plan_shows_which_seeds_share_a_process(
+    faked: None, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rates measured in a shared process are those of the process: its runs share the clock."""
+    monkeypatch.setattr("mtrl.sweeps.estimate.CALIBRATION_S", 0.05)
+    path = make_spec(seeds=3, together=2, suites=["mt10:fake"], total_env_steps=900)
+    spec = read_spec(path)
+    train(spec.units[0].config, "python -m mtrl.train mt10:fake --seeds 0,1")
+    collect(spec.units[0])
+    record = read_result(spec.units[0].result)
+    record["evaluations"][-1]["wall_s"] = 18.0
+    spec.units[0].result.write_text(json.dumps(record))
+    capsys.readouterr()
+    assert main(["run", str(path), "--dry-run", "--jobs=2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "mt10:fake fake seeds 0,1, in one process:"
+    assert lines[1].startswith("  mt10:fake fake seed 0: finished at 900 env steps, success ")
+    assert lines[2] == "  mt10:fake fake seed 1: starts, 900 env steps left, 0.00 h at 100/s (measured)"
+    assert lines[3] == "mt10:fake fake seed 2: starts, 900 env steps left, 0.00 h at 100/s (measured)"
+
+
+@pytest.mark.parametrize(("limit", "pieces"), [(4.0, 5), (0.5, 1)])
+def test_a_calibration_ends_in_time(
+    faked: None, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, limit: float, pieces: int
+) -> None:
+    """Pieces of a second here: the first warms up, and alone counts where it takes longer than there is time."""
+    now = [0.0]
+    advance = FakeAgent.advance
+
+    def slow(self: FakeAgent) -> None:
+        advance(self)
+        now[0] += 1.0
+
+    monkeypatch.setattr(FakeAgent, "advance", slow)
+    monkeypatch.setattr(estimate.time, "monotonic", lambda: now[0])
+    config = read_spec(make_spec(suites=["mt10:fake"])).units[0].config
+    speed = estimate.Calibrations().run(config, limit)
+    assert now[0] == max(1.0, limit)
+    per_piece = 3 * config.envs_per_task
+    counted = pieces - 2 if pieces > 1 else 1
+    assert speed == (per_piece, f"calibrated on {per_piece * counted} env steps")
+
+
+def test_all_calibrations_share_one_limit(
+    faked: None, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    methods, limits = [], []
+    for index in range(20):
+        (tmp_path / f"fake-{index}.yaml").write_text("# Fake.\nalgorithm: fake\n")
+        methods.append(f"fake-{index}.yaml")
+
+    def run(self: estimate.Calibrations, config: object, limit_s: float) -> estimate.Speed:
+        limits.append(limit_s)
+        return estimate.Speed(1.0, "calibrated")
+
+    monkeypatch.setattr(estimate.Calibrations, "run", run)
+    estimate.plan(read_spec(make_spec(methods=methods, suites=["mt10:fake"], seeds=2)), 1)
+    assert limits == [estimate.ALL_S / 20] * 20
+
+
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ("mtsac", {"learning_starts": 1}),
+        ("mtppo", {"rollout_per_task": 200, "minibatches": 1}),
+        ("sb3-sac", {"learning_starts": 0}),
+        ("sb3-ppo", {"n_steps": 128}),
+    ],
+)
+def test_agents_are_calibrated_in_short_pieces_of_what_they_do(method: str, changes: dict[str, int]) -> None:
+    settings = resolve({"suite": "mt10", "method": method}).agent
+    assert settings.brief(8) == dataclasses.replace(settings, **changes)
+
+
+def test_short_rollouts_hold_whole_sequences_of_every_environment() -> None:
+    short = resolve({"suite": "mg3", "method": "mtppo", "agent.memory": "gru"}).agent.brief(8)
+    assert isinstance(short, MTPPOConfig)
+    assert short.rollout_per_task % (8 * short.sequence) == 0 and short.minibatches == 1
+
+
+def test_seeds_together_killed_and_restarted_give_the_files_of_single_runs(
+    faked: None, make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    changes = {"suites": ["mt10:fake"], "seeds": [4, 0, 2], "total_env_steps": 900}
+    alone, shared = make_spec("alone", **changes), make_spec("shared", **changes, together=True)
+    for unit in read_spec(alone).units:
+        train(unit.config)
+        collect(unit)
+    results = tmp_path / "results-shared"
+
+    sweep = start(str(shared), "--jobs=2", pace=0.005)
+    wait_for_checkpoint(results, 270, sweep)
+    (child,) = children(sweep.pid)  # one process for all seeds
+    os.kill(child, signal.SIGKILL)
+    wait_for_checkpoint(results, 540, sweep)
+    sweep.kill()
+    _, err = sweep.communicate()
+    assert "seeds 4,0,2: starts; its output goes to" in err
+    assert "mt10:fake fake seeds 4,0,2: ended early (killed by signal 9" in err
+
+    first = read_spec(shared).units[1]
+    while in_use(first):  # what was started for a killed sweep saves and stops
+        time.sleep(0.05)
+    train(first.config)
+    collect(first)
+    before_restart = first.result.stat().st_mtime_ns
+
+    last = start(str(shared))
+    _, err = last.communicate(timeout=120)
+    assert last.returncode == 0, err
+    assert "seeds 4,2: continues from" in err  # the finished one is left out
+    assert "3 of 3 runs finished" in err
+    assert first.result.stat().st_mtime_ns == before_restart
+    assert results_of(results) == results_of(tmp_path / "results-alone")
+    assert len(results_of(results)) == 3
+
+
+def test_a_seed_that_cannot_run_leaves_its_group_alone(make_spec: MakeSpec, tmp_path: Path) -> None:
+    spec = make_spec(suites=["mt10:fake"], seeds=3, total_env_steps=300, together=True)
+    foreign = tmp_path / "results-sweep" / ".runs" / "mt10-fake" / "fake" / "seed-1"
+    foreign.mkdir(parents=True)
+    (foreign / "notes.txt").write_text("mine")
+    sweep = start(str(spec), "--jobs=2")
+    _, err = sweep.communicate(timeout=120)
+    assert sweep.returncode == 1
+    assert "seeds 0,1,2: ended early (exit status 2" in err and "going on with each seed alone" in err
+    assert "2 of 3 runs finished" in err and "mt10:fake fake seed 1: failed" in err
+    assert len(results_of(tmp_path / "results-sweep")) == 2
+
+
+def test_a_seed_that_diverges_leaves_its_group_alone(make_spec: MakeSpec, tmp_path: Path) -> None:
+    spec = make_spec(
+        suites=["mt10:fake"], seeds=2, total_env_steps=300, methods={METHOD: {"agent.nan_at": 150}}, together=2
+    )
+    sweep = start(str(spec))
+    _, err = sweep.communicate(timeout=120)
+    assert sweep.returncode == 1
+    assert "once more" not in err and "alone" not in err
+    records = results_of(tmp_path / "results-sweep")
+    assert [record["status"] for record in records.values()] == ["diverged"] * 2
 
 
 @pytest.mark.parametrize(
