@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -135,7 +135,11 @@ class MLP:
             }
         return views | expanded
 
-    def forward(self, views: Views, x: Tensor, recall: Recall | None = None) -> Tensor:
+    def look(self, x: Tensor) -> Any:
+        """``x`` as ``trunk`` takes it too, with the work done that networks of one layout have in common."""
+        return x
+
+    def forward(self, views: Views, x: Any, recall: Recall | None = None) -> Tensor:
         """Own-head outputs ``[K, T, b, out]`` float32 of task-major inputs ``[S, T, b, in]``.
 
         ``K`` is a multiple of ``S``; consecutive members share an input (twin critics of one seed). ``TASK_SCALE``
@@ -154,7 +158,7 @@ class MLP:
         out: Tensor = LinearHeads.apply(hidden, weight, bias)
         return out.view(members, tasks, batch, self.out_dim)
 
-    def trunk(self, views: Views, x: Tensor, recall: Recall | None = None) -> Tensor:
+    def trunk(self, views: Views, x: Any, recall: Recall | None = None) -> Tensor:
         """Shared features ``[K, T, b, width]`` float32 of ``[S, T, b, in]``; ``recall`` is for networks with memory."""
         return self.hidden(views, x)
 
