@@ -2,7 +2,8 @@
 
 All arrays are contiguous. Tables are float32 ``[..., positions * codes, channels]``: what a position of a patch (or of
 a window of words) adds to the features when it holds a code. Seeds, tasks and members are loops in here, so that a
-caller pays for one call whatever it stacks.
+caller pays for one call whatever it stacks. No kernel here calls one of another file, so numba, which looks at the date
+of a kernel's own file, never takes stale machine code from its cache.
 """
 
 from __future__ import annotations
