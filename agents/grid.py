@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from agents.encode import EncodeGrid, Seen, Spread, look
 from agents.lookup import LookupReLU
 from agents.networks import MLP, Recall, Views
 
@@ -90,8 +91,36 @@ class GridNet(MLP):
         active = {"trunk.view.weight": 3 * KERNEL * KERNEL, "trunk.words.weight": WINDOW}
         return active.get(name, shape[-1])
 
-    def trunk(self, views: Views, x: Tensor, recall: Recall | None = None) -> Tensor:
+    def look(self, x: Tensor) -> Tensor | Seen:
+        """Find what repeats in ``x``, once for all networks of this layout that read it; nothing on a GPU."""
+        return x if x.is_cuda else look(x, tuple(self.layout))
+
+    def rows(self, x: Tensor | Seen) -> Tensor:
+        return x if isinstance(x, Tensor) else x.repeated().rows
+
+    def trunk(self, views: Views, x: Tensor | Seen, recall: Recall | None = None) -> Tensor:
         """Shared features ``[K, T, b, width]`` float32 of uint8 ``[S, T, b, in]``."""
+        per_task = views["trunk.view.weight"].dim() > 3
+        seen = self.look(x) if isinstance(x, Tensor) else x
+        if isinstance(seen, Tensor):
+            return self.hidden(views, self._looked_up(views, seen))
+        if seen.inverse is not None and per_task:
+            seen = seen.repeated()
+        hidden = self.hidden(views, self._encode(views, seen))
+        if seen.inverse is None:
+            return hidden
+        every: Tensor = Spread.apply(hidden.squeeze(1), seen.inverse.flatten())
+        return every.unflatten(1, seen.inverse.shape)
+
+    def _encode(self, views: Views, seen: Seen) -> Tensor:
+        """Inputs ``[K, T, b, num_features]`` of the hidden layers, in the dtype of the weights."""
+        codes = cell_codes(self.layout, torch.float32, seen.rows.device)
+        names = ("trunk.view.weight", "trunk.view.bias", "trunk.words.weight", "trunk.words.bias")
+        features: Tensor = EncodeGrid.apply(seen, tuple(self.layout), codes, *(views.get(name) for name in names))
+        return features
+
+    def _looked_up(self, views: Views, x: Tensor) -> Tensor:
+        """``_encode`` in operations that a GPU has."""
         layout, weight = self.layout, views["trunk.view.weight"]
         members = weight.shape[0]
         cells, direction, words, rest = x.split([SIDE * SIDE * 3, 1, layout.words, self.in_dim - layout.num_bytes], -1)
@@ -102,7 +131,7 @@ class GridNet(MLP):
             parts.append(self._mission(views, words))
         facing = _one_hot(direction, layout.directions, weight.dtype).flatten(-2)
         parts.append(torch.cat([facing, rest.to(weight.dtype)], -1).repeat_interleave(members // x.shape[0], 0))
-        return self.hidden(views, torch.cat([part.to(weight.dtype) for part in parts], -1))
+        return torch.cat([part.to(weight.dtype) for part in parts], -1)
 
     def _mission(self, views: Views, words: Tensor) -> Tensor:
         """Features ``[K, T, b, channels]`` of token ids ``[S, T, b, words]``; 0 where there is no mission."""

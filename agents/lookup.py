@@ -1,4 +1,4 @@
-"""A linear layer and ReLU over one-hot codes that multiplies nothing: rows of its weight are looked up and added."""
+"""A linear layer and ReLU over one-hot codes by lookup, in operations that a GPU has (``encode`` is for CPUs)."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from agents.encode import Seen
 from agents.grid import GridNet
 from agents.networks import Recall, Views
 from agents.trunk import StackedLinear
@@ -30,7 +31,7 @@ class GRUNet(GridNet):
         """Gates start within ``1 / sqrt(width)``, so that the state neither explodes nor vanishes."""
         return 6 * self.width if name.startswith("trunk.gru") else super().fan_in(name, shape)
 
-    def trunk(self, views: Views, x: Tensor, recall: Recall | None = None) -> Tensor:
+    def trunk(self, views: Views, x: Tensor | Seen, recall: Recall | None = None) -> Tensor:
         """States after every step ``[K, T, b, width]`` float32."""
         features = super().trunk(views, x)
         members, tasks, batch, _ = features.shape

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -139,7 +139,16 @@ class MLP:
             }
         return views | expanded
 
-    def forward(self, views: Views, x: Tensor, recall: Recall | None = None) -> Tensor:
+    def look(self, x: Tensor) -> Any:
+        """``x`` as ``trunk`` takes it too, with the work done that networks of one layout have in common."""
+        return x
+
+    def rows(self, x: Any) -> Tensor:
+        """The rows ``[S, T, b, in]`` that ``look`` looked at."""
+        rows: Tensor = x
+        return rows
+
+    def forward(self, views: Views, x: Any, recall: Recall | None = None) -> Tensor:
         """Own-head outputs ``[K, T, b, out]`` float32 of task-major inputs ``[S, T, b, in]``.
 
         ``K`` is a multiple of ``S``; consecutive members share an input (twin critics of one seed). ``TASK_SCALE``
@@ -147,11 +156,11 @@ class MLP:
         through parameters of its own.
         """
         if isinstance(views, OwnViews):
-            return self._forward_own(views, x, recall)
+            return self._forward_own(views, self.rows(x), recall)
         return self.heads(views, self.trunk(views, x, recall))
 
     def _forward_own(self, views: OwnViews, x: Tensor, recall: Recall | None) -> Tensor:
-        """``forward`` with the tasks as members, which have parameters of their own anyway."""
+        """``forward`` of rows with the tasks as members, which have parameters of their own anyway."""
         members, tasks = views["head.weight"].shape[:2]
         twins = members // x.shape[0]
         alone = {name: view.flatten(0, 1) for name, view in views.items()}
@@ -173,7 +182,7 @@ class MLP:
         out: Tensor = LinearHeads.apply(hidden, weight, bias)
         return out.view(members, tasks, batch, self.out_dim)
 
-    def trunk(self, views: Views, x: Tensor, recall: Recall | None = None) -> Tensor:
+    def trunk(self, views: Views, x: Any, recall: Recall | None = None) -> Tensor:
         """Shared features ``[K, T, b, width]`` float32 of ``[S, T, b, in]``; ``recall`` is for networks with memory."""
         return self.hidden(views, x)
 

@@ -75,9 +75,10 @@ class Progress(NamedTuple):
 class Samples(NamedTuple):
     """A rollout ready for the losses, step after step, or with memory environment after environment.
 
-    ``obs`` ``[S, T, n, D]``, ``action`` ``[S, T, n, A]`` (discrete ``[S, T, n]``), the rest ``[S, T, n]``; ``target``
-    is on the scale of the critic's heads. With memory, ``start`` ``[S, T, n]`` says where episodes begin and ``memory``
-    ``[S, T, n, 2 H]`` holds the states of actor and critic before each step.
+    ``obs`` ``[S, T, n, D]`` (within a step as ``MLP.look`` gives it), ``action`` ``[S, T, n, A]`` (discrete
+    ``[S, T, n]``), the rest ``[S, T, n]``; ``target`` is on the scale of the critic's heads. With memory,
+    ``start`` ``[S, T, n]`` says where episodes begin and ``memory`` ``[S, T, n, 2 H]`` holds the states of actor and
+    critic before each step.
     """
 
     obs: Tensor
@@ -320,6 +321,7 @@ def _minibatch_step(
 ) -> dict[str, Tensor]:
     """One step of actor and critic for the seeds in ``members``; the others only compute."""
     adam = AdamSettings(learning_rate, settings.adam.eps)
+    batch = batch._replace(obs=settings.actor.look(condition(batch.obs, settings)))
     metrics = _update_actor(state, batch, draw, members, adam, settings, progress, pull)
     return metrics | _update_critic(state, batch, draw, members, adam, settings, progress, pull)
 
@@ -340,7 +342,7 @@ def _update_actor(
     goes_on = recall(batch.start, batch.memory, settings, 0)
 
     def losses_at(params: Views) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        output = settings.actor.forward(params, condition(batch.obs, settings), goes_on)
+        output = settings.actor.forward(params, batch.obs, goes_on)
         log_prob, entropy = policy(output, log_std, batch.action, settings)
         log_ratio = log_prob - batch.log_prob
         surrogate = clipped_surrogate(log_ratio, batch.advantage, settings.clip)
@@ -387,7 +389,7 @@ def _update_critic(
     goes_on = recall(batch.start, batch.memory, settings, 1)
 
     def losses_at(params: Views) -> Tensor:
-        value = settings.critic.forward(params, condition(batch.obs, settings), goes_on)
+        value = settings.critic.forward(params, batch.obs, goes_on)
         return value_loss(value.squeeze(-1), batch.target)
 
     losses = losses_at(leaves)

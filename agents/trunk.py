@@ -147,8 +147,11 @@ def _backward(ctx: Any, activation: str, grad: Tensor) -> tuple[Tensor | None, .
     members = weights[0].shape[0]
     grad_hidden = grad.reshape(members, tasks * batch, -1)
     need_x, need_params = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:])
-    grad_x = grad.new_zeros(seeds, tasks * batch, ctx.shape[-1]) if need_x else None
     like = grad_hidden.new_empty(0, dtype=ctx.dtype)
+    grad_x = None
+    if need_x:  # the members of a seed add up in float32
+        shape = seeds, tasks * batch, ctx.shape[-1]
+        grad_x = grad.new_zeros(shape) if members > seeds else like.new_empty(shape)
     out = [like.new_empty(shape) if need_params else None for shape in ctx.params]
     for index, group in enumerate(_groups(members, grad_hidden.is_cuda)):
         layers = saved[index * (depth + 1) : (index + 1) * (depth + 1)]
@@ -160,8 +163,10 @@ def _backward(ctx: Any, activation: str, grad: Tensor) -> tuple[Tensor | None, .
                 _weight_gradient(delta, layers[layer], grad_weight[group], grad_bias[group])
             if layer > 0 or need_x:
                 delta = torch.bmm(delta, weights[layer][group])
-        if grad_x is not None:
-            twins = members // seeds
+        twins = members // seeds
+        if grad_x is not None and twins == 1:
+            grad_x[group] = delta
+        elif grad_x is not None:
             grad_x[_seeds(group, twins)] += delta.view(-1, min(twins, delta.shape[0]), *delta.shape[1:]).sum(1)
     return None if grad_x is None else grad_x.view(ctx.shape).to(ctx.dtype), *out
 

@@ -4,9 +4,10 @@
 
 Both train with the same sizes: 10 tasks x 8 environments, rollouts of 2,000 steps a task, 8 epochs of minibatches of
 250 samples a task, actor and critic apart, each a convolution over one-hot cells, one over the words of the mission,
-then 128 x 2. SB3 steps minigrid's own environments in its own sync vector environment (``DummyVecEnv``) and gets the
-task as a one-hot code; ours has a head per task instead. Both run on one thread and take turns; frames per CPU-second
-count, medians of the rounds, since other work on a machine then matters little.
+then 128 x 2. SB3 gets the task as a one-hot code; ours has a head per task instead. ``sb3`` steps minigrid's own
+environments in SB3's own sync vector environment (``DummyVecEnv``), as a user of both packages would; ``sb3_native``
+steps our compiled ones through ``mtrl.sb3.SB3VecEnv``, so that only acting and learning differ. All run on one thread
+and take turns; frames per CPU-second count, medians of the rounds, since other work on a machine then matters little.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
 from torch import Tensor, nn
 
 from agents import MTPPO
 from envs import get_suite, make_vec
 from envs.minigrid.missions import encode_mission
+from mtrl.sb3 import SB3VecEnv
 
 SUITE, ENVS, ROLLOUT, EPOCHS, MINIBATCHES, WIDTH, CHANNELS = "mg10", 8, 2_000, 8, 8, 128, 32
 CELL, DIRECTIONS, VOCABULARY = (11, 6, 3), 4, 34
@@ -61,6 +63,25 @@ class Flat(gym.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, info = self.env.step(int(action) if action < self.limit else 0)
         return self._flat(obs), float(reward), terminated, truncated, info
+
+
+class WithTask(VecEnvWrapper):
+    """The observations of ``Flat`` from a vector environment of ours: its bytes, then the task."""
+
+    def __init__(self, venv: SB3VecEnv) -> None:
+        size = venv.observation_space.shape[0] + 1  # type: ignore[index]
+        super().__init__(venv, gym.spaces.Box(0, 255, (size,), np.uint8))
+        self.task = venv.env.task_id.astype(np.uint8)[:, None]
+
+    def reset(self) -> np.ndarray:
+        return np.concatenate([self.venv.reset(), self.task], 1)
+
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        obs, reward, done, infos = self.venv.step_wait()
+        for info, task in zip(infos, self.task):
+            if "terminal_observation" in info:
+                info["terminal_observation"] = np.concatenate([info["terminal_observation"], task])
+        return np.concatenate([obs, self.task], 1), reward, done, infos
 
 
 def encode_words(mission: str) -> np.ndarray:
@@ -100,8 +121,15 @@ def ours() -> Callable[[], object]:
     return agent.advance
 
 
-def sb3() -> Callable[[], object]:
-    env = DummyVecEnv([lambda task=task: Flat(task) for task in range(len(TASKS)) for _ in range(ENVS)])
+def stock() -> VecEnv:
+    return DummyVecEnv([lambda task=task: Flat(task) for task in range(len(TASKS)) for _ in range(ENVS)])
+
+
+def native() -> VecEnv:
+    return WithTask(SB3VecEnv(make_vec(SUITE, ENVS, seed=0, num_threads=1), encode=False))
+
+
+def sb3(env: VecEnv) -> Callable[[], object]:
     model = PPO(
         "MlpPolicy", env,
         n_steps=ROLLOUT // ENVS, batch_size=len(TASKS) * ROLLOUT // MINIBATCHES, n_epochs=EPOCHS, learning_rate=1e-3,
@@ -127,7 +155,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    functions = {"ours": ours(), "sb3": sb3()}
+    functions = {"ours": ours(), "sb3": sb3(stock()), "sb3_native": sb3(native())}
     functions["ours"]()  # compiles
     frames = len(TASKS) * ROLLOUT
     rates: dict[str, list[float]] = {name: [] for name in functions}
@@ -137,7 +165,8 @@ def main() -> None:
             function()
             rates[name].append(frames / (time.process_time() - start))
     figures = {f"{name}_frames_per_cpu_second": statistics.median(values) for name, values in rates.items()}
-    figures["ours_over_sb3"] = figures["ours_frames_per_cpu_second"] / figures["sb3_frames_per_cpu_second"]
+    for name in ("sb3", "sb3_native"):
+        figures[f"ours_over_{name}"] = figures["ours_frames_per_cpu_second"] / figures[f"{name}_frames_per_cpu_second"]
     for name, value in figures.items():
         print(f"{name:<32}{value:>10.1f}")
     if args.json:

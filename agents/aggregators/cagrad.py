@@ -12,6 +12,8 @@ from agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution
 from agents.aggregators.linalg import add_diagonal, correlation, matvec, may_stop, ridge_floor, spd_solve
 
 Rescale = Literal["none", "1/(1+c)", "1/(1+c²)"]
+_ROUNDS = 4  # of splitting and pivoting; one is enough for all but nearly flat hulls
+_GAP = 1e-7  # the duality gap at which a CPU goes no further
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,20 @@ def _worst_case(gramian: Tensor, mean: Tensor, c: float, eps: float) -> tuple[Te
     length = _norm(gramian, mean)
     unit = torch.where(length > 0, length, 1.0).unsqueeze(-1)
     b = torch.where(active, matvec(gramian, mean) / norms / unit, 0.0)
-    x, dual = _guess(cosine, a, b, c)
+    start = None
+    for _ in range(_ROUNDS):
+        start, x, dual = _guess(cosine, a, b, c, start)
+        x, squared, gap = _certify(cosine, a, b, c, active, x, dual)
+        if may_stop(gap < _GAP):
+            break
+    flat = squared <= 4 * ridge * (x * x).sum(-1)
+    return x * a, torch.where(flat, 0.0, squared.sqrt() / longest.squeeze(-1)), gap
+
+
+def _certify(
+    cosine: Tensor, a: Tensor, b: Tensor, c: float, active: Tensor, x: Tensor, dual: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The better of a guess and what pivoting makes of it, its ``xᵀCx`` and its duality gap."""
     candidates = torch.stack([x, _pivot(cosine, a, b, c, x > 0, active), x], -2)
     candidates = torch.where(active.unsqueeze(-2), candidates, 0.0)
     total = (candidates * a.unsqueeze(-2)).sum(-1, keepdim=True)
@@ -122,15 +137,18 @@ def _worst_case(gramian: Tensor, mean: Tensor, c: float, eps: float) -> tuple[Te
     gap = (value.unsqueeze(-1) * a.unsqueeze(-2) - pull).masked_fill(~active.unsqueeze(-2), -torch.inf).amax(-1)
     gap, best = gap.clamp(min=0).nan_to_num(nan=torch.inf).min(-1)
     x = candidates.gather(-2, best[..., None, None].expand_as(candidates[..., :1, :])).squeeze(-2)
-    squared = squared.gather(-1, best.unsqueeze(-1)).squeeze(-1)
-    flat = squared <= 4 * ridge * (x * x).sum(-1)
-    return x * a, torch.where(flat, 0.0, squared.sqrt() / longest.squeeze(-1)), gap
+    return x, squared.gather(-1, best.unsqueeze(-1)).squeeze(-1), gap
 
 
 def _guess(
-    cosine: Tensor, a: Tensor, b: Tensor, c: float, iterations: int = 16, rho: float = 0.3
-) -> tuple[Tensor, Tensor]:
-    """ADMM with ``x ≥ 0`` and the norm split off; the norm's part is held as coefficients of the unit gradients."""
+    cosine: Tensor, a: Tensor, b: Tensor, c: float, start: tuple[Tensor, ...] | None, iterations: int = 16
+) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+    """ADMM with ``x ≥ 0`` and the norm split off; the norm's part is held as coefficients of the unit gradients.
+
+    Returns where to go on from, ``x``, and the dual value of the norm's part. The penalty follows ``c``, since the norm
+    shrinks by ``c / rho`` in each iteration: a larger one crosses a small norm in tiny steps.
+    """
+    rho = min(0.3, max(c, 1e-3))
     eye = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device).expand_as(cosine)
     inverse = spd_solve(cosine + eye, eye)
     a = a.unsqueeze(-2)
@@ -138,7 +156,7 @@ def _guess(
     ka = ka / (a * ka).sum(-1, keepdim=True).clamp(min=1e-300)
     column = a.mT
     shift = b.unsqueeze(-2) @ inverse / rho
-    z = u = s = v = torch.zeros_like(a)
+    z, u, s, v = start or (torch.zeros_like(a),) * 4
     for _ in range(iterations):
         target = s - v
         x = (z - u - target) @ inverse + target - shift
@@ -150,7 +168,7 @@ def _guess(
         size = (v @ cosine @ v.mT).clamp(min=1e-300).sqrt()
         s = v * (1 - c / rho / size).clamp(min=0)
         v = v - s
-    return z.squeeze(-2), (rho * (v @ cosine)).squeeze(-2)
+    return (z, u, s, v), z.squeeze(-2), (rho * (v @ cosine)).squeeze(-2)
 
 
 def _pivot(cosine: Tensor, a: Tensor, b: Tensor, c: float, free: Tensor, active: Tensor, iterations: int = 8) -> Tensor:

@@ -1,0 +1,120 @@
+"""The encoder on a CPU against the operations of a GPU, and rows that repeat against every row on its own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from agents import encode
+from agents.aggregators import parse_aggregator
+from agents.encode import BLOCK, Spread, distinct, look
+from agents.errors import AgentError
+from agents.grid import GridLayout, GridNet
+from agents.memory import GRUNet
+from agents.networks import Recall, Views
+from agents.task_gradients import Reduction
+
+LAYOUT = GridLayout(11, 6, 3, 4, 5, 34)
+TASKS, ROWS = 3, 128  # enough rows to look for repeated ones
+
+
+def _network(extra: int = 0, activation: str = "tanh", heads: int = TASKS) -> GridNet:
+    return GridNet(LAYOUT.num_bytes + extra, 8, 2, 2, heads, activation, LAYOUT, 4)  # type: ignore[arg-type]
+
+
+def _obs(seeds: int = 1, rows: int = ROWS, different: int = 20) -> Tensor:
+    """Observations of which every task repeats ``different``; the first task's missions are empty."""
+    generator = torch.Generator().manual_seed(0)
+    draw = torch.rand(different, LAYOUT.num_bytes, generator=generator)
+    pool = (draw * torch.tensor(LAYOUT.sizes())).to(torch.uint8)
+    x = pool[torch.randint(different, (seeds, TASKS, rows), generator=generator)]
+    x[:, 0, :, 148:] = 0
+    return x
+
+
+def _gradients(network: GridNet, x: Tensor, members: int, per_task: bool, on_gpu: bool) -> tuple[Tensor, list[Tensor]]:
+    flat = network.init(members, torch.Generator().manual_seed(1))
+    views = network.leaves(flat, torch.float32)
+    views = network.per_task(views, TASKS) if per_task else views
+    features = network._looked_up(views, x) if on_gpu else network._encode(views, look(x, tuple(LAYOUT)))
+    slope = torch.randn(features.shape, generator=torch.Generator().manual_seed(2))
+    used = [view for name, view in views.items() if "view" in name or "words" in name]
+    return features, list(torch.autograd.grad(features, used, slope))
+
+
+@pytest.mark.parametrize("per_task", [False, True])
+@pytest.mark.parametrize(("seeds", "members"), [(1, 1), (1, 2), (2, 4)])
+def test_kernels_equal_operations_of_a_gpu(seeds: int, members: int, per_task: bool) -> None:
+    network = _network(extra=2)
+    x = _obs(seeds, rows=6)
+    x = torch.cat([x, torch.ones(*x.shape[:3], 2, dtype=torch.uint8)], -1)
+    (ours, own), (theirs, expected) = (_gradients(network, x, members, per_task, gpu) for gpu in (False, True))
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    for grad, wanted in zip(own, expected, strict=True):
+        torch.testing.assert_close(grad, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("aggregator", ["mean", "uncertainty", "upgrad", "mean:flat_minima=0.1"])
+@pytest.mark.parametrize("activation", ["tanh", "layer_norm"])
+def test_repeated_rows_change_no_gradient(aggregator: str, activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, x = _network(activation=activation), _obs()
+    flat = network.init(1, torch.Generator().manual_seed(1))
+    reduction = Reduction(network, parse_aggregator(aggregator), TASKS)
+    state = reduction.init(1, flat.device)
+    target = torch.randn(1, TASKS, ROWS, 2, generator=torch.Generator().manual_seed(3))
+    found = []
+    for few in (1, 10**6):
+        monkeypatch.setattr(encode, "FEW", few)
+        seen = network.look(x)
+        assert isinstance(seen, encode.Seen) and (seen.inverse is None) == (few > 1)
+        leaves = reduction.leaves(flat, torch.float32)
+
+        def losses_at(params: Views, seen: encode.Seen = seen) -> torch.Tensor:
+            return (network.forward(params, seen) - target).square().mean((-2, -1))
+
+        losses = losses_at(leaves)
+        found.append((losses, reduction.gradient(losses, leaves, state, None, again=losses_at)[0]))
+    for once, each in zip(*found, strict=True):
+        torch.testing.assert_close(once, each, rtol=1e-4, atol=1e-5)
+
+
+def test_repeated_rows_keep_their_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = GRUNet(LAYOUT.num_bytes, 8, 2, 2, TASKS, "tanh", LAYOUT, 4)
+    views, x = network.views(network.init(1, torch.Generator().manual_seed(1)), torch.float32), _obs()
+    goes_on = Recall(torch.randn(1, TASKS, 4, 8), torch.rand(1, TASKS, ROWS) < 0.1)
+    monkeypatch.setattr(encode, "FEW", 1)
+    once = network.forward(views, x, goes_on)
+    monkeypatch.setattr(encode, "FEW", 10**6)
+    torch.testing.assert_close(once, network.forward(views, x, goes_on), rtol=1e-4, atol=1e-5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(*[st.integers(0, 2)] * 3), min_size=1, max_size=90))
+def test_distinct_rows_in_order_of_appearance(values: list[tuple[int, ...]]) -> None:
+    rows = torch.tensor(values, dtype=torch.uint8)
+    first, inverse = distinct(rows)
+    expected = list(dict.fromkeys(values))
+    assert [tuple(row) for row in rows[first].tolist()][: len(expected)] == expected
+    assert torch.equal(rows[first][inverse], rows)
+    assert len(first) % BLOCK == 0 and len(first) - len(expected) < BLOCK and not first[len(expected) :].any()
+
+
+def test_spread_adds_up_gradients() -> None:
+    rows = torch.randn(2, 3, 4, requires_grad=True)
+    inverse = torch.tensor([2, 0, 2, 2])
+    slope = torch.randn(2, 4, 4)
+    out = Spread.apply(rows, inverse)
+    assert torch.equal(out, rows[:, inverse])
+    (grad,) = torch.autograd.grad(out, rows, slope)
+    torch.testing.assert_close(grad, torch.zeros(2, 3, 4).index_add(1, inverse, slope))
+
+
+@pytest.mark.parametrize("byte", [0, 1, 2, 147, 150])
+def test_bytes_without_a_category_are_refused(byte: int) -> None:
+    x = _obs(rows=2)
+    x[0, 1, 1, byte] = LAYOUT.sizes()[byte]
+    with pytest.raises(AgentError, match="a byte is not below the number of its categories"):
+        look(x, tuple(LAYOUT))
