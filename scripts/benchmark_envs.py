@@ -58,22 +58,30 @@ def stock_sync_100() -> Any:
 
 
 class Physics:
-    """The native engine's simulations stepped with the same actions, and nothing else: no rewards or observations."""
+    """Five ``mj_step`` and one ``mj_forward`` on the native engine's models, with the same actions; nothing else."""
 
     def __init__(self, envs_per_task: int) -> None:
+        from envs.metaworld.native import layout as at
         from envs.metaworld.native import share
-        from envs.metaworld.native.jit import kernel
-        from envs.metaworld.native.kernel import save, simulate
+        from envs.metaworld.native.jit import call_two, kernel
+        from envs.metaworld.native.kernel import load, place, save
+        from envs.metaworld.native.physics import FRAME_SKIP
 
         self.env: Any = make_vec("mt10", envs_per_task, backend="native", num_threads=1)
         self.num_envs, self._elapsed = self.env.num_envs, 0
         rows = self.env._chunks[:, [share.FIRST, share.PAST]].tolist()
         self._chunks = [(slice(*row), sim) for row, sim in zip(rows, self.env._simulations)]
+        for _, sim in self._chunks:
+            sim.model.vis.global_.bvactive = 1  # as in the models that stock loads
 
         @kernel
         def physics(ctx: Any, bounds: Any, state: Any, init: Any, actions: Any) -> None:
             for i in range(len(state)):
-                simulate(ctx, bounds, state[i], init[i], actions[i])
+                load(ctx, state[i], init[i])
+                place(ctx, bounds, state[i], actions[i])
+                for _ in range(FRAME_SKIP):
+                    call_two(ctx[at.MJ_STEP], ctx[at.MODEL], ctx[at.DATA])
+                call_two(ctx[at.MJ_FORWARD], ctx[at.MODEL], ctx[at.DATA])
                 save(ctx, state[i])
 
         self._physics = physics

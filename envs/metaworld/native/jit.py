@@ -115,16 +115,40 @@ def store_f64(typingctx, address, index, value):  # type: ignore[no-untyped-def]
     return types.void(types.int64, types.int64, types.float64), code
 
 
-def _caller(arguments: tuple[types.Type, ...]) -> Any:
+@intrinsic
+def store_i64(typingctx, address, index, value):  # type: ignore[no-untyped-def]
+    """``((int64*)address)[index] = value``"""
+
+    def code(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        builder.store(args[2], _pointer(builder, args[0], args[1], ir.IntType(64)))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), code
+
+
+@intrinsic
+def store_i32(typingctx, address, index, value):  # type: ignore[no-untyped-def]
+    """``((int*)address)[index] = value``"""
+
+    def code(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        value = builder.trunc(args[2], ir.IntType(32))
+        builder.store(value, _pointer(builder, args[0], args[1], ir.IntType(32)))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), code
+
+
+def _caller(arguments: tuple[types.Type, ...], returns_int: bool = False) -> Any:
     """An instruction that calls the C function at an address; addresses among the arguments are integers."""
 
     def code(context, builder, signature, args):  # type: ignore[no-untyped-def]
         kinds = [ir.DoubleType() if kind == types.float64 else ir.IntType(64) for kind in arguments]
-        target = ir.FunctionType(ir.VoidType(), kinds).as_pointer()
-        builder.call(builder.inttoptr(args[0], target), args[1:])
-        return context.get_dummy_value()
+        result = ir.IntType(32) if returns_int else ir.VoidType()
+        target = ir.FunctionType(result, kinds).as_pointer()
+        value = builder.call(builder.inttoptr(args[0], target), args[1:])
+        return builder.sext(value, ir.IntType(64)) if returns_int else context.get_dummy_value()
 
-    return types.void(types.int64, *arguments), code
+    return (types.int64 if returns_int else types.void)(types.int64, *arguments), code
 
 
 @intrinsic
@@ -137,3 +161,14 @@ def call_two(typingctx, function, first, second):  # type: ignore[no-untyped-def
 def call_reward(typingctx, function, world, init, effort, obs, out):  # type: ignore[no-untyped-def]
     """``function(world, init, effort, obs, out)``"""
     return _caller((types.int64, types.int64, types.float64, types.int64, types.int64))
+
+
+@intrinsic
+def call_boxes(typingctx, function, box1, box2, pos1, mat1, pos2, mat2, margin):  # type: ignore[no-untyped-def]
+    """``function(box1, box2, pos1, mat1, pos2, mat2, margin, NULL, NULL, NULL)``"""
+    signature, call = _caller((*(6 * (types.int64,)), types.float64, *(3 * (types.int64,))), returns_int=True)
+
+    def code(context, builder, _, args):  # type: ignore[no-untyped-def]
+        return call(context, builder, signature, [*args, *(3 * [ir.Constant(ir.IntType(64), 0)])])
+
+    return types.int64(*(7 * (types.int64,)), types.float64), code

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from envs.metaworld.native import layout as at
 from envs.metaworld.native.jit import call_reward, call_two, kernel, load_f64, load_i32, load_i64, store_f64
+from envs.metaworld.native.physics import advance, forget_pairs, forward, is_diverged
 
-FRAME_SKIP = 5
 ACTION_SCALE = np.float32(0.01)
 
 
@@ -35,26 +35,57 @@ def copy_out(address: int, row: NDArray, start: int, count: int) -> None:
 
 
 @kernel
-def simulate(ctx: NDArray, bounds: NDArray, state: NDArray, init: NDArray, action: NDArray) -> None:
-    """Put one environment's ``state`` into the simulation and advance it by one environment step."""
+def load(ctx: NDArray, state: NDArray, init: NDArray) -> None:
+    """Put one environment's state into the simulation."""
+    forget_pairs(ctx)
     copy_in(ctx[at.DATA_QPOS], state, at.QPOS, ctx[at.NQ])
     copy_in(ctx[at.DATA_QVEL], state, at.QVEL, ctx[at.NV])
     copy_in(ctx[at.DATA_WARMSTART], state, at.WARMSTART, ctx[at.NV])
     if ctx[at.MODEL_FIXTURE] != 0:
         copy_in(ctx[at.MODEL_FIXTURE], init, at.FIXTURE, 3)
+    copy_in(ctx[at.DATA_MOCAP_POS], state, at.MOCAP, 3)
+    for i in range(4):
+        store_f64(ctx[at.DATA_MOCAP_QUAT], i, 1.0 - (i & 1))  # the gripper always points down: (1, 0, 1, 0)
+
+
+@kernel
+def grip(ctx: NDArray, effort: float) -> None:
+    store_f64(ctx[at.DATA_CTRL], 0, effort)
+    store_f64(ctx[at.DATA_CTRL], 1, -effort)
+
+
+@kernel
+def settle(ctx: NDArray, state: NDArray, init: NDArray) -> bool:
+    """``load``, and the ``mj_forward`` that the step before left to do; returns whether it was done."""
+    load(ctx, state, init)
+    if state[at.OWED] == 0.0:
+        return False
+    grip(ctx, state[at.EFFORT])
+    if is_diverged(ctx):
+        call_two(ctx[at.MJ_FORWARD], ctx[at.MODEL], ctx[at.DATA])
+        return False
+    forward(ctx, ctx[at.STEP_MODEL])
+    return True
+
+
+@kernel
+def place(ctx: NDArray, bounds: NDArray, state: NDArray, action: NDArray) -> None:
+    """Set the controls and the mocap position by the action."""
     for i in range(3):
         # Stock clips and scales the float32 action in float32 and adds it in double.
         delta = np.float32(clip(action[i], -1.0, 1.0)) * ACTION_SCALE
         moved = clip(state[at.MOCAP + i] + np.float64(delta), bounds[at.MOCAP_LOW + i], bounds[at.MOCAP_HIGH + i])
         store_f64(ctx[at.DATA_MOCAP_POS], i, moved)
-    for i in range(4):
-        store_f64(ctx[at.DATA_MOCAP_QUAT], i, 1.0 - (i & 1))  # the gripper always points down: (1, 0, 1, 0)
-    store_f64(ctx[at.DATA_CTRL], 0, np.float64(action[3]))
-    store_f64(ctx[at.DATA_CTRL], 1, -np.float64(action[3]))
-    for _ in range(FRAME_SKIP):
-        call_two(ctx[at.MJ_STEP], ctx[at.MODEL], ctx[at.DATA])
-    # Not only for the observation: it also updates the warm start of the next step.
-    call_two(ctx[at.MJ_FORWARD], ctx[at.MODEL], ctx[at.DATA])
+    grip(ctx, np.float64(action[3]))
+
+
+@kernel
+def simulate(ctx: NDArray, bounds: NDArray, state: NDArray, init: NDArray, action: NDArray) -> None:
+    """Put one environment's ``state`` into the simulation and advance it by one environment step."""
+    settled = settle(ctx, state, init)
+    place(ctx, bounds, state, action)
+    state[at.OWED] = advance(ctx, settled)
+    state[at.EFFORT] = action[3]
 
 
 @kernel
@@ -86,7 +117,7 @@ def pad_force(ctx: NDArray, pad: int) -> float:
 
 
 @kernel
-def gather(ctx: NDArray, world: NDArray) -> None:
+def gather(ctx: NDArray, world: NDArray, owed: bool) -> None:
     """Fill ``world`` with the positions, joint angles and the touch flag that the task's reward reads."""
     row = at.ROWS + at.ROW_SIZE * ctx[at.NUM_ROWS]
     for _ in range(ctx[at.NUM_READS]):
@@ -95,6 +126,7 @@ def gather(ctx: NDArray, world: NDArray) -> None:
     world[at.TOUCH] = 0.0
     if (
         ctx[at.TOUCH_GEOM] >= 0
+        and not owed  # then the pads are not even near, and the contacts are those of an earlier position
         and pad_force(ctx, ctx[at.LEFT_PAD_GEOM]) > 0
         and pad_force(ctx, ctx[at.RIGHT_PAD_GEOM]) > 0
     ):
@@ -181,7 +213,7 @@ def step_one(
     """
     simulate(ctx, bounds, state, init, action)
     save(ctx, state)
-    gather(ctx, world)
+    gather(ctx, world, state[at.OWED] != 0.0)
     observe(ctx, bounds, world, half)
     for i in range(at.HALF_OBS):
         obs[i] = half[i]

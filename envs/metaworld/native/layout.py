@@ -15,7 +15,8 @@ MAX_KEPT = 2
 FIXTURE = KEPT + 3 * MAX_KEPT
 INIT_SIZE = FIXTURE + 3
 
-# State: what changes from step to step. PREVIOUS is the last unclipped half observation, for frame stacking.
+# State: what changes from step to step. PREVIOUS is the last unclipped half observation, for frame stacking. OWED is 1
+# while the warm start still lacks the mj_forward that stock ends a step with, EFFORT being the control in it.
 MAX_NQ, MAX_NV = 18, 17
 QPOS = 0
 QVEL = QPOS + MAX_NQ
@@ -24,7 +25,9 @@ MOCAP = WARMSTART + MAX_NV
 PREVIOUS = MOCAP + 3
 HALF_OBS = 18
 OBS_SIZE = 39
-STATE_SIZE = PREVIOUS + HALF_OBS
+OWED = PREVIOUS + HALF_OBS
+EFFORT = OWED + 1
+STATE_SIZE = EFFORT + 1
 
 # Out: the reward and the rest of ``info`` (``unscaled_reward`` is the reward in every task).
 REWARD, SUCCESS, NEAR_OBJECT, GRASP_SUCCESS, GRASP_REWARD, IN_PLACE_REWARD, OBJ_TO_TARGET = range(7)
@@ -73,8 +76,48 @@ BOUNDS_SIZE = OBS_BASE + HALF_OBS
     TOUCH_GEOM,
     NUM_ROWS,
     NUM_READS,
+    STEP_MODEL,
+    PAIR_MODEL,
+    NUM_NEAR,
+    NUM_PAIRS,
+    PAIRS,
+    BOXES,
+    COLUMNS,
+    DATA_QACC,
+    MJ_KINEMATICS,
+    MJ_COMPOS,
+    MJ_CRB,
+    MJ_FACTORM,
+    MJ_COLLISION,
+    MJ_COLLIDEOBB,
+    MJ_MAKECONSTRAINT,
+    MJ_TRANSMISSION,
+    MJ_FWDVELOCITY,
+    MJ_FWDACTUATION,
+    MJ_FWDACCELERATION,
+    MJ_FWDCONSTRAINT,
+    MJ_CHECKACC,
+    MJ_EULER,
+    MJ_REFERENCECONSTRAINT,
+    MOCAP_XPOS,
+    LEFT_PAIR,
+    RIGHT_PAIR,
+    NUM_MOVERS,
+    MOVERS,
+    PLACES,
+    LISTED,
     ROWS,
-) = range(27)
+) = range(57)
 ROW_SIZE = 4
 # Kinds of row (kind, place in the half observation, address, second address).
 COPY3, COPY4, MATRIX_QUAT, DIAL = range(4)
+
+# Pairs of geoms (see ``contacts``): kind, limits, positions of both, matrix of the first; then what boxes them.
+SPHERES, PLANE = range(2)
+PAIR_KIND, PAIR_LIMIT, PAIR_WIDE, PAIR_FIRST, PAIR_SECOND, PAIR_MATRIX, PAIR_SIZE = range(7)
+BOXES_UNUSED, BOXES_SPARED, BOXES_USED = range(3)
+BOX_USED, BOX_FIRST, BOX_SECOND, BOX_MARGIN, BOX_SIZE = 0, 1, 6, 11, 12
+BOX_AABB, BOX_POS, BOX_MAT, BOX_REACH, BOX_WIDE = range(5)
+NUM_COLUMNS, COLUMN_SIZE = 9, 3
+SKIN = 0.03
+"""In meters: pairs are listed that are up to this far apart, and listed anew when a geom has moved by half of it."""

@@ -53,7 +53,7 @@ def snapshot(task: Task, env: Any, obs: NDArray[np.float64]) -> Snapshot:
     state[at.QVEL : at.QVEL + model.nv] = data.qvel
     state[at.WARMSTART : at.WARMSTART + model.nv] = data.qacc_warmstart
     state[at.MOCAP : at.MOCAP + 3] = data.mocap_pos[0]
-    state[at.PREVIOUS :] = env._prev_obs
+    state[at.PREVIOUS : at.PREVIOUS + at.HALF_OBS] = env._prev_obs
     kept = tuple((at.KEPT + 3 * number, name) for number, name in enumerate(task.kept))
     for place, name in _ATTRIBUTES + kept:
         value = getattr(env, name)

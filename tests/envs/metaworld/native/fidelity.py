@@ -110,7 +110,9 @@ def check(name: str, kind: str, num_goals: int = 3, steps: int = 500, resets: in
             action = policy(stock_obs)
             sim.step(state, init, action[None], obs, out)
             stock_obs, reward, _, _, info = env.step(action)
-            note_step(found, env, state[0], obs[0], out[0], stock_obs, reward, info)
+            settled = state[0].copy()
+            sim.settle(settled, init[0])
+            note_step(found, env, settled, obs[0], out[0], stock_obs, reward, info)
             solved |= bool(info["success"])
         found.successes += solved
     return found

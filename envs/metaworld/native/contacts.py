@@ -1,0 +1,148 @@
+"""Which pairs of geoms can touch, and all that MuJoCo asks about each, found once a model.
+
+``mj_collision`` spends most of its time on the search for pairs: it sorts bodies along principal axes and descends
+trees of boxes. With so few pairs it is cheaper to test the bounding spheres of each, and to hand ``mj_collision`` those
+that are near as predefined pairs, in the order in which it would have found them. Every test here lets pass what its
+tests let pass, and the last ones are its own, so that it makes the same contacts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.metaworld.native import layout as at
+from envs.metaworld.native.structs import model_copy
+
+PLANE = mujoco.mjtGeom.mjGEOM_PLANE
+ROUNDING = 1e-9
+"""Relative; our test of the spheres must let pass all that MuJoCo's own lets pass."""
+SLACK = 1e-4
+"""Geoms that are further apart than this touch in no algorithm: meshes are tested to 1e-6."""
+
+
+class Contacts:
+    """The pairs of one simulation, the tables that compiled code reads them from, and the model it gives to MuJoCo.
+
+    Attributes:
+        tests: int64 ``[num_pairs, PAIR_SIZE]``, see ``layout``; holds addresses and, bit by bit, one float64.
+        boxes: int64 ``[num_pairs, BOX_SIZE]``: what ``mj_collideOBB`` is called with.
+        movers, places: addresses of the positions of geoms that move, and what those were when the list was made.
+        listed: how many pairs may become near before a geom has moved by half the skin (-1: unknown), then their rows.
+        columns: of each quantity that defines a pair, the address in ``pairs``, in ``near`` and the number of words.
+        model: a copy of the struct ``mjModel``, which sees nothing but the predefined pairs ``near``.
+    """
+
+    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+        self._order = pairs = list(_pairs(model))
+        table = [_test(model, data, first, second) for first, second in pairs]
+        self.tests = np.array([test for test, _ in table], np.int64)
+        self.boxes = np.array([box for _, box in table], np.int64)
+        self._pairs = _parameters(model, pairs)
+        self._near = {name: np.zeros_like(array) for name, array in self._pairs.items()}
+        self.columns = np.array(
+            [(array.ctypes.data, self._near[name].ctypes.data, array.itemsize * array[0].size // 4)
+             for name, array in self._pairs.items()],
+            np.int64,
+        )  # fmt: skip
+        movers = [geom for geom in range(model.ngeom) if _moves(model, geom)]
+        self.movers = np.array([data.geom_xpos[geom].ctypes.data for geom in movers], np.int64)
+        self.places = np.zeros((len(movers), 3))
+        self.listed = np.full(1 + len(pairs), -1, np.int64)
+        self._none = np.zeros(2, np.int32)
+        self.model = model_copy(
+            model,
+            {"nbody": 2, "ngeom": 0, "npair": 0},
+            {"body_contype": self._none, "body_conaffinity": self._none} | self._near,
+        )
+
+    def row(self, first: int, second: int) -> int:
+        """The row of two geoms, or -1 if they never touch."""
+        rows = [row for row, pair in enumerate(self._order) if sorted(pair) == sorted((first, second))]
+        return rows[0] if rows else -1
+
+
+def _pairs(model: mujoco.MjModel) -> Iterator[tuple[int, int]]:
+    """Pairs that no filter excludes, in MuJoCo's order: body by body, then by geom, that of the lower type first."""
+    holders = np.flatnonzero(model.body_geomnum).tolist()
+    for place, first in enumerate(holders):
+        for second in holders[place + 1 :]:
+            if not _may_touch(model, first, second):
+                continue
+            found = [(a, b) for a in _geoms(model, first) for b in _geoms(model, second) if _match(model, a, b)]
+            yield from sorted(found, key=lambda pair: _by_type(model, *pair))
+
+
+def _may_touch(model: mujoco.MjModel, first: int, second: int) -> bool:
+    """Not welded together, nor parent and child."""
+    welds = model.body_weldid[[first, second]]
+    parents = model.body_weldid[model.body_parentid[welds]]
+    related = welds.all() and (welds[0] == parents[1] or welds[1] == parents[0])
+    return welds[0] != welds[1] and not related
+
+
+def _geoms(model: mujoco.MjModel, body: int) -> range:
+    return range(model.body_geomadr[body], model.body_geomadr[body] + model.body_geomnum[body])
+
+
+def _match(model: mujoco.MjModel, first: int, second: int) -> bool:
+    types, affinities = model.geom_contype, model.geom_conaffinity
+    return bool((types[first] & affinities[second]) | (types[second] & affinities[first]))
+
+
+def _by_type(model: mujoco.MjModel, first: int, second: int) -> tuple[int, int]:
+    return (first, second) if model.geom_type[first] <= model.geom_type[second] else (second, first)
+
+
+def _test(model: mujoco.MjModel, data: mujoco.MjData, first: int, second: int) -> tuple[list[int], list[int]]:
+    """The rows of ``tests`` and ``boxes``."""
+    margin = max(model.geom_margin[first], model.geom_margin[second])
+    low, high, pos, mat = *_by_type(model, first, second), data.geom_xpos, data.geom_xmat
+    if model.geom_type[low] == PLANE:
+        kind, power, limit = at.PLANE, 1, margin + model.geom_rbound[high]
+    else:
+        kind, power, limit = at.SPHERES, 2, margin + model.geom_rbound[low] + model.geom_rbound[high]
+    limits = [_bits(value**power * (1.0 + ROUNDING)) for value in (limit, limit + at.SKIN)]
+    test = [kind, *limits, pos[low].ctypes.data, pos[high].ctypes.data, mat[low].ctypes.data]
+    single = (model.body_geomnum[model.geom_bodyid[[first, second]]] == 1).all()
+    boxes = [at.BOXES_UNUSED if kind == at.PLANE else at.BOXES_SPARED if single else at.BOXES_USED]
+    for one, other in ((first, second), (second, first)):
+        boxes += [array[one].ctypes.data for array in (model.geom_aabb, pos, mat)]
+        reach = model.geom_rbound[other] + margin + SLACK
+        boxes += [_bits(reach**2), _bits(math.inf if _moves(model, one) else (reach + at.SKIN) ** 2)]
+    return test, [*boxes, _bits(margin)]
+
+
+def _moves(model: mujoco.MjModel, geom: int) -> bool:
+    return bool(model.body_weldid[model.geom_bodyid[geom]])
+
+
+def _bits(number: float) -> int:
+    return int(np.float64(number).view(np.int64))
+
+
+def _parameters(model: mujoco.MjModel, pairs: list[tuple[int, int]]) -> dict[str, NDArray]:
+    """The arrays ``pair_*`` that make MuJoCo treat each pair as it treats two geoms that it found itself."""
+    first, second = np.array([_by_type(model, *pair) for pair in pairs], np.int32).T.copy()
+    if len({*model.geom_solmix}) > 1 or len({*model.geom_priority}) > 1 or (model.geom_solref[:, 0] <= 0).any():
+        raise ValueError("The mixture of contact parameters is written for geoms of one priority and solmix.")
+    friction = np.maximum(model.geom_friction[first], model.geom_friction[second])
+
+    def mixed(array: NDArray) -> NDArray:
+        return 0.5 * array[first] + 0.5 * array[second]
+
+    return {
+        "pair_geom1": first,
+        "pair_geom2": second,
+        "pair_dim": np.maximum(model.geom_condim[first], model.geom_condim[second]),
+        "pair_margin": np.maximum(model.geom_margin[first], model.geom_margin[second]),
+        "pair_gap": np.maximum(model.geom_gap[first], model.geom_gap[second]),
+        "pair_solref": mixed(model.geom_solref),
+        "pair_solreffriction": np.zeros((len(pairs), mujoco.mjNREF)),
+        "pair_solimp": mixed(model.geom_solimp),
+        "pair_friction": np.ascontiguousarray(friction[:, [0, 0, 1, 2, 2]]),
+    }

@@ -1,0 +1,251 @@
+"""``mj_step`` and ``mj_forward`` put together from MuJoCo's own stages, without what nothing here depends on.
+
+Left out are cameras, lights, sites (but after the last step), flexes, tendons, sensors, energies and timers: these
+models have none, or nobody reads them. The search for pairs of geoms is ours, see ``contacts``.
+"""
+
+from __future__ import annotations
+
+from numpy.typing import NDArray
+
+from envs.metaworld.native import layout as at
+from envs.metaworld.native.jit import (
+    call_boxes,
+    call_two,
+    kernel,
+    load_f64,
+    load_i32,
+    load_i64,
+    store_f64,
+    store_i32,
+    store_i64,
+)
+
+FRAME_SKIP = 5
+LARGEST = 1e10  # mjMAXVAL
+
+
+@kernel
+def is_near(test: int, limit: int) -> bool:
+    """Whether the bounding spheres of a pair of geoms touch, or a geom's sphere the other geom's plane.
+
+    ``limit``: ``PAIR_LIMIT``, or ``PAIR_WIDE`` for spheres that are larger by the skin.
+    """
+    first, second, total = load_i64(test, at.PAIR_FIRST), load_i64(test, at.PAIR_SECOND), 0.0
+    if load_i64(test, at.PAIR_KIND) == at.PLANE:
+        matrix = load_i64(test, at.PAIR_MATRIX)
+        for i in range(3):
+            total += (load_f64(second, i) - load_f64(first, i)) * load_f64(matrix, 3 * i + 2)
+    else:
+        for i in range(3):
+            difference = load_f64(first, i) - load_f64(second, i)
+            total += difference * difference
+    return not total > load_f64(test, limit)
+
+
+@kernel
+def is_outside(box: int, other: int, reach: int) -> bool:
+    """Whether the bounding sphere of a pair's one geom is clear of the box of its other.
+
+    ``reach``: ``BOX_REACH``, or ``BOX_WIDE`` for a sphere that is larger by the skin and a box that does not move.
+    """
+    bounds, center, matrix = load_i64(box, at.BOX_AABB), load_i64(box, at.BOX_POS), load_i64(box, at.BOX_MAT)
+    point = load_i64(other, at.BOX_POS)
+    x = load_f64(point, 0) - load_f64(center, 0)
+    y = load_f64(point, 1) - load_f64(center, 1)
+    z = load_f64(point, 2) - load_f64(center, 2)
+    total = 0.0
+    for i in range(3):
+        local = load_f64(matrix, i) * x + load_f64(matrix, i + 3) * y + load_f64(matrix, i + 6) * z
+        beyond = abs(local - load_f64(bounds, i)) - load_f64(bounds, i + 3)
+        total += max(beyond, 0.0) ** 2
+    return total > load_f64(box, reach)
+
+
+@kernel
+def boxes_touch(ctx: NDArray, box: int) -> bool:
+    """Whether two geoms pass MuJoCo's test of their boxes, which it makes unless each is its body's only geom."""
+    use, first, second = load_i64(box, at.BOX_USED), box + 8 * at.BOX_FIRST, box + 8 * at.BOX_SECOND
+    if use == at.BOXES_UNUSED:
+        return True
+    if is_outside(first, second, at.BOX_REACH) or is_outside(second, first, at.BOX_REACH):
+        return False
+    if use == at.BOXES_SPARED:
+        return True
+    touch = call_boxes(
+        ctx[at.MJ_COLLIDEOBB],
+        load_i64(first, at.BOX_AABB),
+        load_i64(second, at.BOX_AABB),
+        load_i64(first, at.BOX_POS),
+        load_i64(first, at.BOX_MAT),
+        load_i64(second, at.BOX_POS),
+        load_i64(second, at.BOX_MAT),
+        load_f64(box, at.BOX_MARGIN),
+    )
+    return touch != 0
+
+
+@kernel
+def may_touch(ctx: NDArray, pair: int) -> bool:
+    """Whether MuJoCo is to look for contacts of a pair."""
+    return is_near(ctx[at.PAIRS] + 8 * at.PAIR_SIZE * pair, at.PAIR_LIMIT) and boxes_touch(
+        ctx, ctx[at.BOXES] + 8 * at.BOX_SIZE * pair
+    )
+
+
+@kernel
+def forget_pairs(ctx: NDArray) -> None:
+    """Have the list of pairs made anew, for another environment."""
+    store_i64(ctx[at.LISTED], 0, -1)
+
+
+@kernel
+def has_moved(ctx: NDArray) -> bool:
+    """Whether a geom is further from where it was when pairs were listed than the list allows for."""
+    if load_i64(ctx[at.LISTED], 0) < 0:
+        return True
+    for mover in range(ctx[at.NUM_MOVERS]):
+        position, total = load_i64(ctx[at.MOVERS], mover), 0.0
+        for i in range(3):
+            difference = load_f64(position, i) - load_f64(ctx[at.PLACES], 3 * mover + i)
+            total += difference * difference
+        if not total <= (at.SKIN / 2) ** 2:
+            return True
+    return False
+
+
+@kernel
+def list_pairs(ctx: NDArray) -> None:
+    """List the pairs that may become near while no geom moves by more than half the skin."""
+    for mover in range(ctx[at.NUM_MOVERS]):
+        for i in range(3):
+            store_f64(ctx[at.PLACES], 3 * mover + i, load_f64(load_i64(ctx[at.MOVERS], mover), i))
+    count = 0
+    for pair in range(ctx[at.NUM_PAIRS]):
+        if not is_near(ctx[at.PAIRS] + 8 * at.PAIR_SIZE * pair, at.PAIR_WIDE):
+            continue
+        box = ctx[at.BOXES] + 8 * at.BOX_SIZE * pair
+        first, second = box + 8 * at.BOX_FIRST, box + 8 * at.BOX_SECOND
+        if load_i64(box, at.BOX_USED) != at.BOXES_UNUSED and (
+            is_outside(first, second, at.BOX_WIDE) or is_outside(second, first, at.BOX_WIDE)
+        ):
+            continue
+        count += 1
+        store_i64(ctx[at.LISTED], count, pair)
+    store_i64(ctx[at.LISTED], 0, count)
+
+
+@kernel
+def collide(ctx: NDArray) -> None:
+    """``mj_collision`` on the pairs that are near."""
+    near, listed = 0, ctx[at.LISTED]
+    if has_moved(ctx):
+        list_pairs(ctx)
+    for place in range(load_i64(listed, 0)):
+        pair = load_i64(listed, 1 + place)
+        if may_touch(ctx, pair):
+            column = ctx[at.COLUMNS]
+            for _ in range(at.NUM_COLUMNS):
+                words = load_i64(column, 2)
+                for word in range(words):
+                    value = load_i32(load_i64(column, 0), words * pair + word)
+                    store_i32(load_i64(column, 1), words * near + word, value)
+                column += 8 * at.COLUMN_SIZE
+            near += 1
+    store_i32(ctx[at.NUM_NEAR], 0, near)
+    call_two(ctx[at.MJ_COLLISION], ctx[at.PAIR_MODEL], ctx[at.DATA])
+
+
+@kernel
+def forward(ctx: NDArray, kinematics_model: int) -> None:
+    """``mj_forward``"""
+    model, data = ctx[at.MODEL], ctx[at.DATA]
+    call_two(ctx[at.MJ_KINEMATICS], kinematics_model, data)
+    call_two(ctx[at.MJ_COMPOS], model, data)
+    call_two(ctx[at.MJ_CRB], model, data)
+    call_two(ctx[at.MJ_FACTORM], model, data)
+    collide(ctx)
+    call_two(ctx[at.MJ_MAKECONSTRAINT], model, data)
+    call_two(ctx[at.MJ_TRANSMISSION], model, data)
+    call_two(ctx[at.MJ_FWDVELOCITY], model, data)
+    call_two(ctx[at.MJ_FWDACTUATION], model, data)
+    call_two(ctx[at.MJ_FWDACCELERATION], model, data)
+    call_two(ctx[at.MJ_FWDCONSTRAINT], model, data)
+
+
+@kernel
+def is_bad(address: int, count: int) -> bool:
+    """Whether MuJoCo would call one of these numbers bad: NaN, or too large."""
+    bad = False
+    for i in range(count):
+        bad |= not abs(load_f64(address, i)) <= LARGEST
+    return bad
+
+
+@kernel
+def is_diverged(ctx: NDArray) -> bool:
+    return is_bad(ctx[at.DATA_QPOS], ctx[at.NQ]) or is_bad(ctx[at.DATA_QVEL], ctx[at.NV])
+
+
+@kernel
+def forward_again(ctx: NDArray) -> None:
+    """``mj_forward`` where only controls and mocap position have changed since the last."""
+    model, data = ctx[at.MODEL], ctx[at.DATA]
+    for i in range(3):
+        store_f64(ctx[at.MOCAP_XPOS], i, load_f64(ctx[at.DATA_MOCAP_POS], i))
+    call_two(ctx[at.MJ_MAKECONSTRAINT], model, data)
+    call_two(ctx[at.MJ_REFERENCECONSTRAINT], model, data)
+    call_two(ctx[at.MJ_FWDACTUATION], model, data)
+    call_two(ctx[at.MJ_FWDACCELERATION], model, data)
+    call_two(ctx[at.MJ_FWDCONSTRAINT], model, data)
+
+
+@kernel
+def step(ctx: NDArray, again: bool) -> bool:
+    """``mj_step``. False if the simulation diverged, which MuJoCo's own functions then handle by a reset."""
+    if again:
+        forward_again(ctx)
+    elif is_diverged(ctx):
+        call_two(ctx[at.MJ_STEP], ctx[at.MODEL], ctx[at.DATA])
+        return False
+    else:
+        forward(ctx, ctx[at.STEP_MODEL])
+    sound = not is_bad(ctx[at.DATA_QACC], ctx[at.NV])
+    if not sound:
+        call_two(ctx[at.MJ_CHECKACC], ctx[at.MODEL], ctx[at.DATA])
+    call_two(ctx[at.MJ_EULER], ctx[at.MODEL], ctx[at.DATA])
+    return sound
+
+
+@kernel
+def pads_may_touch(ctx: NDArray) -> bool:
+    """Whether both finger pads may touch the task's touch geom."""
+    left, right = ctx[at.LEFT_PAIR], ctx[at.RIGHT_PAIR]
+    return left >= 0 and right >= 0 and may_touch(ctx, left) and may_touch(ctx, right)
+
+
+@kernel
+def advance(ctx: NDArray, again: bool) -> bool:
+    """Five ``mj_step``, and of the ``mj_forward`` after which stock observes what the observation needs.
+
+    The rest of it changes the next step, since it updates the warm start. It is left for the next step to do, whose
+    first ``mj_forward`` shares most of its work with it.
+
+    Args:
+        ctx: the simulation.
+        again: the last ``mj_forward`` was on the present state, but for controls and mocap position.
+
+    Returns:
+        Whether that rest is still owed.
+    """
+    sound = step(ctx, again)
+    for _ in range(FRAME_SKIP - 1):
+        sound &= step(ctx, False)
+    if not sound:
+        call_two(ctx[at.MJ_FORWARD], ctx[at.MODEL], ctx[at.DATA])
+        return False
+    call_two(ctx[at.MJ_KINEMATICS], ctx[at.MODEL], ctx[at.DATA])
+    if not pads_may_touch(ctx):
+        return True
+    forward(ctx, ctx[at.MODEL])
+    return False
