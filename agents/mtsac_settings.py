@@ -44,8 +44,8 @@ class MTSACConfig(AgentConfig):
     """Adam step size of actor, critics and temperatures."""
     adam_eps: float = 1e-5
     """Adam epsilon."""
-    max_grad_norm: float = 1.0
-    """Gradient norm clip of actor and critics (each as a whole); the temperatures are not clipped."""
+    max_grad_norm: float | None = 1.0
+    """Gradient norm clip of actor and critics (each as a whole), null for none; the temperatures are not clipped."""
     gamma: float = 0.99
     """Discount per env step."""
     tau: float = 0.005
@@ -81,7 +81,7 @@ class MTSACConfig(AgentConfig):
             if getattr(self, name) < 1:
                 raise AgentError(f"{name}: {getattr(self, name)} is too small; it must be at least 1")
         for name in ("learning_rate", "adam_eps", "max_grad_norm", "initial_alpha", "utd_ratio"):
-            if not getattr(self, name) > 0:
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise AgentError(f"{name}: {getattr(self, name)} is out of range; it must be greater than 0")
         for name in ("gamma", "tau"):
             if not 0 <= getattr(self, name) <= 1:

@@ -66,13 +66,15 @@ def adam_step(
     )
 
 
-def clip_by_norm(grad: Tensor, max_norm: float) -> Tensor:
-    """Scale each member of ``grad`` ``[S, ...]`` in place to a norm of at most ``max_norm``.
+def clip_by_norm(grad: Tensor, max_norm: float | None) -> Tensor:
+    """Scale each member of ``grad`` ``[S, ...]`` in place to a norm of at most ``max_norm``; not at all if None.
 
     Returns:
         The norms before clipping, ``[S]``.
     """
     norm = torch.linalg.vector_norm(grad.flatten(1), dim=1)
+    if max_norm is None:
+        return norm
     scale = (max_norm / norm.clamp_min(1e-12)).clamp_max(1.0)
     grad.mul_(scale.view(-1, *[1] * (grad.dim() - 1)))
     return norm

@@ -42,7 +42,7 @@ class SACSettings:
     gamma: float
     tau: float
     target_entropy: float | Tensor
-    max_grad_norm: float
+    max_grad_norm: float | None
     adam: AdamSettings
     dtype: torch.dtype
     action_mask: Tensor | None = None

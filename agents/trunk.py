@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+ROWS_STEP = 64
+"""Where rows are left out of a product, the number of the others is rounded up to a multiple of this."""
+
 
 class ReLUTrunk(torch.autograd.Function):
     """``x -> ReLU(W_L ... ReLU(W_1 x + b_1) ... + b_L)`` for ``K`` members.
@@ -86,6 +89,7 @@ class LinearHeads(torch.autograd.Function):
     """``h Wᵀ + b`` for stacked heads: ``h`` ``[n, rows, width]``, ``W`` ``[n, out, width]``, ``b`` ``[n, out]``.
 
     The gradient of ``W`` is formed as ``gᵀ h``, many times faster on a CPU than the ``(hᵀ g)ᵀ`` that autograd picks.
+    With one output the gradient of ``h`` is an outer product, for which a matrix product is the slow way too.
     """
 
     @staticmethod
@@ -98,8 +102,9 @@ class LinearHeads(torch.autograd.Function):
         hidden, weight = ctx.saved_tensors
         grad = grads[0]
         need_hidden, need_weight, need_bias = ctx.needs_input_grad
+        backwards = torch.mul if weight.shape[1] == 1 else torch.bmm
         return (
-            torch.bmm(grad, weight) if need_hidden else None,
+            backwards(grad, weight) if need_hidden else None,
             torch.bmm(grad.transpose(1, 2), hidden) if need_weight else None,
             grad.sum(1) if need_bias else None,
         )
@@ -155,20 +160,44 @@ def _backward(ctx: Any, activation: str, grad: Tensor) -> tuple[Tensor | None, .
     out = [like.new_empty(shape) if need_params else None for shape in ctx.params]
     for index, group in enumerate(_groups(members, grad_hidden.is_cuda)):
         layers = saved[index * (depth + 1) : (index + 1) * (depth + 1)]
-        delta = grad_hidden[group].to(ctx.dtype)
+        delta, outputs = grad_hidden[group], layers[1:]
+        rows = rows_with_gradient(delta) if members > seeds and not need_params else None
+        if rows is not None:
+            delta, *outputs = (tensor.index_select(1, rows) for tensor in (delta, *outputs))
+        delta = delta.to(ctx.dtype)
         for layer in range(depth - 1, -1, -1):
-            delta = _activation_gradient(delta, layers[layer + 1], activation)
+            delta = _activation_gradient(delta, outputs[layer], activation)
             grad_weight, grad_bias = out[2 * layer], out[2 * layer + 1]
             if grad_weight is not None and grad_bias is not None:
                 _weight_gradient(delta, layers[layer], grad_weight[group], grad_bias[group])
             if layer > 0 or need_x:
                 delta = torch.bmm(delta, weights[layer][group])
-        twins = members // seeds
-        if grad_x is not None and twins == 1:
-            grad_x[group] = delta
-        elif grad_x is not None:
-            grad_x[_seeds(group, twins)] += delta.view(-1, min(twins, delta.shape[0]), *delta.shape[1:]).sum(1)
+        if grad_x is not None:
+            twins = members // seeds
+            own = grad_x[_seeds(group, twins)]
+            if rows is not None:
+                own.index_add_(1, rows, delta.to(own.dtype))
+            elif twins == 1:
+                own.copy_(delta)
+            else:
+                own += delta.view(-1, min(twins, delta.shape[0]), *delta.shape[1:]).sum(1)
     return None if grad_x is None else grad_x.view(ctx.shape).to(ctx.dtype), *out
+
+
+def rows_with_gradient(grad: Tensor) -> Tensor | None:
+    """Rows to compute, on a CPU, of a backward pass from ``grad`` ``[1, rows, width]``: those that are not zero and a
+    few more; None for all.
+
+    A minimum over twin critics sends its gradient into one of them per row, so half of their rows are zero. The number
+    is rounded up because oneDNN compiles a product anew for every shape.
+    """
+    if grad.is_cuda or grad.shape[1] < 8 * ROWS_STEP:
+        return None
+    nonzero = grad[0].abs().amax(-1) != 0  # NaN counts
+    count = -(-int(nonzero.sum()) // ROWS_STEP) * ROWS_STEP
+    if count >= grad.shape[1]:
+        return None
+    return nonzero.to(torch.uint8).sort(descending=True, stable=True).indices[:count]
 
 
 def _groups(members: int, is_cuda: bool) -> list[slice]:

@@ -60,6 +60,12 @@ def test_each_seed_is_clipped_by_its_own_norm(scale: float, limit: float) -> Non
     torch.testing.assert_close(grad[0], before[0])
 
 
+def test_no_limit_leaves_gradients_as_they_are_and_tells_their_norms() -> None:
+    grad = torch.tensor([[3.0, 4.0], [300.0, 400.0]])
+    assert clip_by_norm(grad, None).tolist() == [5.0, 500.0]
+    assert grad.tolist() == [[3.0, 4.0], [300.0, 400.0]]
+
+
 def test_initial_weights_are_he_uniform_with_zero_biases() -> None:
     network = MLP(in_dim=24, width=64, depth=2, out_dim=3, num_heads=5)
     flat = network.init(2, torch.Generator().manual_seed(0))

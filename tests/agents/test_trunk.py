@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from agents.networks import MLP, flatten_gradients
-from agents.trunk import LinearHeads, ReLUTrunk
+from agents.trunk import ROWS_STEP, LinearHeads, ReLUTrunk, rows_with_gradient
 
 
 def _reference(x: Tensor, params: list[Tensor], twins: int) -> Tensor:
@@ -58,10 +58,32 @@ def test_frozen_weights_get_no_gradient_and_inputs_do() -> None:
     torch.testing.assert_close(grad, expected)
 
 
-def test_heads_match_autograd() -> None:
+def test_input_gradients_are_those_of_all_rows_where_rows_without_gradient_are_left_out() -> None:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(1, 2, 8 * ROWS_STEP, 5, generator=generator).requires_grad_()
+    params = [torch.randn(s, generator=generator) for s in [(2, 6, 5), (2, 6), (2, 7, 6), (2, 7)]]
+    grads = []
+    for out in (ReLUTrunk.apply(x, *params), _reference(x, params, 2)):
+        grads += torch.autograd.grad(out.sum(-1).amin(0).sum(), [x])  # each row through one of the two members
+    torch.testing.assert_close(*grads)
+
+
+def test_rows_with_gradient() -> None:
+    grad = torch.zeros(1, 16 * ROWS_STEP, 3)
+    some = torch.randperm(grad.shape[1], generator=torch.Generator().manual_seed(0))[: 4 * ROWS_STEP + 1]
+    grad[0, some, 1] = -1e-30
+    rows = rows_with_gradient(grad)
+    assert rows is not None and len(rows) == len(rows.unique()) == 5 * ROWS_STEP
+    assert set(some.tolist()) <= set(rows.tolist())
+    assert rows_with_gradient(torch.ones_like(grad)) is None
+    assert rows_with_gradient(grad[:, :ROWS_STEP]) is None, "too few rows to pay"
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_heads_match_autograd(outputs: int) -> None:
     generator = torch.Generator().manual_seed(1)
     hidden, weight, bias = (
-        torch.randn(s, generator=generator).requires_grad_() for s in [(4, 5, 3), (4, 2, 3), (4, 2)]
+        torch.randn(s, generator=generator).requires_grad_() for s in [(4, 5, 3), (4, outputs, 3), (4, outputs)]
     )
     out = LinearHeads.apply(hidden, weight, bias)
     expected = torch.einsum("nrw,now->nro", hidden, weight) + bias[:, None]
