@@ -1,4 +1,4 @@
-"""Print the runs in a folder of result files as a Markdown table, final evaluations only.
+"""Print the runs in a folder of result files as a Markdown table: a line for each suite, budget and method.
 
 python scripts/results_table.py results
 """
@@ -6,39 +6,48 @@ python scripts/results_table.py results
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
+from statistics import mean
 
 from mtrl.results import Record, read_result, success_mean
 
-HEAD = "| suite | method | seed | env steps | success at the end | hours | engine | raw file |\n" + "|---" * 8 + "|"
+HEAD = "| suite | env steps | method | success | seed: its success | hours | raw files |\n" + "|---" * 7 + "|"
+Found = tuple[Path, Record]
 
 
-def row(path: Path, record: Record) -> str:
-    """One run: mean over tasks of the final success, the counts behind it, and what it took."""
-    last = record["evaluations"][-1]
-    tasks = last["per_task"].values()
-    counts = f"{sum(task['successes'] for task in tasks)}/{sum(task['episodes'] for task in tasks)}"
-    cells = [
-        record["protocol"]["suite"],
-        record["method"]["name"],
-        record["seed"],
-        f"{last['env_steps']:,}",
-        f"{success_mean(last['per_task']):.3f} ({counts})",
-        f"{last['wall_s'] / 3600:.2f}",
-        record["protocol"]["backend"],
-        f"[{path.name}]({path})",
-    ]
-    return "| " + " | ".join(map(str, cells)) + " |"
+def success(record: Record) -> float:
+    """Mean over tasks of the final evaluation."""
+    return success_mean(record["evaluations"][-1]["per_task"])
+
+
+def row_of(found: Found) -> tuple[str, str, int, str]:
+    """What runs in one line have in common: folder, suite, budget, method."""
+    path, record = found
+    return str(path.parent), record["protocol"]["suite"], record["budget"]["env_steps"], record["method"]["name"]
+
+
+def line(runs: Sequence[Found]) -> str:
+    """One method: the mean over seeds of the mean over tasks, each seed's own, and the hours that a seed took."""
+    folder, suite, steps, method = row_of(runs[0])
+    records = sorted((record for _, record in runs), key=lambda record: record["seed"])
+    each = ", ".join(f"{record['seed']}: {success(record):.3f}" for record in records)
+    hours = mean(record["evaluations"][-1]["wall_s"] for record in records) / 3600
+    where = f"[{folder}]({folder})" if len(runs) > 1 else f"[{runs[0][0].name}]({runs[0][0]})"
+    average = f"{mean(map(success, records)):.3f}"
+    return "| " + " | ".join([suite, f"{steps:,}", method, average, each, f"{hours:.2f}", where]) + " |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("results"))
     folder = parser.parse_args().folder
-    found = sorted(path for path in folder.rglob("*.json") if path.parent != folder)  # beside them lie benchmarks
+    paths = sorted(path for path in folder.rglob("*.json") if path.parent != folder)  # beside them lie benchmarks
+    lines = [list(runs) for _, runs in groupby(sorted(((p, read_result(p)) for p in paths), key=row_of), key=row_of)]
     print(HEAD)
-    for path in found:
-        print(row(path, read_result(path)))
+    for runs in lines:
+        print(line(runs))
 
 
 if __name__ == "__main__":
