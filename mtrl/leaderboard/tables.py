@@ -252,6 +252,8 @@ def _labels(firsts: dict[tuple[int, str], Run]) -> dict[tuple[int, str], str]:
             if setting in told_apart(firsts[keys[0]])
             and len({json.dumps(value.get(setting), sort_keys=True) for value in values}) > 1
         ]
+        # A setting that some of the runs did not know yet says least: it comes last.
+        differing.sort(key=lambda setting: any(setting not in value for value in values))
         for key, value in zip(keys, values):
             details = ", ".join(f"{setting.removeprefix('agent.')}={value.get(setting)}" for setting in differing[:3])
             more = f" +{len(differing) - 3}" if len(differing) > 3 else ""

@@ -68,6 +68,13 @@ def test_budgets_and_settings_make_rows(tmp_path: Path) -> None:
     assert table.name(table.rows[2]) == "mtsac, 1k"
 
 
+def test_a_row_is_named_by_settings_that_all_of_its_rivals_have(tmp_path: Path) -> None:
+    later = {"agent__about": 1, "agent__beyond": 2, "agent__curve": 3}
+    (table,) = grouped(tmp_path, make_record(agent__width=1024, **later), make_record())
+    names = sorted(row.label for row in table.rows)
+    assert [name.split(",")[0] for name in names] == ["mtsac (width=1024", "mtsac (width=400"]
+
+
 def test_diverged_runs_count_and_failed_ones_are_kept_in_sight(tmp_path: Path) -> None:
     broken = [make_record(seed=seed, status=status, rates=[1.0] * 10)
               for seed, status in ((5, "diverged"), (6, "failed"), (7, "running"))]  # fmt: skip
