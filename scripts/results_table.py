@@ -6,6 +6,7 @@ python scripts/results_table.py results
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -22,15 +23,17 @@ def success(record: Record) -> float:
     return success_mean(record["evaluations"][-1]["per_task"])
 
 
-def row_of(found: Found) -> tuple[str, str, int, str]:
-    """What runs in one line have in common: folder, suite, budget, method."""
+def row_of(found: Found) -> tuple[str, str, int, str, str]:
+    """What runs in one line have in common: folder, suite, budget, method, and the agent's settings."""
     path, record = found
-    return str(path.parent), record["protocol"]["suite"], record["budget"]["env_steps"], record["method"]["name"]
+    method, suite, budget = record["method"], record["protocol"]["suite"], record["budget"]["env_steps"]
+    settings = {name: value for name, value in method["params"].items() if name.startswith("agent.")}
+    return str(path.parent), suite, budget, method["name"], json.dumps(settings, sort_keys=True)
 
 
 def line(runs: Sequence[Found]) -> str:
     """One method: the mean over seeds of the mean over tasks, each seed's own, and the hours that a seed took."""
-    folder, suite, steps, method = row_of(runs[0])
+    folder, suite, steps, method, _ = row_of(runs[0])
     records = sorted((record for _, record in runs), key=lambda record: record["seed"])
     each = ", ".join(f"{record['seed']}: {success(record):.3f}" for record in records)
     hours = mean(record["evaluations"][-1]["wall_s"] for record in records) / 3600
