@@ -31,6 +31,8 @@ class Contacts:
     Attributes:
         tests: int64 ``[num_pairs, PAIR_SIZE]``, see ``layout``; holds addresses and, bit by bit, one float64.
         boxes: int64 ``[num_pairs, BOX_SIZE]``: what ``mj_collideOBB`` is called with.
+        trees: int64 ``[num_pairs, TREE_SIZE]``: what it is called with on the way to the pair.
+        products: float64 ``[49]``: what it may keep from one call to the next.
         movers, places: addresses of the positions of geoms that move, and what those were when the list was made.
         listed: how many pairs may become near before a geom has moved by half the skin (-1: unknown), then their rows.
         columns: of each quantity that defines a pair, the address in ``pairs``, in ``near`` and the number of words.
@@ -42,6 +44,11 @@ class Contacts:
         table = [_test(model, data, first, second) for first, second in pairs]
         self.tests = np.array([test for test, _ in table], np.int64)
         self.boxes = np.array([box for _, box in table], np.int64)
+        self._nodes = [_boxes_above(model, first, second) for first, second in pairs]
+        self.trees = np.array(
+            [_tree(model, data, *pair, nodes) for pair, nodes in zip(pairs, self._nodes, strict=True)], np.int64
+        )
+        self.products = np.zeros(at.NUM_PRODUCTS + at.NUM_OFFSETS + 1)
         self._pairs = _parameters(model, pairs)
         self._near = {name: np.zeros_like(array) for name, array in self._pairs.items()}
         self.columns = np.array(
@@ -115,6 +122,49 @@ def _test(model: mujoco.MjModel, data: mujoco.MjData, first: int, second: int) -
         reach = model.geom_rbound[other] + margin + SLACK
         boxes += [_bits(reach**2), _bits(math.inf if _moves(model, one) else (reach + at.SKIN) ** 2)]
     return test, [*boxes, _bits(margin)]
+
+
+def _boxes_above(model: mujoco.MjModel, first: int, second: int) -> NDArray[np.int64]:
+    """Addresses ``[num_tests, 2]`` of the boxes of the nodes that MuJoCo tests before it comes to two geoms.
+
+    From a pair of nodes it goes down in the tree whose box it takes for the larger (``mj_collideTree``).
+    """
+    bodies = model.geom_bodyid[[first, second]]
+    if (model.body_geomnum[bodies] == 1).all():
+        return np.zeros((0, 2), np.int64)
+    roots = model.body_bvhadr[bodies].tolist()
+    path: list[tuple[int, int]] = []
+
+    def descend(nodes: list[int]) -> bool:
+        leaves = [bool((model.bvh_child[node] < 0).all()) for node in nodes]
+        if all(leaves):
+            return model.bvh_nodeid[nodes].tolist() == [first, second]
+        path.append((nodes[0], nodes[1]))
+        side = leaves.index(False) if any(leaves) else int(not _size(model, nodes[0]) > _size(model, nodes[1]))
+        for child in model.bvh_child[nodes[side]].tolist():
+            below = list(nodes)
+            below[side] = roots[side] + child
+            if child >= 0 and descend(below):
+                return True
+        path.pop()
+        return False
+
+    if not descend(roots):
+        raise ValueError(f"The trees of boxes do not lead to geoms {first} and {second}.")
+    return np.array([[model.bvh_aabb[node].ctypes.data for node in nodes] for nodes in path], np.int64)
+
+
+def _size(model: mujoco.MjModel, node: int) -> float:
+    """What MuJoCo compares as the surface of a box; it takes center and half lengths for two corners."""
+    x, y, z = (model.bvh_aabb[node, 3:] - model.bvh_aabb[node, :3]).tolist()
+    return x * y + y * z + z * x
+
+
+def _tree(model: mujoco.MjModel, data: mujoco.MjData, first: int, second: int, nodes: NDArray) -> list[int]:
+    """The row of ``trees``."""
+    bodies = model.geom_bodyid[[first, second]].tolist()
+    frames = [array[body].ctypes.data for body in bodies for array in (data.xipos, data.ximat)]
+    return [*frames, _bits(model.body_margin[bodies].max()), len(nodes), nodes.ctypes.data]
 
 
 def _moves(model: mujoco.MjModel, geom: int) -> bool:

@@ -164,11 +164,8 @@ def call_reward(typingctx, function, world, init, effort, obs, out):  # type: ig
 
 
 @intrinsic
-def call_boxes(typingctx, function, box1, box2, pos1, mat1, pos2, mat2, margin):  # type: ignore[no-untyped-def]
-    """``function(box1, box2, pos1, mat1, pos2, mat2, margin, NULL, NULL, NULL)``"""
-    signature, call = _caller((*(6 * (types.int64,)), types.float64, *(3 * (types.int64,))), returns_int=True)
-
-    def code(context, builder, _, args):  # type: ignore[no-untyped-def]
-        return call(context, builder, signature, [*args, *(3 * [ir.Constant(ir.IntType(64), 0)])])
-
-    return types.int64(*(7 * (types.int64,)), types.float64), code
+def call_boxes(  # type: ignore[no-untyped-def]
+    typingctx, function, box1, box2, pos1, mat1, pos2, mat2, margin, product, offset, initialize
+):
+    """``function(box1, box2, pos1, mat1, pos2, mat2, margin, product, offset, initialize)``"""
+    return _caller((*(6 * (types.int64,)), types.float64, *(3 * (types.int64,))), returns_int=True)

@@ -81,15 +81,50 @@ def boxes_touch(ctx: NDArray, box: int) -> bool:
         load_i64(second, at.BOX_POS),
         load_i64(second, at.BOX_MAT),
         load_f64(box, at.BOX_MARGIN),
+        0,
+        0,
+        0,
     )
     return touch != 0
 
 
 @kernel
+def is_reached(ctx: NDArray, tree: int) -> bool:
+    """Whether MuJoCo's descent of two bodies' trees of boxes comes to a pair of geoms.
+
+    The boxes of nodes hold the geoms, but have other axes, so that one may be further away than the margin where the
+    geom's own box is not.
+    """
+    products = ctx[at.PRODUCTS]
+    initialize = products + 8 * (at.NUM_PRODUCTS + at.NUM_OFFSETS)
+    nodes = load_i64(tree, at.TREE_NODES)
+    store_i64(initialize, 0, 1)
+    for place in range(load_i64(tree, at.TREE_COUNT)):
+        touch = call_boxes(
+            ctx[at.MJ_COLLIDEOBB],
+            load_i64(nodes, 2 * place),
+            load_i64(nodes, 2 * place + 1),
+            load_i64(tree, at.TREE_POS1),
+            load_i64(tree, at.TREE_MAT1),
+            load_i64(tree, at.TREE_POS2),
+            load_i64(tree, at.TREE_MAT2),
+            load_f64(tree, at.TREE_MARGIN),
+            products,
+            products + 8 * at.NUM_PRODUCTS,
+            initialize,
+        )
+        if touch == 0:
+            return False
+    return True
+
+
+@kernel
 def may_touch(ctx: NDArray, pair: int) -> bool:
     """Whether MuJoCo is to look for contacts of a pair."""
-    return is_near(ctx[at.PAIRS] + 8 * at.PAIR_SIZE * pair, at.PAIR_LIMIT) and boxes_touch(
-        ctx, ctx[at.BOXES] + 8 * at.BOX_SIZE * pair
+    return (
+        is_near(ctx[at.PAIRS] + 8 * at.PAIR_SIZE * pair, at.PAIR_LIMIT)
+        and boxes_touch(ctx, ctx[at.BOXES] + 8 * at.BOX_SIZE * pair)
+        and is_reached(ctx, ctx[at.TREES] + 8 * at.TREE_SIZE * pair)
     )
 
 

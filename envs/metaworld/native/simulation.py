@@ -103,6 +103,7 @@ class Simulation:
         head[at.NUM_NEAR] = contacts.model.ctypes.data + size_offset("npair")
         head[at.NUM_PAIRS], head[at.PAIRS] = len(contacts.tests), contacts.tests.ctypes.data
         head[at.BOXES], head[at.COLUMNS] = contacts.boxes.ctypes.data, contacts.columns.ctypes.data
+        head[at.TREES], head[at.PRODUCTS] = contacts.trees.ctypes.data, contacts.products.ctypes.data
         head[at.NUM_MOVERS], head[at.MOVERS] = len(contacts.movers), contacts.movers.ctypes.data
         head[at.PLACES], head[at.LISTED] = contacts.places.ctypes.data, contacts.listed.ctypes.data
         if task.fixture is not None:
