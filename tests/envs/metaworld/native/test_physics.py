@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from envs.metaworld.native import layout as at
+from envs.metaworld.native.contacts import _boxes_above, _pairs
 from envs.metaworld.native.kernel import load
 from envs.metaworld.native.physics import has_moved
 from envs.metaworld.native.simulation import Simulation
@@ -94,6 +95,35 @@ def test_contacts_are_those_that_mujoco_finds(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(TASKS))
 def test_contacts_are_those_that_mujoco_finds_everywhere(name: str) -> None:
     check_contacts(name, 5000)
+
+
+def test_a_pair_is_left_out_where_the_boxes_above_it_are_apart() -> None:
+    """The finger is 0.9 mm from a box of the machine, within the margin, but 1.1 mm from the node that holds it."""
+    sim, state, init = start("coffee-button-v3")
+    state[at.QPOS : at.QPOS + sim.model.nq] = (
+        -0.0856, 0.6758, 0.052, 0.9099, -0.0187, -0.0203, -0.4283, 1.939,
+        -0.5106, -1.1335, 1.247, 0.9378, 1.4005, 2.5824, 0.0706, -0.07, 0.0392,
+    )  # fmt: skip
+    expected = plain(sim, state, init)
+    mujoco.mj_forward(sim.model, expected)
+    state[at.OWED] = 1.0
+    sim.settle(state, init)
+    assert_contacts_equal(sim.data, expected)
+    sim.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_MIDPHASE
+    mujoco.mj_forward(sim.model, expected)
+    assert expected.ncon > sim.data.ncon
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_the_trees_of_boxes_are_those_of_the_stock_model(name: str) -> None:
+    """The engine's model has no visuals, which must not change what MuJoCo tests on the way to a pair."""
+    sim, env = simulation(name)
+    assert boxes_above(sim.model) == boxes_above(env.model)
+
+
+def boxes_above(model: mujoco.MjModel) -> list[list[list[float]]]:
+    start, size = model.bvh_aabb.ctypes.data, model.bvh_aabb[0].nbytes
+    return [model.bvh_aabb[(_boxes_above(model, *pair) - start) // size].tolist() for pair in _pairs(model)]
 
 
 @pytest.mark.parametrize("owed", [0.0, 1.0])
