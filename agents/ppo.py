@@ -93,13 +93,14 @@ class Samples(NamedTuple):
 def init_ppo(settings: PPOSettings, seeds: list[int], initial_std: float, device: torch.device) -> PPOState:
     """Fresh state for each seed: ``actor`` ``[S, Pa]``, ``critic`` ``[S, Pc]``, ``log_std`` ``[S, T, A]``, ``popart``.
 
-    The actor's heads start a hundred times smaller than usual, so that all first actions are alike.
+    The heads start a hundred times smaller than usual, so that all first actions are alike and all first values near 0.
+    Usual values reach 1.4, above any MiniGrid return: ending an episode would look bad, and agents would learn not to.
     """
     actors, critics = [], []
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
         actors.append(settings.actor.init(1, generator, head_scale=0.01)[0])
-        critics.append(settings.critic.init(1, generator)[0])
+        critics.append(settings.critic.init(1, generator, head_scale=0.01)[0])
     state = {
         "actor": adam_state(torch.stack(actors).to(device), per_member=True),
         "critic": adam_state(torch.stack(critics).to(device), per_member=True),
