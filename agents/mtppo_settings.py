@@ -57,7 +57,7 @@ class MTPPOConfig(AgentConfig):
     """Nonlinearity of the critic."""
     initial_std: float = 1.0
     """Initial standard deviation of continuous actions, on the scale where the bounds are -1 and 1."""
-    noise_correlation: float = 0.0
+    noise_correlation: float = 0.4
     """Correlation of successive exploration noise of continuous actions, in [0, 1): an environment's noise is an AR(1)
     process, so that actions push in one direction for a while; 0 is independent noise. Follows the schedule."""
     learning_rate: float = 5e-4

@@ -106,8 +106,8 @@ class SDMGrad(Aggregator):
         pull = self.lambda_ * uniform
         velocity = torch.zeros_like(w)
         for _ in range(self.steps):
-            velocity = self.momentum * velocity + matvec(matrix, w + pull)
-            w = project_simplex(w - self.lr * velocity)
+            velocity = matvec(matrix, w + pull).add(velocity, alpha=self.momentum)
+            w = project_simplex(w.sub(velocity, alpha=self.lr))
         residual = (w - project_simplex(w - matvec(matrix, w + pull))).abs().amax(-1)
         out = exact((w + pull) / (1 + self.lambda_), {"offset": w - uniform})
         return out._replace(residual=residual)
@@ -117,6 +117,5 @@ def project_simplex(x: Tensor) -> Tensor:
     """Nearest point of the probability simplex, ``[..., m]`` (Held et al. 1974)."""
     ordered = x.sort(-1, descending=True).values
     rank = torch.arange(1, x.shape[-1] + 1, dtype=x.dtype, device=x.device)
-    excess = (ordered.cumsum(-1) - 1) / rank
-    last = ((ordered > excess).sum(-1, keepdim=True) - 1).clamp(min=0)
-    return (x - excess.gather(-1, last)).clamp(min=0)
+    excess = (ordered.cumsum(-1) - 1) / rank  # largest where the last entry that stays above 0 is counted
+    return (x - excess.amax(-1, keepdim=True)).clamp(min=0)
