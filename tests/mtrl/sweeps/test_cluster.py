@@ -82,7 +82,14 @@ class Cluster:
         return node
 
     def add_node(self) -> subprocess.Popen[bytes]:
-        return self._start(f"--address={self.address}", "--num-cpus=1")
+        """Returns once the node has joined: two that start at once on one machine may choose the same ports."""
+        log = self._folder / f"node-{len(self._nodes)}.log"
+        node = self._start(f"--address={self.address}", "--num-cpus=1")
+        deadline = time.monotonic() + 90
+        while "Ray runtime started" not in log.read_text():
+            assert node.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        return node
 
     def kill(self, node: subprocess.Popen[bytes]) -> None:
         """The node goes away at once, with all that runs on it."""
