@@ -54,12 +54,15 @@ def package_versions() -> dict[str, str]:
 
 @cache
 def git_state(folder: Path) -> tuple[str | None, bool | None]:
-    """Commit of the checkout that holds ``folder`` and whether tracked files differ; ``(None, None)`` outside one."""
+    """Commit of the checkout that holds ``folder`` and whether tracked files differ; ``(None, None)`` outside one.
+
+    Published results do not count: no run reads them, and each run of a sweep that repeats them changes some.
+    """
     commit = _git(folder, "rev-parse", "HEAD")
     # An installed copy may lie inside somebody's repository without being part of it.
     if commit is None or not _git(folder, "ls-files", "--", "__init__.py"):
         return None, None
-    status = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    status = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ":(top)", ":(top,exclude)results")
     return commit, None if status is None else bool(status)
 
 
