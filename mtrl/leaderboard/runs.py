@@ -134,11 +134,14 @@ def _run(record: Record, name: str, link: str) -> Run:
 
 
 def _without_doubles(runs: list[Run]) -> tuple[list[Run], list[Omission]]:
-    """One file per run: of files that share a run id, or method, budget and seed, the one with most env steps."""
+    """One file per run: of files that share a run id, or method and seed, at one budget, the one with most env steps.
+
+    The budget counts since schedules follow it: a run of 3M env steps is no beginning of one of 20M.
+    """
     kept: dict[Any, Run] = {}
     omitted = []
     for key_of in (
-        lambda run: run.run_id,
+        lambda run: (run.run_id, run.planned_steps),
         lambda run: (run.protocol_key, run.method_key, run.planned_steps, run.seed),
     ):
         kept = {}
@@ -149,7 +152,7 @@ def _without_doubles(runs: list[Run]) -> tuple[list[Run], list[Omission]]:
                 continue
             better, worse = (run, first) if _reach(run) > _reach(first) else (first, run)
             kept[key] = better
-            what = "run_id" if key == run.run_id else "method, settings and seed"
+            what = "run_id" if key[0] == run.run_id else "method, settings and seed"
             omitted.append(Omission(worse.file, f"duplicate: has the {what} of {better.file}"))
         runs = list(kept.values())
     return sorted(runs, key=lambda run: run.file), omitted

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mtrl.errors import ConfigError
+from mtrl.leaderboard.__main__ import main
 from mtrl.leaderboard.files import MAX_BYTES, printable
 from mtrl.leaderboard.runs import load
 from tests.helpers.hostile import write_broken
@@ -66,14 +67,24 @@ def test_linked_folders_are_not_entered(tmp_path: Path) -> None:
     assert len(load(tmp_path / "in", tmp_path / "out")[0]) == 1
 
 
-def test_of_two_lengths_of_a_run_the_longer_counts(tmp_path: Path) -> None:
-    short, long = make_record(env_steps=1000), make_record(env_steps=2000)
-    long["run_id"] = short["run_id"]
+def test_of_two_copies_of_a_run_the_longer_counts(tmp_path: Path) -> None:
+    short, long = make_record(env_steps=2000, status="running"), make_record(env_steps=2000)
     write(tmp_path, short, "a.json")
     write(tmp_path, long, "b.json")
     (run,), (omitted,) = load(tmp_path, tmp_path / "out")
     assert run.file == "b.json"
     assert (omitted.file, omitted.reason) == ("a.json", "duplicate: has the run_id of b.json")
+
+
+def test_budgets_of_one_configuration_are_runs_of_their_own(tmp_path: Path) -> None:
+    """Schedules follow the budget."""
+    short, long = make_record(env_steps=1000), make_record(env_steps=2000)
+    long["run_id"] = short["run_id"]
+    write(tmp_path, short, "a.json")
+    write(tmp_path, long, "b.json")
+    runs, omitted = load(tmp_path, tmp_path / "out")
+    assert ([run.planned_steps for run in runs], omitted) == ([1000, 2000], [])
+    assert main(["check", str(tmp_path)]) == 0
 
 
 def test_one_seed_of_equal_settings_counts_once(tmp_path: Path) -> None:
