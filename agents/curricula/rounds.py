@@ -24,6 +24,7 @@ from agents.curricula.coupling import (
     owned_heads,
 )
 from agents.curricula.registry import parse_curriculum
+from agents.curricula.uniform import Uniform
 from agents.errors import AgentError
 from agents.networks import MLP
 from agents.tracking import EpisodeTracker
@@ -182,7 +183,9 @@ class Rounds:
         self.weights = None if even else share.to(self._device, torch.float32).unsqueeze(0)
 
     def metrics(self) -> dict[str, float]:
-        """The decisions in force, keyed ``curriculum/…``."""
+        """The decisions in force, keyed ``curriculum/…``; none where the shares are always equal."""
+        if isinstance(self.curriculum, Uniform):
+            return {}
         out = {"curriculum/round": float(self._number)}
         for name, value in ({"share": self.plan.share} | self.plan.log).items():
             if value.dim() == 0:

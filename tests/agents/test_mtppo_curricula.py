@@ -45,7 +45,7 @@ def test_a_restored_agent_continues_bit_for_bit(curriculum: str, discrete: bool)
     (first, values), (second, other_values) = _saved(agent.learn(600)), _saved(other.learn(600))
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
     assert values == other_values
-    assert agent.metrics()["curriculum/round"] == 5
+    assert agent.metrics().get("curriculum/round") == (None if curriculum == "uniform" else 5)
 
 
 def test_uniform_is_plain_training_and_weights_change_it() -> None:
