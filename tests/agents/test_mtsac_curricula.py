@@ -72,7 +72,7 @@ def test_a_restored_agent_continues_bit_for_bit_in_every_mode(curriculum: str, s
     other.load_state_dict(state)
     assert _unequal(agent, other) == []
     assert _unequal(agent.learn(300), other.learn(300)) == []
-    assert agent.metrics().keys() >= {"curriculum/share/task-0"}
+    assert ("curriculum/share/task-0" in agent.metrics()) != curriculum.startswith("uniform")
 
 
 def test_separate_agents_learn_like_agents_that_never_met() -> None:
