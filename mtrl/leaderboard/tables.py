@@ -205,12 +205,21 @@ def _used(package: str, table: Table) -> bool:
     return (package == "minigrid") == (table.protocol["reward_version"] == "stock")
 
 
+def _alike(run: Run, other: Run) -> int:
+    """Settings that two runs share."""
+    theirs = other.method["params"]
+    return sum(name in theirs and theirs[name] == value for name, value in run.method["params"].items())
+
+
 def _baseline(row: Row, rows: Sequence[Row]) -> Row | None:
-    """The plain method of the same agent; for that one, and where there is none, plain ``mtsac``."""
+    """The plain method of the same agent; for that one, and where there is none, plain ``mtsac``.
+
+    Of several rows of that method it is the one that shares most settings with ``row``, then the one with most seeds.
+    """
     for name in (str(row.first.method["agent"]), "mtsac"):
         plain = [other for other in rows if other.method == name and other.method != row.method and other.seeds]
         if plain:
-            return max(plain, key=lambda other: other.seeds)
+            return max(plain, key=lambda other: (_alike(row.first, other.first), other.seeds))
     return None
 
 
