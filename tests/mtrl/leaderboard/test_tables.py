@@ -113,6 +113,17 @@ def test_the_plain_baseline_is_that_of_the_agent_at_the_same_budget(tmp_path: Pa
     assert found["mtppo"].preliminary
 
 
+def test_of_plain_rows_the_one_with_most_settings_in_common_is_the_baseline(tmp_path: Path) -> None:
+    (table,) = grouped(
+        tmp_path,
+        *seeds("mtsac", [0.7, 0.8, 0.9], agent__precision="fp32"),
+        *seeds("mtsac", [0.4, 0.5], agent__precision="auto"),
+        *seeds("mtsac-pcgrad", [0.5, 0.6, 0.7], agent__precision="auto"),
+    )
+    (comparison,) = table.comparisons.values()
+    assert comparison.baseline.label == "mtsac (precision=auto)"
+
+
 def test_single_task_runs_are_a_reference_under_the_same_rules(tmp_path: Path) -> None:
     other = make_record(suite="mt1:push-v3", rates=[0.1])
     other["protocol"]["backend"] = "stock"
