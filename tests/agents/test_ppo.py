@@ -146,6 +146,16 @@ def test_nothing_flows_back_from_the_next_episode() -> None:
     assert torch.equal(first[:, :, :3], second[:, :, :3]) and not torch.equal(first[:, :, 3:], second[:, :, 3:])
 
 
+@pytest.mark.parametrize("discrete", [False, True])
+def test_first_values_are_near_zero_and_first_actions_alike(discrete: bool) -> None:
+    """First values above every return would make the end of an episode look bad."""
+    settings = _settings(discrete)
+    state, obs = _init(settings, [0]), _rollout(0).obs.flatten(2, 3)
+    assert values(state, obs, settings).abs().max() < 0.05
+    actor = settings.actor.views(state["actor"]["params"], torch.float32)
+    assert settings.actor.forward(actor, obs).abs().max() < 0.05
+
+
 def test_losses_by_hand() -> None:
     log_ratio = torch.tensor([[[1.5, 0.5, 1.5, 0.5]]]).log()
     advantage = torch.tensor([[[1.0, 1.0, -1.0, -1.0]]])
