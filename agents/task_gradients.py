@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,6 +29,7 @@ from agents.aggregators.fixed import Mean
 from agents.networks import MLP, TASK_SCALE, OwnViews, Views, flatten_gradients
 
 TRACK_DECAY = 0.9
+MOST_ROWS = 24
 Losses = Callable[[Views], Tensor]
 """Losses ``[S, T]`` of a batch at given parameters."""
 
@@ -139,7 +141,8 @@ class Reduction:
         grads = torch.autograd.grad(weighted.sum(), list(leaves.values()))
         shared = [g for g, name in zip(grads, leaves) if self._is_shared(name)]
         own = [g / self.num_tasks for g, name in zip(grads, leaves) if not self._is_shared(name)]
-        pieces = [g.view(seeds, self.twins, self.groups, -1).float() for g in shared]  # read twice: Gramian, and sum
+        pieces = [g.view(seeds, self.twins, self.groups, -1) for g in shared]
+        pieces = [piece if _has_kernels(piece) else piece.float() for piece in pieces]  # read twice: Gramian, and sum
         tracked = self._tracked(pieces, state, weights)
         inputs = self._inputs(pieces, losses.detach(), noise, success, step)
         metrics: dict[str, Tensor] = {}
@@ -183,8 +186,8 @@ class Reduction:
     def _diagnostics(self, gramian: Tensor | None, pieces: list[Tensor], weights: Tensor | None) -> dict[str, Tensor]:
         """Scalars ``[S]``, gains ``[S, T]`` and cosines ``[S, T, T]``; the last two and conditioning only if asked."""
         if gramian is None:
-            whole = [piece.unflatten(2, (self.num_tasks, -1)).sum(3) for piece in pieces]  # halves of tasks, if any
-            gramian = _gramian(whole, whole)
+            parts = self.groups // self.num_tasks  # halves of tasks, if any
+            gramian = _gramian([piece.float().unflatten(2, (-1, parts)).sum(3) for piece in pieces])
         metrics = {"conflict_rate": conflict_rate(gramian), "magnitude_similarity": magnitude_similarity(gramian)}
         if self.diagnose:
             metrics["inverse_condition_number"] = 1 / condition_number(gramian)
@@ -224,11 +227,10 @@ class Reduction:
     ) -> Inputs:
         needs = self.aggregator.info.needs
         if "cross_gramian" in needs:
-            halves = [piece.unflatten(2, (self.num_tasks, 2)).unbind(3) for piece in pieces]
-            cross = _gramian([first for first, _ in halves], [second for _, second in halves])
+            cross = _gramian(pieces, halves=True)
             return Inputs(cross_gramian=cross, losses=losses, success=success, noise=noise, step=step)
         return Inputs(
-            gramian=_gramian(pieces, pieces) if "gramian" in needs else None,
+            gramian=_gramian(pieces) if "gramian" in needs else None,
             jacobian=_jacobian(pieces) if "jacobian" in needs else None,
             losses=losses,
             success=success,
@@ -237,25 +239,53 @@ class Reduction:
         )
 
 
+def _has_kernels(piece: Tensor) -> bool:
+    """Whether compiled loops take the piece as it is. With more rows a library is as fast, and has threads."""
+    return piece.device.type == "cpu" and piece.dtype == torch.bfloat16 and piece.shape[2] <= MOST_ROWS
+
+
 def _jacobian(pieces: list[Tensor]) -> Tensor:
-    """``[S, T, P]`` of pieces ``[S, twins, T, n]``."""
-    return torch.cat([piece.transpose(1, 2).flatten(2) for piece in pieces], -1)
+    """``[S, T, P]`` float32 of pieces ``[S, twins, T, n]``."""
+    return torch.cat([piece.transpose(1, 2).flatten(2) for piece in pieces], -1).float()
 
 
-def _gramian(left: list[Tensor], right: list[Tensor]) -> Tensor:
-    """``Σ_pieces J₁ J₂ᵀ`` ``[S, T, T]`` in float32 of pieces ``[S, twins, T, n]``."""
-    shares = [_products(a, b) for a, b in zip(left, right)]
+def _gramian(pieces: list[Tensor], halves: bool = False) -> Tensor:
+    """``Σ_pieces J Jᵀ`` ``[S, T, T]`` float32 of pieces ``[S, twins, T, n]``.
+
+    With ``halves`` ``J₁ J₂ᵀ`` of pieces ``[S, twins, 2 T, n]``, whose rows alternate between the two.
+    """
+    shares = []
+    for piece in pieces:
+        if not _has_kernels(piece):
+            left, right = (piece[:, :, ::2], piece[:, :, 1::2]) if halves else (piece, piece)
+            shares.append((left @ right.mT).sum(1))
+    narrow = [piece for piece in pieces if _has_kernels(piece)]
+    if narrow:
+        from agents.gramian_kernels import add_products  # compiled code that only some methods need
+
+        tasks = narrow[0].shape[2] // (2 if halves else 1)
+        total = np.zeros((len(narrow[0]), tasks, tasks))
+        for piece in narrow:
+            add_products(_bits(piece), halves, total)
+        shares.append(torch.from_numpy(total).float())
     return torch.stack(shares).sum(0)
-
-
-def _products(a: Tensor, b: Tensor) -> Tensor:
-    return (a @ b.mT).sum(1)
 
 
 def _combine(piece: Tensor, weights: Tensor) -> Tensor:
     """``Jᵀ w`` ``[S, twins, n]`` float32 of one piece ``[S, twins, groups, n]``."""
     per_group = weights.repeat_interleave(piece.shape[2] // weights.shape[-1], -1)
-    return (per_group[:, None, None] @ piece).squeeze(2)
+    if not _has_kernels(piece):
+        return (per_group[:, None, None] @ piece).squeeze(2)
+    from agents.gramian_kernels import weigh_rows
+
+    out = torch.empty(*piece.shape[:2], piece.shape[3])
+    weigh_rows(_bits(piece), per_group.numpy(), out.numpy())
+    return out
+
+
+def _bits(piece: Tensor) -> np.ndarray:
+    bits: np.ndarray = piece.contiguous().view(torch.uint16).numpy()
+    return bits
 
 
 def _split(direction: Tensor, pieces: list[Tensor]) -> list[Tensor]:

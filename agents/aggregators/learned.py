@@ -19,7 +19,7 @@ from agents.aggregators.base import (
     exact,
     given,
 )
-from agents.aggregators.linalg import diagonal, matvec
+from agents.aggregators.linalg import diagonal
 
 
 @dataclass(frozen=True)
@@ -100,22 +100,31 @@ class SDMGrad(Aggregator):
         unit = diagonal(cross).clamp(min=0).sqrt().mean(-1)[..., None, None] ** 2
         # No positive diagonal entry: the halves disagree entirely, and the largest entry is the only scale left.
         unit = torch.where(unit > 0, unit, cross.abs().amax((-1, -2), keepdim=True))
-        matrix = cross / torch.where(unit > 0, unit, 1.0)
+        matrix = (cross / torch.where(unit > 0, unit, 1.0)).mT.contiguous()
         uniform = 1 / cross.shape[-1]
-        w = state["offset"] + uniform
         pull = self.lambda_ * uniform
-        velocity = torch.zeros_like(w)
+        # Time goes by the number of operations here, so the loop moves w + pull, as a row.
+        row = state["offset"].unsqueeze(-2) + (uniform + pull)
+        onto_simplex = SimplexProjection(row, pull)
+        velocity = torch.zeros_like(row)
         for _ in range(self.steps):
-            velocity = matvec(matrix, w + pull).add(velocity, alpha=self.momentum)
-            w = project_simplex(w.sub(velocity, alpha=self.lr))
-        residual = (w - project_simplex(w - matvec(matrix, w + pull))).abs().amax(-1)
-        out = exact((w + pull) / (1 + self.lambda_), {"offset": w - uniform})
+            velocity = torch.add(row @ matrix, velocity, alpha=self.momentum)
+            row = onto_simplex(row.sub(velocity, alpha=self.lr))
+        residual = (row - onto_simplex(row - row @ matrix)).abs().amax((-1, -2))
+        row = row.squeeze(-2)
+        out = exact(row / (1 + self.lambda_), {"offset": row - (uniform + pull)})
         return out._replace(residual=residual)
 
 
-def project_simplex(x: Tensor) -> Tensor:
-    """Nearest point of the probability simplex, ``[..., m]`` (Held et al. 1974)."""
-    ordered = x.sort(-1, descending=True).values
-    rank = torch.arange(1, x.shape[-1] + 1, dtype=x.dtype, device=x.device)
-    excess = (ordered.cumsum(-1) - 1) / rank  # largest where the last entry that stays above 0 is counted
-    return (x - excess.amax(-1, keepdim=True)).clamp(min=0)
+class SimplexProjection:
+    """Nearest point of the probability simplex moved by ``shift`` along all axes, ``[..., m]`` (Held et al. 1974)."""
+
+    def __init__(self, like: Tensor, shift: float = 0.0) -> None:
+        self.shift = shift
+        self.share = 1 / torch.arange(1, like.shape[-1] + 1, dtype=like.dtype, device=like.device)
+        self.offset = -self.share - shift
+
+    def __call__(self, x: Tensor) -> Tensor:
+        sums = x.sort(-1, descending=True).values.cumsum(-1)
+        excess = torch.addcmul(self.offset, sums, self.share)  # largest where the last entry that stays is counted
+        return (x - excess.amax(-1, keepdim=True)).clamp(min=self.shift)

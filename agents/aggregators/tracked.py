@@ -19,7 +19,7 @@ from agents.aggregators.base import (
     given,
 )
 from agents.aggregators.gramian import combine, gramian
-from agents.aggregators.learned import project_simplex
+from agents.aggregators.learned import SimplexProjection
 from agents.aggregators.linalg import diagonal, matvec
 
 
@@ -56,7 +56,7 @@ class MoCo(Aggregator):
         products = products / torch.where(unit > 0, unit, 1.0)
         uniform = 1 / rows.shape[-2]
         weights = state["offset"] + uniform
-        weights = project_simplex(weights - self.gamma * (matvec(products, weights) + self.rho * weights))
+        weights = SimplexProjection(weights)(weights - self.gamma * (matvec(products, weights) + self.rho * weights))
         new = {"rows": tracked.to(state["rows"].dtype), "offset": weights - uniform}
         return exact(combine(tracked, weights.to(tracked.dtype)).double(), new)
 
