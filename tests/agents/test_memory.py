@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from agents import MTPPO, AgentError
 from agents.aggregators import parse_aggregator
 from agents.grid import MINIGRID
-from agents.memory import GRUNet
+from agents.memory import GRUNet, Recurrence
 from agents.networks import Recall
 from agents.task_gradients import Reduction
 from envs import TaskVectorEnv, make_vec
@@ -50,6 +51,37 @@ def test_the_cell_is_pytorchs_with_zeros_at_starts() -> None:
                     state = state * ~recall.start[seed, task, row]
                     state = cell(features[seed, task, row][None], state)
                     torch.testing.assert_close(hidden[seed, task, row][None], state, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("expanded", [False, True])
+def test_gradients_through_time_are_those_of_pytorchs_cell(expanded: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    width, (members, groups) = 4, (2, TASKS)
+    gates = torch.randn(members, groups, COUNT, LENGTH, 3 * width, generator=generator, requires_grad=True)
+    state = torch.randn(members, groups, COUNT, width, generator=generator)
+    going = (torch.rand(1, groups, COUNT, LENGTH, 1, generator=generator) < 0.7).float()
+    weight = torch.randn(members, 3 * width, width, generator=generator)
+    bias, scale = (torch.randn(members, 3 * width, generator=generator), torch.randn(*gates.shape[:4], width))
+    whole = (
+        [p.unsqueeze(1).expand(-1, groups, *p.shape[1:]).detach().requires_grad_(True) for p in (weight, bias)]
+        if expanded
+        else [weight.requires_grad_(), bias.requires_grad_()]
+    )
+    states = Recurrence.apply(gates, state, going, *whole)
+    actual = torch.autograd.grad((states * scale).sum(), [gates, *whole])
+
+    eye, zero = torch.eye(3 * width), torch.zeros(3 * width)
+    loss = torch.zeros(())
+    for member, task, sequence in itertools.product(range(members), range(groups), range(COUNT)):
+        w, b = (p[member, task] if expanded else p[member] for p in whole)
+        last = state[member, task, sequence]
+        for step in range(LENGTH):
+            last = last * going[0, task, sequence, step]
+            last = torch.gru_cell(gates[member, task, sequence, step][None], last[None], eye, w, zero, b)[0]
+            torch.testing.assert_close(states[member, task, sequence, step], last)
+            loss = loss + (last * scale[member, task, sequence, step]).sum()
+    for ours, theirs in zip(actual, torch.autograd.grad(loss, [gates, *whole])):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("heads", [1, TASKS])
