@@ -29,6 +29,7 @@ class SACSettings:
     """Everything about the update that is not state or data.
 
     Attributes:
+        max_target: bound on the size of the critics' targets.
         target_entropy: in nats, of all tasks, or for each ``[1, T, 1]`` (with members for tasks ``[T, 1, 1]``).
         action_mask: for discrete actions, bool ``[1, T, 1, A]`` (``[T, 1, 1, A]``): which a task has.
     """
@@ -41,6 +42,7 @@ class SACSettings:
     one_hot: bool
     gamma: float
     tau: float
+    max_target: float | None
     target_entropy: float | Tensor
     max_grad_norm: float | None
     adam: AdamSettings
@@ -125,7 +127,10 @@ def sac_update(
 
 @torch.no_grad()
 def critic_target(state: SACState, batch: Batch, noise: Tensor, alpha: Tensor, settings: SACSettings) -> Tensor:
-    """``r + gamma (1 - terminated) (min_k Q'_k(s', a') - alpha log pi(a'|s'))`` with a' ~ pi(s'), ``[S, T, b]``."""
+    """``r + gamma (1 - terminated) (min_k Q'_k(s', a') - alpha log pi(a'|s'))`` with a' ~ pi(s'), ``[S, T, b]``.
+
+    With ``max_target`` it is kept within that size.
+    """
     actor = settings.actor.views(state["actor"]["params"], settings.dtype)
     target_critic = settings.critic.views(state["target_critic"]["params"].flatten(0, 1), settings.dtype)
     if settings.action_mask is not None:
@@ -135,7 +140,8 @@ def critic_target(state: SACState, batch: Batch, noise: Tensor, alpha: Tensor, s
         next_action, next_log_prob = _sample_action(actor, batch.next_obs, noise, settings)
         next_q = _q_values(target_critic, batch.next_obs, next_action, settings).amin(1)
         value = next_q - alpha.unsqueeze(-1) * next_log_prob
-    return batch.reward + settings.gamma * (1 - batch.terminated) * value
+    target = batch.reward + settings.gamma * (1 - batch.terminated) * value
+    return target if settings.max_target is None else target.clamp(-settings.max_target, settings.max_target)
 
 
 def critic_loss(q: Tensor, target: Tensor) -> Tensor:

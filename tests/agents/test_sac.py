@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -43,6 +44,7 @@ def _settings(one_hot: bool = False, dtype: torch.dtype = torch.float32, aggrega
         one_hot=one_hot,
         gamma=0.9,
         tau=0.1,
+        max_target=None,
         target_entropy=-2.0,
         max_grad_norm=1.0,
         adam=AdamSettings(1e-2, 1e-5),
@@ -103,6 +105,17 @@ def test_target_uses_the_next_observation_and_stops_at_termination_only() -> Non
     other_next = batch._replace(next_obs=batch.next_obs + 1)
     moved = critic_target(state, other_next, noise, alpha, settings) != target
     assert torch.equal(moved, ~ended)
+
+
+def test_targets_stay_within_their_bound() -> None:
+    batch, (noise, *_) = _draws(0)
+    settings = _settings()
+    state, alpha = _init(settings, [0]), torch.ones(1, TASKS)
+    batch = batch._replace(reward=100 * batch.reward)
+    free = critic_target(state, batch, noise, alpha, settings)
+    assert free.min() < -50 and free.max() > 50
+    bounded = critic_target(state, batch, noise, alpha, dataclasses.replace(settings, max_target=50.0))
+    assert torch.equal(bounded, free.clamp(-50, 50))
 
 
 def test_losses_by_hand() -> None:
