@@ -50,9 +50,8 @@ class MTSACConfig(AgentConfig):
     """Discount per env step."""
     tau: float = 0.005
     """Share of the critic mixed into the target critic at each update."""
-    max_target: float | None = None
-    """Bound on the size of the critics' targets, null for none. With V2 rewards of Meta-World, at most 10 a step, no
-    return exceeds 10 / (1 - gamma)."""
+    max_reward: float | None = None
+    """Largest size of a reward: the critics' targets are kept within max_reward / (1 - gamma). Null for no bound."""
     initial_alpha: float = 1.0
     """Initial entropy temperature of every task."""
     target_entropy: float | None = None
@@ -83,7 +82,7 @@ class MTSACConfig(AgentConfig):
         for name in ("width", "depth", "channels", "batch_per_task", "buffer_per_task"):
             if getattr(self, name) < 1:
                 raise AgentError(f"{name}: {getattr(self, name)} is too small; it must be at least 1")
-        for name in ("learning_rate", "adam_eps", "max_grad_norm", "max_target", "initial_alpha", "utd_ratio"):
+        for name in ("learning_rate", "adam_eps", "max_grad_norm", "max_reward", "initial_alpha", "utd_ratio"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise AgentError(f"{name}: {getattr(self, name)} is out of range; it must be greater than 0")
         for name in ("gamma", "tau"):
@@ -139,13 +138,18 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
         one_hot=one_hot,
         gamma=config.gamma,
         tau=config.tau,
-        max_target=config.max_target,
+        max_target=_max_target(config),
         target_entropy=_target_entropy(config, spec, lead, device),
         max_grad_norm=config.max_grad_norm,
         adam=AdamSettings(config.learning_rate, config.adam_eps),
         dtype=update_dtype(config.precision, config.aggregators, device),
         action_mask=None if mask is None else mask.view(*lead, spec.action_dim),
     )
+
+
+def _max_target(config: MTSACConfig) -> float | None:
+    """No return is larger; None where there is no limit."""
+    return None if config.max_reward is None or config.gamma == 1 else config.max_reward / (1 - config.gamma)
 
 
 def _target_entropy(

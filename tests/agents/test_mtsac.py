@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from agents import MTSAC, AgentError, DivergedError
+from agents import MTSAC, AgentError, DivergedError, EnvSpec
+from agents.mtsac_settings import MTSACConfig, sac_settings
 from agents.state import join_state, split_state
 from tests.helpers import fakes
 
@@ -172,3 +173,12 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     path.write_bytes(whole)
     with pytest.raises(AgentError, match="task_names"):
         MTSAC.load(path, env=_env("mt1:fake"))
+
+
+def test_a_limit_of_rewards_bounds_returns() -> None:
+    def bound(**settings: Any) -> float | None:
+        return sac_settings(MTSACConfig(**settings), EnvSpec.of(_env()), torch.device("cpu")).max_target
+
+    assert bound(max_reward=10.0) == pytest.approx(1_000)
+    assert bound(max_reward=10.0, gamma=0.999) == pytest.approx(10_000)
+    assert bound() is None and bound(max_reward=10.0, gamma=1.0) is None  # sums without discount have no limit
