@@ -12,7 +12,7 @@ from mtrl.presets import FOLDER, method_file, methods, read_yaml, resolve, suite
 from tests.helpers.workbench import METHOD
 from tests.mtrl.conftest import ShortConfig
 
-SINGLE = {"mt1": "reach-v3", "mg1": "DoorKey-6x6", "babyai1": "GoToLocal"}
+SINGLE = {"mt1": "reach-v3", "mt1-v1": "reach-v3", "mg1": "DoorKey-6x6", "babyai1": "GoToLocal"}
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
@@ -50,7 +50,7 @@ def test_one_hot_overlay_beats_the_suite() -> None:
         ("mt10", "mt10"),
         ("mt10-v1", "mt10"),
         ("mt1:reach-v3", "mt1"),
-        ("mt1-v1:push-v3", "mt1"),
+        ("mt1-v1:push-v3", "mt1-v1"),
         ("mg10", "mg10"),
         ("mg1:DoorKey-6x6", "mg1"),
         ("babyai1:GoToLocal", "babyai1"),
@@ -58,6 +58,12 @@ def test_one_hot_overlay_beats_the_suite() -> None:
 )
 def test_suite_variants_share_a_preset(suite: str, preset: str) -> None:
     assert suite_preset(suite).stem == preset
+
+
+def test_single_tasks_of_both_reward_versions_differ_in_the_limit_of_rewards_alone() -> None:
+    new, old = read_yaml(suite_preset("mt1:push-v3")), read_yaml(suite_preset("mt1-v1:push-v3"))
+    assert new.items() - old.items() == {("mtsac.max_reward", 10.0)}
+    assert old.items() - new.items() == {("mtsac.max_reward", None)}
 
 
 def test_no_preset_for_a_suite() -> None:
