@@ -81,7 +81,8 @@ def welch_interval(
     first, second = (float(np.var(side, ddof=1)) / len(side) for side in (values, baseline))
     if first + second == 0:
         return difference, difference, difference
-    freedom = (first + second) ** 2 / (first**2 / (len(values) - 1) + second**2 / (len(baseline) - 1))
+    share = first / (first + second)  # the squares of tiny variances would underflow
+    freedom = 1 / (share**2 / (len(values) - 1) + (1 - share) ** 2 / (len(baseline) - 1))
     half = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * math.sqrt(first + second)
     return difference, difference - half, difference + half
 
