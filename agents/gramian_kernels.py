@@ -7,15 +7,17 @@ through as they do in any product.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-import numba
 import numpy as np
+
+from envs.minigrid.jit import kernel
 
 COLUMNS = 256  # as many of all rows as the nearest caches hold
 ROWS, OTHERS = 2, 5  # their products are summed in registers
 # Sums may be taken in any order, which is what lets the compiler use vectors; NaN and infinity keep their meaning.
-compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+compiled = partial(kernel, fastmath={"reassoc", "contract", "nsz"})
 
 
 @compiled

@@ -39,11 +39,14 @@ def _cache_directory() -> str:
 _DIRECTORY = _cache_directory()
 
 
-def kernel(function: Callable[..., Any]) -> Any:
-    """Compile ``function`` on first call, without the interpreter lock, and keep the machine code on disk."""
+def kernel(function: Callable[..., Any], **options: Any) -> Any:
+    """Compile ``function`` on first call, without the interpreter lock, and keep the machine code on disk.
+
+    ``options`` are numba's.
+    """
     configured, numba.config.CACHE_DIR = numba.config.CACHE_DIR, _DIRECTORY
     try:
-        dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+        dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
     finally:
         numba.config.CACHE_DIR = configured
     # numba would compile a version for every constant that another kernel passes; one per type halves the first start.
