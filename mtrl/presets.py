@@ -10,7 +10,7 @@ import yaml
 import configs
 import envs
 from mtrl.algorithms import algorithms
-from mtrl.config import TrainConfig, make_config, run_settings, unknown
+from mtrl.config import TrainConfig, make_config, run_settings, unknown, unknown_key
 from mtrl.errors import ConfigError
 
 FOLDER = Path(configs.__file__).parent
@@ -124,18 +124,34 @@ def _merge(layers: list[tuple[str, Values]]) -> tuple[Values, dict[str, str]]:
     ``ALGORITHM.key`` stands for ``agent.key``, and so does ``key`` alone where no setting of the run has that name.
     """
     algorithm = next(values["algorithm"] for _, values in reversed(layers) if "algorithm" in values)
-    known, named = run_settings(str(algorithm)), {name.replace("-", "_"): name for name in algorithms()}
+    known = run_settings(str(algorithm))
     merged: Values = {}
     sources: dict[str, str] = {}
     for source, values in layers:
         for key, value in values.items():
-            head, dot, tail = key.partition(".")
-            head = head.replace("-", "_")  # which is how dashes of the command line arrive
-            if dot and head in named:
-                if named[head] != algorithm:
+            owner, tail = owner_of(key), key.partition(".")[2]
+            if owner is not None:
+                if owner != algorithm:
+                    _check_foreign(owner, key, tail, source)
                     continue
                 key = f"agent.{tail}"
             elif key not in known and f"agent.{key}" in known:
                 key = f"agent.{key}"
             merged[key], sources[key] = value, source
     return merged, sources
+
+
+def owner_of(key: str) -> str | None:
+    """The algorithm that a key ``ALGORITHM.key`` is a setting of; None for other keys."""
+    head, dot, _ = key.partition(".")
+    named = {name.replace("-", "_"): name for name in algorithms()}
+    return named.get(head.replace("-", "_")) if dot else None  # dashes of the command line arrive as underscores
+
+
+def _check_foreign(owner: str, key: str, tail: str, source: str) -> None:
+    """Files and sweeps hold settings of several algorithms; each must at least exist."""
+    settings = run_settings(owner)
+    if f"agent.{tail}" not in settings:
+        head = key.partition(".")[0]
+        own = {f"{head}.{name.removeprefix('agent.')}": s for name, s in settings.items() if name.startswith("agent.")}
+        raise unknown_key(key, source, own)

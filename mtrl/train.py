@@ -113,7 +113,12 @@ def read_config(words: list[str], options: dict[str, str]) -> TrainConfig:
         if not (Path(resume) / "config.yaml").is_file():
             raise ConfigError(f"resume: {resume} is not a run folder (no config.yaml)")
         config_file, given["run_dir"] = str(Path(resume) / "config.yaml"), resume
-    return presets.resolve(given, Path(config_file) if config_file else None)
+    config = presets.resolve(given, Path(config_file) if config_file else None)
+    for key in given:
+        owner = presets.owner_of(key)
+        if owner not in (None, config.algorithm):
+            raise ConfigError(f"{key}: a setting of {owner}, and this run trains {config.algorithm}; choose a --method")
+    return config
 
 
 def overview() -> str:

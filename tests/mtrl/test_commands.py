@@ -46,6 +46,8 @@ def complaint(command: str, status: int, capsys: pytest.CaptureFixture[str]) -> 
         ("mt10:fake --metod x", "metod: unknown setting; did you mean method?"),
         ("mt10:fake --learning-rat 1", "learning_rat: unknown setting; did you mean agent.learning_rate?"),
         ("mt10:fake --agent.learning-rat 1", "agent.learning_rat: unknown setting; did you mean agent.learning_rate?"),
+        ("mt10:fake --mtsac.widht 3", "mtsac.widht: unknown setting; did you mean mtsac.width?"),
+        ("mt10:fake --mtsac.width 3", "mtsac.width: a setting of mtsac, and this run trains fake; choose a --method"),
         ("mt10:fake --conf x", "conf: unknown setting; did you mean config?"),
         ("mt10:fake --qqq 1", "qqq: unknown setting; --help shows all"),
         ("mt10:fake --seed", "--seed: needs a value, as in --seed=VALUE"),
