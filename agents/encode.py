@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.errors import AgentError
+from agents.networks import take_rows
 
 BLOCK = 64
 FEW = 256  # rows below which it does not pay to look for repeated ones
@@ -22,73 +23,90 @@ class Seen(NamedTuple):
     Attributes:
         rows: uint8 ``[S, T, b, D]``; where ``inverse`` is given, ``[1, 1, r, D]`` without repetitions.
         ids: which patch is at each place, int32 ``[S, T, b, 9]``.
+        spoken: which mission each row has, int64 ``[S, T, b]``.
         patches: rows of the view's table that each distinct patch adds up, int32 ``[P, 9]``.
+        missions: the distinct missions, uint8 ``[M, W]``.
         inverse: int64 ``[T, b]``, which row each observation is.
     """
 
     rows: Tensor
     ids: Tensor
+    spoken: Tensor
     patches: Tensor
+    missions: Tensor
     inverse: Tensor | None = None
 
     def repeated(self) -> Seen:
         """The same with every row where it was, task-major."""
         if self.inverse is None:
             return self
-        rows, ids = (field[0, 0][self.inverse][None] for field in (self.rows, self.ids))
-        return Seen(rows, ids, self.patches)
+        rows, ids, spoken = (field[0, 0][self.inverse][None] for field in self[:3])
+        return Seen(rows, ids, spoken, self.patches, self.missions)
+
+    def take(self, index: Tensor) -> Seen:
+        """The observations at ``index`` ``[S, T, m]``, as if only they had been looked at."""
+        if self.inverse is None:
+            rows, ids, spoken = (take_rows(field, index) for field in self[:3])
+            inverse = None
+        else:
+            picks = self.inverse.gather(1, index[0])
+            used = _fill_up(_renumber(picks, self.rows.shape[2]))
+            rows, ids, spoken = (field.index_select(2, used) for field in self[:3])
+            inverse = picks
+        patches = self.patches.index_select(0, _renumber(ids, len(self.patches)))
+        return Seen(rows, ids, spoken, patches, self.missions, inverse)
 
 
 class EncodeGrid(torch.autograd.Function):
     """Features ``[K, T, b, F]`` of observations ``[S, T, b, D]``, in the dtype of the weights.
 
-    Inputs: the observations, the fields of a ``GridLayout``, the codes of its cells ``[C, cell]`` float32, then weight
-    and bias of the convolutions over the view and over the mission (``None`` without missions), ``[K, out, in]`` and
-    ``[K, out]``, or expanded over tasks, whose gradients then come out per task. Sums are float32, and so are the
-    gradients before they take the dtype of the weights.
+    Inputs: the observations, the fields of a ``GridLayout``, then weight and bias of the convolutions over the view and
+    over the mission (``None`` without missions), ``[K, out, in]`` and ``[K, out]``, or expanded over tasks, whose
+    gradients then come out per task. All sums are float32.
     """
 
     @staticmethod
-    def forward(ctx: Any, seen: Seen, sizes: Sizes, codes: Tensor, *params: Tensor | None) -> Tensor:
-        from agents.grid_kernels import add_patches, write_features  # compiled code that only MiniGrid needs
+    def forward(ctx: Any, seen: Seen, sizes: Sizes, *params: Tensor | None) -> Tensor:
+        from agents.grid_kernels import add_missions, add_patches, write_features  # only MiniGrid needs compiled code
 
         seeds, tasks, batch, width = seen.rows.shape
         shared = [_shared(param, ndim).float() for param, ndim in zip(params, (3, 2, 3, 2)) if param is not None]
         members, channels = shared[1].shape
-        view, view_bias, mission, mission_bias = _tables(shared, codes, sizes)
-        patches = torch.empty(members, len(seen.patches), channels)
+        view, view_bias, mission, mission_bias = _tables(shared, sizes)
+        dtype, limits = params[0].dtype, np.array(sizes)  # type: ignore[union-attr]
+        patches = torch.empty(members, len(seen.patches), channels, dtype=dtype)
+        said = torch.empty(members, len(seen.missions), channels if sizes[4] else 0, dtype=dtype)
         add_patches(*_arrays(seen.patches, view, view_bias, patches))
-        features = 9 * channels + (channels if sizes[4] else 0) + sizes[3] + width - (148 + sizes[4])
-        out = torch.empty(members, tasks * batch, features)
-        rows, ids = seen.rows.view(seeds, -1, width), seen.ids.view(seeds, -1, 9)
-        write_features(*_arrays(rows, ids), np.array(sizes), *_arrays(patches, mission, mission_bias, out))
-        ctx.save_for_backward(*seen[:3], codes, patches, mission, mission_bias)
+        if sizes[4]:
+            add_missions(*_arrays(seen.missions, mission, mission_bias), sizes[5], *_arrays(said))
+        features = 9 * channels + said.shape[-1] + sizes[3] + width - (148 + sizes[4])
+        out = torch.empty(members, tasks * batch, features, dtype=dtype)
+        rows, ids, spoken = seen.rows.view(seeds, -1, width), seen.ids.view(seeds, -1, 9), seen.spoken.view(seeds, -1)
+        numbers = torch.arange(256, dtype=dtype)
+        write_features(*_arrays(rows, ids, spoken), limits, *_arrays(patches, said, numbers, out))
+        ctx.save_for_backward(*seen[1:5], patches, mission, mission_bias)
         ctx.sizes, ctx.params = sizes, [None if p is None else (p.shape, p.dtype) for p in params]
-        return out.view(members, tasks, batch, features).to(ctx.params[0][1])
+        return out.view(members, tasks, batch, features)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        from agents.grid_kernels import mission_backward, view_backward
+        from agents.grid_kernels import encode_backward
 
-        rows, ids, patches, codes, seen, mission, mission_bias = ctx.saved_tensors
+        ids, spoken, table, missions, *known = ctx.saved_tensors
         shape = ctx.params[0][0]
         members, groups, channels = shape[0], shape[1] if len(shape) == 4 else 1, shape[-2]
-        rows, ids = (x.view(x.shape[0], groups, -1, x.shape[-1]) for x in (rows, ids))
-        slope = grads[0].float().contiguous().view(members, groups, rows.shape[2], -1)
-        view = torch.zeros(members, groups, 9 * len(codes), channels)
-        said = torch.zeros(members, groups, mission.shape[1], channels)
-        view_bias, said_bias = torch.zeros(2, members, groups, channels)
-        view_backward(*_arrays(ids, patches, seen, slope, view, view_bias))
-        if ctx.sizes[4]:
-            arrays = _arrays(mission, mission_bias, slope, said, said_bias)
-            mission_backward(rows.numpy(), np.array(ctx.sizes), *arrays)
-        by_code = (codes.T @ view.view(members, groups, 9, -1, channels)).flatten(2, 3)
-        found = (by_code.transpose(2, 3), view_bias, said.transpose(2, 3), said_bias)
+        ids, spoken = ids.view(len(ids), groups, -1, 9), spoken.view(len(ids), groups, -1)
+        slope = grads[0].contiguous().view(members, groups, ids.shape[2], -1)
+        found = [torch.zeros(members, groups, *size) for size in ((shape[-1], channels), (channels,))]
+        found += [torch.zeros(members, groups, *size) for size in ((known[1].shape[1], channels), (channels,))]
+        looked, to = tuple(_arrays(ids, spoken, table, missions)), tuple(_arrays(*found))
+        encode_backward(looked, tuple(_arrays(*known)), np.array(ctx.sizes), *_arrays(slope), to)
+        found[::2] = [grad.transpose(2, 3) for grad in found[::2]]
         wanted = (
             None if like is None else grad.reshape(like[0]).to(like[1]).contiguous()
             for grad, like in zip(found, ctx.params)
         )
-        return None, None, None, *wanted
+        return None, None, *wanted
 
 
 class Spread(torch.autograd.Function):
@@ -110,6 +128,31 @@ class Spread(torch.autograd.Function):
         return out, None
 
 
+class SpreadHeads(torch.autograd.Function):
+    """``Spread`` and then the linear heads ``[K, H, out, W]`` and ``[K, H, out]``, one a task or one for all, without
+    writing the rows that repeat: ``[K, T, b, out]`` of ``rows`` ``[K, r, W]`` and ``inverse`` ``[T, b]``."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, inverse: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        from agents.grid_kernels import apply_heads
+
+        rows, weight, bias = (tensor.detach().contiguous() for tensor in (rows, weight, bias))
+        out = torch.empty(len(rows), *inverse.shape, weight.shape[2])
+        apply_heads(*_arrays(rows, inverse, weight, bias, out))
+        ctx.save_for_backward(rows, inverse, weight)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        from agents.grid_kernels import heads_backward
+
+        rows, inverse, weight = ctx.saved_tensors
+        to_rows, to_weight, to_bias = (torch.zeros(shape) for shape in (rows.shape, weight.shape, weight.shape[:3]))
+        to = tuple(_arrays(to_rows, to_weight, to_bias))
+        heads_backward(*_arrays(rows, inverse, weight, grads[0].contiguous()), to)
+        return to_rows, None, to_weight, to_bias
+
+
 def look(x: Tensor, sizes: Sizes) -> Seen:
     """Observations ``[S, T, b, D]`` uint8 as networks on a CPU read them. Much of a rollout is seen again and again, so
     rows that repeat are computed once, if there are many and of one seed.
@@ -122,29 +165,45 @@ def look(x: Tensor, sizes: Sizes) -> Seen:
     inverse, shape = None, x.shape[1:3]
     if x.shape[0] == 1 and shape.numel() >= FEW:
         first, inverse = distinct(x.flatten(0, 2))
+        first = _fill_up(first)
         x, inverse = x.flatten(0, 2).index_select(0, first)[None, None], inverse.view(shape)
     x = x.contiguous()
     ids, patches = (torch.empty(*lead, 9, dtype=torch.int32) for lead in (x.shape[:3], (9 * x.shape[:3].numel(),)))
     count = find_patches(x.flatten(0, 2).numpy(), np.array(sizes), ids.flatten(0, 2).numpy(), patches.numpy())
     if count < 0:
         raise AgentError("observation: a byte is not below the number of its categories")
-    return Seen(x, ids, patches[:count], inverse)
+    said = x[..., 148 : 148 + sizes[4]].flatten(0, 2).contiguous()
+    missions, spoken = distinct(said)
+    return Seen(x, ids, spoken.view(x.shape[:3]), patches[:count], said[missions], inverse)
 
 
 def distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each distinct row of ``[n, D]`` uint8 comes first, int64 ``[r]``, and which of these each row is ``[n]``.
-
-    Row 0 fills up the former to a multiple of ``BLOCK``: products compile code for every number of rows they meet.
-    """
+    """Where each distinct row of ``[n, D]`` uint8 comes first, int64 ``[r]``, and which of these each is ``[n]``."""
     from agents.grid_kernels import find_distinct
 
-    first, inverse = torch.zeros(len(rows) + BLOCK, dtype=torch.int64), torch.empty(len(rows), dtype=torch.int64)
+    first, inverse = (torch.empty(len(rows), dtype=torch.int64) for _ in range(2))
     count = find_distinct(rows.contiguous().numpy(), first.numpy(), inverse.numpy())
-    return first[: -(-count // BLOCK) * BLOCK], inverse
+    return first[:count], inverse
+
+
+def _renumber(picks: Tensor, size: int) -> Tensor:
+    """The distinct values of ``picks`` ``[...]``, which are below ``size``; each pick becomes its place in there."""
+    from agents.grid_kernels import renumber
+
+    kept = torch.empty(min(picks.numel(), size), dtype=torch.int64)
+    count = renumber(picks.view(-1).numpy(), np.full(size, -1, np.int64), kept.numpy())
+    return kept[:count]
+
+
+def _fill_up(rows: Tensor) -> Tensor:
+    """``rows`` ``[r]``, and the first of them until they are a multiple of ``BLOCK``: products compile code for every
+    number of rows that they meet."""
+    return torch.cat([rows, rows[:1].expand(-len(rows) % BLOCK)])
 
 
 def _arrays(*tensors: Tensor) -> list[NDArray]:
-    return [tensor.detach().numpy() for tensor in tensors]
+    """Arrays that share the tensors' memory; bfloat16 as the uint16 that hold its bits."""
+    return [t.detach().view(torch.uint16).numpy() if t.dtype == torch.bfloat16 else t.detach().numpy() for t in tensors]
 
 
 def _shared(param: Tensor, ndim: int) -> Tensor:
@@ -152,12 +211,15 @@ def _shared(param: Tensor, ndim: int) -> Tensor:
     return (param if param.dim() == ndim else param[:, 0]).detach()
 
 
-def _tables(shared: list[Tensor], codes: Tensor, sizes: Sizes) -> list[Tensor]:
-    """Table and bias of the view, then of the mission, as ``encode`` takes them; empty ones without missions."""
-    view, view_bias = shared[:2]
+def _tables(shared: list[Tensor], sizes: Sizes) -> list[Tensor]:
+    """Table and bias of the view, then of the mission, as ``grid_kernels`` take them; empty ones without missions."""
+    from agents.grid_kernels import fill_table
+
+    weight, view_bias = shared[:2]
     members, channels = view_bias.shape
-    by_position = view.view(members, channels, 9, -1).permute(0, 2, 3, 1)
-    tables = [(codes @ by_position).view(members, -1, channels), view_bias.contiguous()]
+    view = torch.empty(members, 9 * sizes[0] * sizes[1] * sizes[2], channels)
+    fill_table(weight.transpose(1, 2).contiguous().numpy(), np.array(sizes), view.numpy())
+    tables = [view, view_bias.contiguous()]
     if not sizes[4]:
         return [*tables, view.new_zeros(members, 0, channels), view.new_zeros(members, channels)]
     return [*tables, shared[2].transpose(1, 2).contiguous(), shared[3].contiguous()]

@@ -7,16 +7,17 @@ the MLP behind it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor
 
-from agents.encode import EncodeGrid, Seen, Spread, look
+from agents.encode import EncodeGrid, Seen, Spread, SpreadHeads, look
 from agents.lookup import LookupReLU
-from agents.networks import MLP, Recall, Views
+from agents.networks import MLP, TASK_SCALE, OwnViews, Recall, Views
 
 SIDE, KERNEL, STRIDE = 7, 3, 2
 PATCHES = ((SIDE - KERNEL) // STRIDE + 1) ** 2
@@ -95,8 +96,29 @@ class GridNet(MLP):
         """Find what repeats in ``x``, once for all networks of this layout that read it; nothing on a GPU."""
         return x if x.is_cuda else look(x, tuple(self.layout))
 
+    def take(self, x: Tensor | Seen, index: Tensor) -> Tensor | Seen:
+        return x.take(index) if isinstance(x, Seen) else super().take(x, index)
+
+    def split(self, x: Tensor | Seen, size: int) -> Sequence[Tensor | Seen]:
+        """In one part where rows that repeat are computed once anyway."""
+        return [x] if isinstance(x, Seen) else super().split(x, size)
+
     def rows(self, x: Tensor | Seen) -> Tensor:
         return x if isinstance(x, Tensor) else x.repeated().rows
+
+    def forward(self, views: Views, x: Tensor | Seen, recall: Recall | None = None) -> Tensor:
+        seen = self.look(x) if isinstance(x, Tensor) else x
+        if not self._once(seen, views):
+            return super().forward(views, seen, recall)
+        hidden = self.hidden(views, self._encode(views, seen)).squeeze(1)
+        out: Tensor = SpreadHeads.apply(hidden, seen.inverse, views["head.weight"], views["head.bias"])
+        return out
+
+    def _once(self, seen: Tensor | Seen, views: Views) -> TypeGuard[Seen]:
+        """Whether outputs follow from features of rows without repetitions, all at once."""
+        if isinstance(seen, Tensor) or seen.inverse is None or isinstance(views, OwnViews) or TASK_SCALE in views:
+            return False
+        return views["trunk.view.weight"].dim() == 3
 
     def trunk(self, views: Views, x: Tensor | Seen, recall: Recall | None = None) -> Tensor:
         """Shared features ``[K, T, b, width]`` float32 of uint8 ``[S, T, b, in]``."""
@@ -114,9 +136,8 @@ class GridNet(MLP):
 
     def _encode(self, views: Views, seen: Seen) -> Tensor:
         """Inputs ``[K, T, b, num_features]`` of the hidden layers, in the dtype of the weights."""
-        codes = cell_codes(self.layout, torch.float32, seen.rows.device)
         names = ("trunk.view.weight", "trunk.view.bias", "trunk.words.weight", "trunk.words.bias")
-        features: Tensor = EncodeGrid.apply(seen, tuple(self.layout), codes, *(views.get(name) for name in names))
+        features: Tensor = EncodeGrid.apply(seen, tuple(self.layout), *(views.get(name) for name in names))
         return features
 
     def _looked_up(self, views: Views, x: Tensor) -> Tensor:

@@ -1,13 +1,15 @@
 """Compiled loops of the MiniGrid encoder on a CPU: features straight from bytes, their gradients, repeated rows.
 
 All arrays are contiguous. Tables are float32 ``[..., positions * codes, channels]``: what a position of a patch (or of
-a window of words) adds to the features when it holds a code. Seeds, tasks and members are loops in here, so that a
+a window of words) adds to the features when it holds a code. Features and their gradients are float32, or bfloat16 as
+the uint16 that hold its bits; whatever is added up is float32. Seeds, tasks and members are loops in here, so that a
 caller pays for one call whatever it stacks. No kernel here calls one of another file, so numba, which looks at the date
 of a kernel's own file, never takes stale machine code from its cache.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ from envs.minigrid.jit import kernel
 SIDE, KERNEL, STRIDE, WINDOW = 7, 3, 2, 3
 OUT = (SIDE - KERNEL) // STRIDE + 1
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+# Sums may be taken in any order, which is what lets the compiler use vectors; NaN and infinity keep their meaning.
+sums_anyhow = partial(kernel, fastmath={"reassoc", "contract", "nsz"})
 
 
 @kernel
@@ -88,45 +92,131 @@ def find_patches(x: Any, sizes: Any, ids: Any, patches: Any) -> int:
 
 
 @kernel
+def narrow(row: Any, out: Any) -> None:
+    """Write float32 ``[k]`` as it is, or as bits of bfloat16, rounded to nearest even, where ``out`` is uint16."""
+    if out.itemsize == 2:
+        bits = row.view(np.uint32)
+        for k in range(len(row)):
+            odd = (bits[k] >> np.uint32(16)) & np.uint32(1)
+            out[k] = np.uint32(bits[k] + np.uint32(0x7FFF) + odd) >> np.uint32(16)
+    else:
+        for k in range(len(row)):
+            out[k] = row[k]
+
+
+@kernel
+def widen(row: Any, out: Any) -> None:
+    """The inverse of ``narrow``: write a row as float32."""
+    if row.itemsize == 2:
+        bits = out.view(np.uint32)
+        for k in range(len(row)):
+            bits[k] = np.uint32(row[k]) << np.uint32(16)
+    else:
+        for k in range(len(row)):
+            out[k] = row[k]
+
+
+@kernel
+def fill_table(weight: Any, sizes: Any, table: Any) -> None:
+    """The view's table ``[K, 9 * codes, channels]`` of its weight ``[K, 9 * cell, channels]``: a code is an object, a
+    color and a state."""
+    objects, colors, states = sizes[0], sizes[1], sizes[2]
+    members, _, channels = weight.shape
+    for member in range(members):
+        at = 0
+        for position in range(KERNEL * KERNEL):
+            first = position * (objects + colors + states)
+            for kind in range(objects):
+                for color in range(colors):
+                    for state in range(states):
+                        of_kind, of_color = weight[member, first + kind], weight[member, first + objects + color]
+                        of_state, to = weight[member, first + objects + colors + state], table[member, at]
+                        for k in range(channels):
+                            to[k] = of_kind[k] + of_color[k] + of_state[k]
+                        at += 1
+
+
+@kernel
+def fold_table(table: Any, sizes: Any, weight: Any) -> None:
+    """Add the gradients of the view's table ``[N, 9 * codes, channels]`` up to those of its weight."""
+    objects, colors, states = sizes[0], sizes[1], sizes[2]
+    for member in range(len(table)):
+        at = 0
+        for position in range(KERNEL * KERNEL):
+            first = position * (objects + colors + states)
+            for kind in range(objects):
+                for color in range(colors):
+                    for state in range(states):
+                        part = table[member, at]
+                        add_to(weight[member, first + kind], part)
+                        add_to(weight[member, first + objects + color], part)
+                        add_to(weight[member, first + objects + colors + state], part)
+                        at += 1
+
+
+@kernel
 def add_patches(patches: Any, view: Any, bias: Any, out: Any) -> None:
-    """ReLU of the sum of table rows that each patch ``[P, 9]`` adds up, ``[K, P, channels]``."""
+    """ReLU of the sum of table rows that each patch ``[P, 9]`` adds up, features ``[K, P, channels]``."""
     members, channels = bias.shape
+    total = np.zeros(channels, np.float32)
     for member in range(members):
         table = view[member]
         for i in range(len(patches)):
             a, b, c, d, e, f, g, h, j = patches[i]
             ra, rb, rc, rd, re = table[a], table[b], table[c], table[d], table[e]
-            rf, rg, rh, rj, shift, to = table[f], table[g], table[h], table[j], bias[member], out[member, i]
+            rf, rg, rh, rj, shift = table[f], table[g], table[h], table[j], bias[member]
             for k in range(channels):
-                total = shift[k] + ra[k] + rb[k] + rc[k] + rd[k] + re[k] + rf[k] + rg[k] + rh[k] + rj[k]
-                to[k] = max(total, np.float32(0))
+                value = shift[k] + ra[k] + rb[k] + rc[k] + rd[k] + re[k] + rf[k] + rg[k] + rh[k] + rj[k]
+                total[k] = max(value, np.float32(0))
+            narrow(total, out[member, i])
 
 
 @kernel
-def read_words(row: Any, sizes: Any, words: Any) -> int:
-    """Put the tokens of the mission between two of padding; how many are none."""
+def read_words(mission: Any, words: Any) -> int:
+    """Put the tokens of a mission between two of padding; how many are none."""
     said = 0
-    for word in range(sizes[4]):
-        words[1 + word] = row[SIDE * SIDE * 3 + 1 + word]
-        said += words[1 + word] > 0
+    for word in range(len(mission)):
+        words[1 + word] = mission[word]
+        said += mission[word] > 0
     return said
 
 
 @kernel
-def write_features(x: Any, ids: Any, sizes: Any, seen: Any, mission: Any, mission_bias: Any, out: Any) -> None:
+def add_missions(missions: Any, table: Any, bias: Any, vocabulary: int, out: Any) -> None:
+    """Mean over the words of each mission ``[M, W]`` uint8, features ``[K, M, channels]``; 0 where there are none."""
+    members, channels = bias.shape
+    words = np.zeros(missions.shape[1] + 2, np.int64)
+    total = np.zeros(channels, np.float32)
+    for member in range(members):
+        spoken, shift = table[member], bias[member]
+        for i in range(len(missions)):
+            said = read_words(missions[i], words)
+            share = np.float32(1) / np.float32(max(said, 1))
+            total[:] = 0
+            for word in range(missions.shape[1]):
+                if words[word + 1] > 0:
+                    ra, rb = spoken[words[word]], spoken[vocabulary + words[word + 1]]
+                    rc = spoken[2 * vocabulary + words[word + 2]]
+                    for k in range(channels):
+                        total[k] += max(shift[k] + ra[k] + rb[k] + rc[k], np.float32(0)) * share
+            narrow(total, out[member, i])
+
+
+@kernel
+def write_features(x: Any, ids: Any, spoken: Any, sizes: Any, seen: Any, said: Any, numbers: Any, out: Any) -> None:
     """Write the features ``[K, n, F]`` of rows ``[S, n, D]`` uint8.
 
     Args:
         ids: patches of each row ``[S, n, 9]``, with features ``seen`` ``[K, P, channels]``.
+        spoken: mission of each row ``[S, n]``, with features ``said`` ``[K, M, channels]``.
         sizes: int64: objects, colors, states, directions, words, vocabulary.
-        mission: table ``[K, ., channels]``, with biases ``[K, channels]``.
+        numbers: 0 to 255 as features are written.
     """
     seeds, rows, width = x.shape
     members, _, channels = seen.shape
-    head, directions, num_words, vocabulary = SIDE * SIDE * 3, sizes[3], sizes[4], sizes[5]
-    words = np.zeros(num_words + 2, np.int64)
+    head, directions, num_words = SIDE * SIDE * 3, sizes[3], sizes[4]
     for member in range(members):
-        table, bias, seed = mission[member], mission_bias[member], member * seeds // members
+        seed = member * seeds // members
         for i in range(rows):
             row, to = x[seed, i], out[member, i]
             at = 0
@@ -136,21 +226,16 @@ def write_features(x: Any, ids: Any, sizes: Any, seen: Any, mission: Any, missio
                     to[at + k] = of[k]
                 at += channels
             if num_words > 0:
-                to[at : at + channels] = 0
-                said = read_words(row, sizes, words)
-                share = np.float32(1) / np.float32(max(said, 1))
-                for word in range(num_words):
-                    if words[word + 1] > 0:
-                        ra, rb = table[words[word]], table[vocabulary + words[word + 1]]
-                        rc = table[2 * vocabulary + words[word + 2]]
-                        for k in range(channels):
-                            to[at + k] += max(bias[k] + ra[k] + rb[k] + rc[k], np.float32(0)) * share
+                of = said[member, spoken[seed, i]]
+                for k in range(channels):
+                    to[at + k] = of[k]
                 at += channels
-            to[at : at + directions] = 0
-            to[at + row[head]] = 1
+            for k in range(directions):
+                to[at + k] = numbers[0]
+            to[at + row[head]] = numbers[1]
             at += directions
             for k in range(head + 1 + num_words, width):
-                to[at] = row[k]
+                to[at] = numbers[row[k]]
                 at += 1
 
 
@@ -161,62 +246,95 @@ def add_to(total: Any, part: Any) -> None:
 
 
 @kernel
-def view_backward(ids: Any, patches: Any, seen: Any, grad: Any, to_table: Any, to_bias: Any) -> None:
-    """Add the gradients of the view's table ``[K, G, ., channels]`` and bias for each of ``G`` groups of rows.
+def collect(ids: Any, spoken: Any, grad: Any, by_patch: Any, by_mission: Any, patch_is: Any, mission_is: Any) -> None:
+    """Add up what the places of each patch and the rows of each mission receive, and mark those that receive.
 
-    A patch adds up what all its places receive before it passes that on: ``ids`` ``[S, G, n, 9]``, ``patches``
-    ``[P, 9]``, ``seen`` ``[K, P, channels]``, ``grad`` ``[K, G, n, F]``.
+    Args:
+        ids: patches of the rows ``[n, 9]``; ``spoken``: their missions ``[n]``.
+        grad: ``[n, F]``.
+        by_patch: ``[P, channels]`` float32; ``by_mission``: ``[M, channels]``, empty without missions.
+        patch_is: bool ``[P]``; ``mission_is``: bool ``[M]``.
     """
-    seeds, groups, rows, _ = ids.shape
-    members, count, channels = seen.shape
-    for member in range(members):
-        for group in range(groups):
-            total = np.zeros((count, channels), np.float32)
-            touched = np.zeros(count, np.bool_)
-            own = ids[member * seeds // members, group]
-            for i in range(rows):
-                slope = grad[member, group, i]
-                for place in range(OUT * OUT):
-                    patch = own[i, place]
-                    touched[patch] = True
-                    add_to(total[patch], slope[place * channels : (place + 1) * channels])
-            table, bias = to_table[member, group], to_bias[member, group]
-            for patch in range(count):
-                if touched[patch]:
-                    delta, of = total[patch], seen[member, patch]
-                    for k in range(channels):
-                        delta[k] = delta[k] if of[k] > 0 else np.float32(0)
-                    add_to(bias, delta)
-                    for position in range(KERNEL * KERNEL):
-                        add_to(table[patches[patch, position]], delta)
+    channels = by_patch.shape[1]
+    at = OUT * OUT * channels
+    slope = np.zeros(at + by_mission.shape[1], np.float32)
+    for i in range(len(ids)):
+        widen(grad[i, : len(slope)], slope)
+        for place in range(OUT * OUT):
+            patch_is[ids[i, place]] = True
+            add_to(by_patch[ids[i, place]], slope[place * channels : (place + 1) * channels])
+        if len(slope) > at:
+            mission_is[spoken[i]] = True
+            add_to(by_mission[spoken[i]], slope[at:])
 
 
 @kernel
-def mission_backward(x: Any, sizes: Any, table: Any, bias: Any, grad: Any, to_table: Any, to_bias: Any) -> None:
-    """``view_backward`` for the mission: ``x`` ``[S, G, n, D]``, ``table`` ``[K, ., channels]``."""
-    seeds, groups, rows, _ = x.shape
-    members, channels = bias.shape
-    vocabulary, at = sizes[5], OUT * OUT * channels
-    words = np.zeros(sizes[4] + 2, np.int64)
-    delta = np.zeros(channels, np.float32)
+def view_backward(patches: Any, seen: Any, slope: Any, touched: Any, to_table: Any, to_bias: Any) -> None:
+    """Add the gradients of the view's table ``[., channels]`` and bias, given those of patches ``[P, channels]``."""
+    for patch in range(len(patches)):
+        if touched[patch]:
+            delta, of = slope[patch], seen[patch]
+            for k in range(len(delta)):
+                delta[k] = delta[k] if of[k] > 0 else np.float32(0)
+            add_to(to_bias, delta)
+            for position in range(KERNEL * KERNEL):
+                add_to(to_table[patches[patch, position]], delta)
+
+
+@kernel
+def mission_backward(missions: Any, known: Any, slope: Any, touched: Any, to: Any) -> None:
+    """Add the gradients of the missions' table and bias, given those of missions ``[M, channels]``."""
+    table, bias, vocabulary = known
+    to_table, to_bias = to
+    words = np.zeros(missions.shape[1] + 2, np.int64)
+    delta = np.zeros(len(bias), np.float32)
+    for mission in range(len(missions)):
+        if not touched[mission]:
+            continue
+        said = read_words(missions[mission], words)
+        share = np.float32(1) / np.float32(max(said, 1))
+        for word in range(missions.shape[1]):
+            if words[word + 1] > 0:
+                a, b, c = words[word], vocabulary + words[word + 1], 2 * vocabulary + words[word + 2]
+                for k in range(len(delta)):
+                    total = bias[k] + table[a, k] + table[b, k] + table[c, k]
+                    delta[k] = slope[mission, k] * share if total > 0 else np.float32(0)
+                add_to(to_bias, delta)
+                add_to(to_table[a], delta)
+                add_to(to_table[b], delta)
+                add_to(to_table[c], delta)
+
+
+@kernel
+def encode_backward(looked: Any, known: Any, sizes: Any, grad: Any, to: Any) -> None:
+    """Add the gradients of the parameters for each of ``G`` groups of rows.
+
+    Args:
+        looked: patches of the rows ``[S, G, n, 9]``, missions of the rows ``[S, G, n]``, rows of the view's table that
+            patches add up ``[P, 9]``, missions ``[M, W]`` uint8.
+        known: features of the patches ``[K, P, channels]``, table of the missions ``[K, ., channels]`` and biases.
+        grad: ``[K, G, n, F]``.
+        to: of the view's weight ``[K, G, 9 * cell, channels]`` and bias, then of the mission's.
+    """
+    ids, spoken, patches, missions = looked
+    seen, mission, mission_bias = known
+    to_view, to_view_bias, to_mission, to_mission_bias = to
+    members, groups, _, channels = to_view.shape
     for member in range(members):
-        spoken, shift = table[member], bias[member]
+        seed = member * len(ids) // members
         for group in range(groups):
-            to, to_shift = to_table[member, group], to_bias[member, group]
-            for i in range(rows):
-                slope = grad[member, group, i]
-                said = read_words(x[member * seeds // members, group, i], sizes, words)
-                share = np.float32(1) / np.float32(max(said, 1))
-                for word in range(sizes[4]):
-                    if words[word + 1] > 0:
-                        a, b, c = words[word], vocabulary + words[word + 1], 2 * vocabulary + words[word + 2]
-                        for k in range(channels):
-                            total = shift[k] + spoken[a, k] + spoken[b, k] + spoken[c, k]
-                            delta[k] = slope[at + k] * share if total > 0 else np.float32(0)
-                        add_to(to_shift, delta)
-                        add_to(to[a], delta)
-                        add_to(to[b], delta)
-                        add_to(to[c], delta)
+            by_patch = np.zeros((len(patches), channels), np.float32)
+            by_mission = np.zeros((len(missions), channels if sizes[4] > 0 else 0), np.float32)
+            patch_is, mission_is = np.zeros(len(patches), np.bool_), np.zeros(len(missions), np.bool_)
+            own, said = ids[seed, group], spoken[seed, group]
+            collect(own, said, grad[member, group], by_patch, by_mission, patch_is, mission_is)
+            table = np.zeros((1, KERNEL * KERNEL * sizes[0] * sizes[1] * sizes[2], channels), np.float32)
+            view_backward(patches, seen[member], by_patch, patch_is, table[0], to_view_bias[member, group])
+            fold_table(table, sizes, to_view[member, group : group + 1])
+            if sizes[4] > 0:
+                known_here = mission[member], mission_bias[member], sizes[5]
+                to_here = to_mission[member, group], to_mission_bias[member, group]
+                mission_backward(missions, known_here, by_mission, mission_is, to_here)
 
 
 @kernel
@@ -259,3 +377,59 @@ def sum_rows(grad: Any, inverse: Any, out: Any) -> None:
     for member in range(grad.shape[0]):
         for i in range(grad.shape[1]):
             add_to(out[member, inverse[i]], grad[member, i])
+
+
+@kernel
+def renumber(picks: Any, numbers: Any, kept: Any) -> int:
+    """Number the distinct values of ``picks`` ``[n]`` in order of appearance, in place; how many there are.
+
+    Args:
+        numbers: -1 for every possible value; the new numbers afterwards.
+        kept: receives the values in their new order.
+    """
+    found = 0
+    for i in range(len(picks)):
+        value = picks[i]
+        if numbers[value] < 0:
+            numbers[value], kept[found] = found, value
+            found += 1
+        picks[i] = numbers[value]
+    return found
+
+
+@sums_anyhow
+def apply_heads(hidden: Any, inverse: Any, weight: Any, bias: Any, out: Any) -> None:
+    """Outputs ``[K, T, b, out]`` of the heads ``[K, H, out, W]`` (one a task, or one) for rows ``inverse`` ``[T, b]``
+    of ``hidden`` ``[K, r, W]``."""
+    members, tasks, batch, size = out.shape
+    heads = weight.shape[1]
+    for member in range(members):
+        for task in range(tasks):
+            own, shift = weight[member, task * heads // tasks], bias[member, task * heads // tasks]
+            for i in range(batch):
+                row = hidden[member, inverse[task, i]]
+                for j in range(size):
+                    factors, total = own[j], np.float32(0)
+                    for k in range(len(row)):
+                        total += row[k] * factors[k]
+                    out[member, task, i, j] = total + shift[j]
+
+
+@kernel
+def heads_backward(hidden: Any, inverse: Any, weight: Any, grad: Any, to: Any) -> None:
+    """Add the gradients of ``apply_heads``, given ``grad`` ``[K, T, b, out]``, to those of rows, weight and bias."""
+    to_hidden, to_weight, to_bias = to
+    members, tasks, batch, size = grad.shape
+    heads = weight.shape[1]
+    for member in range(members):
+        for task in range(tasks):
+            head = task * heads // tasks
+            for i in range(batch):
+                row, to_row = hidden[member, inverse[task, i]], to_hidden[member, inverse[task, i]]
+                for j in range(size):
+                    slope = grad[member, task, i, j]
+                    factors, to_factors = weight[member, head, j], to_weight[member, head, j]
+                    to_bias[member, head, j] += slope
+                    for k in range(len(row)):
+                        to_row[k] += slope * factors[k]
+                        to_factors[k] += slope * row[k]

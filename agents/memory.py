@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -31,6 +31,10 @@ class GRUNet(GridNet):
     def fan_in(self, name: str, shape: tuple[int, ...]) -> int:
         """Gates start within ``1 / sqrt(width)``, so that the state neither explodes nor vanishes."""
         return 6 * self.width if name.startswith("trunk.gru") else super().fan_in(name, shape)
+
+    def _once(self, seen: Tensor | Seen, views: Views) -> TypeGuard[Seen]:
+        """Never: rows that repeat are remembered with different states."""
+        return False
 
     def trunk(self, views: Views, x: Tensor | Seen, recall: Recall | None = None) -> Tensor:
         """States after every step ``[K, T, b, width]`` float32."""

@@ -143,6 +143,15 @@ class MLP:
         """``x`` as ``trunk`` takes it too, with the work done that networks of one layout have in common."""
         return x
 
+    def take(self, x: Any, index: Tensor) -> Any:
+        """The rows at ``index`` ``[S, T, m]`` of what ``look`` returned for ``[S, T, n, in]``."""
+        return take_rows(x, index)
+
+    def split(self, x: Any, size: int) -> Sequence[Any]:
+        """What ``look`` returned for ``[S, T, n, in]`` in parts of at most ``size`` rows a task to compute at once."""
+        parts: Sequence[Tensor] = x.split(size, 2)
+        return parts
+
     def rows(self, x: Any) -> Tensor:
         """The rows ``[S, T, b, in]`` that ``look`` looked at."""
         rows: Tensor = x
@@ -180,7 +189,7 @@ class MLP:
         bias = views["head.bias"].flatten(0, 1)
         hidden = hidden.view(weight.shape[0], -1, self.width)
         out: Tensor = LinearHeads.apply(hidden, weight, bias)
-        return out.view(members, tasks, batch, self.out_dim)
+        return out.reshape(members, tasks, batch, self.out_dim)
 
     def trunk(self, views: Views, x: Any, recall: Recall | None = None) -> Tensor:
         """Shared features ``[K, T, b, width]`` float32 of ``[S, T, b, in]``; ``recall`` is for networks with memory."""
@@ -204,6 +213,13 @@ class MLP:
         head = task_id if self.num_heads > 1 else torch.zeros_like(task_id)
         weight, bias = views["head.weight"][:, head], views["head.bias"][:, head]
         return torch.einsum("knh,knoh->kno", hidden, weight) + bias
+
+
+def take_rows(rows: Tensor, index: Tensor) -> Tensor:
+    """``rows`` ``[S, T, n, ...]`` at ``index`` ``[S, T, m]``."""
+    seeds, tasks, count = rows.shape[:3]
+    start = torch.arange(seeds * tasks, device=index.device).view(seeds, tasks, 1) * count
+    return rows.flatten(0, 2).index_select(0, (index + start).flatten()).unflatten(0, index.shape)
 
 
 def flatten_gradients(grads: Sequence[Tensor], out: Tensor) -> Tensor:

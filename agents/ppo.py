@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from agents.curricula.coupling import Pull
 from agents.distributions import categorical, gaussian
-from agents.networks import MLP, Recall, Views
+from agents.networks import MLP, Recall, Views, take_rows
 from agents.optim import AdamSettings, adam_state, adam_step, clip_by_norm
 from agents.popart import denormalize, normalize, popart_state, popart_update
 from agents.rollout import Rollout
@@ -75,13 +75,13 @@ class Progress(NamedTuple):
 class Samples(NamedTuple):
     """A rollout ready for the losses, step after step, or with memory environment after environment.
 
-    ``obs`` ``[S, T, n, D]`` (within a step as ``MLP.look`` gives it), ``action`` ``[S, T, n, A]`` (discrete
+    ``obs`` is what ``MLP.look`` makes of the networks' inputs ``[S, T, n, D]``, ``action`` ``[S, T, n, A]`` (discrete
     ``[S, T, n]``), the rest ``[S, T, n]``; ``target`` is on the scale of the critic's heads. With memory,
     ``start`` ``[S, T, n]`` says where episodes begin and ``memory`` ``[S, T, n, 2 H]`` holds the states of actor and
     critic before each step.
     """
 
-    obs: Tensor
+    obs: Any
     action: Tensor
     log_prob: Tensor
     advantage: Tensor
@@ -137,7 +137,7 @@ def ppo_update(
     """
     samples, metrics = prepare(state, rollout, settings)
     progress = progress or Progress()
-    active = torch.ones(samples.obs.shape[0], device=samples.obs.device)  # 1 for seeds below the KL limit
+    active = torch.ones(samples.action.shape[0], device=samples.action.device)  # 1 for seeds below the KL limit
     members, visits, count = list(range(len(active))), torch.zeros_like(active), 0
     sums: dict[str, Tensor] = {}
     for draws in epochs:
@@ -145,7 +145,8 @@ def ppo_update(
         first = count
         for draw in draws:
             now = progress._replace(step=progress.step + count)
-            step = _minibatch_step(state, _take(samples, draw.rows), draw, members, learning_rate, settings, now, pull)
+            batch = _take(samples, draw.rows, settings)
+            step = _minibatch_step(state, batch, draw, members, learning_rate, settings, now, pull)
             for name, value in step.items():
                 value = value * _per_seed(active, value)
                 sums[name] = sums[name] + value if name in sums else value
@@ -176,6 +177,7 @@ def prepare(state: PPOState, rollout: Rollout, settings: PPOSettings) -> tuple[S
     rows = [field if field is None else _rows(field, settings) for field in rollout]
     obs, next_obs, action, *_, start, memory = rows
     assert obs is not None and next_obs is not None and action is not None
+    obs, next_obs = (settings.actor.look(condition(x, settings)) for x in (obs, next_obs))
     if start is None or memory is None:
         value, next_value = (values(state, x, settings) for x in (obs, next_obs))
     else:
@@ -192,14 +194,9 @@ def prepare(state: PPOState, rollout: Rollout, settings: PPOSettings) -> tuple[S
     actor = settings.actor.views(state["actor"]["params"], settings.dtype)
     log_std = state["log_std"]["params"] if "log_std" in state else None
     goes_on = recall(start, memory, settings, 0)
-    size = CHUNK if goes_on is None else obs.shape[2]
-    log_prob = torch.cat(
-        [
-            policy(settings.actor.forward(actor, condition(x, settings), goes_on), log_std, a, settings)[0]
-            for x, a in zip(obs.split(size, 2), action.split(size, 2))
-        ],
-        2,
-    )
+    parts = settings.actor.split(obs, CHUNK) if goes_on is None else [obs]
+    output = torch.cat([settings.actor.forward(actor, x, goes_on) for x in parts], 2)
+    log_prob, _ = policy(output, log_std, action, settings)
     samples = Samples(obs, action, log_prob, advantage, normalize(state["popart"], target), start, memory)
     return samples, {"value": value.mean(-1), "explained_variance": explained}
 
@@ -224,14 +221,14 @@ def _unrows(rows: Tensor, shape: torch.Size, settings: PPOSettings) -> Tensor:
 
 
 def _remembered_values(
-    state: PPOState, obs: Tensor, next_obs: Tensor, goes_on: Recall | None, settings: PPOSettings
+    state: PPOState, obs: Any, next_obs: Any, goes_on: Recall | None, settings: PPOSettings
 ) -> tuple[Tensor, Tensor]:
     """Values ``[S, T, n]`` of ``obs``, and of ``next_obs`` with the memory of having seen ``obs``."""
     critic = settings.critic.views(state["critic"]["params"], settings.dtype)
-    hidden = settings.critic.trunk(critic, condition(obs, settings), goes_on)
-    after = Recall(hidden, torch.zeros(obs.shape[:3], dtype=torch.bool, device=obs.device))
+    hidden = settings.critic.trunk(critic, obs, goes_on)
+    after = Recall(hidden, torch.zeros(hidden.shape[:3], dtype=torch.bool, device=hidden.device))
     now = settings.critic.heads(critic, hidden)
-    then = settings.critic.forward(critic, condition(next_obs, settings), after)
+    then = settings.critic.forward(critic, next_obs, after)
     return denormalize(state["popart"], now.squeeze(-1)), denormalize(state["popart"], then.squeeze(-1))
 
 
@@ -251,10 +248,10 @@ def gae(rollout: Rollout, value: Tensor, next_value: Tensor, gamma: float, lam: 
     return advantage
 
 
-def values(state: PPOState, obs: Tensor, settings: PPOSettings) -> Tensor:
-    """Values ``[S, T, n]`` of task-major observations ``[S, T, n, D]``."""
+def values(state: PPOState, obs: Any, settings: PPOSettings) -> Tensor:
+    """Values ``[S, T, n]`` of what ``MLP.look`` makes of task-major inputs ``[S, T, n, D]``."""
     critic = settings.critic.views(state["critic"]["params"], settings.dtype)
-    parts = [settings.critic.forward(critic, condition(x, settings)).squeeze(-1) for x in obs.split(CHUNK, 2)]
+    parts = [settings.critic.forward(critic, x).squeeze(-1) for x in settings.critic.split(obs, CHUNK)]
     return denormalize(state["popart"], torch.cat(parts, 2))
 
 
@@ -299,15 +296,10 @@ def approx_kl(log_ratio: Tensor) -> Tensor:
     return (log_ratio.exp() - 1 - log_ratio).mean(-1)
 
 
-def _take(samples: Samples, index: Tensor) -> Samples:
+def _take(samples: Samples, index: Tensor, settings: PPOSettings) -> Samples:
     """The samples at ``index`` ``[S, T, m]``."""
-    return Samples._make(tensor if tensor is None else _gather(tensor, index) for tensor in samples)
-
-
-def _gather(tensor: Tensor, index: Tensor) -> Tensor:
-    seeds, tasks, count = tensor.shape[:3]
-    start = torch.arange(seeds * tasks, device=index.device).view(seeds, tasks, 1) * count
-    return tensor.flatten(0, 2).index_select(0, (index + start).flatten()).unflatten(0, index.shape)
+    fields = (tensor if tensor is None else take_rows(tensor, index) for tensor in samples[1:])
+    return Samples._make((settings.actor.take(samples.obs, index), *fields))
 
 
 def _minibatch_step(
@@ -322,7 +314,6 @@ def _minibatch_step(
 ) -> dict[str, Tensor]:
     """One step of actor and critic for the seeds in ``members``; the others only compute."""
     adam = AdamSettings(learning_rate, settings.adam.eps)
-    batch = batch._replace(obs=settings.actor.look(condition(batch.obs, settings)))
     metrics = _update_actor(state, batch, draw, members, adam, settings, progress, pull)
     return metrics | _update_critic(state, batch, draw, members, adam, settings, progress, pull)
 

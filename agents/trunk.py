@@ -73,7 +73,9 @@ def layer_norm_trunk(x: Tensor, params: list[Tensor]) -> Tensor:
     Shapes as in ``ReLUTrunk``, gains like biases. Output ``[K, T, b, out]`` float32.
     """
     members, groups = params[0].shape[0], params[0].shape[1] if params[0].dim() == 4 else x.shape[1]
-    hidden = x.repeat_interleave(members // x.shape[0], 0).view(members, groups, -1, x.shape[-1])
+    if members > x.shape[0]:
+        x = x.repeat_interleave(members // x.shape[0], 0)
+    hidden = x.view(members, groups, -1, x.shape[-1])
     for weight, gain, bias in zip(params[::3], params[1::3], params[2::3]):
         hidden = StackedLinear.apply(hidden, weight)
         if gain.shape[0] == 1 and gain.dim() == 2:
@@ -88,14 +90,15 @@ def layer_norm_trunk(x: Tensor, params: list[Tensor]) -> Tensor:
 class LinearHeads(torch.autograd.Function):
     """``h Wᵀ + b`` for stacked heads: ``h`` ``[n, rows, width]``, ``W`` ``[n, out, width]``, ``b`` ``[n, out]``.
 
-    The gradient of ``W`` is formed as ``gᵀ h``, many times faster on a CPU than the ``(hᵀ g)ᵀ`` that autograd picks.
-    With one output the gradient of ``h`` is an outer product, for which a matrix product is the slow way too.
+    The output is formed as ``(W hᵀ)ᵀ``, and the gradient of ``W`` as ``gᵀ h``, many times faster on a CPU than the
+    ``(hᵀ g)ᵀ`` that autograd picks. With one output the gradient of ``h`` is an outer product, for which a matrix
+    product is the slow way too.
     """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(hidden, weight)
-        return torch.baddbmm(bias.unsqueeze(1), hidden, weight.transpose(1, 2))
+        return torch.baddbmm(bias.unsqueeze(2), weight, hidden.transpose(1, 2)).transpose(1, 2)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -153,10 +156,9 @@ def _backward(ctx: Any, activation: str, grad: Tensor) -> tuple[Tensor | None, .
     grad_hidden = grad.reshape(members, tasks * batch, -1)
     need_x, need_params = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:])
     like = grad_hidden.new_empty(0, dtype=ctx.dtype)
-    grad_x = None
-    if need_x:  # the members of a seed add up in float32
-        shape = seeds, tasks * batch, ctx.shape[-1]
-        grad_x = grad.new_zeros(shape) if members > seeds else like.new_empty(shape)
+    twins = members // seeds
+    to_x: list[Tensor] = []  # of members that have an input of their own
+    shared = grad.new_zeros(seeds, tasks * batch, ctx.shape[-1]) if need_x and twins > 1 else None
     out = [like.new_empty(shape) if need_params else None for shape in ctx.params]
     for index, group in enumerate(_groups(members, grad_hidden.is_cuda)):
         layers = saved[index * (depth + 1) : (index + 1) * (depth + 1)]
@@ -172,16 +174,18 @@ def _backward(ctx: Any, activation: str, grad: Tensor) -> tuple[Tensor | None, .
                 _weight_gradient(delta, layers[layer], grad_weight[group], grad_bias[group])
             if layer > 0 or need_x:
                 delta = torch.bmm(delta, weights[layer][group])
-        if grad_x is not None:
-            twins = members // seeds
-            own = grad_x[_seeds(group, twins)]
-            if rows is not None:
-                own.index_add_(1, rows, delta.to(own.dtype))
-            elif twins == 1:
-                own.copy_(delta)
-            else:
-                own += delta.view(-1, min(twins, delta.shape[0]), *delta.shape[1:]).sum(1)
-    return None if grad_x is None else grad_x.view(ctx.shape).to(ctx.dtype), *out
+        if shared is None:
+            to_x.append(delta)
+            continue
+        own = shared[_seeds(group, twins)]  # the members of a seed add up in float32
+        if rows is not None:
+            own.index_add_(1, rows, delta.to(own.dtype))
+        else:
+            own += delta.view(-1, min(twins, delta.shape[0]), *delta.shape[1:]).sum(1)
+    if not need_x:
+        return None, *out
+    grad_x = shared if shared is not None else to_x[0] if len(to_x) == 1 else torch.cat(to_x)
+    return grad_x.view(ctx.shape).to(ctx.dtype), *out
 
 
 def rows_with_gradient(grad: Tensor) -> Tensor | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from agents import encode
 from agents.aggregators import parse_aggregator
-from agents.encode import BLOCK, Spread, distinct, look
+from agents.encode import BLOCK, Spread, SpreadHeads, distinct, look
 from agents.errors import AgentError
 from agents.grid import GridLayout, GridNet
 from agents.memory import GRUNet
@@ -97,9 +97,48 @@ def test_distinct_rows_in_order_of_appearance(values: list[tuple[int, ...]]) -> 
     rows = torch.tensor(values, dtype=torch.uint8)
     first, inverse = distinct(rows)
     expected = list(dict.fromkeys(values))
-    assert [tuple(row) for row in rows[first].tolist()][: len(expected)] == expected
+    assert [tuple(row) for row in rows[first].tolist()] == expected
     assert torch.equal(rows[first][inverse], rows)
-    assert len(first) % BLOCK == 0 and len(first) - len(expected) < BLOCK and not first[len(expected) :].any()
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_taking_rows_is_looking_at_them_alone(seeds: int) -> None:
+    x = _obs(seeds, different=90)
+    generator = torch.Generator().manual_seed(4)
+    index = torch.randint(ROWS, (seeds, TASKS, 100), generator=generator)
+    taken = look(x, tuple(LAYOUT)).take(index)
+    alone = look(x.gather(2, index.unsqueeze(-1).expand(-1, -1, -1, x.shape[-1])), tuple(LAYOUT))
+    for name in ("rows", "ids", "patches", "inverse"):
+        ours, theirs = getattr(taken, name), getattr(alone, name)
+        assert theirs is None if ours is None else torch.equal(ours, theirs), name
+    assert torch.equal(taken.missions[taken.spoken], alone.missions[alone.spoken])
+    assert (taken.inverse is None) == (seeds > 1) and (seeds > 1 or taken.rows.shape[2] % BLOCK == 0)
+
+
+@pytest.mark.parametrize("heads", [1, TASKS])
+@pytest.mark.parametrize("members", [1, 2])
+def test_heads_of_rows_that_repeat_equal_heads_of_every_row(members: int, heads: int) -> None:
+    network, generator = _network(heads=heads), torch.Generator().manual_seed(5)
+    rows = torch.randn(members, 11, 8, generator=generator, requires_grad=True)
+    inverse = torch.randint(11, (TASKS, 30), generator=generator)
+    names = list(network.head_shapes)
+    leaves = {name: torch.randn(members, *network.head_shapes[name], generator=generator) for name in names}
+    wanted = [rows, *(leaf.requires_grad_() for leaf in leaves.values())]
+    slope = torch.randn(members, TASKS, 30, 2, generator=generator)
+    ours = SpreadHeads.apply(rows, inverse, *leaves.values())
+    every = network.heads(leaves, Spread.apply(rows, inverse.flatten()).unflatten(1, inverse.shape))
+    torch.testing.assert_close(ours, every)
+    for own, expected in zip(*(torch.autograd.grad(out, wanted, slope) for out in (ours, every)), strict=True):
+        torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_features_in_bfloat16_are_those_in_float32_rounded() -> None:
+    network = _network()
+    flat, x = network.init(1, torch.Generator().manual_seed(1)).bfloat16(), _obs(rows=6)
+    exact, rounded = (
+        network._encode(network.views(flat, d), look(x, tuple(LAYOUT))) for d in (torch.float32, flat.dtype)
+    )
+    assert torch.equal(exact.bfloat16(), rounded)
 
 
 def test_spread_adds_up_gradients() -> None:
