@@ -14,6 +14,8 @@ from agents.networks import take_rows
 
 BLOCK = 64
 FEW = 256  # rows below which it does not pay to look for repeated ones
+TABLE = "trunk.view.table"
+"""Name among the views of the view's table, where it is filled ahead of the inputs."""
 Sizes = tuple[int, ...]
 
 
@@ -46,7 +48,7 @@ class Seen(NamedTuple):
     def take(self, index: Tensor) -> Seen:
         """The observations at ``index`` ``[S, T, m]``, as if only they had been looked at."""
         if self.inverse is None:
-            rows, ids, spoken = (take_rows(field, index) for field in self[:3])
+            rows, ids, spoken = take_rows(index, *self[:3])
             inverse = None
         else:
             picks = self.inverse.gather(1, index[0])
@@ -60,23 +62,24 @@ class Seen(NamedTuple):
 class EncodeGrid(torch.autograd.Function):
     """Features ``[K, T, b, F]`` of observations ``[S, T, b, D]``, in the dtype of the weights.
 
-    Inputs: the observations, the fields of a ``GridLayout``, then weight and bias of the convolutions over the view and
-    over the mission (``None`` without missions), ``[K, out, in]`` and ``[K, out]``, or expanded over tasks, whose
-    gradients then come out per task. All sums are float32.
+    Inputs: the observations, the fields of a ``GridLayout``, the view's table (None to fill it), then weight and bias
+    of the convolutions over the view and over the mission (None without missions), ``[K, out, in]`` and ``[K, out]``,
+    or expanded over tasks, whose gradients then come out per task. All sums are float32.
     """
 
     @staticmethod
-    def forward(ctx: Any, seen: Seen, sizes: Sizes, *params: Tensor | None) -> Tensor:
+    def forward(ctx: Any, seen: Seen, sizes: Sizes, view: Tensor | None, *params: Tensor | None) -> Tensor:
         from agents.grid_kernels import add_missions, add_patches, write_features  # only MiniGrid needs compiled code
 
         seeds, tasks, batch, width = seen.rows.shape
         shared = [_shared(param, ndim).float() for param, ndim in zip(params, (3, 2, 3, 2)) if param is not None]
         members, channels = shared[1].shape
-        view, view_bias, mission, mission_bias = _tables(shared, sizes)
+        view = view_table(shared[0], sizes) if view is None else view
+        mission, mission_bias = _mission_table(shared, sizes)
         dtype, limits = params[0].dtype, np.array(sizes)  # type: ignore[union-attr]
         patches = torch.empty(members, len(seen.patches), channels, dtype=dtype)
         said = torch.empty(members, len(seen.missions), channels if sizes[4] else 0, dtype=dtype)
-        add_patches(*_arrays(seen.patches, view, view_bias, patches))
+        add_patches(*_arrays(seen.patches, view, shared[1].contiguous(), patches))
         if sizes[4]:
             add_missions(*_arrays(seen.missions, mission, mission_bias), sizes[5], *_arrays(said))
         features = 9 * channels + said.shape[-1] + sizes[3] + width - (148 + sizes[4])
@@ -106,7 +109,7 @@ class EncodeGrid(torch.autograd.Function):
             None if like is None else grad.reshape(like[0]).to(like[1]).contiguous()
             for grad, like in zip(found, ctx.params)
         )
-        return None, None, *wanted
+        return None, None, None, *wanted
 
 
 class Spread(torch.autograd.Function):
@@ -172,9 +175,12 @@ def look(x: Tensor, sizes: Sizes) -> Seen:
     count = find_patches(x.flatten(0, 2).numpy(), np.array(sizes), ids.flatten(0, 2).numpy(), patches.numpy())
     if count < 0:
         raise AgentError("observation: a byte is not below the number of its categories")
-    said = x[..., 148 : 148 + sizes[4]].flatten(0, 2).contiguous()
-    missions, spoken = distinct(said)
-    return Seen(x, ids, spoken.view(x.shape[:3]), patches[:count], said[missions], inverse)
+    missions = x[..., 148 : 148 + sizes[4]].flatten(0, 2)
+    spoken = torch.arange(len(missions))
+    if len(missions) >= FEW:
+        first, spoken = distinct(missions)
+        missions = missions[first]
+    return Seen(x, ids, spoken.view(x.shape[:3]), patches[:count], missions.contiguous(), inverse)
 
 
 def distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -211,15 +217,19 @@ def _shared(param: Tensor, ndim: int) -> Tensor:
     return (param if param.dim() == ndim else param[:, 0]).detach()
 
 
-def _tables(shared: list[Tensor], sizes: Sizes) -> list[Tensor]:
-    """Table and bias of the view, then of the mission, as ``grid_kernels`` take them; empty ones without missions."""
+def view_table(weight: Tensor, sizes: Sizes) -> Tensor:
+    """What each code at each position of a patch adds to its features, ``[K, 9 * codes, channels]`` float32, of the
+    convolution's weight ``[K, channels, 9 * cell]``."""
     from agents.grid_kernels import fill_table
 
-    weight, view_bias = shared[:2]
-    members, channels = view_bias.shape
-    view = torch.empty(members, 9 * sizes[0] * sizes[1] * sizes[2], channels)
-    fill_table(weight.transpose(1, 2).contiguous().numpy(), np.array(sizes), view.numpy())
-    tables = [view, view_bias.contiguous()]
-    if not sizes[4]:
-        return [*tables, view.new_zeros(members, 0, channels), view.new_zeros(members, channels)]
-    return [*tables, shared[2].transpose(1, 2).contiguous(), shared[3].contiguous()]
+    table = torch.empty(len(weight), 9 * sizes[0] * sizes[1] * sizes[2], weight.shape[1])
+    fill_table(weight.detach().float().transpose(1, 2).contiguous().numpy(), np.array(sizes), table.numpy())
+    return table
+
+
+def _mission_table(shared: list[Tensor], sizes: Sizes) -> tuple[Tensor, Tensor]:
+    """``view_table`` of the mission, which is its weight, and its bias; empty ones without missions."""
+    if sizes[4]:
+        return shared[2].transpose(1, 2).contiguous(), shared[3].contiguous()
+    members, channels = shared[1].shape
+    return shared[1].new_zeros(members, 0, channels), shared[1].new_zeros(members, channels)

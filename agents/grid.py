@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeGuard
 import torch
 from torch import Tensor
 
-from agents.encode import EncodeGrid, Seen, Spread, SpreadHeads, look
+from agents.encode import TABLE, EncodeGrid, Seen, Spread, SpreadHeads, look, view_table
 from agents.lookup import LookupReLU
 from agents.networks import MLP, TASK_SCALE, OwnViews, Recall, Views
 
@@ -92,6 +92,12 @@ class GridNet(MLP):
         active = {"trunk.view.weight": 3 * KERNEL * KERNEL, "trunk.words.weight": WINDOW}
         return active.get(name, shape[-1])
 
+    def constants(self, flat: Tensor) -> Views:
+        views = super().constants(flat)
+        if not flat.is_cuda:
+            views[TABLE] = view_table(views["trunk.view.weight"], tuple(self.layout))
+        return views
+
     def look(self, x: Tensor) -> Tensor | Seen:
         """Find what repeats in ``x``, once for all networks of this layout that read it; nothing on a GPU."""
         return x if x.is_cuda else look(x, tuple(self.layout))
@@ -137,7 +143,8 @@ class GridNet(MLP):
     def _encode(self, views: Views, seen: Seen) -> Tensor:
         """Inputs ``[K, T, b, num_features]`` of the hidden layers, in the dtype of the weights."""
         names = ("trunk.view.weight", "trunk.view.bias", "trunk.words.weight", "trunk.words.bias")
-        features: Tensor = EncodeGrid.apply(seen, tuple(self.layout), *(views.get(name) for name in names))
+        params = (views.get(name) for name in names)
+        features: Tensor = EncodeGrid.apply(seen, tuple(self.layout), views.get(TABLE), *params)
         return features
 
     def _looked_up(self, views: Views, x: Tensor) -> Tensor:

@@ -137,21 +137,17 @@ def fill_table(weight: Any, sizes: Any, table: Any) -> None:
 
 
 @kernel
-def fold_table(table: Any, sizes: Any, weight: Any) -> None:
-    """Add the gradients of the view's table ``[N, 9 * codes, channels]`` up to those of its weight."""
+def fold_table(table: Any, touched: Any, sizes: Any, weight: Any) -> None:
+    """Add the gradients of the touched rows of the view's table ``[9 * codes, channels]`` to those of its weight."""
     objects, colors, states = sizes[0], sizes[1], sizes[2]
-    for member in range(len(table)):
-        at = 0
-        for position in range(KERNEL * KERNEL):
-            first = position * (objects + colors + states)
-            for kind in range(objects):
-                for color in range(colors):
-                    for state in range(states):
-                        part = table[member, at]
-                        add_to(weight[member, first + kind], part)
-                        add_to(weight[member, first + objects + color], part)
-                        add_to(weight[member, first + objects + colors + state], part)
-                        at += 1
+    for at in range(len(table)):
+        if touched[at]:
+            code, state = at // states, at % states
+            kind, color = code // colors, code % colors
+            first = kind // objects * (objects + colors + states)
+            add_to(weight[first + kind % objects], table[at])
+            add_to(weight[first + objects + color], table[at])
+            add_to(weight[first + objects + colors + state], table[at])
 
 
 @kernel
@@ -269,15 +265,17 @@ def collect(ids: Any, spoken: Any, grad: Any, by_patch: Any, by_mission: Any, pa
 
 
 @kernel
-def view_backward(patches: Any, seen: Any, slope: Any, touched: Any, to_table: Any, to_bias: Any) -> None:
-    """Add the gradients of the view's table ``[., channels]`` and bias, given those of patches ``[P, channels]``."""
+def view_backward(patches: Any, seen: Any, slope: Any, patch_is: Any, to_table: Any, row_is: Any, to_bias: Any) -> None:
+    """Add the gradients of the view's table ``[., channels]`` and bias, given those of patches ``[P, channels]``, and
+    mark the rows of the table that receive any."""
     for patch in range(len(patches)):
-        if touched[patch]:
+        if patch_is[patch]:
             delta, of = slope[patch], seen[patch]
             for k in range(len(delta)):
                 delta[k] = delta[k] if of[k] > 0 else np.float32(0)
             add_to(to_bias, delta)
             for position in range(KERNEL * KERNEL):
+                row_is[patches[patch, position]] = True
                 add_to(to_table[patches[patch, position]], delta)
 
 
@@ -328,9 +326,10 @@ def encode_backward(looked: Any, known: Any, sizes: Any, grad: Any, to: Any) -> 
             patch_is, mission_is = np.zeros(len(patches), np.bool_), np.zeros(len(missions), np.bool_)
             own, said = ids[seed, group], spoken[seed, group]
             collect(own, said, grad[member, group], by_patch, by_mission, patch_is, mission_is)
-            table = np.zeros((1, KERNEL * KERNEL * sizes[0] * sizes[1] * sizes[2], channels), np.float32)
-            view_backward(patches, seen[member], by_patch, patch_is, table[0], to_view_bias[member, group])
-            fold_table(table, sizes, to_view[member, group : group + 1])
+            size = KERNEL * KERNEL * sizes[0] * sizes[1] * sizes[2]
+            table, row_is = np.zeros((size, channels), np.float32), np.zeros(size, np.bool_)
+            view_backward(patches, seen[member], by_patch, patch_is, table, row_is, to_view_bias[member, group])
+            fold_table(table, row_is, sizes, to_view[member, group])
             if sizes[4] > 0:
                 known_here = mission[member], mission_bias[member], sizes[5]
                 to_here = to_mission[member, group], to_mission_bias[member, group]

@@ -293,8 +293,8 @@ class MTPPO(ScheduledAgent):
         sizes = (self.spec.obs_dim, self.spec.action_dim)
         width = 2 * self.config.width if self.settings.sequence else 0
         rollout = Rollout.empty(shape, *sizes, self.spec.discrete, self.device, obs_dtype, width)
-        critic = self.settings.critic.views(self.state["critic"]["params"], torch.float32) if width else {}
-        actor = self.settings.actor.views(self.state["actor"]["params"], torch.float32)
+        critic = self.settings.critic.constants(self.state["critic"]["params"]) if width else {}
+        actor = self.settings.actor.constants(self.state["actor"]["params"])
         for step in range(shape[1]):
             self._normalizer.count(obs)
             normal = torch.from_numpy(self._normalizer(obs)).to(self.device)

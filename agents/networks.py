@@ -113,6 +113,10 @@ class MLP:
         head = flat[:, self.num_trunk_parameters :]
         return _split(trunk, self.trunk_shapes) | _split(head, self.head_shapes)
 
+    def constants(self, flat: Tensor) -> Views:
+        """``views`` in float32 to act with again and again until ``flat`` changes, with what can be computed ahead."""
+        return self.views(flat.detach(), torch.float32)
+
     def leaves(self, flat: Tensor, dtype: torch.dtype) -> Views:
         """Like ``views``, but each one a leaf that gradients can be asked for."""
         return {name: view.detach().requires_grad_() for name, view in self.views(flat, dtype).items()}
@@ -145,7 +149,7 @@ class MLP:
 
     def take(self, x: Any, index: Tensor) -> Any:
         """The rows at ``index`` ``[S, T, m]`` of what ``look`` returned for ``[S, T, n, in]``."""
-        return take_rows(x, index)
+        return take_rows(index, x)[0]
 
     def split(self, x: Any, size: int) -> Sequence[Any]:
         """What ``look`` returned for ``[S, T, n, in]`` in parts of at most ``size`` rows a task to compute at once."""
@@ -215,11 +219,12 @@ class MLP:
         return torch.einsum("knh,knoh->kno", hidden, weight) + bias
 
 
-def take_rows(rows: Tensor, index: Tensor) -> Tensor:
-    """``rows`` ``[S, T, n, ...]`` at ``index`` ``[S, T, m]``."""
-    seeds, tasks, count = rows.shape[:3]
+def take_rows(index: Tensor, *fields: Tensor) -> list[Tensor]:
+    """Each of ``fields`` ``[S, T, n, ...]`` at ``index`` ``[S, T, m]``."""
+    seeds, tasks, count = fields[0].shape[:3]
     start = torch.arange(seeds * tasks, device=index.device).view(seeds, tasks, 1) * count
-    return rows.flatten(0, 2).index_select(0, (index + start).flatten()).unflatten(0, index.shape)
+    place = (index + start).flatten()
+    return [field.flatten(0, 2).index_select(0, place).view(*index.shape, *field.shape[3:]) for field in fields]
 
 
 def flatten_gradients(grads: Sequence[Tensor], out: Tensor) -> Tensor:
@@ -235,4 +240,4 @@ def flatten_gradients(grads: Sequence[Tensor], out: Tensor) -> Tensor:
 def _split(flat: Tensor, shapes: dict[str, tuple[int, ...]]) -> Views:
     sizes = [math.prod(shape) for shape in shapes.values()]
     pieces = flat.split(sizes, 1)
-    return {name: piece.unflatten(1, shape) for (name, shape), piece in zip(shapes.items(), pieces)}
+    return {name: piece.view(len(piece), *shape) for (name, shape), piece in zip(shapes.items(), pieces)}

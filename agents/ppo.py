@@ -298,8 +298,8 @@ def approx_kl(log_ratio: Tensor) -> Tensor:
 
 def _take(samples: Samples, index: Tensor, settings: PPOSettings) -> Samples:
     """The samples at ``index`` ``[S, T, m]``."""
-    fields = (tensor if tensor is None else take_rows(tensor, index) for tensor in samples[1:])
-    return Samples._make((settings.actor.take(samples.obs, index), *fields))
+    taken = take_rows(index, *(field for field in samples[1:] if field is not None))
+    return Samples(settings.actor.take(samples.obs, index), *taken)
 
 
 def _minibatch_step(

@@ -56,4 +56,4 @@ class Rollout(NamedTuple):
         """Store one vector step of one seed: the fields in order, each with leading ``num_envs = T E`` rows."""
         for field, value in zip((field for field in self if field is not None), transition, strict=True):
             tasks, _, envs = field.shape[1:4]
-            field[0, :, step] = value.unflatten(0, (tasks, envs))
+            field[0, :, step] = value.view(tasks, envs, *value.shape[1:])
