@@ -49,6 +49,15 @@ def gaussian_sample(mean: Tensor, log_std: Tensor, noise: Tensor) -> Tensor:
     return mean + log_std.clamp(LOG_STD_MIN, LOG_STD_MAX).exp() * noise
 
 
+def clipped_mean(mean: Tensor, log_std: Tensor) -> Tensor:
+    """The mean of a Gaussian sample clipped to [-1, 1]: ``E[clip(mean + std * noise, -1, 1)]``, all ``[..., A]``."""
+    std = log_std.clamp(LOG_STD_MIN, LOG_STD_MAX).exp()
+    low, high = (-1 - mean) / std, (1 - mean) / std
+    below, above = torch.special.ndtr(low), torch.special.ndtr(-high)
+    density_low, density_high = ((-0.5 * z.square()).exp() / math.sqrt(2 * math.pi) for z in (low, high))
+    return above - below + mean * (1 - above - below) + std * (density_low - density_high)
+
+
 def categorical(logits: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
     """Log probability ``[...]`` of ``action`` (int64 ``[...]``) under ``logits`` ``[..., A]``, and entropy ``[...]``.
 
@@ -64,7 +73,7 @@ class Categorical(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         rows = logits.flatten(0, -2).mT.contiguous()  # [A, n]
-        rows -= rows.amax(0)
+        rows = rows - rows.amax(0)  # not in place: these may be the logits themselves
         prob = rows.exp()
         total = prob.sum(0)
         log_probs, prob = rows.sub_(total.log()), prob.div_(total)

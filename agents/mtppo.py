@@ -28,7 +28,7 @@ from agents.common import (
     task_ids,
 )
 from agents.curricula.coupling import Features, Pull
-from agents.distributions import categorical_sample, gaussian_sample
+from agents.distributions import categorical_sample, clipped_mean, gaussian_sample
 from agents.errors import AgentError
 from agents.lessons import PPOLesson
 from agents.members import group_rows, member, per_task, to_members
@@ -249,7 +249,8 @@ class MTPPO(ScheduledAgent):
         """What the schedule leaves of step sizes and noise correlation, from 1 to 0."""
         if self.config.schedule == "constant" or self._budget is None:
             return 1.0
-        return max(0.0, 1 - self.env_steps / self._budget)
+        left = (1 - self.env_steps / self._budget) / (1 - self.config.decay_start)
+        return min(max(left, 0.0), 1.0)
 
     def _check_rollout(self) -> None:
         if self._env is not None and self.config.rollout_per_task % self._env.envs_per_task:
@@ -359,13 +360,16 @@ class MTPPO(ScheduledAgent):
         tasks = torch.from_numpy(task_id).to(self.device)
         output, hidden = self._outputs(torch.from_numpy(rows).to(self.device), tasks, goes_on)
         memory = None if hidden is None else hidden.cpu().numpy()
-        if deterministic:
-            return (output.argmax(-1) if self.spec.discrete else output), memory
         if self.spec.discrete:
+            if deterministic:
+                return output.argmax(-1), memory
             noise = torch.rand(output.shape, generator=self._explore).to(self.device)
             return categorical_sample(output, noise), memory
+        log_std = self.state["log_std"]["params"].flatten(0, 1)[tasks]
+        if deterministic:
+            return (output if self.config.deterministic_action == "mode" else clipped_mean(output, log_std)), memory
         noise = torch.randn(output.shape, generator=self._explore).to(self.device)
-        return gaussian_sample(output, self.state["log_std"]["params"].flatten(0, 1)[tasks], noise), memory
+        return gaussian_sample(output, log_std, noise), memory
 
     @torch.no_grad()
     def _outputs(self, x: Tensor, tasks: Tensor, goes_on: Recall | None = None) -> tuple[Tensor, Tensor | None]:

@@ -28,6 +28,7 @@ CHOICES = {
     "actor_activation": ("relu", "tanh", "layer_norm"),
     "critic_activation": ("relu", "tanh", "layer_norm"),
     "memory": ("none", "gru"),
+    "deterministic_action": ("mode", "mean"),
     "schedule": ("linear", "constant"),
     "precision": ("auto", "bf16", "fp32"),
 }
@@ -55,6 +56,9 @@ class MTPPOConfig(AgentConfig):
     """Nonlinearity of the actor; layer_norm is LayerNorm, then ReLU."""
     critic_activation: Activation = "layer_norm"
     """Nonlinearity of the critic."""
+    deterministic_action: Literal["mode", "mean"] = "mode"
+    """What deterministic prediction takes of continuous actions: the Gaussian's mode, clipped to the bounds, or the
+    mean of the clipped Gaussian, which is what training acts with on average."""
     initial_std: float = 1.0
     """Initial standard deviation of continuous actions, on the scale where the bounds are -1 and 1."""
     noise_correlation: float = 0.4
@@ -66,6 +70,8 @@ class MTPPOConfig(AgentConfig):
     """Adam step size of the logarithms of standard deviations. Follows the schedule."""
     schedule: Literal["linear", "constant"] = "linear"
     """Linear lets step sizes and noise correlation fall to 0 over the env steps asked of learn."""
+    decay_start: float = 0.0
+    """Share of those env steps after which they begin to fall, in [0, 1)."""
     adam_eps: float = 1e-5
     """Adam epsilon."""
     max_grad_norm: float = 1.0
@@ -127,6 +133,8 @@ class MTPPOConfig(AgentConfig):
                 raise AgentError(f"{name}: {value} is out of range; it must lie in [0, 1]")
         if not 0 <= self.noise_correlation < 1:
             raise AgentError(f"noise_correlation: {self.noise_correlation} is out of range; it must lie in [0, 1)")
+        if not 0 <= self.decay_start < 1:
+            raise AgentError(f"decay_start: {self.decay_start} is out of range; it must lie in [0, 1)")
         if not self.entropy_coef >= 0:
             raise AgentError(f"entropy_coef: {self.entropy_coef} is negative; it must be at least 0")
         for name, allowed in CHOICES.items():

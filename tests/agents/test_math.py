@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.distributions import squashed_gaussian, squashed_mode
+from agents.distributions import categorical, clipped_mean, squashed_gaussian, squashed_mode
 from agents.networks import MLP
 from agents.optim import AdamSettings, adam_state, adam_step, clip_by_norm
 
@@ -24,6 +24,35 @@ def test_log_density_of_the_squashed_gaussian(mean: float, log_std: float, noise
     torch.testing.assert_close(log_prob, expected, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(action[0], torch.tanh(u))
     assert reference.support.check(action).all()
+
+
+@given(mean=st.floats(-4, 4), log_std=st.floats(-8, 2))
+@settings(max_examples=100, deadline=None)
+def test_mean_of_the_clipped_gaussian(mean: float, log_std: float) -> None:
+    middles = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000  # of equally likely parts
+    samples = torch.distributions.Normal(mean, torch.tensor(log_std, dtype=torch.float64).exp()).icdf(middles)
+    expected = samples.clamp(-1, 1).mean()
+    ours = clipped_mean(*torch.tensor([[mean], [log_std]], dtype=torch.float64))
+    torch.testing.assert_close(ours[0], expected, rtol=1e-4, atol=1e-5)
+
+
+@given(seed=st.integers(0, 2**31 - 1), actions=st.integers(1, 7))
+@settings(max_examples=50, deadline=None)
+def test_categorical_and_its_gradients(seed: int, actions: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(2, 3, 5, actions, generator=generator, dtype=torch.float64)
+    logits[0, 0, 0, 1:] = -1e9  # impossible actions
+    action = torch.randint(actions, (2, 3, 5), generator=generator)
+    action[0, 0, 0] = 0
+    slopes = torch.randn(2, 2, 3, 5, generator=generator, dtype=torch.float64)
+    found = []
+    for ours in (True, False):
+        leaf = logits.clone().requires_grad_()
+        reference = torch.distributions.Categorical(logits=leaf)
+        out = categorical(leaf, action) if ours else (reference.log_prob(action), reference.entropy())
+        found.append([*out, *torch.autograd.grad(out, leaf, list(slopes))])
+    for own, expected in zip(*found, strict=True):
+        torch.testing.assert_close(own, expected)
 
 
 def test_log_density_is_finite_where_the_action_saturates() -> None:

@@ -93,6 +93,20 @@ def test_exploration_noise_has_the_correlation_asked_for_and_unit_variance() -> 
     assert agent._noise is None
 
 
+@pytest.mark.parametrize("which", ["mean", "mode"])
+def test_the_deterministic_action_is_the_average_of_those_sampled_or_the_likeliest(which: str) -> None:
+    agent = _agent(deterministic_action=which)
+    agent.state["actor"]["params"] *= 30  # means near the bounds, where clipping bends the average
+    row, task = np.linspace(-1, 1, 9, dtype=np.float32).reshape(3, 3), np.arange(3)
+    chosen, _ = agent.predict(row, deterministic=True, task_id=task)
+    many, ids = np.repeat(row, 20_000, 0), np.repeat(task, 20_000)
+    low, high = agent.spec.action_low, agent.spec.action_high
+    sampled = np.clip(agent.predict(many, task_id=ids)[0], low, high).reshape(3, 20_000, -1)
+    expected = sampled.mean(1) if which == "mean" else np.median(sampled, 1)
+    np.testing.assert_allclose(np.clip(chosen, low, high), expected, atol=0.05)
+    assert np.abs(sampled.mean(1) - np.median(sampled, 1)).max() > 0.1
+
+
 def test_the_true_last_observation_is_stored_and_truncation_is_not_termination() -> None:
     agent = _agent(normalize_obs=False, rollout_per_task=2 * fakes.HORIZON)
     rollout = agent._collect()
@@ -113,8 +127,11 @@ def test_each_row_of_a_rollout_belongs_to_its_task_and_environment() -> None:
 
 def test_the_learning_rate_falls_to_zero_over_the_budget() -> None:
     rates = []
-    _agent().learn(480, lambda a: rates.append(a.metrics()["train/learning_rate"]))
+    _agent(decay_start=0.0).learn(480, lambda a: rates.append(a.metrics()["train/learning_rate"]))
     np.testing.assert_allclose(rates, [5e-4, 3.75e-4, 2.5e-4, 1.25e-4], rtol=1e-5)
+    late: list[float] = []
+    _agent(decay_start=0.5).learn(480, lambda a: late.append(a.metrics()["train/learning_rate"]))
+    np.testing.assert_allclose(late, [5e-4, 5e-4, 5e-4, 2.5e-4], rtol=1e-5)
     constant = _agent(schedule="constant").learn(480)
     assert constant.metrics()["train/learning_rate"] == pytest.approx(5e-4)
 
