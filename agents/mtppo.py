@@ -249,8 +249,7 @@ class MTPPO(ScheduledAgent):
         """What the schedule leaves of step sizes and noise correlation, from 1 to 0."""
         if self.config.schedule == "constant" or self._budget is None:
             return 1.0
-        left = (1 - self.env_steps / self._budget) / (1 - self.config.decay_start)
-        return min(max(left, 0.0), 1.0)
+        return max(0.0, 1 - self.env_steps / self._budget)
 
     def _check_rollout(self) -> None:
         if self._env is not None and self.config.rollout_per_task % self._env.envs_per_task:

@@ -70,8 +70,6 @@ class MTPPOConfig(AgentConfig):
     """Adam step size of the logarithms of standard deviations. Follows the schedule."""
     schedule: Literal["linear", "constant"] = "linear"
     """Linear lets step sizes and noise correlation fall to 0 over the env steps asked of learn."""
-    decay_start: float = 0.0
-    """Share of those env steps after which they begin to fall, in [0, 1)."""
     adam_eps: float = 1e-5
     """Adam epsilon."""
     max_grad_norm: float = 1.0
@@ -133,8 +131,6 @@ class MTPPOConfig(AgentConfig):
                 raise AgentError(f"{name}: {value} is out of range; it must lie in [0, 1]")
         if not 0 <= self.noise_correlation < 1:
             raise AgentError(f"noise_correlation: {self.noise_correlation} is out of range; it must lie in [0, 1)")
-        if not 0 <= self.decay_start < 1:
-            raise AgentError(f"decay_start: {self.decay_start} is out of range; it must lie in [0, 1)")
         if not self.entropy_coef >= 0:
             raise AgentError(f"entropy_coef: {self.entropy_coef} is negative; it must be at least 0")
         for name, allowed in CHOICES.items():
