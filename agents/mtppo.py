@@ -93,12 +93,13 @@ class MTPPO(ScheduledAgent):
         self._noise: Tensor | None = None
         self._memory: Tensor | None = None
         self._start: Tensor | None = None
+        self._last: Rollout | None = None
         self._check_rollout()
 
     def set_env(self, env: TaskVectorEnv) -> None:
         super().set_env(env)
         self._check_rollout()
-        self._obs = self._episodes = self._noise = self._memory = None
+        self._obs = self._episodes = self._noise = self._memory = self._last = None
 
     def begin(self, total_env_steps: int) -> None:
         self._budget = total_env_steps
@@ -197,6 +198,9 @@ class MTPPO(ScheduledAgent):
                 state["noise"] = self._noise.clone()
             if self._memory is not None and self._start is not None:
                 state["memory"] = {"state": self._memory.clone(), "start": self._start.clone()}
+            if self._last is not None:
+                fields = self._last._asdict().items()
+                state["rollout"] = {name: field.clone() for name, field in fields if field is not None}
         return state
 
     def load_state_dict(self, state: State) -> None:
@@ -213,6 +217,8 @@ class MTPPO(ScheduledAgent):
             self._noise = state["noise"].to(self.device) if "noise" in state else None
             if "memory" in state:
                 self._memory, self._start = (state["memory"][name].to(self.device) for name in ("state", "start"))
+            if "rollout" in state:
+                self._last = Rollout(**{name: field.to(self.device) for name, field in state["rollout"].items()})
 
     def _draws(self, seeds: int, tasks: int) -> Iterator[Draw]:
         """The steps of one epoch: every sample once, in an order of its own for every task."""
@@ -286,8 +292,15 @@ class MTPPO(ScheduledAgent):
         return env, self._episodes, self._obs
 
     def _collect(self) -> Rollout:
-        """``rollout_per_task`` env steps of every task with the present policy."""
+        """``rollout_per_task`` env steps with the present policy, of every task or of those that do not pause."""
         env, episodes, obs = self._collector()
+        paused = self._rounds.paused
+        if paused is not None:
+            paused &= self._last is not None
+            env.pause(paused)
+        active = np.ones(env.num_tasks, np.bool_) if paused is None else ~paused
+        acting = np.repeat(active, env.envs_per_task)
+        moves = torch.from_numpy(acting).to(self.device)
         shape = (env.num_tasks, self.config.rollout_per_task // env.envs_per_task, env.envs_per_task)
         obs_dtype = torch.float32 if self.spec.layout is None else torch.uint8
         sizes = (self.spec.obs_dim, self.spec.action_dim)
@@ -296,7 +309,7 @@ class MTPPO(ScheduledAgent):
         critic = self.settings.critic.constants(self.state["critic"]["params"]) if width else {}
         actor = self.settings.actor.constants(self.state["actor"]["params"])
         for step in range(shape[1]):
-            self._normalizer.count(obs)
+            self._normalizer.count(obs[acting])
             normal = torch.from_numpy(self._normalizer(obs)).to(self.device)
             before = self._before()
             action = self._act(actor, critic, normal)
@@ -307,11 +320,15 @@ class MTPPO(ScheduledAgent):
             arrays = (array.astype(np.float32) for array in (reward, terminated, done))
             flags = (torch.from_numpy(array).to(self.device) for array in arrays)
             rollout.write(step, normal, after, action, *flags, *before)
-            self._start = torch.from_numpy(done).to(self.device) if width else None
-            episodes.add(reward, info["success"], done)
+            if before and self._memory is not None:
+                self._start = torch.where(moves, torch.from_numpy(done).to(self.device), before[0])
+                self._memory = torch.where(moves.unsqueeze(-1), self._memory, before[1])
+            episodes.add(reward, info["success"], done, active)
             self._obs = obs
-            self.env_steps += env.num_envs
+            self.env_steps += int(acting.sum())
             self._hooks.step(reward, terminated, truncated, info)
+        if paused is not None:
+            rollout = self._last = rollout.renewed(self._last, torch.from_numpy(active).to(self.device))
         return rollout
 
     @torch.no_grad()

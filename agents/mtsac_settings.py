@@ -93,7 +93,9 @@ class MTSACConfig(AgentConfig):
         for name, allowed in (("heads", get_args(Heads)), ("precision", ("auto", "bf16", "fp32"))):
             if getattr(self, name) not in allowed:
                 raise AgentError(f"{name}: {getattr(self, name)!r} is unknown; use one of {', '.join(allowed)}")
-        parse_curriculum(self.curriculum)
+        curriculum = parse_curriculum(self.curriculum).info
+        if curriculum.paces:
+            raise AgentError(f"curriculum: {curriculum.name!r} lets tasks pause, which MTSAC does not offer; use mtppo")
         refuse_aggregator(self.heads, self.precision, self.aggregators)
         if self.aggregators[0].info.needs_positive_loss:
             raise AgentError(

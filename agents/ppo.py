@@ -140,6 +140,8 @@ def ppo_update(
     active = torch.ones(samples.action.shape[0], device=samples.action.device)  # 1 for seeds below the KL limit
     members, visits, count = list(range(len(active))), torch.zeros_like(active), 0
     sums: dict[str, Tensor] = {}
+    judged = torch.ones(samples.action.shape[:2], device=active.device) if rollout.fresh is None else rollout.fresh
+    judged = judged / judged.sum(-1, keepdim=True)  # the divergence is that of the rows of this round
     for draws in epochs:
         kl = torch.zeros_like(active)
         first = count
@@ -150,7 +152,7 @@ def ppo_update(
             for name, value in step.items():
                 value = value * _per_seed(active, value)
                 sums[name] = sums[name] + value if name in sums else value
-            kl += step["approx_kl"].mean(-1)
+            kl += (step["approx_kl"] * judged).sum(-1)
             count += 1
         visits += active
         if settings.kl_stop is not None:
@@ -172,11 +174,11 @@ def _per_seed(factors: Tensor, value: Tensor) -> Tensor:
 def prepare(state: PPOState, rollout: Rollout, settings: PPOSettings) -> tuple[Samples, dict[str, Tensor]]:
     """Samples of a rollout, and what is known of them before the first step; moves the value statistics.
 
-    The old log-probabilities are recomputed in the arithmetic of the update, so every first ratio is 1.
+    The old log-probabilities are recomputed in the arithmetic of the update, so every first ratio is 1, but for rows of
+    an earlier round: their ratios stay relative to the policy that acted.
     """
-    rows = [field if field is None else _rows(field, settings) for field in rollout]
-    obs, next_obs, action, *_, start, memory = rows
-    assert obs is not None and next_obs is not None and action is not None
+    obs, next_obs, action = (_rows(field, settings) for field in rollout[:3])
+    start, memory = (None if field is None else _rows(field, settings) for field in (rollout.start, rollout.memory))
     obs, next_obs = (settings.actor.look(condition(x, settings)) for x in (obs, next_obs))
     if start is None or memory is None:
         value, next_value = (values(state, x, settings) for x in (obs, next_obs))
@@ -197,6 +199,9 @@ def prepare(state: PPOState, rollout: Rollout, settings: PPOSettings) -> tuple[S
     parts = settings.actor.split(obs, CHUNK) if goes_on is None else [obs]
     output = torch.cat([settings.actor.forward(actor, x, goes_on) for x in parts], 2)
     log_prob, _ = policy(output, log_std, action, settings)
+    if rollout.fresh is not None and rollout.log_prob is not None:
+        log_prob = torch.where(rollout.fresh.unsqueeze(-1), log_prob, _rows(rollout.log_prob, settings))
+        rollout.log_prob.copy_(_unrows(log_prob, rollout.reward.shape, settings))
     samples = Samples(obs, action, log_prob, advantage, normalize(state["popart"], target), start, memory)
     return samples, {"value": value.mean(-1), "explained_variance": explained}
 

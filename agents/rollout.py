@@ -16,6 +16,9 @@ class Rollout(NamedTuple):
     ``[S, T, L, E, A]`` float32, or ``[S, T, L, E]`` int64 for discrete actions; ``reward``, ``terminated`` and ``done``
     (terminated or truncated; 0 or 1) ``[S, T, L, E]`` float32. For agents with memory, ``start`` (bool, whether ``obs``
     is the first of its episode) and ``memory`` ``[S, T, L, E, H]``, the state before each step.
+
+    Where tasks pause, ``fresh`` (bool ``[S, T]``) says which rows are of this round; the others are those of an earlier
+    one, whose policy gave their actions ``log_prob`` ``[S, T, L, E]``. ``prepare`` writes ``log_prob`` of fresh rows.
     """
 
     obs: Tensor
@@ -26,6 +29,8 @@ class Rollout(NamedTuple):
     done: Tensor
     start: Tensor | None = None
     memory: Tensor | None = None
+    fresh: Tensor | None = None
+    log_prob: Tensor | None = None
 
     @classmethod
     def empty(
@@ -51,6 +56,17 @@ class Rollout(NamedTuple):
             return cls(obs, next_obs, action, reward, terminated, done)
         start, state = torch.empty(lead, dtype=torch.bool, device=device), torch.empty(*lead, memory, device=device)
         return cls(obs, next_obs, action, reward, terminated, done, start, state)
+
+    def renewed(self, last: Rollout | None, fresh: Tensor) -> Self:
+        """This rollout where ``fresh`` ``[T]``, elsewhere ``last``, both of one seed and without these two fields."""
+        log_prob = torch.empty_like(self.reward) if last is None else last.log_prob
+        own = self._replace(fresh=fresh.unsqueeze(0), log_prob=log_prob)
+        if last is None:
+            return own
+        for field, kept in zip(self, last):
+            if field is not None and kept is not None:
+                field[:, ~fresh] = kept[:, ~fresh]
+        return own
 
     def write(self, step: int, *transition: Tensor) -> None:
         """Store one vector step of one seed: the fields in order, each with leading ``num_envs = T E`` rows."""

@@ -99,12 +99,12 @@ class EpisodeTracker:
         self.recent_return = np.zeros(len(task_names))
         self.episodes = np.zeros(len(task_names))
 
-    def add(self, reward: NDArray, success: NDArray, done: NDArray) -> None:
-        """Account for one vector step; all arrays are ``[num_envs]``."""
+    def add(self, reward: NDArray, success: NDArray, done: NDArray, active: NDArray[np.bool_] | None = None) -> None:
+        """Account for one vector step, with ``[num_envs]`` each; ``active`` ``[T]`` says which tasks made it."""
         running = self._running
         shape = running["reward"].shape
         running["reward"] += reward.reshape(shape)
-        running["length"] += 1
+        running["length"] += 1 if active is None else active[:, None]
         np.maximum(running["success"], success.reshape(shape), out=running["success"])
         if done.any():
             ended = done.reshape(shape)

@@ -18,7 +18,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from envs.specs import Suite
+from envs.specs import Suite, SuiteError
 
 Info = dict[str, Any]
 
@@ -40,6 +40,7 @@ class TaskVectorEnv(VectorEnv):
         suite: the suite's specification.
         backend: name of the engine, written into every record.
         task_id: int64 ``[num_envs]``, the task of each environment.
+        paused: bool ``[num_tasks]``, which tasks stand still, see ``pause``.
         exact_state: whether ``state_dict`` captures episodes in progress exactly. Where it is False, a checkpoint must
             be taken right after ``rebase`` (see there).
     """
@@ -54,6 +55,7 @@ class TaskVectorEnv(VectorEnv):
         self.num_tasks = suite.num_tasks
         self.num_envs = suite.num_tasks * envs_per_task
         self.task_id: NDArray[np.int64] = np.repeat(np.arange(suite.num_tasks), envs_per_task)
+        self.paused: NDArray[np.bool_] = np.zeros(suite.num_tasks, np.bool_)
         self.single_observation_space = observation_space
         self.single_action_space = action_space
         self.observation_space = batch_space(observation_space, self.num_envs)
@@ -73,6 +75,30 @@ class TaskVectorEnv(VectorEnv):
     @abstractmethod
     def step_wait(self) -> tuple[NDArray, NDArray, NDArray, NDArray, Info]:
         """Finish the step begun by ``step_async``."""
+
+    def pause(self, tasks: NDArray[np.bool_]) -> None:
+        """Let the environments of some tasks stand still, from the next step on and until the next call.
+
+        They ignore their action, cost no time, and give the last observation again, reward 0, no success and no end.
+        Their episodes go on from there once they are no longer paused; ``reset`` and ``rebase`` start new ones as
+        everywhere.
+
+        Args:
+            tasks: bool ``[num_tasks]``, True where a task is to stand still.
+
+        Raises:
+            SuiteError: another shape or type, a step under way, or a backend whose tasks can only step together.
+        """
+        raise SuiteError(f"pause: tasks of backend {self.backend!r} can only step together.")
+
+    def _set_paused(self, tasks: NDArray[np.bool_]) -> None:
+        """Check the argument of ``pause`` and keep it, for backends that offer it."""
+        given = np.asarray(tasks)
+        if given.shape != (self.num_tasks,) or given.dtype != np.bool_:
+            raise SuiteError(
+                f"pause: tasks must be bool of shape ({self.num_tasks},), not {given.dtype} of shape {given.shape}."
+            )
+        self.paused = given.copy()
 
     @abstractmethod
     def rebase(self, boundary: int) -> NDArray:

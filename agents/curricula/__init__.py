@@ -6,8 +6,9 @@ Before every round (``round_steps`` env steps of each task) the agent hands the 
 * ``Plan.share`` is a share of the training, as it is where a curriculum draws the next task at random and takes a batch
   of it: task t's losses are multiplied by ``T share_t`` before the aggregator reduces them, so a task of share 0 has no
   part in the update. This holds for actor and critic of MTSAC and MTPPO alike; SAC's temperatures always follow their
-  own task. Equal shares are plain training, bit for bit. Environments step together, so every task collects the same
-  number of env steps, and all of them are counted.
+  own task. Equal shares are plain training, bit for bit.
+* ``Plan.active``: the tasks whose environments step, None for all. Only a curriculum that paces makes use of it, and
+  only MTPPO offers it; with all others environments step together, and every task collects as many env steps.
 * ``Plan.coupled``: CAMRL's multi-task rounds; see ``camrl`` for what they do. Every agent gets as many updates in them
   as in a single-task round.
 

@@ -28,6 +28,7 @@ class CurriculumInfo:
         heads: settings of ``heads`` it goes with.
         gramian: whether it asks for the Gramian of averaged task gradients, which the agent must then track.
         couples: whether it couples the parameters that tasks own; it is then a ``CoupledCurriculum``.
+        paces: whether it lets tasks pause (``Plan.active``), which needs an on-policy agent.
     """
 
     name: str
@@ -35,6 +36,7 @@ class CurriculumInfo:
     heads: frozenset[str] = SHARED
     gramian: bool = False
     couples: bool = False
+    paces: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,14 @@ class Plan(NamedTuple):
         share: ``[T]``, sums to 1: each task's share of the gradient. The loss of task t is multiplied by ``T share_t``
             before tasks are reduced to one update.
         coupled: whether the round couples the tasks' parameters (CAMRL's multi-task mode).
+        active: bool ``[T]``, at least one True: the tasks whose environments step until the next decision, or None for
+            all. A task that pauses costs no env steps and learns from what it did before.
         log: what to show of the decision, by name: a scalar, ``[T]``, or ``[T, T]`` (an image).
     """
 
     share: Tensor
     coupled: bool = False
+    active: Tensor | None = None
     log: dict[str, Tensor] = {}  # noqa: RUF012
 
 

@@ -11,6 +11,7 @@ from agents.curricula.drats import DRATS
 from agents.curricula.focal import SuccessFocal
 from agents.curricula.grouping import TaskGrouping
 from agents.curricula.mrcl import MRCL
+from agents.curricula.pacing import SuccessPacing
 from agents.curricula.progress import CompetenceProgress, LearningProgress
 from agents.curricula.son_goku import SonGoku
 from agents.curricula.uniform import Uniform
@@ -18,7 +19,7 @@ from agents.errors import AgentError, unknown
 
 _CLASSES: tuple[type[Curriculum], ...] = (
     *(Uniform, CAMRL, CAMRLShared, MRCL, SuccessFocal, LearningProgress, CompetenceProgress, DRATS, SonGoku),
-    TaskGrouping,
+    *(TaskGrouping, SuccessPacing),
 )
 CURRICULA: dict[str, type[Curriculum]] = {cls().info.name: cls for cls in _CLASSES}
 

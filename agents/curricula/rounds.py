@@ -93,6 +93,14 @@ class Rounds:
         return self.plan.coupled and self._separate
 
     @property
+    def paused(self) -> NDArray[np.bool_] | None:
+        """Which tasks pause in this round ``[T]``; None with a curriculum that never lets any."""
+        if not self.curriculum.info.paces:
+            return None
+        active = self.plan.active
+        return np.zeros(self.tasks.num_tasks, np.bool_) if active is None else ~active.numpy()
+
+    @property
     def wants_gramian(self) -> bool:
         return self.curriculum.wants_gramian(self._state)
 
@@ -210,6 +218,8 @@ class Rounds:
             "updates": self._updates.clone(),
             "counters": [self._number, self._steps, self._turns],
         }
+        if self.plan.active is not None:
+            state["active"] = self.plan.active.clone()
         if self._turn is not None:
             state["turn"] = {"task": self._turn.task, "combination": self._turn.combination}
             state["turn"]["strength"] = self._turn.strength
@@ -218,7 +228,7 @@ class Rounds:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._state = {name: value.clone() for name, value in state.get("curriculum", {}).items()}
         self._generator.set_state(state["generator"].cpu())
-        self.plan = Plan(state["share"].clone(), state["coupled"], dict(state.get("log", {})))
+        self.plan = Plan(state["share"].clone(), state["coupled"], state.get("active"), dict(state.get("log", {})))
         self._combinations = state["combinations"].clone()
         self._loss.copy_(state["loss"])
         self._updates.copy_(state["updates"])

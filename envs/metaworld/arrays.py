@@ -28,6 +28,7 @@ class Arrays:
         action: float32 [num_envs, 4], in.
         goal: float64 [num_envs, 6], in; the benchmark's random vector of the next episode, from the left.
         restart: bool [num_envs], in; which environments ``reset`` applies to.
+        paused: bool [num_envs], in; which environments a step leaves as they are, their outputs too.
         obs, final_obs: float32 [num_envs, 39], out.
         reward: float64 [num_envs], out.
         truncated: bool [num_envs], in; where this step ends the episode.
@@ -49,6 +50,7 @@ class Arrays:
     action: NDArray[np.float32]
     goal: NDArray[np.float64]
     restart: NDArray[np.bool_]
+    paused: NDArray[np.bool_]
     obs: NDArray[np.float32]
     final_obs: NDArray[np.float32]
     reward: NDArray[np.float64]
@@ -72,6 +74,7 @@ def _fields(num_envs: int, render: bool) -> list[tuple[str, np.dtype, tuple[int,
         ("obs", f32, (num_envs, OBS_SIZE)),
         ("final_obs", f32, (num_envs, OBS_SIZE)),
         ("restart", flag, (num_envs,)),
+        ("paused", flag, (num_envs,)),
         ("truncated", flag, (num_envs,)),
     ]
     if render:

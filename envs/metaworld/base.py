@@ -91,13 +91,22 @@ class MetaWorldVectorEnv(TaskVectorEnv):
         self._schedule.restart(self._schedule.seed, check_seed("boundary", boundary))
         return self._start_all()
 
+    def pause(self, tasks: NDArray[np.bool_]) -> None:
+        self._check_idle("pause")
+        self._set_paused(tasks)
+        arrays = self._arrays
+        arrays.paused[:] = still = np.repeat(self.paused, self.envs_per_task)
+        arrays.reward[still] = 0.0
+        arrays.info[still] = 0.0
+        arrays.final_obs[still] = arrays.obs[still]
+
     def step_async(self, actions: NDArray) -> None:
         self._check_idle("step_async")
         if not self._running:
             raise SuiteError("Call reset or rebase before the first step, and rebase after loading a state.")
         self._arrays.action[:] = self._checked(actions)
-        self._elapsed += 1
-        ending = self._elapsed == self.suite.horizon
+        self._elapsed += ~self._arrays.paused
+        ending = (self._elapsed == self.suite.horizon) & ~self._arrays.paused
         self._elapsed[ending] = 0
         self._fresh = False
         self._arrays.truncated[:] = ending
@@ -126,6 +135,7 @@ class MetaWorldVectorEnv(TaskVectorEnv):
             "episode": self._schedule.episode.copy(),
             "elapsed": self._elapsed.copy(),
             "fresh": np.array(self._fresh),
+            "paused": self.paused.copy(),
         }
 
     def load_state_dict(self, state: Mapping[str, NDArray]) -> None:
@@ -142,6 +152,7 @@ class MetaWorldVectorEnv(TaskVectorEnv):
         self._schedule.set_episode(np.asarray(state["episode"]))
         self._elapsed[:] = state["elapsed"]
         self._running = False
+        self.pause(np.asarray(state["paused"]))
         if state["fresh"]:
             self._begin_episodes()
 
@@ -172,6 +183,7 @@ class MetaWorldVectorEnv(TaskVectorEnv):
         self._arrays.restart[:] = everywhere
         self._place_goals(everywhere)
         self._restart()
+        self._arrays.final_obs[:] = self._arrays.obs  # what paused environments give
         self._running = self._fresh = True
 
     def _seed_goals(self, goal_seed: int) -> None:
@@ -229,7 +241,7 @@ class MetaWorldVectorEnv(TaskVectorEnv):
         }
 
     def _check_identity(self, state: Mapping[str, NDArray]) -> None:
-        missing = {"identity", "seed", "goal_seed", "boundary", "episode", "elapsed", "fresh"} - set(state)
+        missing = {"identity", "seed", "goal_seed", "boundary", "episode", "elapsed", "fresh", "paused"} - set(state)
         if missing:
             raise SuiteError(f"The state is of another environment: it lacks {', '.join(sorted(missing))}.")
         theirs = json.loads(np.asarray(state["identity"]).tobytes())

@@ -92,9 +92,11 @@ class Group:
                 self._start(row, env)
 
     def step(self) -> None:
-        """Steps every environment; those whose episode ends start the next one with the goal in ``arrays.goal``."""
+        """Steps all but paused environments; where episodes end, the next start with the goal in ``arrays.goal``."""
         arrays = self._arrays
         for row, env in enumerate(self._envs, self._first):
+            if arrays.paused[row]:
+                continue
             obs, reward, _, _, info = env.step(arrays.action[row])
             arrays.reward[row] = reward
             arrays.info[row] = [info[key] for key in INFO_KEYS]

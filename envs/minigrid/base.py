@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 
-from envs.minigrid.batch import first_outside
+from envs.minigrid.batch import STAND_STILL, first_outside
 from envs.minigrid.layout import ObsLayout
 from envs.minigrid.streams import LevelStreams
 from envs.minigrid.tasks import TASKS, GridTask
@@ -90,11 +90,18 @@ class MiniGridVectorEnv(TaskVectorEnv):
         self._streams.restart(self._streams.seed, check_seed("boundary", boundary))
         return self._start_all()
 
+    def pause(self, tasks: NDArray[np.bool_]) -> None:
+        self._check_idle("pause")
+        self._set_paused(tasks)
+
     def step_async(self, actions: NDArray) -> None:
         self._check_idle("step_async")
         if not self._running:
             raise SuiteError("Call reset or rebase before the first step.")
-        self._begin_step(self._checked(actions))
+        actions = self._checked(actions)
+        if self.paused.any():
+            actions = np.where(self.paused[self.task_id], STAND_STILL, actions)
+        self._begin_step(actions)
         self._stepping = True
 
     def step_wait(self) -> tuple[NDArray, NDArray, NDArray, NDArray, Info]:
@@ -113,6 +120,7 @@ class MiniGridVectorEnv(TaskVectorEnv):
             "seed": np.array(self._streams.seed),
             "boundary": np.array(self._streams.boundary),
             "episode": self._streams.episode.copy(),
+            "paused": self.paused.copy(),
         }
 
     def load_state_dict(self, state: Mapping[str, NDArray]) -> None:
@@ -123,6 +131,7 @@ class MiniGridVectorEnv(TaskVectorEnv):
                 raise SuiteError(f"The state is of another environment: {key} is {theirs.get(key)!r}, here {value!r}.")
         self._streams.restart(int(state["seed"]), int(state["boundary"]))
         self._streams.episode[:] = state["episode"]
+        self.pause(np.asarray(state["paused"]))
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """One RGB frame per environment, drawn by minigrid; sizes differ between tasks. None without a render mode."""
@@ -141,7 +150,7 @@ class MiniGridVectorEnv(TaskVectorEnv):
 
     @abstractmethod
     def _begin_step(self, actions: NDArray[np.int64]) -> None:
-        """Begin to step."""
+        """Begin to step; paused environments have the action ``STAND_STILL``."""
 
     @abstractmethod
     def _end_step(self) -> tuple[NDArray, NDArray, NDArray, NDArray, NDArray]:

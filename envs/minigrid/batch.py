@@ -13,6 +13,9 @@ from envs.minigrid.rng import level_seed
 from envs.minigrid.rules import step_level
 from envs.minigrid.view import VIEW_BYTES, observe
 
+START, STAND_STILL = -1, -2
+"""What a negative action asks for in place of a step."""
+
 
 @kernel
 def first_outside(actions: NDArray[np.int64], limit: int) -> int:
@@ -48,17 +51,20 @@ def run_range(
     terminated: NDArray[np.bool_],
     truncated: NDArray[np.bool_],
 ) -> None:
-    """Step environments ``low`` to ``high``, or start their present episodes where the action is negative.
+    """Step environments ``low`` to ``high``, start their present episodes where the action is ``START``, or do nothing
+    but look where it is ``STAND_STILL``.
 
     One kernel for both, because compiling all the level generators twice would take twice as long.
     """
     for i in range(low, high):
         task, grid, level = table[task_id[i]], grids[i], levels[i]
         inside = grid[BORDER : BORDER + task[HEIGHT], BORDER : BORDER + task[WIDTH]]
-        starting = actions[i] < 0
+        starting = actions[i] == START
         if not starting:
-            reward[i], terminated[i] = step_level(inside, level, rngs[i], task, actions[i])
-            truncated[i] = level[STEPS] >= task[HORIZON]
+            reward[i], terminated[i], truncated[i] = 0.0, False, False
+            if actions[i] != STAND_STILL:
+                reward[i], terminated[i] = step_level(inside, level, rngs[i], task, actions[i])
+                truncated[i] = level[STEPS] >= task[HORIZON]
             observe(grid, level, task[SEE_THROUGH], shown, clear, visible, final_obs[i])
             final_obs[i, VIEW_BYTES + 1 :] = missions[i]
             starting = terminated[i] or truncated[i]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from envs.minigrid import base
 from envs.minigrid.base import MiniGridVectorEnv
-from envs.minigrid.batch import run_range
+from envs.minigrid.batch import START, run_range
 from envs.minigrid.cells import BORDER, HEIGHT, STATE_SLOTS, WALL, WIDTH, appearance, lookthrough, visibility
 from envs.minigrid.drawing import Drawing
 from envs.minigrid.rng import RNG_WORDS
@@ -91,7 +91,7 @@ class NativeMiniGrid(MiniGridVectorEnv):
             self._pool.shutdown()
 
     def _start(self) -> NDArray[np.uint8]:
-        self._begin_step(np.full(self.num_envs, -1, np.int64))
+        self._begin_step(np.full(self.num_envs, START, np.int64))
         return self._end_step()[0]
 
     def _begin_step(self, actions: NDArray[np.int64]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.minigrid.base import OPTIONS, MiniGridVectorEnv
+from envs.minigrid.batch import STAND_STILL
 from envs.minigrid.layout import check_view_shapes
 from envs.minigrid.missions import encode_mission
 from envs.settings import EnvSettings
@@ -43,6 +44,7 @@ class StockMiniGrid(MiniGridVectorEnv):
         names = [suite.task_names[task] for task in self.task_id]
         check_view_shapes({name: env.observation_space["image"].shape for name, env in zip(names, self._envs)})
         self._actions = np.zeros(self.num_envs, np.int64)
+        self._obs = np.zeros((self.num_envs, self.obs_layout.num_bytes), np.uint8)
 
     def load_state_dict(self, state: Mapping[str, NDArray]) -> None:
         super().load_state_dict(state)
@@ -59,7 +61,8 @@ class StockMiniGrid(MiniGridVectorEnv):
             env.close()
 
     def _start(self) -> NDArray[np.uint8]:
-        return np.stack([self._begin(index) for index in range(self.num_envs)])
+        self._obs = np.stack([self._begin(index) for index in range(self.num_envs)])
+        return self._obs.copy()
 
     def _begin(self, index: int) -> NDArray[np.uint8]:
         # BabyAI levels print each draw that they reject.
@@ -72,10 +75,11 @@ class StockMiniGrid(MiniGridVectorEnv):
 
     def _end_step(self) -> tuple[NDArray, NDArray, NDArray, NDArray, NDArray]:
         num = self.num_envs
-        obs = np.empty((num, self.obs_layout.num_bytes), np.uint8)
-        final_obs, reward = np.empty_like(obs), np.empty(num)
-        terminated, truncated = np.empty(num, np.bool_), np.empty(num, np.bool_)
+        obs, final_obs, reward = self._obs.copy(), self._obs.copy(), np.zeros(num)
+        terminated, truncated = np.zeros(num, np.bool_), np.zeros(num, np.bool_)
         for i, env in enumerate(self._envs):
+            if self._actions[i] == STAND_STILL:
+                continue
             # Past its action set only Dynamic-Obstacles is defined: it turns left, as every task does here.
             action = int(self._actions[i]) if self.action_mask[self.task_id[i], self._actions[i]] else 0
             seen, reward[i], terminated[i], truncated[i], _ = env.step(action)
@@ -83,6 +87,7 @@ class StockMiniGrid(MiniGridVectorEnv):
             if terminated[i] or truncated[i]:
                 self._streams.episode[i] += 1
                 obs[i] = self._begin(i)
+        self._obs = obs.copy()
         return obs, final_obs, reward, terminated, truncated
 
     def _encode(self, index: int, seen: Mapping[str, Any]) -> NDArray[np.uint8]:

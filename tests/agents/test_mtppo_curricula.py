@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from agents import MTPPO, AgentError
+from agents import MTPPO, AgentError, MTSACConfig
 from agents.curricula import CURRICULA
 from agents.state import join_state, split_state
+from envs import make_vec
 from tests.agents.test_mtppo import DiscreteEnv
 from tests.helpers import fakes
 
@@ -92,7 +93,46 @@ def test_coupled_rollouts_train_every_agent_once_and_grow_the_matrix(discrete: b
     assert (steps > 0).all() and agent.gradient_steps >= steps.max() - 8
 
 
+def test_tasks_that_pause_cost_no_steps_and_keep_their_last_rollout() -> None:
+    agent = _agent(curriculum="success-pacing:floor=0.5")
+    agent.advance()
+    assert agent._episodes is not None and agent._last is not None and agent.env_steps == 120
+    first, episodes = agent._last, agent._episodes.episodes.copy()
+    agent._episodes.recent_success[:] = 1, 0, 0
+    agent.advance()  # decides with these rates
+    agent._episodes.recent_success[:] = 1, 0, 0
+    assert agent.env_steps == 240
+    second, count = agent._last, agent._normalizer._count
+    agent.advance()
+    third = agent._last
+    assert agent.env_steps == 320 and agent._normalizer._count == count + 80
+    assert third.fresh is not None and third.fresh.tolist() == [[False, True, True]]
+    for old, new in zip(second[:4], third[:4]):  # nothing terminates, and all are truncated alike
+        assert torch.equal(old[:, 0], new[:, 0]) and not torch.equal(old[:, 1], new[:, 1])
+    assert second.log_prob is not None and third.log_prob is not None
+    assert torch.equal(second.log_prob[:, 0], third.log_prob[:, 0])
+    assert (agent._episodes.episodes - episodes).tolist() == [2, 4, 4] and not torch.equal(first.obs, second.obs)
+
+
+def test_a_task_that_pauses_keeps_its_memory() -> None:
+    agent = MTPPO(make_vec("mg3", 2), memory="gru", sequence=5, curriculum="success-pacing", **SMALL)
+    agent.advance()
+    agent._episodes.recent_success[:] = 0, 1, 0  # type: ignore[union-attr]
+    agent.advance()
+    kept = [value.clone() for value in (agent._memory, agent._start) if value is not None]
+    agent.advance()
+    paused = np.repeat([False, True, False], 2)
+    assert agent.env.paused.tolist() == [False, True, False] and len(kept) == 2
+    for old, new in zip(kept, (agent._memory, agent._start)):
+        assert new is not None and torch.equal(old[paused], new[paused])
+    assert not torch.equal(kept[0][~paused], agent._memory[~paused])  # type: ignore[index]
+
+
 def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(AgentError, match="use heads=multi-head or one-hot"):
+        _agent(curriculum="success-pacing", heads="separate")
+    with pytest.raises(AgentError, match="'success-pacing' lets tasks pause, which MTSAC does not offer; use mtppo"):
+        MTSACConfig(curriculum="success-pacing")
     with pytest.raises(AgentError, match="use heads=separate"):
         _agent(curriculum="camrl")
     with pytest.raises(AgentError, match="no shared gradient"):

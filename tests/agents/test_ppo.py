@@ -285,6 +285,28 @@ def test_without_a_limit_every_epoch_is_used_and_the_first_ratio_is_one() -> Non
     assert not metrics["clip_fraction"].any()
 
 
+def test_rows_of_an_earlier_round_keep_the_policy_that_acted_and_are_not_judged() -> None:
+    """Where the policy has left old rows, clipping stops it; the KL limit looks at new rows only."""
+    settings = _settings(kl_stop=1e-3)
+    state = _init(settings, [0])
+    fresh = torch.tensor([[True, False] + [True] * (TASKS - 2)])
+    rollout = _rollout(0)._replace(
+        fresh=torch.ones_like(fresh), log_prob=torch.full((1, TASKS, STEPS, ENVS), torch.nan)
+    )
+    acted, _ = prepare(state, rollout, settings)
+    assert rollout.log_prob is not None
+    torch.testing.assert_close(rollout.log_prob.flatten(2), acted.log_prob, rtol=0, atol=0)
+    state["actor"]["params"] += 0.3 * torch.randn(
+        state["actor"]["params"].shape, generator=torch.Generator().manual_seed(1)
+    )
+    again, _ = prepare(state, rollout._replace(fresh=fresh), settings)
+    same = (again.log_prob == acted.log_prob).all(-1)
+    assert same.tolist() == (~fresh).tolist()
+    metrics, steps = ppo_update(state, rollout._replace(fresh=fresh), _epochs(0, 3, settings), 1e-9, settings)
+    divergence = metrics["approx_kl"][0]
+    assert divergence[1] > 1e-3 and divergence[fresh[0]].max() < 1e-6 and steps == 9
+
+
 def test_tasks_do_not_leak_into_each_other_in_multi_head_losses() -> None:
     settings = _settings()
     rollout = _rollout(0)

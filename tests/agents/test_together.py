@@ -55,6 +55,7 @@ def _equal(first: Agent, second: Agent) -> bool:
         (MTPPO, {}),
         (MTPPO, {"kl_stop": 1e-5, "aggregator": "pcgrad"}),
         (MTPPO, {"heads": "separate"}),
+        (MTPPO, {"curriculum": "success-pacing"}),
         (MTPPO, {"aggregator": "upgrad:flat_minima=0.05"}),
         (MTSAC, {}),
         (MTSAC, {"aggregator": "cagrad", "curriculum": "success-focal"}),

@@ -72,6 +72,9 @@ class FakeEnv(TaskVectorEnv):
     def _obs(self) -> NDArray:
         return np.stack([self.position, self.goal, self.clock / HORIZON], 1).astype(np.float32)
 
+    def pause(self, tasks: NDArray) -> None:
+        self._set_paused(tasks)
+
     def step_async(self, actions: NDArray) -> None:
         if np.isnan(actions).any():
             raise SuiteError("actions: NaN in row 0; actions must be finite")
@@ -79,22 +82,23 @@ class FakeEnv(TaskVectorEnv):
 
     def step_wait(self) -> tuple[NDArray, NDArray, NDArray, NDArray, dict[str, Any]]:
         time.sleep(self.pace)
-        self.position += 0.2 * self._actions[:, 0].astype(np.float64)
-        self.clock += 1
+        moves = ~np.repeat(self.paused, self.envs_per_task)
+        self.position += 0.2 * self._actions[:, 0].astype(np.float64) * moves
+        self.clock += moves
         distance = np.abs(self.position - self.goal)
-        success = distance < 0.1
+        success = (distance < 0.1) & moves
         terminated = success if self.suite.success == "terminated-positive" else np.zeros(self.num_envs, bool)
         truncated = (self.clock >= HORIZON) & ~terminated
         done, final_obs = terminated | truncated, self._obs()
         self.episode += done
         self._start(done)
         info = {"success": success.copy(), "final_obs": final_obs, "_final_obs": done}
-        return self._obs(), 1.0 - distance, terminated.copy(), truncated, info
+        return self._obs(), (1.0 - distance) * moves, terminated.copy(), truncated, info
 
     def state_dict(self) -> dict[str, NDArray]:
         state = {"boundary": np.array(self.boundary)}
         if self.exact_state:
-            state |= {name: getattr(self, name).copy() for name in ("episode", "clock", "position", "goal")}
+            state |= {name: getattr(self, name).copy() for name in ("episode", "clock", "position", "goal", "paused")}
         return state
 
     def load_state_dict(self, state: Mapping[str, NDArray]) -> None:

@@ -77,6 +77,7 @@ class NativeMetaWorld(MetaWorldVectorEnv):
         _compile(self._tasks)
         self._bounds = np.stack([each.bounds for each in self._prepared])
         self._chunks = _chunks(suite.num_tasks, settings.envs_per_task, self._num_threads)
+        self._ends = self._chunks[:, share.PAST].copy()
         self._simulations = self._simulate()
         self._pool = self._make_pool()
         self._caller_helps = False
@@ -92,22 +93,27 @@ class NativeMetaWorld(MetaWorldVectorEnv):
             self._caller_helps = False
         return self.step_wait()
 
+    def pause(self, tasks: NDArray[np.bool_]) -> None:
+        super().pause(tasks)
+        still = self.paused[self._chunks[:, share.TASK]]
+        self._chunks[:, share.PAST] = np.where(still, self._chunks[:, share.FIRST], self._ends)
+
     def state_dict(self) -> dict[str, NDArray]:
-        return super().state_dict() | {"state": self._state.copy(), "init": self._init.copy()}
+        return super().state_dict() | {name: array.copy() for name, array in self._kept().items()}
 
     def load_state_dict(self, state: Mapping[str, NDArray]) -> None:
         """Continues exactly, also in the middle of episodes."""
         self._check_identity(state)
-        mine = {"state": self._state, "init": self._init}
-        for name, array in mine.items():
+        for name, array in self._kept().items():
             if name not in state:
                 raise SuiteError(f"The state is of another environment: it lacks {name}.")
             if state[name].shape != array.shape:
                 shapes = f"{state[name].shape}, here {array.shape}"
                 raise SuiteError(f"The state is of another environment: {name} has shape {shapes}.")
         super().load_state_dict(state)
-        for name, array in mine.items():
+        for name, array in self._kept().items():
             array[:] = state[name]
+        self._arrays.final_obs[:] = self._arrays.obs
         self._running = bool((self._schedule.episode >= 0).all())
 
     def render(self) -> tuple[NDArray[np.uint8], ...]:
@@ -129,6 +135,10 @@ class NativeMetaWorld(MetaWorldVectorEnv):
         self._pool.close()
         if self._painter is not None:
             self._painter.close()
+
+    def _kept(self) -> dict[str, NDArray]:
+        """What the next steps depend on; ``obs`` is what paused environments give."""
+        return {"state": self._state, "init": self._init, "obs": self._arrays.obs}
 
     def _restart(self) -> None:
         which = self._arrays.restart

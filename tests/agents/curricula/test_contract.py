@@ -29,6 +29,8 @@ def test_shares_are_shares_and_nothing_is_changed_in_place(name: str, seed: int,
         assert plan.share.shape == (4,) and (plan.share >= 0).all()
         assert plan.share.sum().item() == pytest.approx(1.0)
         assert not plan.coupled or curriculum.info.couples
+        assert (plan.active is not None) == curriculum.info.paces
+        assert plan.active is None or (plan.active.dtype == torch.bool and plan.active.any())
         assert all(torch.equal(state[key], value) for key, value in before.items())
         assert new.keys() == state.keys() and all(new[key].shape == value.shape for key, value in state.items())
         assert all(torch.isfinite(value.double()).all() for value in plan.log.values())
@@ -66,6 +68,8 @@ def test_describes_itself_and_parses_back(name: str) -> None:
         ("mrcl:delta_pred=0.9,delta_succ=0.2", "delta_pred=0.9"),
         ("competence-progress:window=5", "an even number"),
         ("success-focal:floor=2", "floor=2.0"),
+        ("success-pacing:margin=0", "margin=0.0 is not allowed; it must be greater than 0 and at most 1"),
+        ("success-pacing:floor=2", "floor=2.0 is not allowed; it must be greater than 0 and at most 1"),
         ("uniform:round_steps=0", "round_steps=0 is not allowed; it must be at least 1"),
         ("camrl:switch=1", "switch=1 is not allowed; it must be true or false"),
         ("camrl:a=nan", "a finite number"),

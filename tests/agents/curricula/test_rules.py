@@ -39,6 +39,31 @@ def test_success_focal_by_hand() -> None:
     torch.testing.assert_close(plan.share, 0.5 * raw + 0.125)
 
 
+def test_tasks_that_succeed_collect_in_their_share_of_the_rounds() -> None:
+    pacing = make_curriculum("success-pacing", margin=0.2, floor=0.25)
+    plans, _ = _run(pacing, [f64(1.0, 0.9, 0.5, 0.81)] * 40, tasks())
+    active = torch.stack([plan.active for plan in plans if plan.active is not None])
+    assert active.sum(0).tolist() == [10, 20, 40, 38]
+    assert active[:8, 0].tolist() == [False, False, False, True] * 2
+    torch.testing.assert_close(plans[0].log["rate"], f64(0.25, 0.5, 1.0, 0.95))
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.floats(0, 1), min_size=4, max_size=4), min_size=1, max_size=60))
+def test_no_task_waits_longer_than_its_floor_allows(success: list[list[float]]) -> None:
+    plans, _ = _run(make_curriculum("success-pacing", floor=0.125), [f64(*row) for row in success], tasks())
+    waited = torch.zeros(4)
+    for plan, row in zip(plans, success):
+        assert plan.active is not None and plan.active[f64(*row) <= 0.8].all()
+        waited = torch.where(plan.active, 0.0, waited + 1)
+        assert (waited < 8).all()
+
+
+def test_when_no_task_is_due_all_are() -> None:
+    plans, _ = _run(make_curriculum("success-pacing"), [f64(1.0, 1.0, 1.0, 1.0)] * 3, tasks())
+    assert all(plan.active is not None and plan.active.all() for plan in plans)
+
+
 @settings(deadline=None)
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=12), st.floats(-5, 5))
 def test_slope_is_that_of_the_line(noise: list[float], rise: float) -> None:

@@ -86,7 +86,7 @@ def test_a_state_of_another_shape_or_backend_is_refused() -> None:
     env = make_vec("mt1:reach-v3")
     env.reset()
     state = env.state_dict()
-    for key in ("state", "init"):
+    for key in ("state", "init", "obs"):
         with pytest.raises(SuiteError, match=f"another environment: {key} has shape"):
             env.load_state_dict(state | {key: np.zeros((1, 3))})
         with pytest.raises(SuiteError, match=f"it lacks {key}"):

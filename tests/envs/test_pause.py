@@ -1,0 +1,104 @@
+"""Tasks that stand still while the others step, in every backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from envs import SuiteError, TaskVectorEnv, make_vec
+
+BACKENDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "metaworld-native": ("mt10", {"num_threads": 2}),
+    "metaworld-stock": ("mt10", {"backend": "stock", "num_workers": 0}),
+    "metaworld-workers": ("mt10", {"backend": "stock", "num_workers": 2}),
+    "minigrid-native": ("mg10", {}),
+    "minigrid-stock": ("mg10", {"backend": "stock"}),
+}
+EACH = pytest.mark.parametrize("name", BACKENDS)
+
+
+def _make(name: str) -> TaskVectorEnv:
+    suite, settings = BACKENDS[name]
+    env = make_vec(suite, 2, seed=3, **settings)
+    env.reset()
+    return env
+
+
+def _actions(env: TaskVectorEnv, step: int) -> NDArray:
+    env.action_space.seed(step)
+    return env.action_space.sample()
+
+
+def _step(env: TaskVectorEnv, actions: NDArray) -> list[NDArray]:
+    obs, reward, terminated, truncated, info = env.step(actions)
+    return [obs, reward, terminated, truncated, info["success"], info["final_obs"]]
+
+
+@EACH
+def test_a_paused_task_goes_on_where_it_stood_and_the_others_never_notice(name: str) -> None:
+    env, plain = _make(name), _make(name)
+    still = np.zeros(env.num_tasks, bool)
+    still[[0, 3]] = True
+    rows = still[env.task_id]
+    expected = [_step(plain, _actions(plain, step)) for step in range(60)]
+    for step in range(20):
+        last = _step(env, _actions(env, step))
+    env.pause(still)
+    for step in range(20, 40):
+        values = _step(env, _actions(env, step))
+        for value, wanted in zip(values, expected[step], strict=True):
+            np.testing.assert_array_equal(value[~rows], wanted[~rows])
+        obs, *zeros, final_obs = values
+        np.testing.assert_array_equal(obs[rows], last[0][rows])
+        np.testing.assert_array_equal(final_obs[rows], last[0][rows])
+        assert not any(value[rows].any() for value in zeros)
+    env.pause(~still)
+    for step in range(20, 40):
+        for value, wanted in zip(_step(env, _actions(env, step)), expected[step], strict=True):
+            np.testing.assert_array_equal(value[rows], wanted[rows])
+    env.pause(np.zeros(env.num_tasks, bool))
+    for step in range(40, 60):
+        for value, wanted in zip(_step(env, _actions(env, step)), expected[step], strict=True):
+            np.testing.assert_array_equal(value, wanted)
+    env.close(), plain.close()
+
+
+@EACH
+def test_episodes_start_in_paused_tasks_too_and_the_state_remembers_who_pauses(name: str) -> None:
+    env, other = _make(name), _make(name)
+    still = np.zeros(env.num_tasks, bool)
+    still[1] = True
+    rows = still[env.task_id]
+    env.pause(still)
+    obs = env.rebase(7)
+    values = _step(env, _actions(env, 0))
+    np.testing.assert_array_equal(values[0][rows], obs[rows])
+    np.testing.assert_array_equal(values[-1][rows], obs[rows])
+    if not env.exact_state:
+        obs = env.rebase(8)
+    other.load_state_dict(env.state_dict())
+    assert other.paused.tolist() == still.tolist()
+    for step in range(3):
+        ours, theirs = _step(env, _actions(env, step)), _step(other, _actions(env, step))
+        for value, wanted in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(value, wanted)
+        np.testing.assert_array_equal(ours[0][rows], obs[rows])
+    env.close(), other.close()
+
+
+@EACH
+def test_a_wrong_choice_of_tasks_is_refused(name: str) -> None:
+    env = _make(name)
+    for tasks in (np.zeros(3, bool), np.zeros(10)):
+        with pytest.raises(SuiteError, match=r"pause: tasks must be bool of shape \(10,\), not"):
+            env.pause(tasks)
+    env.step_async(_actions(env, 0))
+    with pytest.raises(SuiteError, match="pause between step_async and step_wait"):
+        env.pause(np.zeros(10, bool))
+    env.step_wait()
+    env.close()
+    with pytest.raises(SuiteError, match="pause after close"):
+        env.pause(np.zeros(10, bool))
