@@ -92,8 +92,8 @@ class GridNet(MLP):
         active = {"trunk.view.weight": 3 * KERNEL * KERNEL, "trunk.words.weight": WINDOW}
         return active.get(name, shape[-1])
 
-    def constants(self, flat: Tensor) -> Views:
-        views = super().constants(flat)
+    def constants(self, flat: Tensor, dtype: torch.dtype) -> Views:
+        views = super().constants(flat, dtype)
         if not flat.is_cuda:
             views[TABLE] = view_table(views["trunk.view.weight"], tuple(self.layout))
         return views
@@ -118,6 +118,14 @@ class GridNet(MLP):
             return super().forward(views, seen, recall)
         hidden = self.hidden(views, self._encode(views, seen)).squeeze(1)
         out: Tensor = SpreadHeads.apply(hidden, seen.inverse, views["head.weight"], views["head.bias"])
+        return out
+
+    def heads(self, views: Views, hidden: Tensor) -> Tensor:
+        if hidden.is_cuda or torch.is_grad_enabled() or TASK_SCALE in views:
+            return super().heads(views, hidden)
+        tasks, batch = hidden.shape[1:3]  # the compiled loop is several times faster for few rows a head
+        every = torch.arange(tasks * batch).view(tasks, batch)
+        out: Tensor = SpreadHeads.apply(hidden.flatten(1, 2), every, views["head.weight"], views["head.bias"])
         return out
 
     def _once(self, seen: Tensor | Seen, views: Views) -> TypeGuard[Seen]:

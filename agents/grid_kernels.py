@@ -396,22 +396,40 @@ def renumber(picks: Any, numbers: Any, kept: Any) -> int:
     return found
 
 
+@kernel
+def list_distinct(picks: Any, seen_in: Any, number: int, found: Any) -> int:
+    """Write the distinct values of ``picks`` to ``found``; how many there are. ``seen_in`` ``[r]`` is for every value
+    the last ``number`` it was met with."""
+    count = 0
+    for pick in picks:
+        if seen_in[pick] != number:
+            seen_in[pick] = number
+            found[count] = pick
+            count += 1
+    return count
+
+
 @sums_anyhow
 def apply_heads(hidden: Any, inverse: Any, weight: Any, bias: Any, out: Any) -> None:
     """Outputs ``[K, T, b, out]`` of the heads ``[K, H, out, W]`` (one a task, or one) for rows ``inverse`` ``[T, b]``
     of ``hidden`` ``[K, r, W]``."""
     members, tasks, batch, size = out.shape
     heads = weight.shape[1]
+    of_row = np.empty((hidden.shape[1], size), np.float32)
+    seen_in, found = np.full(hidden.shape[1], -1), np.empty(batch, np.int64)
     for member in range(members):
         for task in range(tasks):
             own, shift = weight[member, task * heads // tasks], bias[member, task * heads // tasks]
-            for i in range(batch):
-                row = hidden[member, inverse[task, i]]
+            for at in range(list_distinct(inverse[task], seen_in, member * tasks + task, found)):
+                row = hidden[member, found[at]]
                 for j in range(size):
                     factors, total = own[j], np.float32(0)
                     for k in range(len(row)):
                         total += row[k] * factors[k]
-                    out[member, task, i, j] = total + shift[j]
+                    of_row[found[at], j] = total + shift[j]
+            for i in range(batch):
+                for j in range(size):
+                    out[member, task, i, j] = of_row[inverse[task, i], j]
 
 
 @kernel
@@ -420,15 +438,20 @@ def heads_backward(hidden: Any, inverse: Any, weight: Any, grad: Any, to: Any) -
     to_hidden, to_weight, to_bias = to
     members, tasks, batch, size = grad.shape
     heads = weight.shape[1]
+    of_row = np.zeros((hidden.shape[1], size), np.float32)
+    seen_in, found = np.full(hidden.shape[1], -1), np.empty(batch, np.int64)
     for member in range(members):
         for task in range(tasks):
             head = task * heads // tasks
             for i in range(batch):
-                row, to_row = hidden[member, inverse[task, i]], to_hidden[member, inverse[task, i]]
+                add_to(of_row[inverse[task, i]], grad[member, task, i])
+                add_to(to_bias[member, head], grad[member, task, i])
+            for at in range(list_distinct(inverse[task], seen_in, member * tasks + task, found)):
+                row, to_row = hidden[member, found[at]], to_hidden[member, found[at]]
                 for j in range(size):
-                    slope = grad[member, task, i, j]
+                    slope = of_row[found[at], j]
+                    of_row[found[at], j] = 0
                     factors, to_factors = weight[member, head, j], to_weight[member, head, j]
-                    to_bias[member, head, j] += slope
                     for k in range(len(row)):
                         to_row[k] += slope * factors[k]
                         to_factors[k] += slope * row[k]

@@ -306,8 +306,10 @@ class MTPPO(ScheduledAgent):
         sizes = (self.spec.obs_dim, self.spec.action_dim)
         width = 2 * self.config.width if self.settings.sequence else 0
         rollout = Rollout.empty(shape, *sizes, self.spec.discrete, self.device, obs_dtype, width)
-        critic = self.settings.critic.constants(self.state["critic"]["params"]) if width else {}
-        actor = self.settings.actor.constants(self.state["actor"]["params"])
+        # Where networks are small and steps quick, acting in the arithmetic of updates is worth it.
+        dtype = torch.float32 if self.spec.layout is None else self.settings.dtype
+        critic = self.settings.critic.constants(self.state["critic"]["params"], dtype) if width else {}
+        actor = self.settings.actor.constants(self.state["actor"]["params"], dtype)
         for step in range(shape[1]):
             self._normalizer.count(obs[acting])
             normal = torch.from_numpy(self._normalizer(obs)).to(self.device)

@@ -113,9 +113,9 @@ class MLP:
         head = flat[:, self.num_trunk_parameters :]
         return _split(trunk, self.trunk_shapes) | _split(head, self.head_shapes)
 
-    def constants(self, flat: Tensor) -> Views:
-        """``views`` in float32 to act with again and again until ``flat`` changes, with what can be computed ahead."""
-        return self.views(flat.detach(), torch.float32)
+    def constants(self, flat: Tensor, dtype: torch.dtype) -> Views:
+        """``views`` to act with again and again until ``flat`` changes, with what can be computed ahead."""
+        return self.views(flat.detach(), dtype)
 
     def leaves(self, flat: Tensor, dtype: torch.dtype) -> Views:
         """Like ``views``, but each one a leaf that gradients can be asked for."""
