@@ -7,7 +7,6 @@ the settings that the field reports.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -367,7 +366,11 @@ class MTPPO(ScheduledAgent):
         rho = self.config.noise_correlation * self._share_left()
         if rho == 0:
             return fresh
-        self._noise = fresh if self._noise is None else rho * self._noise + math.sqrt(1 - rho**2) * fresh
+        each = torch.full(shape[2:3], rho, dtype=torch.float64)
+        if self.config.noise_spread:
+            each = torch.linspace(0, rho, shape[2], dtype=torch.float64)
+        kept, added = (part.float().unsqueeze(-1).to(self.device) for part in (each, (1 - each.square()).sqrt()))
+        self._noise = fresh if self._noise is None else kept * self._noise + added * fresh
         return self._noise
 
     @torch.no_grad()

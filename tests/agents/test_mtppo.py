@@ -93,6 +93,14 @@ def test_exploration_noise_has_the_correlation_asked_for_and_unit_variance() -> 
     assert agent._noise is None
 
 
+def test_environments_may_spread_in_the_correlation_of_their_noise() -> None:
+    agent = _agent(noise_correlation=0.8, noise_spread=True)
+    noise = torch.stack([agent._next_noise(torch.Size((1, 3, 5, 40))) for _ in range(400)])
+    found = (noise[1:] * noise[:-1]).mean((0, 1, 2, 4))
+    torch.testing.assert_close(found, torch.tensor([0.0, 0.2, 0.4, 0.6, 0.8]), rtol=0, atol=0.03)
+    assert noise.std((0, 1, 2, 4)).numpy() == pytest.approx(1, abs=0.03)
+
+
 @pytest.mark.parametrize("which", ["mean", "mode"])
 def test_the_deterministic_action_is_the_average_of_those_sampled_or_the_likeliest(which: str) -> None:
     agent = _agent(deterministic_action=which)
