@@ -65,8 +65,8 @@ class MTPPOConfig(AgentConfig):
     """Correlation of successive exploration noise of continuous actions, in [0, 1): an environment's noise is an AR(1)
     process, so that actions push in one direction for a while; 0 is independent noise. Follows the schedule."""
     noise_spread: bool = False
-    """Whether the environments of a task differ in the correlation, evenly from 0 to `noise_correlation`: some push long
-    enough to open a drawer, others let a gripper hold what it has."""
+    """Whether the environments of a task differ in it, evenly from 0 to `noise_correlation`: some push long enough to
+    open a drawer, others let a gripper hold what it has."""
     learning_rate: float = 5e-4
     """Adam step size of actor and critic. Follows the schedule."""
     std_learning_rate: float = 5e-4

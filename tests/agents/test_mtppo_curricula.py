@@ -114,6 +114,24 @@ def test_tasks_that_pause_cost_no_steps_and_keep_their_last_rollout() -> None:
     assert (agent._episodes.episodes - episodes).tolist() == [2, 4, 4] and not torch.equal(first.obs, second.obs)
 
 
+def test_a_restored_agent_lets_the_same_tasks_pause() -> None:
+    agent, other = (_agent(curriculum="success-pacing:floor=0.3") for _ in range(2))
+    agent.advance()
+    assert agent._episodes is not None
+    agent._episodes.recent_success[:] = 1, 0, 0
+    agent.advance()
+    saved, env_state = join_state(*_saved(agent)), agent.env.state_dict()
+    other.env.load_state_dict(env_state)
+    other.load_state_dict(saved)
+    for each in (agent, other):
+        each.advance()
+        assert each.env.paused.tolist() == [True, False, False] and each.env_steps == 320
+        each.advance()
+    (first, values), (second, other_values) = _saved(agent), _saved(other)
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    assert values == other_values and "rollout/log_prob" in first
+
+
 def test_a_task_that_pauses_keeps_its_memory() -> None:
     agent = MTPPO(make_vec("mg3", 2), memory="gru", sequence=5, curriculum="success-pacing", **SMALL)
     agent.advance()
