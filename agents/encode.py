@@ -209,7 +209,8 @@ def _fill_up(rows: Tensor) -> Tensor:
 
 def _arrays(*tensors: Tensor) -> list[NDArray]:
     """Arrays that share the tensors' memory; bfloat16 as the uint16 that hold its bits."""
-    return [t.detach().view(torch.uint16).numpy() if t.dtype == torch.bfloat16 else t.detach().numpy() for t in tensors]
+    plain = (tensor.detach() if tensor.requires_grad else tensor for tensor in tensors)
+    return [t.view(torch.uint16).numpy() if t.dtype == torch.bfloat16 else t.numpy() for t in plain]
 
 
 def _shared(param: Tensor, ndim: int) -> Tensor:

@@ -86,15 +86,10 @@ class EpisodeTracker:
 
     def __init__(self, task_names: Sequence[str], envs_per_task: int) -> None:
         self._task_names = task_names
-        size = (len(task_names), envs_per_task)
-        self._running: dict[str, NDArray] = {
-            "reward": np.zeros(size),
-            "length": np.zeros(size),
-            "success": np.zeros(size),
-        }
-        self._finished: dict[str, NDArray] = {
-            name: np.zeros(len(task_names)) for name in ("reward", "length", "success", "episodes")
-        }
+        self._sums, self._totals = np.zeros((3, len(task_names), envs_per_task)), np.zeros((3, len(task_names)))
+        names = ("reward", "length", "success")
+        self._running: dict[str, NDArray] = dict(zip(names, self._sums))  # views
+        self._finished: dict[str, NDArray] = dict(zip(names, self._totals)) | {"episodes": np.zeros(len(task_names))}
         self.recent_success = np.zeros(len(task_names))
         self.recent_return = np.zeros(len(task_names))
         self.episodes = np.zeros(len(task_names))
@@ -109,17 +104,16 @@ class EpisodeTracker:
         if done.any():
             ended = done.reshape(shape)
             episodes = ended.sum(1)
-            rate = (running["success"] * ended).sum(1) / np.maximum(episodes, 1)
+            totals = (self._sums * ended).sum(2)
+            self._sums[:, ended] = 0
+            self._totals += totals
+            self._finished["episodes"] += episodes
+            score, _, rate = totals / np.maximum(episodes, 1)
             share = 1 - 0.9**episodes
             self.recent_success += share * (rate - self.recent_success)
-            score = (running["reward"] * ended).sum(1) / np.maximum(episodes, 1)
             first = (self.episodes == 0) & (episodes > 0)
             self.recent_return += np.where(first, 1.0, share) * (score - self.recent_return)
             self.episodes += episodes
-            for name, value in running.items():
-                self._finished[name] += (value * ended).sum(1)
-                value[ended] = 0
-            self._finished["episodes"] += episodes
 
     def drain(self) -> dict[str, float]:
         """Means over the episodes finished since the last call; empty if there were none."""

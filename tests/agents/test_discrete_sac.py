@@ -72,10 +72,10 @@ def test_learns_to_cross_an_empty_room() -> None:
     ).learn(5_000)  # fmt: skip
     test = make_vec("mg1:Empty-Random-5x5", 8, seed=5)
     obs, wins, episodes = test.reset(seed=123)[0], 0, 0
-    for _ in range(150):
+    for _ in range(400):
         obs, _, terminated, truncated, info = test.step(agent.predict(obs)[0])
         wins, episodes = wins + info["success"].sum(), episodes + (terminated | truncated).sum()
-    assert wins / episodes > 0.9
+    assert wins / episodes > 0.8  # before training none is won
 
 
 @pytest.mark.parametrize(
