@@ -77,11 +77,10 @@ class TaskVectorEnv(VectorEnv):
         """Finish the step begun by ``step_async``."""
 
     def pause(self, tasks: NDArray[np.bool_]) -> None:
-        """Let the environments of some tasks stand still, from the next step on and until the next call.
+        """Let the environments of some tasks stand still, from the next step on, until the next call or ``reset``.
 
         They ignore their action, cost no time, and give the last observation again, reward 0, no success and no end.
-        Their episodes go on from there once they are no longer paused; ``reset`` and ``rebase`` start new ones as
-        everywhere.
+        Their episodes go on from there once they are no longer paused; ``rebase`` starts new ones as everywhere.
 
         Args:
             tasks: bool ``[num_tasks]``, True where a task is to stand still.

@@ -7,16 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.curricula.base import (
-    Curriculum,
-    CurriculumInfo,
-    Plan,
-    State,
-    Statistics,
-    Tasks,
-    require,
-    uniform_share,
-)
+from agents.curricula.base import Curriculum, CurriculumInfo, Plan, State, Statistics, Tasks, require, uniform_share
 
 
 @dataclass(frozen=True)

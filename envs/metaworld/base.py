@@ -79,6 +79,7 @@ class MetaWorldVectorEnv(TaskVectorEnv):
         self._check_idle("reset")
         if options:
             raise SuiteError(f"reset takes no options, but got {sorted(options)}.")
+        self.pause(np.zeros(self.num_tasks, np.bool_))
         if seed is not None:
             seed = check_seed("seed", seed)
             self._schedule.restart(seed, boundary=0)

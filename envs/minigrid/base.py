@@ -79,6 +79,7 @@ class MiniGridVectorEnv(TaskVectorEnv):
         self._check_idle("reset")
         if options:
             raise SuiteError(f"reset takes no options, but got {sorted(options)}.")
+        self.pause(np.zeros(self.num_tasks, np.bool_))
         if seed is not None:
             self._streams.restart(check_seed("seed", seed), boundary=0)
         if self._streams.cycle:

@@ -86,6 +86,9 @@ def test_episodes_start_in_paused_tasks_too_and_the_state_remembers_who_pauses(n
         for value, wanted in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(value, wanted)
         np.testing.assert_array_equal(ours[0][rows], obs[rows])
+    env.reset()
+    assert not env.paused.any()  # whoever gets this environment next finds all tasks moving
+    assert not np.array_equal(_step(env, _actions(env, 9))[0][rows], obs[rows])
     env.close(), other.close()
 
 

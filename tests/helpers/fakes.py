@@ -49,6 +49,7 @@ class FakeEnv(TaskVectorEnv):
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[NDArray, dict[str, Any]]:
         self.seed = self.seed if seed is None else seed
+        self.pause(np.zeros(self.num_tasks, bool))
         return self.rebase(0), {}
 
     def rebase(self, boundary: int) -> NDArray:
