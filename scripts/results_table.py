@@ -1,4 +1,4 @@
-"""Print the runs in a folder of result files as a Markdown table: a line for each suite, budget and method.
+"""Print the finished runs in a folder of result files as a Markdown table: a line for each suite, budget and method.
 
 python scripts/results_table.py results
 """
@@ -26,7 +26,8 @@ def success(record: Record) -> float:
 def row_of(found: Found) -> tuple[str, str, int, str, str]:
     """What runs in one line have in common: folder, suite, budget, method, and the agent's settings."""
     path, record = found
-    method, suite, budget = record["method"], record["protocol"]["suite"], record["budget"]["env_steps"]
+    method, suite = record["method"], record["protocol"]["suite"]
+    budget = int(method["params"].get("total_env_steps", record["budget"]["env_steps"]))  # rollouts end a little later
     settings = {name: value for name, value in method["params"].items() if name.startswith("agent.")}
     return str(path.parent), suite, budget, method["name"], json.dumps(settings, sort_keys=True)
 
@@ -47,7 +48,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("results"))
     folder = parser.parse_args().folder
     paths = sorted(path for path in folder.rglob("*.json") if path.parent != folder)  # beside them lie benchmarks
-    lines = [list(runs) for _, runs in groupby(sorted(((p, read_result(p)) for p in paths), key=row_of), key=row_of)]
+    finished = [(path, record) for path in paths if (record := read_result(path))["status"] == "finished"]
+    lines = [list(runs) for _, runs in groupby(sorted(finished, key=row_of), key=row_of)]
     print(HEAD)
     for runs in lines:
         print(line(runs))

@@ -126,6 +126,9 @@ class MiniGridVectorEnv(TaskVectorEnv):
 
     def load_state_dict(self, state: Mapping[str, NDArray]) -> None:
         self._check_idle("load_state_dict")
+        missing = {"identity", "seed", "boundary", "episode", "paused"} - set(state)
+        if missing:
+            raise SuiteError(f"The state is of another environment: it lacks {', '.join(sorted(missing))}.")
         theirs = json.loads(np.asarray(state["identity"]).tobytes())
         for key, value in self._identity().items():
             if theirs.get(key) != value:

@@ -259,6 +259,7 @@ def _labels(firsts: dict[tuple[int, str], Run]) -> dict[tuple[int, str], str]:
             setting
             for setting in sorted({setting for value in values for setting in value})
             if setting in told_apart(firsts[keys[0]])
+            and not any(f"agent.{setting}" in value for value in values)  # which says the same
             and len({json.dumps(value.get(setting), sort_keys=True) for value in values}) > 1
         ]
         # A setting that some of the runs did not know yet says least: it comes last.

@@ -94,6 +94,16 @@ def test_episodes_start_in_paused_tasks_too_and_the_state_remembers_who_pauses(n
 
 
 @EACH
+def test_a_state_of_before_there_were_pauses_is_refused(name: str) -> None:
+    env = _make(name)
+    state = env.state_dict()
+    del state["paused"]
+    with pytest.raises(SuiteError, match="it lacks paused"):
+        env.load_state_dict(state)
+    env.close()
+
+
+@EACH
 def test_a_wrong_choice_of_tasks_is_refused(name: str) -> None:
     env = _make(name)
     for tasks in (np.zeros(3, bool), np.zeros(10)):
