@@ -363,15 +363,20 @@ class MTPPO(ScheduledAgent):
     def _next_noise(self, shape: torch.Size) -> Tensor:
         """Standard normal noise for the next actions, correlated with that of the last (AR(1))."""
         fresh = torch.randn(shape, generator=self._explore).to(self.device)
-        rho = self.config.noise_correlation * self._share_left()
-        if rho == 0:
+        rho = self._noise_correlation()
+        if not rho.any():
             return fresh
-        each = torch.full(shape[2:3], rho, dtype=torch.float64)
-        if self.config.noise_spread:
-            each = torch.linspace(0, rho, shape[2], dtype=torch.float64)
-        kept, added = (part.float().unsqueeze(-1).to(self.device) for part in (each, (1 - each.square()).sqrt()))
+        each = torch.from_numpy(rho).view(*self._lead, 1, 1)
+        kept, added = (part.float().to(self.device) for part in (each, (1 - each.square()).sqrt()))
         self._noise = fresh if self._noise is None else kept * self._noise + added * fresh
         return self._noise
+
+    def _noise_correlation(self) -> NDArray[np.float64]:
+        """Correlation of successive exploration noise of each task now, ``[T]``."""
+        rho = self.config.noise_correlation * self._share_left() ** self.config.noise_decay
+        if not self.config.noise_by_failure or self._episodes is None:
+            return np.full(self.spec.num_tasks, rho)
+        return rho * (1 - self._episodes.recent_success)
 
     @torch.no_grad()
     def _act_rows(

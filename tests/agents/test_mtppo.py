@@ -93,12 +93,16 @@ def test_exploration_noise_has_the_correlation_asked_for_and_unit_variance() -> 
     assert agent._noise is None
 
 
-def test_environments_may_spread_in_the_correlation_of_their_noise() -> None:
-    agent = _agent(noise_correlation=0.8, noise_spread=True)
-    noise = torch.stack([agent._next_noise(torch.Size((1, 3, 5, 40))) for _ in range(400)])
-    found = (noise[1:] * noise[:-1]).mean((0, 1, 2, 4))
-    torch.testing.assert_close(found, torch.tensor([0.0, 0.2, 0.4, 0.6, 0.8]), rtol=0, atol=0.03)
-    assert noise.std((0, 1, 2, 4)).numpy() == pytest.approx(1, abs=0.03)
+def test_the_correlation_of_noise_shrinks_with_the_success_of_each_task_and_by_a_power_of_the_schedule() -> None:
+    agent = _agent(noise_correlation=0.9, noise_decay=2.0, noise_by_failure=True)
+    _, episodes, _ = agent._collector()
+    episodes.recent_success[:] = 0.0, 0.5, 1.0
+    agent.begin(1_000)
+    agent.env_steps = 500
+    noise = torch.stack([agent._next_noise(torch.Size((1, 3, 40, 4))) for _ in range(400)])
+    found = (noise[1:] * noise[:-1]).mean((0, 1, 3, 4))
+    torch.testing.assert_close(found, 0.9 * 0.5**2 * torch.tensor([1.0, 0.5, 0.0]), rtol=0, atol=0.02)
+    assert noise.std((0, 1, 3, 4)).numpy() == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize("which", ["mean", "mode"])
@@ -221,6 +225,7 @@ def test_nan_is_reported_by_name() -> None:
         ({"gae_lambda": 1.5}, r"gae_lambda: 1.5 .*\[0, 1\]"),
         ({"popart_step": 2.0}, r"popart_step: 2.0 .*\[0, 1\]"),
         ({"entropy_coef": -0.1}, "entropy_coef: -0.1 is negative"),
+        ({"noise_decay": -1.0}, "noise_decay: -1.0 is negative"),
         ({"epochs": 0}, "epochs: 0"),
         ({"minibatches": 41}, "minibatches: 41 .* 40 samples per task"),
         ({"rollout_per_task": 41}, "rollout_per_task: 41 is not a multiple of the 2 environments"),
