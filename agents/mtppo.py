@@ -373,7 +373,9 @@ class MTPPO(ScheduledAgent):
 
     def _noise_correlation(self) -> NDArray[np.float64]:
         """Correlation of successive exploration noise of each task now, ``[T]``."""
-        rho = self.config.noise_correlation * self._share_left() ** self.config.noise_decay
+        left, until = self._share_left(), self.config.noise_until
+        share = left if until is None else float(1 - left < until)
+        rho = self.config.noise_correlation * share
         if not self.config.noise_by_failure or self._episodes is None:
             return np.full(self.spec.num_tasks, rho)
         return rho * (1 - self._episodes.recent_success)

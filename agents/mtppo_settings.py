@@ -64,9 +64,9 @@ class MTPPOConfig(AgentConfig):
     noise_correlation: float = 0.4
     """Correlation of successive exploration noise of continuous actions, in [0, 1): an environment's noise is an AR(1)
     process, so that actions push in one direction for a while; 0 is independent noise. Follows the schedule."""
-    noise_decay: float = 1.0
-    """Power of what the schedule leaves, from 1 to 0, that the correlation follows; 4 explores early and acts precisely
-    from then on."""
+    noise_until: float | None = None
+    """Share of the schedule after which noise is independent, the correlation being constant before; none lets it fall
+    with the schedule."""
     noise_by_failure: bool = False
     """Whether the correlation also shrinks with each task's recent success rate, to 0 at 1."""
     learning_rate: float = 5e-4
@@ -130,15 +130,14 @@ class MTPPOConfig(AgentConfig):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise AgentError(f"{name}: {value} is out of range; it must be greater than 0")
-        for name in ("gamma", "gae_lambda", "popart_step"):
+        for name in ("gamma", "gae_lambda", "popart_step", "noise_until"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise AgentError(f"{name}: {value} is out of range; it must lie in [0, 1]")
         if not 0 <= self.noise_correlation < 1:
             raise AgentError(f"noise_correlation: {self.noise_correlation} is out of range; it must lie in [0, 1)")
-        for name in ("entropy_coef", "noise_decay"):
-            if not getattr(self, name) >= 0:
-                raise AgentError(f"{name}: {getattr(self, name)} is negative; it must be at least 0")
+        if not self.entropy_coef >= 0:
+            raise AgentError(f"entropy_coef: {self.entropy_coef} is negative; it must be at least 0")
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise AgentError(f"{name}: {getattr(self, name)!r} is unknown; use one of {', '.join(allowed)}")

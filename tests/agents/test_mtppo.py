@@ -93,16 +93,17 @@ def test_exploration_noise_has_the_correlation_asked_for_and_unit_variance() -> 
     assert agent._noise is None
 
 
-def test_the_correlation_of_noise_shrinks_with_the_success_of_each_task_and_by_a_power_of_the_schedule() -> None:
-    agent = _agent(noise_correlation=0.9, noise_decay=2.0, noise_by_failure=True)
+def test_the_correlation_of_noise_shrinks_with_the_success_of_each_task_until_noise_is_independent() -> None:
+    agent = _agent(noise_correlation=0.9, noise_until=0.5, noise_by_failure=True)
     _, episodes, _ = agent._collector()
     episodes.recent_success[:] = 0.0, 0.5, 1.0
     agent.begin(1_000)
-    agent.env_steps = 500
-    noise = torch.stack([agent._next_noise(torch.Size((1, 3, 40, 4))) for _ in range(400)])
-    found = (noise[1:] * noise[:-1]).mean((0, 1, 3, 4))
-    torch.testing.assert_close(found, 0.9 * 0.5**2 * torch.tensor([1.0, 0.5, 0.0]), rtol=0, atol=0.02)
-    assert noise.std((0, 1, 3, 4)).numpy() == pytest.approx(1, abs=0.02)
+    for steps, expected in ((499, [0.9, 0.45, 0.0]), (500, [0.0, 0.0, 0.0])):
+        agent.env_steps = steps
+        noise = torch.stack([agent._next_noise(torch.Size((1, 3, 40, 4))) for _ in range(400)])
+        found = (noise[1:] * noise[:-1]).mean((0, 1, 3, 4))
+        torch.testing.assert_close(found, torch.tensor(expected), rtol=0, atol=0.02)
+        assert noise.std((0, 1, 3, 4)).numpy() == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize("which", ["mean", "mode"])
@@ -225,7 +226,7 @@ def test_nan_is_reported_by_name() -> None:
         ({"gae_lambda": 1.5}, r"gae_lambda: 1.5 .*\[0, 1\]"),
         ({"popart_step": 2.0}, r"popart_step: 2.0 .*\[0, 1\]"),
         ({"entropy_coef": -0.1}, "entropy_coef: -0.1 is negative"),
-        ({"noise_decay": -1.0}, "noise_decay: -1.0 is negative"),
+        ({"noise_until": 1.5}, "noise_until: 1.5 is out of range"),
         ({"epochs": 0}, "epochs: 0"),
         ({"minibatches": 41}, "minibatches: 41 .* 40 samples per task"),
         ({"rollout_per_task": 41}, "rollout_per_task: 41 is not a multiple of the 2 environments"),
