@@ -61,7 +61,7 @@ def test_equal_seeds_give_equal_runs_and_different_seeds_do_not(settings: dict[s
 
 @pytest.mark.parametrize("suite", ["mt10:fake", "mt10:fake-inexact"])
 def test_a_restored_agent_continues_bit_for_bit(suite: str) -> None:
-    settings = SMALL | {"aggregator": "graddrop", "noise_correlation": 0.7}
+    settings = SMALL | {"aggregator": "graddrop", "noise_correlation": 0.7, "noise_by_failure": True}
     agents = [MTPPO(_env(suite), seed=0, device="cpu", **settings) for _ in range(2)]
     agents[0].learn(360)
     if not agents[0].env.exact_state:
