@@ -376,8 +376,9 @@ class MTPPO(ScheduledAgent):
         left, until = self._share_left(), self.config.noise_until
         share = left if until is None else float(1 - left < until)
         rho = self.config.noise_correlation * share
-        if not self.config.noise_by_failure or self._episodes is None:
+        if not self.config.noise_by_failure:
             return np.full(self.spec.num_tasks, rho)
+        assert self._episodes is not None
         return rho * (1 - self._episodes.recent_success)
 
     @torch.no_grad()

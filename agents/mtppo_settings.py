@@ -65,8 +65,8 @@ class MTPPOConfig(AgentConfig):
     """Correlation of successive exploration noise of continuous actions, in [0, 1): an environment's noise is an AR(1)
     process, so that actions push in one direction for a while; 0 is independent noise. Follows the schedule."""
     noise_until: float | None = None
-    """Share of the schedule after which noise is independent, the correlation being constant before; none lets it fall
-    with the schedule."""
+    """Share of a linear schedule after which noise is independent, the correlation being constant before; none lets it
+    fall with the schedule."""
     noise_by_failure: bool = False
     """Whether the correlation also shrinks with each task's recent success rate, to 0 at 1."""
     learning_rate: float = 5e-4
@@ -141,6 +141,8 @@ class MTPPOConfig(AgentConfig):
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise AgentError(f"{name}: {getattr(self, name)!r} is unknown; use one of {', '.join(allowed)}")
+        if self.noise_until is not None and self.schedule == "constant":
+            raise AgentError(f"noise_until: {self.noise_until} would never come, as schedule is 'constant'; use 'linear'")
         if self.memory != "none" and self.heads == "separate":
             raise AgentError(f"memory: {self.memory!r} is not offered with heads=separate; use multi-head or one-hot")
         most, what = self.rollout_per_task, "samples"
