@@ -142,7 +142,7 @@ class MTPPOConfig(AgentConfig):
             if getattr(self, name) not in allowed:
                 raise AgentError(f"{name}: {getattr(self, name)!r} is unknown; use one of {', '.join(allowed)}")
         if self.noise_until is not None and self.schedule == "constant":
-            raise AgentError(f"noise_until: {self.noise_until} would never come, as schedule is 'constant'; use 'linear'")
+            raise AgentError(f"noise_until: {self.noise_until} never comes on a constant schedule; use schedule=linear")
         if self.memory != "none" and self.heads == "separate":
             raise AgentError(f"memory: {self.memory!r} is not offered with heads=separate; use multi-head or one-hot")
         most, what = self.rollout_per_task, "samples"
