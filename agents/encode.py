@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,11 +73,12 @@ class EncodeGrid(torch.autograd.Function):
         from agents.grid_kernels import add_missions, add_patches, write_features  # only MiniGrid needs compiled code
 
         seeds, tasks, batch, width = seen.rows.shape
-        shared = [_shared(param, ndim).float() for param, ndim in zip(params, (3, 2, 3, 2)) if param is not None]
+        shared = [_shared(param, ndim) for param, ndim in zip(params, (3, 2, 3, 2)) if param is not None]
         members, channels = shared[1].shape
         view = view_table(shared[0], sizes) if view is None else view
         mission, mission_bias = _mission_table(shared, sizes)
-        dtype, limits = params[0].dtype, np.array(sizes)  # type: ignore[union-attr]
+        dtype = params[0].dtype  # type: ignore[union-attr]
+        limits, numbers = _constants(sizes, dtype)
         patches = torch.empty(members, len(seen.patches), channels, dtype=dtype)
         said = torch.empty(members, len(seen.missions), channels if sizes[4] else 0, dtype=dtype)
         add_patches(*_arrays(seen.patches, view, shared[1].contiguous(), patches))
@@ -85,8 +87,7 @@ class EncodeGrid(torch.autograd.Function):
         features = 9 * channels + said.shape[-1] + sizes[3] + width - (148 + sizes[4])
         out = torch.empty(members, tasks * batch, features, dtype=dtype)
         rows, ids, spoken = seen.rows.view(seeds, -1, width), seen.ids.view(seeds, -1, 9), seen.spoken.view(seeds, -1)
-        numbers = torch.arange(256, dtype=dtype)
-        write_features(*_arrays(rows, ids, spoken), limits, *_arrays(patches, said, numbers, out))
+        write_features(*_arrays(rows, ids, spoken), limits, *_arrays(patches, said), numbers, *_arrays(out))
         ctx.save_for_backward(*seen[1:5], patches, mission, mission_bias)
         ctx.sizes, ctx.params = sizes, [None if p is None else (p.shape, p.dtype) for p in params]
         return out.view(members, tasks, batch, features)
@@ -103,7 +104,7 @@ class EncodeGrid(torch.autograd.Function):
         found = [torch.zeros(members, groups, *size) for size in ((shape[-1], channels), (channels,))]
         found += [torch.zeros(members, groups, *size) for size in ((known[1].shape[1], channels), (channels,))]
         looked, to = tuple(_arrays(ids, spoken, table, missions)), tuple(_arrays(*found))
-        encode_backward(looked, tuple(_arrays(*known)), np.array(ctx.sizes), *_arrays(slope), to)
+        encode_backward(looked, tuple(_arrays(*known)), _constants(ctx.sizes)[0], *_arrays(slope), to)
         found[::2] = [grad.transpose(2, 3) for grad in found[::2]]
         wanted = (
             None if like is None else grad.reshape(like[0]).to(like[1]).contiguous()
@@ -172,7 +173,7 @@ def look(x: Tensor, sizes: Sizes) -> Seen:
         x, inverse = x.flatten(0, 2).index_select(0, first)[None, None], inverse.view(shape)
     x = x.contiguous()
     ids, patches = (torch.empty(*lead, 9, dtype=torch.int32) for lead in (x.shape[:3], (9 * x.shape[:3].numel(),)))
-    count = find_patches(x.flatten(0, 2).numpy(), np.array(sizes), ids.flatten(0, 2).numpy(), patches.numpy())
+    count = find_patches(x.flatten(0, 2).numpy(), _constants(sizes)[0], ids.flatten(0, 2).numpy(), patches.numpy())
     if count < 0:
         raise AgentError("observation: a byte is not below the number of its categories")
     missions = x[..., 148 : 148 + sizes[4]].flatten(0, 2)
@@ -209,13 +210,23 @@ def _fill_up(rows: Tensor) -> Tensor:
 
 def _arrays(*tensors: Tensor) -> list[NDArray]:
     """Arrays that share the tensors' memory; bfloat16 as the uint16 that hold its bits."""
-    plain = (tensor.detach() if tensor.requires_grad else tensor for tensor in tensors)
-    return [t.view(torch.uint16).numpy() if t.dtype == torch.bfloat16 else t.numpy() for t in plain]
+    return [_array(tensor.detach() if tensor.requires_grad else tensor) for tensor in tensors]
+
+
+def _array(tensor: Tensor) -> NDArray:
+    array: NDArray = (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return array
+
+
+@cache
+def _constants(sizes: Sizes, dtype: torch.dtype = torch.float32) -> tuple[NDArray, NDArray]:
+    """A layout's fields as an array, and the numbers 0 to 255 as features are written."""
+    return np.array(sizes), _array(torch.arange(256, dtype=dtype))
 
 
 def _shared(param: Tensor, ndim: int) -> Tensor:
-    """A parameter without the task axis that it may be expanded over."""
-    return (param if param.dim() == ndim else param[:, 0]).detach()
+    """A parameter as float32, without the task axis that it may be expanded over."""
+    return (param if param.dim() == ndim else param[:, 0]).float()
 
 
 def view_table(weight: Tensor, sizes: Sizes) -> Tensor:
@@ -224,7 +235,7 @@ def view_table(weight: Tensor, sizes: Sizes) -> Tensor:
     from agents.grid_kernels import fill_table
 
     table = torch.empty(len(weight), 9 * sizes[0] * sizes[1] * sizes[2], weight.shape[1])
-    fill_table(weight.detach().float().transpose(1, 2).contiguous().numpy(), np.array(sizes), table.numpy())
+    fill_table(weight.detach().float().transpose(1, 2).contiguous().numpy(), _constants(sizes)[0], table.numpy())
     return table
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import NamedTuple, TypeGuard
 
 import torch
@@ -69,7 +69,7 @@ class GridNet(MLP):
     layout: GridLayout = MINIGRID
     channels: int = 32
 
-    @property
+    @cached_property
     def trunk_shapes(self) -> dict[str, tuple[int, ...]]:
         layout, channels = self.layout, self.channels
         shapes: dict[str, tuple[int, ...]] = {
@@ -81,7 +81,7 @@ class GridNet(MLP):
             shapes["trunk.words.bias"] = (channels,)
         return shapes | self.hidden_shapes
 
-    @property
+    @cached_property
     def num_features(self) -> int:
         layout = self.layout
         convolved = PATCHES * self.channels + (self.channels if layout.words else 0)

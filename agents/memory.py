@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeGuard
 
 import torch
@@ -22,7 +23,7 @@ class GRUNet(GridNet):
     states ``[K, T, c, width]`` at their beginnings. Without a ``Recall`` every row is a first step.
     """
 
-    @property
+    @cached_property
     def trunk_shapes(self) -> dict[str, tuple[int, ...]]:
         size = (3 * self.width, self.width)
         gates = {"trunk.gru.input": size, "trunk.gru.input.bias": size[:1]}

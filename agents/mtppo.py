@@ -35,7 +35,7 @@ from agents.mtppo_settings import MTPPOConfig, ppo_settings
 from agents.networks import Recall, Views
 from agents.normalize import ObsNormalizer
 from agents.ppo import Draw, PPOSettings, PPOState, Progress, condition, init_ppo, masked
-from agents.rollout import Rollout
+from agents.rollout import Rollout, RolloutBuffer
 from agents.scheduled import PROBES, ScheduledAgent
 from agents.task_gradients import Reduction
 from agents.tracking import EpisodeTracker, Meter
@@ -301,33 +301,32 @@ class MTPPO(ScheduledAgent):
         acting = np.repeat(active, env.envs_per_task)
         moves = torch.from_numpy(acting).to(self.device)
         shape = (env.num_tasks, self.config.rollout_per_task // env.envs_per_task, env.envs_per_task)
-        obs_dtype = torch.float32 if self.spec.layout is None else torch.uint8
-        sizes = (self.spec.obs_dim, self.spec.action_dim)
-        width = 2 * self.config.width if self.settings.sequence else 0
-        rollout = Rollout.empty(shape, *sizes, self.spec.discrete, self.device, obs_dtype, width)
+        spec = self.spec
+        action_dim = None if spec.discrete else spec.action_dim
+        buffer = RolloutBuffer(shape, spec.obs_dim, action_dim, np.float32 if spec.layout is None else np.uint8)
         # Where networks are small and steps quick, acting in the arithmetic of updates is worth it.
-        dtype = torch.float32 if self.spec.layout is None else self.settings.dtype
-        critic = self.settings.critic.constants(self.state["critic"]["params"], dtype) if width else {}
+        dtype = torch.float32 if spec.layout is None else self.settings.dtype
+        recurrent = bool(self.settings.sequence)
+        critic = self.settings.critic.constants(self.state["critic"]["params"], dtype) if recurrent else {}
         actor = self.settings.actor.constants(self.state["actor"]["params"], dtype)
+        steps = int(acting.sum())
         for step in range(shape[1]):
-            self._normalizer.count(obs[acting])
-            normal = torch.from_numpy(self._normalizer(obs)).to(self.device)
+            self._normalizer.count(obs if paused is None else obs[acting])
+            normal = self._normalizer(obs)
             before = self._before()
-            action = self._act(actor, critic, normal)
-            env.step_async(self._env_action(action.cpu().numpy()))
+            action = self._act(actor, critic, torch.from_numpy(normal).to(self.device)).cpu().numpy()
+            env.step_async(self._env_action(action))
             obs, reward, terminated, truncated, info = env.step_wait()
-            done = terminated | truncated
-            after = torch.from_numpy(self._normalizer(info["final_obs"])).to(self.device)
-            arrays = (array.astype(np.float32) for array in (reward, terminated, done))
-            flags = (torch.from_numpy(array).to(self.device) for array in arrays)
-            rollout.write(step, normal, after, action, *flags, *before)
+            done, after = terminated | truncated, self._normalizer(info["final_obs"])
+            buffer.add(step, normal, after, action, reward, terminated, done, before=before)
             if before and self._memory is not None:
                 self._start = torch.where(moves, torch.from_numpy(done).to(self.device), before[0])
                 self._memory = torch.where(moves.unsqueeze(-1), self._memory, before[1])
-            episodes.add(reward, info["success"], done, active)
+            episodes.add(reward, info["success"], done, None if paused is None else active)
             self._obs = obs
-            self.env_steps += int(acting.sum())
+            self.env_steps += steps
             self._hooks.step(reward, terminated, truncated, info)
+        rollout = buffer.rollout(self.device)
         if paused is not None:
             rollout = self._last = rollout.renewed(self._last, torch.from_numpy(active).to(self.device))
         return rollout

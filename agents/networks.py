@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -53,17 +54,17 @@ class MLP:
     num_heads: int
     activation: Literal["relu", "tanh", "layer_norm"] = "relu"
 
-    @property
+    @cached_property
     def num_features(self) -> int:
         """Inputs of the first hidden layer."""
         return self.in_dim
 
-    @property
+    @cached_property
     def trunk_shapes(self) -> dict[str, tuple[int, ...]]:
         """Parameters that all tasks share."""
         return self.hidden_shapes
 
-    @property
+    @cached_property
     def hidden_shapes(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {}
         fan_in = self.num_features
@@ -75,15 +76,15 @@ class MLP:
             fan_in = self.width
         return shapes
 
-    @property
+    @cached_property
     def head_shapes(self) -> dict[str, tuple[int, ...]]:
         return {"head.weight": (self.num_heads, self.out_dim, self.width), "head.bias": (self.num_heads, self.out_dim)}
 
-    @property
+    @cached_property
     def num_trunk_parameters(self) -> int:
         return sum(math.prod(shape) for shape in self.trunk_shapes.values())
 
-    @property
+    @cached_property
     def num_parameters(self) -> int:
         return self.num_trunk_parameters + sum(math.prod(shape) for shape in self.head_shapes.values())
 
@@ -227,14 +228,9 @@ def take_rows(index: Tensor, *fields: Tensor) -> list[Tensor]:
     return [field.flatten(0, 2).index_select(0, place).view(*index.shape, *field.shape[3:]) for field in fields]
 
 
-def flatten_gradients(grads: Sequence[Tensor], out: Tensor) -> Tensor:
-    """Write gradients ``[K, ...]``, in the order of the layout, into ``out`` ``[K, P]`` float32."""
-    start = 0
-    for grad in grads:
-        size = grad[0].numel()
-        out[:, start : start + size].copy_(grad.flatten(1))
-        start += size
-    return out
+def flatten_gradients(grads: Sequence[Tensor]) -> Tensor:
+    """Gradients ``[K, ...]``, in the order of the layout, as one ``[K, P]`` float32."""
+    return torch.cat([grad.flatten(1) for grad in grads], 1).float()
 
 
 def _split(flat: Tensor, shapes: dict[str, tuple[int, ...]]) -> Views:

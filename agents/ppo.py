@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
@@ -143,17 +144,18 @@ def ppo_update(
     judged = torch.ones(samples.action.shape[:2], device=active.device) if rollout.fresh is None else rollout.fresh
     judged = judged / judged.sum(-1, keepdim=True)  # the divergence is that of the rows of this round
     for draws in epochs:
-        kl = torch.zeros_like(active)
+        made: list[dict[str, Tensor]] = []
         first = count
         for draw in draws:
             now = progress._replace(step=progress.step + count)
             batch = _take(samples, draw.rows, settings)
-            step = _minibatch_step(state, batch, draw, members, learning_rate, settings, now, pull)
-            for name, value in step.items():
-                value = value * _per_seed(active, value)
-                sums[name] = sums[name] + value if name in sums else value
-            kl += (step["approx_kl"] * judged).sum(-1)
+            made.append(_minibatch_step(state, batch, draw, members, learning_rate, settings, now, pull))
             count += 1
+        for name in made[0]:
+            total = reduce(torch.add, [step[name] for step in made])
+            total = total * _per_seed(active, total)
+            sums[name] = sums[name] + total if name in sums else total
+        kl = reduce(torch.add, ((step["approx_kl"] * judged).sum(-1) for step in made))
         visits += active
         if settings.kl_stop is not None:
             active = active * (kl / (count - first) <= settings.kl_stop)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple, Self
 
+import numpy as np
 import torch
+from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 
@@ -32,31 +34,6 @@ class Rollout(NamedTuple):
     fresh: Tensor | None = None
     log_prob: Tensor | None = None
 
-    @classmethod
-    def empty(
-        cls,
-        shape: tuple[int, int, int],
-        obs_dim: int,
-        action_dim: int,
-        discrete: bool,
-        device: torch.device,
-        obs_dtype: torch.dtype = torch.float32,
-        memory: int = 0,
-    ) -> Self:
-        """Room for one seed's rollout of ``shape`` ``(T, L, E)``; the contents are arbitrary."""
-        lead = (1, *shape)
-        obs, next_obs = (torch.empty(*lead, obs_dim, dtype=obs_dtype, device=device) for _ in range(2))
-        action = (
-            torch.empty(lead, dtype=torch.int64, device=device)
-            if discrete
-            else torch.empty(*lead, action_dim, device=device)
-        )
-        reward, terminated, done = (torch.empty(lead, device=device) for _ in range(3))
-        if not memory:
-            return cls(obs, next_obs, action, reward, terminated, done)
-        start, state = torch.empty(lead, dtype=torch.bool, device=device), torch.empty(*lead, memory, device=device)
-        return cls(obs, next_obs, action, reward, terminated, done, start, state)
-
     def renewed(self, last: Rollout | None, fresh: Tensor) -> Self:
         """This rollout where ``fresh`` ``[T]``, elsewhere ``last``, both of one seed and without these two fields."""
         log_prob = torch.empty_like(self.reward) if last is None else last.log_prob
@@ -68,8 +45,34 @@ class Rollout(NamedTuple):
                 field[:, ~fresh] = kept[:, ~fresh]
         return own
 
-    def write(self, step: int, *transition: Tensor) -> None:
-        """Store one vector step of one seed: the fields in order, each with leading ``num_envs = T E`` rows."""
-        for field, value in zip((field for field in self if field is not None), transition, strict=True):
-            tasks, _, envs = field.shape[1:4]
-            field[0, :, step] = value.view(tasks, envs, *value.shape[1:])
+
+class RolloutBuffer:
+    """Room on the host for the vector steps of one seed's rollout, moved to the device all at once.
+
+    Args:
+        shape: ``(T, L, E)``.
+        action_dim: None for discrete actions.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], obs_dim: int, action_dim: int | None, obs_dtype: DTypeLike) -> None:
+        tasks, length, envs = self._shape = shape
+        rows = (length, tasks * envs)
+        obs, next_obs = (np.empty((*rows, obs_dim), obs_dtype) for _ in range(2))
+        action = np.empty(rows, np.int64) if action_dim is None else np.empty((*rows, action_dim), np.float32)
+        self._fields = (obs, next_obs, action, *(np.empty(rows, np.float32) for _ in range(3)))
+        self._before: list[tuple[Tensor, ...]] = []
+
+    def add(self, step: int, *transition: NDArray, before: tuple[Tensor, ...] = ()) -> None:
+        """Store one vector step: ``obs`` to ``done`` as ``Rollout`` has them, with ``num_envs = T E`` rows each, and
+        for agents with memory ``start`` and ``memory``, on the device."""
+        for field, value in zip(self._fields, transition, strict=True):
+            field[step] = value
+        if before:
+            self._before.append(before)
+
+    def rollout(self, device: torch.device) -> Rollout:
+        tasks, length, envs = self._shape
+        fields = [torch.from_numpy(field).to(device) for field in self._fields]
+        fields += [torch.stack(field) for field in zip(*self._before)]
+        by_task = (field.view(length, tasks, envs, *field.shape[2:]).transpose(0, 1) for field in fields)
+        return Rollout(*(field.contiguous().unsqueeze(0) for field in by_task))

@@ -128,16 +128,15 @@ class Reduction:
             Gradient ``[K, P]`` float32, the new state, and metrics ``[S]`` or ``[S, T]``.
         """
         seeds, members = losses.shape[0], losses.shape[0] * self.twins
-        out = torch.empty(members, self.network.num_parameters, device=losses.device)
         weighted = losses if weights is None else losses * weights
         if self.is_mean:
             grads = torch.autograd.grad(weighted.mean(-1).sum(), list(leaves.values()))
-            return flatten_gradients(grads, out), state, {}
+            return flatten_gradients(grads), state, {}
         if self.losses_suffice:
             inputs = Inputs(losses=losses.detach(), success=success, noise=noise, step=step)
             solved, state = self.aggregator.weights(inputs, state)
             about = {"task_weight": solved.weights.float()}
-            return flatten_gradients(self._weighted(weighted, solved.weights, leaves), out), state, about
+            return flatten_gradients(self._weighted(weighted, solved.weights, leaves)), state, about
         grads = torch.autograd.grad(weighted.sum(), list(leaves.values()))
         shared = [g for g, name in zip(grads, leaves) if self._is_shared(name)]
         own = [g / self.num_tasks for g, name in zip(grads, leaves) if not self._is_shared(name)]
@@ -163,7 +162,7 @@ class Reduction:
         if inputs.gramian is not None or self.diagnose:
             metrics |= self._diagnostics(inputs.gramian, pieces, metrics.get("task_weight"))
         parts = [c.reshape(members, -1) for c in combined] + own
-        return flatten_gradients(parts, out), state | tracked, {k: v.float() for k, v in metrics.items()}
+        return flatten_gradients(parts), state | tracked, {k: v.float() for k, v in metrics.items()}
 
     def _move(self, aggregator: FlatMinima, inputs: Inputs, leaves: Views, pieces: list[Tensor]) -> OwnViews:
         """Leaves ``[K, T, ...]``, the shared ones at each task's own step away from ``leaves``."""
