@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -15,8 +16,9 @@ from agents.networks import take_rows
 
 BLOCK = 64
 FEW = 256  # rows below which it does not pay to look for repeated ones
-TABLE = "trunk.view.table"
-"""Name among the views of the view's table, where it is filled ahead of the inputs."""
+TABLES = ("trunk.view.table", "trunk.view.table.bias", "trunk.words.table", "trunk.words.table.bias")
+"""Names among the views of what ``encoder_tables`` returns, where it is filled ahead of the inputs."""
+UNKNOWN = "observation: a byte is not below the number of its categories"
 Sizes = tuple[int, ...]
 
 
@@ -63,28 +65,26 @@ class Seen(NamedTuple):
 class EncodeGrid(torch.autograd.Function):
     """Features ``[K, T, b, F]`` of observations ``[S, T, b, D]``, in the dtype of the weights.
 
-    Inputs: the observations, the fields of a ``GridLayout``, the view's table (None to fill it), then weight and bias
-    of the convolutions over the view and over the mission (None without missions), ``[K, out, in]`` and ``[K, out]``,
-    or expanded over tasks, whose gradients then come out per task. All sums are float32.
+    Inputs: the observations, the fields of a ``GridLayout``, then weight and bias of the convolutions over the view and
+    over the mission (None without missions), ``[K, out, in]`` and ``[K, out]``, or expanded over tasks, whose gradients
+    then come out per task. All sums are float32.
     """
 
     @staticmethod
-    def forward(ctx: Any, seen: Seen, sizes: Sizes, view: Tensor | None, *params: Tensor | None) -> Tensor:
+    def forward(ctx: Any, seen: Seen, sizes: Sizes, *params: Tensor | None) -> Tensor:
         from agents.grid_kernels import add_missions, add_patches, write_features  # only MiniGrid needs compiled code
 
         seeds, tasks, batch, width = seen.rows.shape
-        shared = [_shared(param, ndim) for param, ndim in zip(params, (3, 2, 3, 2)) if param is not None]
-        members, channels = shared[1].shape
-        view = view_table(shared[0], sizes) if view is None else view
-        mission, mission_bias = _mission_table(shared, sizes)
+        view, view_bias, mission, mission_bias = encoder_tables(params, sizes)
+        members, channels = view_bias.shape
         dtype = params[0].dtype  # type: ignore[union-attr]
         limits, numbers = _constants(sizes, dtype)
         patches = torch.empty(members, len(seen.patches), channels, dtype=dtype)
         said = torch.empty(members, len(seen.missions), channels if sizes[4] else 0, dtype=dtype)
-        add_patches(*_arrays(seen.patches, view, shared[1].contiguous(), patches))
+        add_patches(*_arrays(seen.patches, view, view_bias, patches))
         if sizes[4]:
             add_missions(*_arrays(seen.missions, mission, mission_bias), sizes[5], *_arrays(said))
-        features = 9 * channels + said.shape[-1] + sizes[3] + width - (148 + sizes[4])
+        features = _num_features(channels, width, sizes)
         out = torch.empty(members, tasks * batch, features, dtype=dtype)
         rows, ids, spoken = seen.rows.view(seeds, -1, width), seen.ids.view(seeds, -1, 9), seen.spoken.view(seeds, -1)
         write_features(*_arrays(rows, ids, spoken), limits, *_arrays(patches, said), numbers, *_arrays(out))
@@ -110,7 +110,7 @@ class EncodeGrid(torch.autograd.Function):
             None if like is None else grad.reshape(like[0]).to(like[1]).contiguous()
             for grad, like in zip(found, ctx.params)
         )
-        return None, None, None, *wanted
+        return None, None, *wanted
 
 
 class Spread(torch.autograd.Function):
@@ -124,7 +124,7 @@ class Spread(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        from agents.grid_kernels import sum_rows
+        from agents.row_kernels import sum_rows
 
         (inverse,) = ctx.saved_tensors
         out = torch.zeros(ctx.shape)
@@ -138,23 +138,47 @@ class SpreadHeads(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, inverse: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        from agents.grid_kernels import apply_heads
-
-        rows, weight, bias = (tensor.detach().contiguous() for tensor in (rows, weight, bias))
-        out = torch.empty(len(rows), *inverse.shape, weight.shape[2])
-        apply_heads(*_arrays(rows, inverse, weight, bias, out))
+        rows, weight = rows.contiguous(), weight.contiguous()
         ctx.save_for_backward(rows, inverse, weight)
-        return out
+        return spread_heads(rows, inverse, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        from agents.grid_kernels import heads_backward
+        from agents.row_kernels import heads_backward
 
         rows, inverse, weight = ctx.saved_tensors
         to_rows, to_weight, to_bias = (torch.zeros(shape) for shape in (rows.shape, weight.shape, weight.shape[:3]))
         to = tuple(_arrays(to_rows, to_weight, to_bias))
         heads_backward(*_arrays(rows, inverse, weight, grads[0].contiguous()), to)
         return to_rows, None, to_weight, to_bias
+
+
+def spread_heads(rows: Tensor, inverse: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``SpreadHeads`` where no gradients are asked for."""
+    from agents.row_kernels import apply_heads
+
+    out = torch.empty(len(rows), *inverse.shape, weight.shape[2])
+    apply_heads(*_arrays(rows.contiguous(), inverse, weight.contiguous(), bias.contiguous(), out))
+    return out
+
+
+def encode_few(x: Tensor, sizes: Sizes, tables: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """``EncodeGrid`` of observations ``[S, T, b, D]`` where no gradients are asked for, in one call: for few rows, each
+    on its own, and ``encoder_tables`` filled ahead.
+
+    Raises:
+        AgentError: as ``look``.
+    """
+    from agents import grid_kernels
+
+    seeds, tasks, batch, width = x.shape
+    members, channels = tables[1].shape
+    out = torch.empty(members, tasks * batch, _num_features(channels, width, sizes), dtype=dtype)
+    limits, numbers = _constants(sizes, dtype)
+    rows = x.contiguous().view(seeds, -1, width)
+    if not grid_kernels.encode_few(*_arrays(rows), limits, tuple(_arrays(*tables)), numbers, *_arrays(out)):
+        raise AgentError(UNKNOWN)
+    return out.view(members, tasks, batch, -1)
 
 
 def look(x: Tensor, sizes: Sizes) -> Seen:
@@ -175,7 +199,7 @@ def look(x: Tensor, sizes: Sizes) -> Seen:
     ids, patches = (torch.empty(*lead, 9, dtype=torch.int32) for lead in (x.shape[:3], (9 * x.shape[:3].numel(),)))
     count = find_patches(x.flatten(0, 2).numpy(), _constants(sizes)[0], ids.flatten(0, 2).numpy(), patches.numpy())
     if count < 0:
-        raise AgentError("observation: a byte is not below the number of its categories")
+        raise AgentError(UNKNOWN)
     missions = x[..., 148 : 148 + sizes[4]].flatten(0, 2)
     spoken = torch.arange(len(missions))
     if len(missions) >= FEW:
@@ -195,7 +219,7 @@ def distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 def _renumber(picks: Tensor, size: int) -> Tensor:
     """The distinct values of ``picks`` ``[...]``, which are below ``size``; each pick becomes its place in there."""
-    from agents.grid_kernels import renumber
+    from agents.row_kernels import renumber
 
     kept = torch.empty(min(picks.numel(), size), dtype=torch.int64)
     count = renumber(picks.view(-1).numpy(), np.full(size, -1, np.int64), kept.numpy())
@@ -229,19 +253,25 @@ def _shared(param: Tensor, ndim: int) -> Tensor:
     return (param if param.dim() == ndim else param[:, 0]).float()
 
 
-def view_table(weight: Tensor, sizes: Sizes) -> Tensor:
-    """What each code at each position of a patch adds to its features, ``[K, 9 * codes, channels]`` float32, of the
-    convolution's weight ``[K, channels, 9 * cell]``."""
+def encoder_tables(params: Sequence[Tensor | None], sizes: Sizes) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What the encoder adds up, float32, from weights and biases as ``EncodeGrid`` takes them.
+
+    Returns:
+        What each code at each position of a patch adds, ``[K, 9 * codes, channels]``, and the bias ``[K, channels]``;
+        what each word at each position of a window adds, ``[K, 3 * vocabulary, channels]``, and the bias. Without
+        missions the third is empty.
+    """
     from agents.grid_kernels import fill_table
 
+    shared = [_shared(param, ndim).contiguous() for param, ndim in zip(params, (3, 2, 3, 2)) if param is not None]
+    weight, bias = shared[:2]
     table = torch.empty(len(weight), 9 * sizes[0] * sizes[1] * sizes[2], weight.shape[1])
-    fill_table(weight.detach().float().transpose(1, 2).contiguous().numpy(), _constants(sizes)[0], table.numpy())
-    return table
+    fill_table(*_arrays(weight.transpose(1, 2).contiguous()), _constants(sizes)[0], *_arrays(table))
+    if not sizes[4]:
+        return table, bias, bias.new_zeros(len(bias), 0, bias.shape[1]), torch.zeros_like(bias)
+    return table, bias, shared[2].transpose(1, 2).contiguous(), shared[3]
 
 
-def _mission_table(shared: list[Tensor], sizes: Sizes) -> tuple[Tensor, Tensor]:
-    """``view_table`` of the mission, which is its weight, and its bias; empty ones without missions."""
-    if sizes[4]:
-        return shared[2].transpose(1, 2).contiguous(), shared[3].contiguous()
-    members, channels = shared[1].shape
-    return shared[1].new_zeros(members, 0, channels), shared[1].new_zeros(members, channels)
+def _num_features(channels: int, width: int, sizes: Sizes) -> int:
+    """Features of an observation of ``width`` bytes: patches, mission, the direction's code, further columns."""
+    return (10 if sizes[4] else 9) * channels + sizes[3] + width - (148 + sizes[4])

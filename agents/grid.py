@@ -15,7 +15,18 @@ from typing import NamedTuple, TypeGuard
 import torch
 from torch import Tensor
 
-from agents.encode import TABLE, EncodeGrid, Seen, Spread, SpreadHeads, look, view_table
+from agents.encode import (
+    FEW,
+    TABLES,
+    EncodeGrid,
+    Seen,
+    Spread,
+    SpreadHeads,
+    encode_few,
+    encoder_tables,
+    look,
+    spread_heads,
+)
 from agents.lookup import LookupReLU
 from agents.networks import MLP, TASK_SCALE, OwnViews, Recall, Views
 
@@ -95,7 +106,7 @@ class GridNet(MLP):
     def constants(self, flat: Tensor, dtype: torch.dtype) -> Views:
         views = super().constants(flat, dtype)
         if not flat.is_cuda:
-            views[TABLE] = view_table(views["trunk.view.weight"], tuple(self.layout))
+            views |= zip(TABLES, encoder_tables(_convolutions(views), tuple(self.layout)))
         return views
 
     def look(self, x: Tensor) -> Tensor | Seen:
@@ -125,8 +136,7 @@ class GridNet(MLP):
             return super().heads(views, hidden)
         tasks, batch = hidden.shape[1:3]  # the compiled loop is several times faster for few rows a head
         every = torch.arange(tasks * batch).view(tasks, batch)
-        out: Tensor = SpreadHeads.apply(hidden.flatten(1, 2), every, views["head.weight"], views["head.bias"])
-        return out
+        return spread_heads(hidden.flatten(1, 2), every, views["head.weight"], views["head.bias"])
 
     def _once(self, seen: Tensor | Seen, views: Views) -> TypeGuard[Seen]:
         """Whether outputs follow from features of rows without repetitions, all at once."""
@@ -136,6 +146,9 @@ class GridNet(MLP):
 
     def trunk(self, views: Views, x: Tensor | Seen, recall: Recall | None = None) -> Tensor:
         """Shared features ``[K, T, b, width]`` float32 of uint8 ``[S, T, b, in]``."""
+        if isinstance(x, Tensor) and TABLES[0] in views and x.shape[1:3].numel() < FEW:
+            tables = [views[name] for name in TABLES]
+            return self.hidden(views, encode_few(x, tuple(self.layout), tables, views["trunk.view.weight"].dtype))
         per_task = views["trunk.view.weight"].dim() > 3
         seen = self.look(x) if isinstance(x, Tensor) else x
         if isinstance(seen, Tensor):
@@ -150,9 +163,7 @@ class GridNet(MLP):
 
     def _encode(self, views: Views, seen: Seen) -> Tensor:
         """Inputs ``[K, T, b, num_features]`` of the hidden layers, in the dtype of the weights."""
-        names = ("trunk.view.weight", "trunk.view.bias", "trunk.words.weight", "trunk.words.bias")
-        params = (views.get(name) for name in names)
-        features: Tensor = EncodeGrid.apply(seen, tuple(self.layout), views.get(TABLE), *params)
+        features: Tensor = EncodeGrid.apply(seen, tuple(self.layout), *_convolutions(views))
         return features
 
     def _looked_up(self, views: Views, x: Tensor) -> Tensor:
@@ -177,6 +188,12 @@ class GridNet(MLP):
         members = weight.shape[0]
         there = (words > 0).unsqueeze(-1).repeat_interleave(members // words.shape[0], 0).float()
         return (features.view(members, *words.shape[1:], -1) * there).sum(-2) / there.sum(-2).clamp_min(1)
+
+
+def _convolutions(views: Views) -> list[Tensor | None]:
+    """Weight and bias of the convolutions over the view and, if there is one, over the mission."""
+    names = ("trunk.view.weight", "trunk.view.bias", "trunk.words.weight", "trunk.words.bias")
+    return [views.get(name) for name in names]
 
 
 def patch_ids(cells: Tensor, layout: GridLayout) -> Tensor:

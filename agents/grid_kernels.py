@@ -1,4 +1,4 @@
-"""Compiled loops of the MiniGrid encoder on a CPU: features straight from bytes, their gradients, repeated rows.
+"""Compiled loops of the MiniGrid encoder on a CPU: features straight from bytes, their gradients, rows that repeat.
 
 All arrays are contiguous. Tables are float32 ``[..., positions * codes, channels]``: what a position of a patch (or of
 a window of words) adds to the features when it holds a code. Features and their gradients are float32, or bfloat16 as
@@ -19,8 +19,7 @@ from envs.minigrid.jit import kernel
 SIDE, KERNEL, STRIDE, WINDOW = 7, 3, 2, 3
 OUT = (SIDE - KERNEL) // STRIDE + 1
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-# Sums may be taken in any order, which is what lets the compiler use vectors; NaN and infinity keep their meaning.
-sums_anyhow = partial(kernel, fastmath={"reassoc", "contract", "nsz"})
+inlined = partial(kernel, inline="always")  # where the compiler must see that arrays do not overlap
 
 
 @kernel
@@ -150,20 +149,25 @@ def fold_table(table: Any, touched: Any, sizes: Any, weight: Any) -> None:
             add_to(weight[first + objects + colors + state], table[at])
 
 
+@inlined
+def add_patch(patch: Any, table: Any, shift: Any, total: Any) -> None:
+    """ReLU of the sum of table rows that a patch ``[9]`` adds up."""
+    a, b, c, d, e, f, g, h, j = patch
+    ra, rb, rc, rd, re = table[a], table[b], table[c], table[d], table[e]
+    rf, rg, rh, rj = table[f], table[g], table[h], table[j]
+    for k in range(len(total)):
+        value = shift[k] + ra[k] + rb[k] + rc[k] + rd[k] + re[k] + rf[k] + rg[k] + rh[k] + rj[k]
+        total[k] = max(value, np.float32(0))
+
+
 @kernel
 def add_patches(patches: Any, view: Any, bias: Any, out: Any) -> None:
-    """ReLU of the sum of table rows that each patch ``[P, 9]`` adds up, features ``[K, P, channels]``."""
+    """Features ``[K, P, channels]`` of patches ``[P, 9]``."""
     members, channels = bias.shape
     total = np.zeros(channels, np.float32)
     for member in range(members):
-        table = view[member]
         for i in range(len(patches)):
-            a, b, c, d, e, f, g, h, j = patches[i]
-            ra, rb, rc, rd, re = table[a], table[b], table[c], table[d], table[e]
-            rf, rg, rh, rj, shift = table[f], table[g], table[h], table[j], bias[member]
-            for k in range(channels):
-                value = shift[k] + ra[k] + rb[k] + rc[k] + rd[k] + re[k] + rf[k] + rg[k] + rh[k] + rj[k]
-                total[k] = max(value, np.float32(0))
+            add_patch(patches[i], view[member], bias[member], total)
             narrow(total, out[member, i])
 
 
@@ -178,24 +182,74 @@ def read_words(mission: Any, words: Any) -> int:
 
 
 @kernel
+def add_mission(mission: Any, table: Any, shift: Any, vocabulary: int, words: Any, total: Any) -> None:
+    """Mean over the words of a mission ``[W]`` uint8; 0 where there are none. ``words`` ``[W + 2]`` is for use here."""
+    said = read_words(mission, words)
+    share = np.float32(1) / np.float32(max(said, 1))
+    total[:] = 0
+    for word in range(len(mission)):
+        if words[word + 1] > 0:
+            ra, rb = table[words[word]], table[vocabulary + words[word + 1]]
+            rc = table[2 * vocabulary + words[word + 2]]
+            for k in range(len(total)):
+                total[k] += max(shift[k] + ra[k] + rb[k] + rc[k], np.float32(0)) * share
+
+
+@kernel
 def add_missions(missions: Any, table: Any, bias: Any, vocabulary: int, out: Any) -> None:
-    """Mean over the words of each mission ``[M, W]`` uint8, features ``[K, M, channels]``; 0 where there are none."""
+    """Features ``[K, M, channels]`` of missions ``[M, W]`` uint8."""
     members, channels = bias.shape
     words = np.zeros(missions.shape[1] + 2, np.int64)
     total = np.zeros(channels, np.float32)
     for member in range(members):
-        spoken, shift = table[member], bias[member]
         for i in range(len(missions)):
-            said = read_words(missions[i], words)
-            share = np.float32(1) / np.float32(max(said, 1))
-            total[:] = 0
-            for word in range(missions.shape[1]):
-                if words[word + 1] > 0:
-                    ra, rb = spoken[words[word]], spoken[vocabulary + words[word + 1]]
-                    rc = spoken[2 * vocabulary + words[word + 2]]
-                    for k in range(channels):
-                        total[k] += max(shift[k] + ra[k] + rb[k] + rc[k], np.float32(0)) * share
+            add_mission(missions[i], table[member], bias[member], vocabulary, words, total)
             narrow(total, out[member, i])
+
+
+@inlined
+def write_rest(row: Any, sizes: Any, numbers: Any, out: Any) -> None:
+    """Write what follows the features of view and mission: the direction's code, and further columns as they are."""
+    first, directions = SIDE * SIDE * 3, sizes[3]
+    for k in range(directions):
+        out[k] = numbers[0]
+    out[row[first]] = numbers[1]
+    at = directions
+    for k in range(first + 1 + sizes[4], len(row)):
+        out[at] = numbers[row[k]]
+        at += 1
+
+
+@kernel
+def encode_few(x: Any, sizes: Any, tables: Any, numbers: Any, out: Any) -> bool:
+    """Write the features ``[K, n, F]`` of rows ``[S, n, D]`` uint8, each on its own; whether all bytes are below their
+    sizes. ``tables`` are the view's, its bias, the mission's and its bias."""
+    view, view_bias, mission, mission_bias = tables
+    members, channels = view_bias.shape
+    codes, words = sizes[0] * sizes[1] * sizes[2], sizes[4]
+    first_word = SIDE * SIDE * 3 + 1
+    cells, patch = np.zeros(SIDE * SIDE, np.int64), np.zeros(KERNEL * KERNEL, np.int32)
+    padded, total = np.zeros(words + 2, np.int64), np.zeros(channels, np.float32)
+    for member in range(members):
+        for i in range(x.shape[1]):
+            row, to = x[member * len(x) // members, i], out[member, i]
+            if not read_cells(row, sizes, cells):
+                return False
+            at = 0
+            for place in range(OUT * OUT):
+                first = STRIDE * (place // OUT * SIDE + place % OUT)
+                for position in range(KERNEL * KERNEL):
+                    patch[position] = position * codes + cells[first + position // KERNEL * SIDE + position % KERNEL]
+                add_patch(patch, view[member], view_bias[member], total)
+                narrow(total, to[at : at + channels])
+                at += channels
+            if words > 0:
+                said = row[first_word : first_word + words]
+                add_mission(said, mission[member], mission_bias[member], sizes[5], padded, total)
+                narrow(total, to[at : at + channels])
+                at += channels
+            write_rest(row, sizes, numbers, to[at:])
+    return True
 
 
 @kernel
@@ -208,31 +262,24 @@ def write_features(x: Any, ids: Any, spoken: Any, sizes: Any, seen: Any, said: A
         sizes: int64: objects, colors, states, directions, words, vocabulary.
         numbers: 0 to 255 as features are written.
     """
-    seeds, rows, width = x.shape
+    seeds, rows, _ = x.shape
     members, _, channels = seen.shape
-    head, directions, num_words = SIDE * SIDE * 3, sizes[3], sizes[4]
     for member in range(members):
         seed = member * seeds // members
         for i in range(rows):
-            row, to = x[seed, i], out[member, i]
+            to = out[member, i]
             at = 0
             for place in range(OUT * OUT):
                 of = seen[member, ids[seed, i, place]]
                 for k in range(channels):
                     to[at + k] = of[k]
                 at += channels
-            if num_words > 0:
+            if sizes[4] > 0:
                 of = said[member, spoken[seed, i]]
                 for k in range(channels):
                     to[at + k] = of[k]
                 at += channels
-            for k in range(directions):
-                to[at + k] = numbers[0]
-            to[at + row[head]] = numbers[1]
-            at += directions
-            for k in range(head + 1 + num_words, width):
-                to[at] = numbers[row[k]]
-                at += 1
+            write_rest(x[seed, i], sizes, numbers, to[at:])
 
 
 @kernel
@@ -368,90 +415,3 @@ def find_distinct(rows: Any, first: Any, inverse: Any) -> int:
                 break
             slot = (slot + 1) & (size - 1)
     return found
-
-
-@kernel
-def sum_rows(grad: Any, inverse: Any, out: Any) -> None:
-    """Add each row of ``grad`` ``[K, n, W]`` to row ``inverse`` of ``out`` ``[K, r, W]``."""
-    for member in range(grad.shape[0]):
-        for i in range(grad.shape[1]):
-            add_to(out[member, inverse[i]], grad[member, i])
-
-
-@kernel
-def renumber(picks: Any, numbers: Any, kept: Any) -> int:
-    """Number the distinct values of ``picks`` ``[n]`` in order of appearance, in place; how many there are.
-
-    Args:
-        numbers: -1 for every possible value; the new numbers afterwards.
-        kept: receives the values in their new order.
-    """
-    found = 0
-    for i in range(len(picks)):
-        value = picks[i]
-        if numbers[value] < 0:
-            numbers[value], kept[found] = found, value
-            found += 1
-        picks[i] = numbers[value]
-    return found
-
-
-@kernel
-def list_distinct(picks: Any, seen_in: Any, number: int, found: Any) -> int:
-    """Write the distinct values of ``picks`` to ``found``; how many there are. ``seen_in`` ``[r]`` is for every value
-    the last ``number`` it was met with."""
-    count = 0
-    for pick in picks:
-        if seen_in[pick] != number:
-            seen_in[pick] = number
-            found[count] = pick
-            count += 1
-    return count
-
-
-@sums_anyhow
-def apply_heads(hidden: Any, inverse: Any, weight: Any, bias: Any, out: Any) -> None:
-    """Outputs ``[K, T, b, out]`` of the heads ``[K, H, out, W]`` (one a task, or one) for rows ``inverse`` ``[T, b]``
-    of ``hidden`` ``[K, r, W]``."""
-    members, tasks, batch, size = out.shape
-    heads = weight.shape[1]
-    of_row = np.empty((hidden.shape[1], size), np.float32)
-    seen_in, found = np.full(hidden.shape[1], -1), np.empty(batch, np.int64)
-    for member in range(members):
-        for task in range(tasks):
-            own, shift = weight[member, task * heads // tasks], bias[member, task * heads // tasks]
-            for at in range(list_distinct(inverse[task], seen_in, member * tasks + task, found)):
-                row = hidden[member, found[at]]
-                for j in range(size):
-                    factors, total = own[j], np.float32(0)
-                    for k in range(len(row)):
-                        total += row[k] * factors[k]
-                    of_row[found[at], j] = total + shift[j]
-            for i in range(batch):
-                for j in range(size):
-                    out[member, task, i, j] = of_row[inverse[task, i], j]
-
-
-@kernel
-def heads_backward(hidden: Any, inverse: Any, weight: Any, grad: Any, to: Any) -> None:
-    """Add the gradients of ``apply_heads``, given ``grad`` ``[K, T, b, out]``, to those of rows, weight and bias."""
-    to_hidden, to_weight, to_bias = to
-    members, tasks, batch, size = grad.shape
-    heads = weight.shape[1]
-    of_row = np.zeros((hidden.shape[1], size), np.float32)
-    seen_in, found = np.full(hidden.shape[1], -1), np.empty(batch, np.int64)
-    for member in range(members):
-        for task in range(tasks):
-            head = task * heads // tasks
-            for i in range(batch):
-                add_to(of_row[inverse[task, i]], grad[member, task, i])
-                add_to(to_bias[member, head], grad[member, task, i])
-            for at in range(list_distinct(inverse[task], seen_in, member * tasks + task, found)):
-                row, to_row = hidden[member, found[at]], to_hidden[member, found[at]]
-                for j in range(size):
-                    slope = of_row[found[at], j]
-                    of_row[found[at], j] = 0
-                    factors, to_factors = weight[member, head, j], to_weight[member, head, j]
-                    for k in range(len(row)):
-                        to_row[k] += slope * factors[k]
-                        to_factors[k] += slope * row[k]

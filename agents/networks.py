@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from agents.trunk import LinearHeads, ReLUTrunk, ScaleTasks, TanhTrunk, layer_norm_trunk
+from agents.trunk import LinearHeads, ReLUTrunk, ScaleTasks, TanhTrunk, layer_norm_trunk, plain_trunk
 
 Views = dict[str, Tensor]
 TASK_SCALE = "task_scale"
@@ -206,6 +206,8 @@ class MLP:
         x = x.to(params[0].dtype)
         if self.activation == "layer_norm":
             return layer_norm_trunk(x, params)
+        if not torch.is_grad_enabled():
+            return plain_trunk(self.activation, x, params)
         out: Tensor = (ReLUTrunk if self.activation == "relu" else TanhTrunk).apply(x, *params)
         return out
 

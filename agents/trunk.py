@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -129,23 +130,37 @@ class ScaleTasks(torch.autograd.Function):
         return grads[0] * ctx.scale[:, :, None, None], None
 
 
+def plain_trunk(activation: str, x: Tensor, params: Sequence[Tensor]) -> Tensor:
+    """``ReLUTrunk`` or ``TanhTrunk`` where no gradients are asked for."""
+    return _layers(activation, x, params)[0]
+
+
 def _forward(ctx: Any, activation: str, x: Tensor, params: tuple[Tensor, ...]) -> Tensor:
+    out, weights, saved = _layers(activation, x, params)
+    ctx.save_for_backward(*weights, *saved)
+    ctx.shape, ctx.params, ctx.dtype = x.shape, [p.shape for p in params], x.dtype
+    return out
+
+
+def _layers(activation: str, x: Tensor, params: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """The output, the weights ``[K, out, in]``, and for each group of members its inputs and every layer's output."""
     seeds, tasks, batch, _ = x.shape
     members = params[0].shape[0]
     shared = [p if p.dim() == (3 if i % 2 == 0 else 2) else p[:, 0] for i, p in enumerate(params)]
     rows = x.flatten(1, 2)
-    hidden = torch.empty(members, tasks * batch, shared[-1].shape[-1], device=x.device)
+    groups = _groups(members, x.is_cuda)
+    out = torch.empty(members, tasks * batch, shared[-1].shape[-1], device=x.device) if len(groups) > 1 else None
     saved: list[Tensor] = []
-    for group in _groups(members, x.is_cuda):
+    for group in groups:
         h = _inputs(rows, group, members // seeds)
         saved.append(h)
         for weight, bias in zip(shared[::2], shared[1::2]):
             h = _layer(h, weight[group], bias[group], activation)
             saved.append(h)
-        hidden[group] = h
-    ctx.save_for_backward(*shared[::2], *saved)
-    ctx.shape, ctx.params, ctx.dtype = x.shape, [p.shape for p in params], x.dtype
-    return hidden.view(members, tasks, batch, -1)
+        if out is not None:
+            out[group] = h
+    out = saved[-1].float() if out is None else out
+    return out.view(members, tasks, batch, -1), shared[::2], saved
 
 
 def _backward(ctx: Any, activation: str, grad: Tensor) -> tuple[Tensor | None, ...]:

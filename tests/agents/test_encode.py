@@ -10,7 +10,7 @@ from torch import Tensor
 
 from agents import encode
 from agents.aggregators import parse_aggregator
-from agents.encode import BLOCK, Spread, SpreadHeads, distinct, look
+from agents.encode import BLOCK, TABLES, Spread, SpreadHeads, distinct, encode_few, look
 from agents.errors import AgentError
 from agents.grid import GridLayout, GridNet
 from agents.memory import GRUNet
@@ -141,6 +141,22 @@ def test_features_in_bfloat16_are_those_in_float32_rounded() -> None:
     assert torch.equal(exact.bfloat16(), rounded)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", [LAYOUT, LAYOUT._replace(words=0, vocabulary=1)])
+@pytest.mark.parametrize(("seeds", "members"), [(1, 1), (1, 2), (2, 4)])
+def test_few_rows_get_the_features_of_many(seeds: int, members: int, layout: GridLayout, dtype: torch.dtype) -> None:
+    network = GridNet(layout.num_bytes + 2, 8, 2, 2, TASKS, "tanh", layout, 4)
+    flat = network.init(members, torch.Generator().manual_seed(1))
+    flat += torch.randn(flat.shape, generator=torch.Generator().manual_seed(2)) / 10  # biases too
+    x = torch.cat([_obs(seeds, rows=6)[..., : layout.num_bytes], torch.ones(seeds, TASKS, 6, 2, dtype=torch.uint8)], -1)
+    views = network.constants(flat, dtype)
+    few = encode_few(x, tuple(layout), [views[name] for name in TABLES], dtype)
+    assert torch.equal(few, network._encode(network.views(flat, dtype), look(x, tuple(layout))))
+    with torch.no_grad():
+        acting, looking = (network.forward(constants, x) for constants in (views, network.views(flat, dtype)))
+    assert torch.equal(acting, looking)
+
+
 def test_spread_adds_up_gradients() -> None:
     rows = torch.randn(2, 3, 4, requires_grad=True)
     inverse = torch.tensor([2, 0, 2, 2])
@@ -157,3 +173,7 @@ def test_bytes_without_a_category_are_refused(byte: int) -> None:
     x[0, 1, 1, byte] = LAYOUT.sizes()[byte]
     with pytest.raises(AgentError, match="a byte is not below the number of its categories"):
         look(x, tuple(LAYOUT))
+    network = _network()
+    views = network.constants(network.init(1, torch.Generator().manual_seed(1)), torch.float32)
+    with pytest.raises(AgentError, match="a byte is not below the number of its categories"):
+        encode_few(x, tuple(LAYOUT), [views[name] for name in TABLES], torch.float32)
