@@ -90,7 +90,7 @@ def find_patches(x: Any, sizes: Any, ids: Any, patches: Any) -> int:
     return found
 
 
-@kernel
+@inlined
 def narrow(row: Any, out: Any) -> None:
     """Write float32 ``[k]`` as it is, or as bits of bfloat16, rounded to nearest even, where ``out`` is uint16."""
     if out.itemsize == 2:
@@ -103,7 +103,7 @@ def narrow(row: Any, out: Any) -> None:
             out[k] = row[k]
 
 
-@kernel
+@inlined
 def widen(row: Any, out: Any) -> None:
     """The inverse of ``narrow``: write a row as float32."""
     if row.itemsize == 2:
@@ -133,6 +133,12 @@ def fill_table(weight: Any, sizes: Any, table: Any) -> None:
                         for k in range(channels):
                             to[k] = of_kind[k] + of_color[k] + of_state[k]
                         at += 1
+
+
+@inlined
+def add_to(total: Any, part: Any) -> None:
+    for k in range(len(part)):
+        total[k] += part[k]
 
 
 @kernel
@@ -280,12 +286,6 @@ def write_features(x: Any, ids: Any, spoken: Any, sizes: Any, seen: Any, said: A
                     to[at + k] = of[k]
                 at += channels
             write_rest(x[seed, i], sizes, numbers, to[at:])
-
-
-@kernel
-def add_to(total: Any, part: Any) -> None:
-    for k in range(len(part)):
-        total[k] += part[k]
 
 
 @kernel

@@ -151,7 +151,7 @@ def sb3(env: VecEnv) -> Callable[[], object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one round instead of three")
+    parser.add_argument("--quick", action="store_true", help="one round instead of seven")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -159,7 +159,7 @@ def main() -> None:
     functions["ours"]()  # compiles
     frames = len(TASKS) * ROLLOUT
     rates: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(1 if args.quick else 3):
+    for _ in range(1 if args.quick else 7):
         for name, function in functions.items():
             start = time.process_time()
             function()
