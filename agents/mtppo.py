@@ -364,6 +364,7 @@ class MTPPO(ScheduledAgent):
         fresh = torch.randn(shape, generator=self._explore).to(self.device)
         rho = self._noise_correlation()
         if not rho.any():
+            self._noise = None  # nothing goes on from it
             return fresh
         each = torch.from_numpy(rho).view(*self._lead, 1, 1)
         kept, added = (part.float().to(self.device) for part in (each, (1 - each.square()).sqrt()))

@@ -104,6 +104,7 @@ def test_the_correlation_of_noise_shrinks_with_the_success_of_each_task_until_no
         found = (noise[1:] * noise[:-1]).mean((0, 1, 3, 4))
         torch.testing.assert_close(found, torch.tensor(expected), rtol=0, atol=0.02)
         assert noise.std((0, 1, 3, 4)).numpy() == pytest.approx(1, abs=0.02)
+        assert ("noise" in agent.state_dict()) == (max(expected) > 0)
 
 
 @pytest.mark.parametrize("which", ["mean", "mode"])
