@@ -97,6 +97,9 @@ class MTPPOConfig(AgentConfig):
     """Passes end after one whose mean divergence from the old policy exceeds this; none never stops early."""
     normalize_advantages: bool = True
     """Whether to scale each task's advantages of a rollout to mean 0 and standard deviation 1."""
+    advantage_floor: float = 0.0
+    """Least standard deviation, in units of reward, that advantages are divided by; 0 is none. Without rewards they are
+    errors of the critic alone, which scaled up to 1 teach a policy to stop exploring."""
     popart_step: float | None = 0.3
     """Share of a rollout in the running value scale of its task; 0 is the mean over all rollouts, none is no scale."""
     normalize_obs: bool = True
@@ -136,8 +139,9 @@ class MTPPOConfig(AgentConfig):
                 raise AgentError(f"{name}: {value} is out of range; it must lie in [0, 1]")
         if not 0 <= self.noise_correlation < 1:
             raise AgentError(f"noise_correlation: {self.noise_correlation} is out of range; it must lie in [0, 1)")
-        if not self.entropy_coef >= 0:
-            raise AgentError(f"entropy_coef: {self.entropy_coef} is negative; it must be at least 0")
+        for name in ("entropy_coef", "advantage_floor"):
+            if not getattr(self, name) >= 0:
+                raise AgentError(f"{name}: {getattr(self, name)} is negative; it must be at least 0")
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise AgentError(f"{name}: {getattr(self, name)!r} is unknown; use one of {', '.join(allowed)}")
@@ -197,6 +201,7 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
         max_grad_norm=config.max_grad_norm,
         kl_stop=config.kl_stop,
         normalize_advantages=config.normalize_advantages,
+        advantage_floor=config.advantage_floor,
         popart_step=config.popart_step,
         adam=AdamSettings(config.learning_rate, config.adam_eps),
         std_rate=config.std_learning_rate / config.learning_rate,

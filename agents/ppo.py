@@ -48,6 +48,7 @@ class PPOSettings:
     max_grad_norm: float
     kl_stop: float | None
     normalize_advantages: bool
+    advantage_floor: float
     popart_step: float | None
     adam: AdamSettings
     std_rate: float
@@ -192,7 +193,8 @@ def prepare(state: PPOState, rollout: Rollout, settings: PPOSettings) -> tuple[S
     residual, value, advantage = (_rows(v, settings) for v in (advantage, value, advantage))
     explained = 1 - residual.var(-1) / target.var(-1).clamp_min(1e-8)
     if settings.normalize_advantages:
-        advantage = (advantage - advantage.mean(-1, keepdim=True)) / (advantage.std(-1, keepdim=True) + 1e-8)
+        spread = (advantage.std(-1, keepdim=True) + 1e-8).clamp_min(settings.advantage_floor)
+        advantage = (advantage - advantage.mean(-1, keepdim=True)) / spread
     if settings.popart_step is not None:
         popart_update(state["popart"], state["critic"]["params"], settings.critic, target, settings.popart_step)
     actor = settings.actor.views(state["actor"]["params"], settings.dtype)

@@ -227,6 +227,7 @@ def test_nan_is_reported_by_name() -> None:
         ({"gae_lambda": 1.5}, r"gae_lambda: 1.5 .*\[0, 1\]"),
         ({"popart_step": 2.0}, r"popart_step: 2.0 .*\[0, 1\]"),
         ({"entropy_coef": -0.1}, "entropy_coef: -0.1 is negative"),
+        ({"advantage_floor": -0.1}, "advantage_floor: -0.1 is negative"),
         ({"noise_until": 1.5}, "noise_until: 1.5 is out of range"),
         ({"noise_until": 0.5, "schedule": "constant"}, "noise_until: 0.5 never comes .* schedule=linear"),
         ({"epochs": 0}, "epochs: 0"),

@@ -59,6 +59,7 @@ def _settings(discrete: bool = False, one_hot: bool = False, aggregator: str = "
         max_grad_norm=1.0,
         kl_stop=None,
         normalize_advantages=True,
+        advantage_floor=0.0,
         popart_step=0.3,
         adam=AdamSettings(1e-2, 1e-5),
         std_rate=1.0,
@@ -232,6 +233,19 @@ def test_advantages_are_normalized_within_each_task() -> None:
     samples, _ = prepare(_init(settings, [0]), scaled, settings)
     torch.testing.assert_close(samples.advantage.mean(-1), torch.zeros(1, TASKS), rtol=0, atol=1e-5)
     torch.testing.assert_close(samples.advantage.std(-1), torch.ones(1, TASKS), rtol=1e-3, atol=0)
+
+
+def test_advantages_below_the_floor_are_not_scaled_up() -> None:
+    rollout = _rollout(0)
+    scaled = rollout._replace(reward=rollout.reward * torch.tensor([1.0, 100.0, 0.0]).view(1, 3, 1, 1))
+    found = {}
+    for name, changes in (("raw", {"normalize_advantages": False}), ("floor", {"advantage_floor": 0.5})):
+        settings = _settings(**changes)
+        found[name] = prepare(_init(settings, [0]), scaled, settings)[0].advantage
+    spread = found["raw"].std(-1, keepdim=True)
+    assert (spread.flatten() > 0.5).tolist() == [True, True, False]
+    expected = (found["raw"] - found["raw"].mean(-1, keepdim=True)) / spread.clamp_min(0.5)
+    torch.testing.assert_close(found["floor"], expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
