@@ -46,6 +46,14 @@ def read_cells(row: Any, sizes: Any, cells: Any) -> bool:
     return fine
 
 
+@inlined
+def read_patch(cells: Any, place: int, codes: int, patch: Any) -> None:
+    """Rows of the view's table that one of the nine patches of a view adds up."""
+    first = STRIDE * (place // OUT * SIDE + place % OUT)
+    for position in range(KERNEL * KERNEL):
+        patch[position] = position * codes + cells[first + position // KERNEL * SIDE + position % KERNEL]
+
+
 @kernel
 def find_patches(x: Any, sizes: Any, ids: Any, patches: Any) -> int:
     """Number of distinct patches in rows ``[n, D]`` uint8, or -1 if a byte is not below its size.
@@ -66,12 +74,10 @@ def find_patches(x: Any, sizes: Any, ids: Any, patches: Any) -> int:
         if not read_cells(x[i], sizes, cells):
             return -1
         for place in range(OUT * OUT):
-            first = STRIDE * (place // OUT * SIDE + place % OUT)
+            read_patch(cells, place, codes, patch)
             mixed = np.uint64(0)
             for position in range(KERNEL * KERNEL):
-                entry = position * codes + cells[first + position // KERNEL * SIDE + position % KERNEL]
-                patch[position] = entry
-                mixed += np.uint64(entry) * factors[position]
+                mixed += np.uint64(patch[position]) * factors[position]
             slot = np.int64((mixed >> np.uint64(32)) & np.uint64(size - 1))
             while True:
                 known = slots[slot]
@@ -243,9 +249,7 @@ def encode_few(x: Any, sizes: Any, tables: Any, numbers: Any, out: Any) -> bool:
                 return False
             at = 0
             for place in range(OUT * OUT):
-                first = STRIDE * (place // OUT * SIDE + place % OUT)
-                for position in range(KERNEL * KERNEL):
-                    patch[position] = position * codes + cells[first + position // KERNEL * SIDE + position % KERNEL]
+                read_patch(cells, place, codes, patch)
                 add_patch(patch, view[member], view_bias[member], total)
                 narrow(total, to[at : at + channels])
                 at += channels

@@ -156,9 +156,9 @@ def ppo_update(
             total = reduce(torch.add, [step[name] for step in made])
             total = total * _per_seed(active, total)
             sums[name] = sums[name] + total if name in sums else total
-        kl = reduce(torch.add, ((step["approx_kl"] * judged).sum(-1) for step in made))
         visits += active
         if settings.kl_stop is not None:
+            kl = reduce(torch.add, ((step["approx_kl"] * judged).sum(-1) for step in made))
             active = active * (kl / (count - first) <= settings.kl_stop)
             members = active.nonzero().flatten().tolist()  # the one wait for the device in an epoch
             if not members:
