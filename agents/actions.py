@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.base import EnvSpec
-from agents.common import scale_action
-from agents.distributions import categorical_sample, squashed_gaussian, squashed_mode
+from mtrl.agents.base import EnvSpec
+from mtrl.agents.common import scale_action
+from mtrl.agents.distributions import categorical_sample, squashed_gaussian, squashed_mode
 
 
 class Actions(ABC):

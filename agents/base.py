@@ -13,12 +13,12 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
-from agents.callbacks import Hooks, LearningStopped, Recorder, sort_callbacks
-from agents.errors import AgentError, unknown
-from agents.grid import GridLayout
-from agents.state import read_state, write_state
-from agents.turns import Turn
-from envs import TaskVectorEnv
+from mtrl.agents.callbacks import Hooks, LearningStopped, Recorder, sort_callbacks
+from mtrl.agents.errors import AgentError, unknown
+from mtrl.agents.grid import GridLayout
+from mtrl.agents.state import read_state, write_state
+from mtrl.agents.turns import Turn
+from mtrl.envs import TaskVectorEnv
 
 State = dict[str, Any]
 
@@ -135,7 +135,7 @@ class Agent(ABC):
         """Bind the agent to ``env``.
 
         Args:
-            env: from ``envs.make_vec``. With an ``EnvSpec`` the agent can predict, but learns only after ``set_env``.
+            env: from ``make_vec``. With an ``EnvSpec`` the agent can predict, but learns only after ``set_env``.
             config: settings, an instance of ``config_class``; its defaults if None.
             seed: seed of the parameters, of exploration and of sampling from the buffer.
             device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` for a GPU if there is one.
@@ -204,7 +204,7 @@ class Agent(ABC):
 
     def turn(self) -> Turn:
         """``advance`` in pieces: yields every update that is due as a lesson and is sent its outcome, so that those of
-        several seeds can be one call (``agents.together``). Here it has none: agents that do not say how learn alone.
+        several seeds can be one call (``together``). Here it has none: agents that do not say how learn alone.
         """
         self.advance()
         yield from ()

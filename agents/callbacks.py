@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.errors import AgentError
+from mtrl.agents.errors import AgentError
 
 if TYPE_CHECKING:
-    from agents.base import Agent
+    from mtrl.agents.base import Agent
 
 Callback = Callable[["Agent"], bool | None]
 

@@ -9,15 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.aggregators import Aggregator
-from agents.aggregators.fixed import Mean
-from agents.base import EnvSpec
-from agents.errors import AgentError, DivergedError
-from agents.grid import GridLayout, GridNet
-from agents.memory import GRUNet
-from agents.networks import MLP
-from agents.precision import trunk_dtype
-from envs import TaskVectorEnv
+from mtrl.agents.aggregators import Aggregator
+from mtrl.agents.aggregators.fixed import Mean
+from mtrl.agents.base import EnvSpec
+from mtrl.agents.errors import AgentError, DivergedError
+from mtrl.agents.grid import GridLayout, GridNet
+from mtrl.agents.memory import GRUNet
+from mtrl.agents.networks import MLP
+from mtrl.agents.precision import trunk_dtype
+from mtrl.envs import TaskVectorEnv
 
 Networks = dict[str, dict[str, Tensor]]
 

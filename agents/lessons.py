@@ -9,12 +9,12 @@ from typing import Any, Self, TypeVar
 import torch
 from torch import Tensor
 
-from agents import ppo, sac
-from agents.curricula.coupling import Pull
-from agents.members import Networks
-from agents.replay import Batch
-from agents.rollout import Rollout
-from agents.turns import Lesson
+from mtrl.agents import ppo, sac
+from mtrl.agents.curricula.coupling import Pull
+from mtrl.agents.members import Networks
+from mtrl.agents.replay import Batch
+from mtrl.agents.rollout import Rollout
+from mtrl.agents.turns import Lesson
 
 Metrics = dict[str, Tensor]
 Fields = TypeVar("Fields", bound=tuple[Any, ...])

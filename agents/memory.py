@@ -9,10 +9,10 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 
-from agents.encode import Seen
-from agents.grid import GridNet
-from agents.networks import Recall, Views
-from agents.trunk import StackedLinear
+from mtrl.agents.encode import Seen
+from mtrl.agents.grid import GridNet
+from mtrl.agents.networks import Recall, Views
+from mtrl.agents.trunk import StackedLinear
 
 
 @dataclass(frozen=True)

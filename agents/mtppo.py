@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.base import AgentConfig, EnvSpec, State
-from agents.common import (
+from mtrl.agents.base import AgentConfig, EnvSpec, State
+from mtrl.agents.common import (
     check_networks_finite,
     obs_rows,
     restore_networks,
@@ -26,21 +26,21 @@ from agents.common import (
     stream_seed,
     task_ids,
 )
-from agents.curricula.coupling import Features, Pull
-from agents.distributions import categorical_sample, clipped_mean, gaussian_sample
-from agents.errors import AgentError
-from agents.lessons import PPOLesson
-from agents.members import group_rows, member, per_task, to_members
-from agents.mtppo_settings import MTPPOConfig, ppo_settings
-from agents.networks import Recall, Views
-from agents.normalize import ObsNormalizer
-from agents.ppo import Draw, PPOSettings, PPOState, Progress, condition, init_ppo, masked
-from agents.rollout import Rollout, RolloutBuffer
-from agents.scheduled import PROBES, ScheduledAgent
-from agents.task_gradients import Reduction
-from agents.tracking import EpisodeTracker, Meter
-from agents.turns import Turn
-from envs import TaskVectorEnv
+from mtrl.agents.curricula.coupling import Features, Pull
+from mtrl.agents.distributions import categorical_sample, clipped_mean, gaussian_sample
+from mtrl.agents.errors import AgentError
+from mtrl.agents.lessons import PPOLesson
+from mtrl.agents.members import group_rows, member, per_task, to_members
+from mtrl.agents.mtppo_settings import MTPPOConfig, ppo_settings
+from mtrl.agents.networks import Recall, Views
+from mtrl.agents.normalize import ObsNormalizer
+from mtrl.agents.ppo import Draw, PPOSettings, PPOState, Progress, condition, init_ppo, masked
+from mtrl.agents.rollout import Rollout, RolloutBuffer
+from mtrl.agents.scheduled import PROBES, ScheduledAgent
+from mtrl.agents.task_gradients import Reduction
+from mtrl.agents.tracking import EpisodeTracker, Meter
+from mtrl.agents.turns import Turn
+from mtrl.envs import TaskVectorEnv
 
 
 class MTPPO(ScheduledAgent):
@@ -55,8 +55,8 @@ class MTPPO(ScheduledAgent):
     from its own last observation.
 
     Example:
-        >>> from envs import make_vec
-        >>> from agents import MTPPO
+        >>> from mtrl.envs import make_vec
+        >>> from mtrl.agents import MTPPO
         >>> agent = MTPPO(make_vec("mt1:reach-v3", seed=0), width=64, rollout_per_task=500)
         >>> agent.learn(1_000).env_steps
         1000

@@ -7,20 +7,20 @@ from typing import Literal, Self, get_args
 
 import torch
 
-from agents.actions import action_mask
-from agents.aggregators import Aggregator, parse_aggregator, positive_loss_free
-from agents.base import AgentConfig, EnvSpec
-from agents.common import (
+from mtrl.agents.actions import action_mask
+from mtrl.agents.aggregators import Aggregator, parse_aggregator, positive_loss_free
+from mtrl.agents.base import AgentConfig, EnvSpec
+from mtrl.agents.common import (
     make_network,
     refuse_aggregator,
     update_dtype,
 )
-from agents.curricula import parse_curriculum
-from agents.curricula.base import Heads
-from agents.errors import AgentError
-from agents.optim import AdamSettings
-from agents.ppo import PPOSettings
-from agents.task_gradients import Reduction
+from mtrl.agents.curricula import parse_curriculum
+from mtrl.agents.curricula.base import Heads
+from mtrl.agents.errors import AgentError
+from mtrl.agents.optim import AdamSettings
+from mtrl.agents.ppo import PPOSettings
+from mtrl.agents.task_gradients import Reduction
 
 Activation = Literal["relu", "tanh", "layer_norm"]
 CHOICES = {

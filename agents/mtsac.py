@@ -16,33 +16,33 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.actions import make_actions
-from agents.base import AgentConfig, EnvSpec, State
-from agents.common import (
+from mtrl.agents.actions import make_actions
+from mtrl.agents.base import AgentConfig, EnvSpec, State
+from mtrl.agents.common import (
     check_networks_finite,
     obs_rows,
     restore_networks,
     stream_seed,
     task_ids,
 )
-from agents.curricula.coupling import Pull
-from agents.lessons import SACLesson
-from agents.members import group_rows, member, per_task, to_members
-from agents.mtsac_settings import MTSACConfig, member_settings, sac_settings
-from agents.replay import Batch, ByteReplay, ReplayBuffer
-from agents.sac import Progress, SACNoise, SACSettings, SACState, init_sac
-from agents.scheduled import PROBES, ScheduledAgent
-from agents.tracking import EpisodeTracker, Meter
-from agents.turns import Turn, finish_alone
-from envs import TaskVectorEnv
+from mtrl.agents.curricula.coupling import Pull
+from mtrl.agents.lessons import SACLesson
+from mtrl.agents.members import group_rows, member, per_task, to_members
+from mtrl.agents.mtsac_settings import MTSACConfig, member_settings, sac_settings
+from mtrl.agents.replay import Batch, ByteReplay, ReplayBuffer
+from mtrl.agents.sac import Progress, SACNoise, SACSettings, SACState, init_sac
+from mtrl.agents.scheduled import PROBES, ScheduledAgent
+from mtrl.agents.tracking import EpisodeTracker, Meter
+from mtrl.agents.turns import Turn, finish_alone
+from mtrl.envs import TaskVectorEnv
 
 
 class MTSAC(ScheduledAgent):
-    """Task-conditioned SAC, for bounded ``Box`` and for ``Discrete`` actions (see ``agents.discrete_sac``).
+    """Task-conditioned SAC, for bounded ``Box`` and for ``Discrete`` actions (see ``mtrl.agents.discrete_sac``).
 
     Example:
-        >>> from envs import make_vec
-        >>> from agents import MTSAC
+        >>> from mtrl.envs import make_vec
+        >>> from mtrl.agents import MTSAC
         >>> agent = MTSAC(make_vec("mt1:reach-v3", seed=0), width=64, learning_starts=100)
         >>> agent.learn(200).env_steps
         200

@@ -8,21 +8,21 @@ from typing import Literal, Self, get_args
 import torch
 from torch import Tensor
 
-from agents.actions import action_mask, make_actions
-from agents.aggregators import Aggregator, parse_aggregator, positive_loss_free
-from agents.base import AgentConfig, EnvSpec
-from agents.common import (
+from mtrl.agents.actions import action_mask, make_actions
+from mtrl.agents.aggregators import Aggregator, parse_aggregator, positive_loss_free
+from mtrl.agents.base import AgentConfig, EnvSpec
+from mtrl.agents.common import (
     make_network,
     refuse_aggregator,
     update_dtype,
 )
-from agents.curricula import parse_curriculum
-from agents.curricula.base import Heads
-from agents.discrete_sac import entropy_targets
-from agents.errors import AgentError
-from agents.optim import AdamSettings
-from agents.sac import SACSettings
-from agents.task_gradients import Reduction
+from mtrl.agents.curricula import parse_curriculum
+from mtrl.agents.curricula.base import Heads
+from mtrl.agents.discrete_sac import entropy_targets
+from mtrl.agents.errors import AgentError
+from mtrl.agents.optim import AdamSettings
+from mtrl.agents.sac import SACSettings
+from mtrl.agents.task_gradients import Reduction
 
 ENTROPY_SHARE = 0.3  # of the entropy of acting at random, for discrete actions
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agents.networks import MLP
+from mtrl.agents.networks import MLP
 
 PopArt = dict[str, Tensor]
 

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from agents.curricula.coupling import Pull
-from agents.distributions import categorical, gaussian
-from agents.networks import MLP, Recall, Views, take_rows
-from agents.optim import AdamSettings, adam_state, adam_step, clip_by_norm
-from agents.popart import denormalize, normalize, popart_state, popart_update
-from agents.rollout import Rollout
-from agents.task_gradients import Reduction
+from mtrl.agents.curricula.coupling import Pull
+from mtrl.agents.distributions import categorical, gaussian
+from mtrl.agents.networks import MLP, Recall, Views, take_rows
+from mtrl.agents.optim import AdamSettings, adam_state, adam_step, clip_by_norm
+from mtrl.agents.popart import denormalize, normalize, popart_state, popart_update
+from mtrl.agents.rollout import Rollout
+from mtrl.agents.task_gradients import Reduction
 
 PPOState = dict[str, dict[str, Tensor]]
 CHUNK = 8192  # samples of a task whose values are computed at once

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from agents.errors import unknown
+from mtrl.agents.errors import unknown
 
 PRECISIONS = ("auto", "bf16", "fp32")
 

@@ -13,13 +13,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from agents.curricula.coupling import Pull
-from agents.discrete_sac import categorical_policy, soft_value, taken
-from agents.distributions import squashed_gaussian
-from agents.networks import MLP, Views
-from agents.optim import AdamSettings, adam_state, adam_step, clip_by_norm
-from agents.replay import Batch
-from agents.task_gradients import Reduction
+from mtrl.agents.curricula.coupling import Pull
+from mtrl.agents.discrete_sac import categorical_policy, soft_value, taken
+from mtrl.agents.distributions import squashed_gaussian
+from mtrl.agents.networks import MLP, Views
+from mtrl.agents.optim import AdamSettings, adam_state, adam_step, clip_by_norm
+from mtrl.agents.replay import Batch
+from mtrl.agents.task_gradients import Reduction
 
 SACState = dict[str, dict[str, Tensor]]
 

@@ -6,14 +6,14 @@ from abc import abstractmethod
 
 from numpy.typing import NDArray
 
-from agents.base import Agent
-from agents.common import Networks, stream_seed
-from agents.curricula.coupling import Features
-from agents.curricula.rounds import Rounds, make_rounds
-from agents.networks import MLP
-from agents.task_gradients import tracked_gramian
-from agents.tracking import EpisodeTracker, Meter
-from agents.turns import Turn, finish_alone
+from mtrl.agents.base import Agent
+from mtrl.agents.common import Networks, stream_seed
+from mtrl.agents.curricula.coupling import Features
+from mtrl.agents.curricula.rounds import Rounds, make_rounds
+from mtrl.agents.networks import MLP
+from mtrl.agents.task_gradients import tracked_gramian
+from mtrl.agents.tracking import EpisodeTracker, Meter
+from mtrl.agents.turns import Turn, finish_alone
 
 PROBES = 8  # observations of each task at which policies are compared
 

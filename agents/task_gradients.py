@@ -23,10 +23,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.aggregators import Aggregator, FlatMinima, Inputs, State
-from agents.aggregators.diagnostics import condition_number, conflict_rate, cosines, magnitude_similarity, task_gains
-from agents.aggregators.fixed import Mean
-from agents.networks import MLP, TASK_SCALE, OwnViews, Views, flatten_gradients
+from mtrl.agents.aggregators import Aggregator, FlatMinima, Inputs, State
+from mtrl.agents.aggregators.diagnostics import (
+    condition_number,
+    conflict_rate,
+    cosines,
+    magnitude_similarity,
+    task_gains,
+)
+from mtrl.agents.aggregators.fixed import Mean
+from mtrl.agents.networks import MLP, TASK_SCALE, OwnViews, Views, flatten_gradients
 
 TRACK_DECAY = 0.9
 MOST_ROWS = 24
@@ -260,7 +266,7 @@ def _gramian(pieces: list[Tensor], halves: bool = False) -> Tensor:
             shares.append((left @ right.mT).sum(1))
     narrow = [piece for piece in pieces if _has_kernels(piece)]
     if narrow:
-        from agents.gramian_kernels import add_products  # compiled code that only some methods need
+        from mtrl.agents.gramian_kernels import add_products  # compiled code that only some methods need
 
         tasks = narrow[0].shape[2] // (2 if halves else 1)
         total = np.zeros((len(narrow[0]), tasks, tasks))
@@ -275,7 +281,7 @@ def _combine(piece: Tensor, weights: Tensor) -> Tensor:
     per_group = weights.repeat_interleave(piece.shape[2] // weights.shape[-1], -1)
     if not _has_kernels(piece):
         return (per_group[:, None, None] @ piece).squeeze(2)
-    from agents.gramian_kernels import weigh_rows
+    from mtrl.agents.gramian_kernels import weigh_rows
 
     out = torch.empty(*piece.shape[:2], piece.shape[3])
     weigh_rows(_bits(piece), per_group.numpy(), out.numpy())

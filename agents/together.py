@@ -2,7 +2,7 @@
 
 On a GPU the states of all seeds are stacked along the axis of seeds of the pure update, which is then one call; every
 agent's own state becomes views of the stack. On a CPU the products of stacked matrices round differently from single
-ones, and members go through the layers one by one anyway (``agents.trunk``), so there every seed is a call of its own:
+ones, and members go through the layers one by one anyway (``trunk``), so there every seed is a call of its own:
 as fast, and bit for bit what the seed learns alone.
 """
 
@@ -13,11 +13,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from agents.base import Agent
-from agents.errors import AgentError, DivergedError
-from agents.members import Networks
-from agents.turns import Lesson, resume
-from envs import SuiteError
+from mtrl.agents.base import Agent
+from mtrl.agents.errors import AgentError, DivergedError
+from mtrl.agents.members import Networks
+from mtrl.agents.turns import Lesson, resume
+from mtrl.envs import SuiteError
 
 Failure = DivergedError | SuiteError
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.errors import DivergedError
+from mtrl.agents.errors import DivergedError
 
 
 class Meter:

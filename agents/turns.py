@@ -1,7 +1,7 @@
 """An agent's ``advance`` in pieces, so that the updates of several seeds can be one call.
 
 A turn yields a lesson wherever an update is due and is sent the outcome. Whoever drives it decides whether the lesson
-is learned alone or as one call with those of other seeds (``agents.together``).
+is learned alone or as one call with those of other seeds (``mtrl.agents.together``).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Hashable, Sequence
 from typing import Any, Self
 
-from agents.members import Networks
+from mtrl.agents.members import Networks
 
 
 class Lesson(ABC):

@@ -1,10 +1,10 @@
 """Suites and task-major vector environments."""
 
-from envs.graph import task_graph
-from envs.make import backends, make_vec
-from envs.specs import Suite, SuiteError, TaskSpec
-from envs.suites import get_suite, suite_ids
-from envs.vector import TaskVectorEnv
+from mtrl.envs.graph import task_graph
+from mtrl.envs.make import backends, make_vec
+from mtrl.envs.specs import Suite, SuiteError, TaskSpec
+from mtrl.envs.suites import get_suite, suite_ids
+from mtrl.envs.vector import TaskVectorEnv
 
 __all__ = [
     "Suite",

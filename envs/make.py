@@ -5,21 +5,21 @@ from __future__ import annotations
 from dataclasses import fields
 from importlib import import_module
 
-from envs.rendering import prepare_mujoco
-from envs.seeding import check_seed
-from envs.settings import EnvSettings
-from envs.specs import Suite, SuiteError
-from envs.suites import get_suite, nearest
-from envs.vector import TaskVectorEnv
+from mtrl.envs.rendering import prepare_mujoco
+from mtrl.envs.seeding import check_seed
+from mtrl.envs.settings import EnvSettings
+from mtrl.envs.specs import Suite, SuiteError
+from mtrl.envs.suites import get_suite, nearest
+from mtrl.envs.vector import TaskVectorEnv
 
 # family -> backend -> module. The first backend of a family is its default ("auto"). A module offers
 # ``make(suite, settings) -> TaskVectorEnv`` and ``OPTIONS``, the settings it has beyond the common ones.
 BACKENDS: dict[str, dict[str, str]] = {
-    "metaworld": {"native": "envs.metaworld.native.engine", "stock": "envs.metaworld.stock"},
-    "minigrid": {"native": "envs.minigrid.native", "stock": "envs.minigrid.stock"},
+    "metaworld": {"native": "mtrl.envs.metaworld.native.engine", "stock": "mtrl.envs.metaworld.stock"},
+    "minigrid": {"native": "mtrl.envs.minigrid.native", "stock": "mtrl.envs.minigrid.stock"},
 }
 # module -> the reward versions it has, where it lacks some of its family's.
-REWARD_VERSIONS: dict[str, tuple[str, ...]] = {"envs.metaworld.native.engine": ("v2",)}
+REWARD_VERSIONS: dict[str, tuple[str, ...]] = {"mtrl.envs.metaworld.native.engine": ("v2",)}
 COMMON = frozenset({"envs_per_task", "seed", "one_hot"})
 
 
@@ -55,7 +55,7 @@ def make_vec(
     >>> obs, reward, terminated, truncated, info = env.step(env.action_space.sample())
 
     Args:
-        suite: id such as ``mt10``, ``mt50-v1``, ``mt1:reach-v3`` (``envs.suite_ids()`` has all), or a specification.
+        suite: id such as ``mt10``, ``mt50-v1``, ``mt1:reach-v3`` (``suite_ids()`` has all), or a specification.
         envs_per_task: environments of each task.
         backend: the engine; ``auto`` is the first of the suite's family that has its rewards, ``stock`` the original
             package. Backends give equal trajectories (Meta-World's native rewards differ in the last bits at most).

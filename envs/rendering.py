@@ -7,7 +7,7 @@ import sys
 from ctypes.util import find_library
 from importlib import import_module
 
-from envs.specs import SuiteError
+from mtrl.envs.specs import SuiteError
 
 HELP = (
     "rendering needs OpenGL: on Debian or Ubuntu `apt-get install libegl1 libgl1-mesa-dri` and MUJOCO_GL=egl, "

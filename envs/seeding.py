@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.specs import SuiteError
+from mtrl.envs.specs import SuiteError
 
 MAX_SEED = 2**32 - 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from envs.specs import SuiteError
+from mtrl.envs.specs import SuiteError
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 
-from envs.specs import Suite, SuiteError
+from mtrl.envs.specs import Suite, SuiteError
 
 FAMILIES = {
-    "metaworld": "envs.metaworld.suites",
-    "minigrid": "envs.minigrid.suites",
+    "metaworld": "mtrl.envs.metaworld.suites",
+    "minigrid": "mtrl.envs.minigrid.suites",
 }
 
 

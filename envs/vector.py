@@ -18,7 +18,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from envs.specs import Suite, SuiteError
+from mtrl.envs.specs import Suite, SuiteError
 
 Info = dict[str, Any]
 

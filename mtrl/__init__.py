@@ -9,20 +9,22 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from mtrl._packages import check_packages
-
 if TYPE_CHECKING:
-    from agents import MTSAC as MTSAC
-    from agents import Agent as Agent
-    from agents import MTSACConfig as MTSACConfig
-    from envs import Suite as Suite
-    from envs import TaskSpec as TaskSpec
-    from envs import TaskVectorEnv as TaskVectorEnv
-    from envs import get_suite as get_suite
-    from envs import make_vec as make_vec
-    from envs import suite_ids as suite_ids
+    from mtrl.agents import MTPPO as MTPPO
+    from mtrl.agents import MTSAC as MTSAC
+    from mtrl.agents import Agent as Agent
+    from mtrl.agents import AgentError as AgentError
+    from mtrl.agents import MTPPOConfig as MTPPOConfig
+    from mtrl.agents import MTSACConfig as MTSACConfig
     from mtrl.config import EvalConfig as EvalConfig
     from mtrl.config import TrainConfig as TrainConfig
+    from mtrl.envs import Suite as Suite
+    from mtrl.envs import SuiteError as SuiteError
+    from mtrl.envs import TaskSpec as TaskSpec
+    from mtrl.envs import TaskVectorEnv as TaskVectorEnv
+    from mtrl.envs import get_suite as get_suite
+    from mtrl.envs import make_vec as make_vec
+    from mtrl.envs import suite_ids as suite_ids
     from mtrl.evaluator import Evaluator as Evaluator
     from mtrl.results import TaskResult as TaskResult
     from mtrl.results import read_result as read_result
@@ -30,17 +32,15 @@ if TYPE_CHECKING:
     from mtrl.statistics import wilson_interval as wilson_interval
 
 _HOMES = {
-    "agents": ("MTSAC", "Agent", "MTSACConfig"),
-    "envs": ("Suite", "TaskSpec", "TaskVectorEnv", "get_suite", "make_vec", "suite_ids"),
+    "mtrl.agents": ("MTPPO", "MTSAC", "Agent", "AgentError", "MTPPOConfig", "MTSACConfig"),
     "mtrl.config": ("EvalConfig", "TrainConfig"),
+    "mtrl.envs": ("Suite", "SuiteError", "TaskSpec", "TaskVectorEnv", "get_suite", "make_vec", "suite_ids"),
     "mtrl.evaluator": ("Evaluator",),
     "mtrl.results": ("TaskResult", "read_result"),
     "mtrl.statistics": ("t_interval", "wilson_interval"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = list(_HOME_OF)
-
-check_packages()
 
 
 def __getattr__(name: str) -> Any:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import agents
-from agents import Agent
+from mtrl import agents
+from mtrl.agents import Agent
 from mtrl.sb3 import SB3_AGENTS
 
 

@@ -9,8 +9,8 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from agents import AgentError
-from envs import SuiteError
+from mtrl.agents import AgentError
+from mtrl.envs import SuiteError
 from mtrl.errors import ConfigError, WorkbenchError
 from mtrl.fields import Setting, describe
 

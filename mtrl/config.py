@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import yaml
 
-from agents.base import Agent, AgentConfig
+from mtrl.agents.base import Agent, AgentConfig
 from mtrl.algorithms import algorithms
 from mtrl.errors import ConfigError
 from mtrl.fields import Setting, build, coerce, flatten, nearest, settings_of

@@ -47,7 +47,3 @@ class InterruptedTraining(WorkbenchError):
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
         self.exit_status = 128 + signum
-
-
-class ForeignPackageError(ImportError):
-    """Another distribution's top-level package hides one of ours."""

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from agents import Agent
-from agents.base import resolve_device
 from mtrl import checkpoint, cli
+from mtrl.agents import Agent
+from mtrl.agents.base import resolve_device
 from mtrl.checkpoint import Checkpoint
 from mtrl.config import TrainConfig, agent_class, make_config
 from mtrl.errors import CheckpointError, ConfigError

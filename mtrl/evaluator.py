@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-import envs
-from envs import TaskVectorEnv
+from mtrl import envs
 from mtrl.config import TrainConfig
+from mtrl.envs import TaskVectorEnv
 from mtrl.results import TaskResult
 
 Bools = NDArray[np.bool_]

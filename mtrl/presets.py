@@ -7,8 +7,7 @@ from typing import Any
 
 import yaml
 
-import configs
-import envs
+from mtrl import configs, envs
 from mtrl.algorithms import algorithms
 from mtrl.config import TrainConfig, make_config, run_settings, unknown, unknown_key
 from mtrl.errors import ConfigError

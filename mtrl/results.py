@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from envs import Suite
 from mtrl.config import TrainConfig
+from mtrl.envs import Suite
 from mtrl.errors import ResultError
 from mtrl.provenance import provenance
 from mtrl.run_folder import write_text

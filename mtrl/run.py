@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-import envs
-from agents import Agent
-from mtrl import checkpoint
+from mtrl import checkpoint, envs
+from mtrl.agents import Agent
 from mtrl.checkpoint import Checkpoint
 from mtrl.config import TrainConfig, agent_class, to_yaml
 from mtrl.errors import WriteError

@@ -7,10 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import envs
-from envs import Suite
-from mtrl import cli, presets
+from mtrl import cli, envs, presets
 from mtrl.config import TrainConfig, run_settings
+from mtrl.envs import Suite
 from mtrl.errors import ConfigError
 from mtrl.trainer import train_together
 

@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from agents import DivergedError
-from agents.base import resolve_device
-from agents.together import Failure, Together
-from envs import SuiteError
 from mtrl import checkpoint
+from mtrl.agents import DivergedError
+from mtrl.agents.base import resolve_device
+from mtrl.agents.together import Failure, Together
 from mtrl.allocator import keep_freed_memory
 from mtrl.checkpoint import Checkpoint
 from mtrl.config import TrainConfig, difference
+from mtrl.envs import SuiteError
 from mtrl.errors import CheckpointError, InterruptedTraining, RunFolderError, TrainingDiverged, WriteError
 from mtrl.evaluator import EvaluationStopped
 from mtrl.interrupts import Interrupts
@@ -42,7 +42,7 @@ def train_together(configs: Sequence[TrainConfig], command: str = "") -> list[Re
     """Start or continue runs that differ in their seeds, all in this process; a finished one is left as it is.
 
     Each run continues from its own last checkpoint: those behind the others catch up first, then all go in lockstep.
-    Every run ends as it would alone, to the bit on a CPU and to rounding on a GPU (see ``agents.together``).
+    Every run ends as it would alone, to the bit on a CPU and to rounding on a GPU (see ``mtrl.agents.together``).
 
     Returns:
         The result records, in the order of ``configs``.

@@ -10,8 +10,8 @@ import imageio.v3 as imageio
 import numpy as np
 from numpy.typing import NDArray
 
-import envs
-from agents import Agent
+from mtrl import envs
+from mtrl.agents import Agent
 from mtrl.config import TrainConfig
 from mtrl.errors import WorkbenchError
 from mtrl.evaluator import evaluation_seed

@@ -21,9 +21,9 @@ import torch
 import torchjd.aggregation as reference
 from torch import Tensor
 
-from agents import MTSAC, EnvSpec
-from agents.aggregators import AGGREGATORS, Inputs, gramian, make_aggregator
-from agents.replay import ReplayBuffer
+from mtrl.agents import MTSAC, EnvSpec
+from mtrl.agents.aggregators import AGGREGATORS, Inputs, gramian, make_aggregator
+from mtrl.agents.replay import ReplayBuffer
 from mtrl.allocator import keep_freed_memory
 
 Report = dict[str, dict[str, object]]

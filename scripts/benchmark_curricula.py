@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from agents import MTSAC
-from envs import make_vec
+from mtrl.agents import MTSAC
 from mtrl.allocator import keep_freed_memory
+from mtrl.envs import make_vec
 
 COUPLED = "warmup=0,switch=false"
 SEPARATE = {"single-task": "uniform", "camrl": f"camrl:{COUPLED}"}

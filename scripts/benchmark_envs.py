@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmark_minigrid import minigrid  # noqa: E402
 
-from envs import get_suite, make_vec  # noqa: E402
+from mtrl.envs import get_suite, make_vec  # noqa: E402
 
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -61,11 +61,11 @@ class Physics:
     """Five ``mj_step`` and one ``mj_forward`` on the native engine's models, with the same actions; nothing else."""
 
     def __init__(self, envs_per_task: int) -> None:
-        from envs.metaworld.native import layout as at
-        from envs.metaworld.native import share
-        from envs.metaworld.native.jit import call_two, kernel
-        from envs.metaworld.native.kernel import load, place, save
-        from envs.metaworld.native.physics import FRAME_SKIP
+        from mtrl.envs.metaworld.native import layout as at
+        from mtrl.envs.metaworld.native import share
+        from mtrl.envs.metaworld.native.jit import call_two, kernel
+        from mtrl.envs.metaworld.native.kernel import load, place, save
+        from mtrl.envs.metaworld.native.physics import FRAME_SKIP
 
         self.env: Any = make_vec("mt10", envs_per_task, backend="native", num_threads=1)
         self.num_envs, self._elapsed = self.env.num_envs, 0

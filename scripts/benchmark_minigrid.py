@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from envs import get_suite, make_vec
+from mtrl.envs import get_suite, make_vec
 
 NUM_ENVS = 64
 

@@ -29,9 +29,9 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
 from torch import Tensor, nn
 
-from agents import MTPPO
-from envs import get_suite, make_vec
-from envs.minigrid.missions import encode_mission
+from mtrl.agents import MTPPO
+from mtrl.envs import get_suite, make_vec
+from mtrl.envs.minigrid.missions import encode_mission
 from mtrl.sb3 import SB3VecEnv
 
 SUITE, ENVS, ROLLOUT, EPOCHS, MINIBATCHES, WIDTH, CHANNELS = "mg10", 8, 2_000, 8, 8, 128, 32
@@ -93,7 +93,7 @@ def encode_words(mission: str) -> np.ndarray:
 
 
 class Extractor(BaseFeaturesExtractor):
-    """The encoder of ``agents.grid`` in plain PyTorch layers."""
+    """The encoder of ``mtrl.agents.grid`` in plain PyTorch layers."""
 
     def __init__(self, space: gym.spaces.Box) -> None:
         super().__init__(space, 9 * CHANNELS + CHANNELS + DIRECTIONS + len(TASKS))

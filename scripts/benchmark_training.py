@@ -21,11 +21,11 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from agents import MTPPO, MTSAC, Agent, EnvSpec
-from agents.precision import trunk_dtype
-from agents.replay import Batch, ReplayBuffer
-from envs import make_vec
+from mtrl.agents import MTPPO, MTSAC, Agent, EnvSpec
+from mtrl.agents.precision import trunk_dtype
+from mtrl.agents.replay import Batch, ReplayBuffer
 from mtrl.allocator import keep_freed_memory
+from mtrl.envs import make_vec
 
 MT10 = EnvSpec("mt10", tuple(f"task-{i}" for i in range(10)), 39, (-1.0,) * 4, (1.0,) * 4)
 

@@ -23,11 +23,11 @@
 A new method is one frozen dataclass with ``info`` and ``_solve``, and a line in ``registry.py``.
 """
 
-from agents.aggregators.base import Aggregator, AggregatorInfo, Direction, Inputs, State, Weights
-from agents.aggregators.flat_minima import FlatMinima, sparse_mask
-from agents.aggregators.gramian import combine, gramian, linear_gramian, linear_task_gradients
-from agents.aggregators.registry import AGGREGATORS, make_aggregator, parse_aggregator, wrap
-from agents.aggregators.wrappers import Ema, Every, Rescale, Ridge, Subset
+from mtrl.agents.aggregators.base import Aggregator, AggregatorInfo, Direction, Inputs, State, Weights
+from mtrl.agents.aggregators.flat_minima import FlatMinima, sparse_mask
+from mtrl.agents.aggregators.gramian import combine, gramian, linear_gramian, linear_task_gradients
+from mtrl.agents.aggregators.registry import AGGREGATORS, make_aggregator, parse_aggregator, wrap
+from mtrl.agents.aggregators.wrappers import Ema, Every, Rescale, Ridge, Subset
 
 __all__ = [
     "AGGREGATORS",

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from agents.aggregators.base import (
+from mtrl.agents.aggregators.base import (
     Aggregator,
     AggregatorInfo,
     Inputs,
@@ -19,8 +19,8 @@ from agents.aggregators.base import (
     exact,
     given,
 )
-from agents.aggregators.epochs import EPOCH_STATE, epoch_mean
-from agents.aggregators.linalg import eigh, matvec
+from mtrl.agents.aggregators.epochs import EPOCH_STATE, epoch_mean
+from mtrl.agents.aggregators.linalg import eigh, matvec
 
 Scale = Literal["min", "median", "rmse"]
 

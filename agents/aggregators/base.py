@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Literal, NamedTuple, get_args, get_origin, get
 import torch
 from torch import Tensor
 
-from agents.aggregators.gramian import combine, gramian
-from agents.aggregators.linalg import may_stop
-from agents.base import AgentError
+from mtrl.agents.aggregators.gramian import combine, gramian
+from mtrl.agents.aggregators.linalg import may_stop
+from mtrl.agents.base import AgentError
 
 State = dict[str, Tensor]
 

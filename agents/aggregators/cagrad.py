@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, check, check_types, given
-from agents.aggregators.linalg import add_diagonal, correlation, matvec, may_stop, ridge_floor, spd_solve
+from mtrl.agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, check, check_types, given
+from mtrl.agents.aggregators.linalg import add_diagonal, correlation, matvec, may_stop, ridge_floor, spd_solve
 
 Rescale = Literal["none", "1/(1+c)", "1/(1+c²)"]
 _ROUNDS = 4  # of splitting and pivoting; one is enough for all but nearly flat hulls

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agents.aggregators.linalg import correlation, diagonal, eigh, matvec
+from mtrl.agents.aggregators.linalg import correlation, diagonal, eigh, matvec
 
 
 def cosines(gramian: Tensor) -> Tensor:

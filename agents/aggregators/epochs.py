@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agents.aggregators.base import State
+from mtrl.agents.aggregators.base import State
 
 # Sum and number of the running epoch's losses, and the number of finished epochs.
 EPOCH_STATE = {"total": ("m", 0.0), "count": ("", 0.0), "epochs": ("", 0.0)}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, given
-from agents.aggregators.linalg import correlation, diagonal, matvec, pinv_apply
+from mtrl.agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, given
+from mtrl.agents.aggregators.linalg import correlation, diagonal, matvec, pinv_apply
 
 
 @dataclass(frozen=True)

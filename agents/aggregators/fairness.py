@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, check, check_types, given
-from agents.aggregators.linalg import add_diagonal, correlation, diagonal, matvec, may_stop, ridge_floor, spd_solve
+from mtrl.agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, check, check_types, given
+from mtrl.agents.aggregators.linalg import add_diagonal, correlation, diagonal, matvec, may_stop, ridge_floor, spd_solve
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, check, check_types, given
-from agents.aggregators.gramian import combine, gramian
-from agents.aggregators.linalg import diagonal, may_stop
+from mtrl.agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, check, check_types, given
+from mtrl.agents.aggregators.gramian import combine, gramian
+from mtrl.agents.aggregators.linalg import diagonal, may_stop
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from agents.aggregators.base import (
+from mtrl.agents.aggregators.base import (
     Aggregator,
     AggregatorInfo,
     Inputs,
@@ -21,7 +21,7 @@ from agents.aggregators.base import (
     expand,
     given,
 )
-from agents.aggregators.epochs import EPOCH_STATE, epoch_mean
+from mtrl.agents.aggregators.epochs import EPOCH_STATE, epoch_mean
 
 # Parameters updated by Adam, each with its two moments.
 NETS = ("actor", "critic", "log_alpha")

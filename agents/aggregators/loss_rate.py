@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from agents.aggregators.base import (
+from mtrl.agents.aggregators.base import (
     Aggregator,
     AggregatorInfo,
     Inputs,
@@ -19,7 +19,7 @@ from agents.aggregators.base import (
     exact,
     given,
 )
-from agents.aggregators.epochs import EPOCH_STATE, epoch_mean
+from mtrl.agents.aggregators.epochs import EPOCH_STATE, epoch_mean
 
 # Smallest denominator of a ratio of losses.
 TINY = 1e-8

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from agents.aggregators.base import (
+from mtrl.agents.aggregators.base import (
     Aggregator,
     AggregatorInfo,
     Inputs,

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, check, check_types, given
-from agents.aggregators.linalg import correlation, ridge_floor
-from agents.aggregators.quadratic import dual_cone, min_norm_point
+from mtrl.agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, check, check_types, given
+from mtrl.agents.aggregators.linalg import correlation, ridge_floor
+from mtrl.agents.aggregators.quadratic import dual_cone, min_norm_point
 
 
 @dataclass(frozen=True)

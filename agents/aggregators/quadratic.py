@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agents.aggregators.linalg import add_diagonal, diagonal, matvec, may_stop, spd_solve
+from mtrl.agents.aggregators.linalg import add_diagonal, diagonal, matvec, may_stop, spd_solve
 
 SOLVED = 1e-10  # residual at which another iterate would not be better
 

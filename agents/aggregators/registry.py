@@ -7,24 +7,24 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-from agents.aggregators.aligned import EGA, AlignedMTL
-from agents.aggregators.base import Aggregator
-from agents.aggregators.cagrad import CAGrad, CAGradFast
-from agents.aggregators.equal import IMTLG, ConFIG
-from agents.aggregators.fairness import FairGrad, NashMTL
-from agents.aggregators.fixed import Mean, RandomWeights, Sum
-from agents.aggregators.flat_minima import FlatMinima
-from agents.aggregators.gcond import GCond
-from agents.aggregators.igb import IGBv2
-from agents.aggregators.learned import GradNorm, SDMGrad
-from agents.aggregators.loss_rate import DWA, FAMO, LBTW, IGBv1, SuccessFocal
-from agents.aggregators.loss_scale import GLS, IMTLL, SmoothTchebycheff, UncertaintyWeighting
-from agents.aggregators.projection import MGDA, DualProj, UPGrad
-from agents.aggregators.sign import SAMGS, GradDrop
-from agents.aggregators.surgery import GradVac, PCGrad
-from agents.aggregators.tracked import DBMTL, ExcessMTL, MoCo
-from agents.aggregators.wrappers import Ema, Every, Policy, Rescale, Ridge, Subset
-from agents.base import AgentError
+from mtrl.agents.aggregators.aligned import EGA, AlignedMTL
+from mtrl.agents.aggregators.base import Aggregator
+from mtrl.agents.aggregators.cagrad import CAGrad, CAGradFast
+from mtrl.agents.aggregators.equal import IMTLG, ConFIG
+from mtrl.agents.aggregators.fairness import FairGrad, NashMTL
+from mtrl.agents.aggregators.fixed import Mean, RandomWeights, Sum
+from mtrl.agents.aggregators.flat_minima import FlatMinima
+from mtrl.agents.aggregators.gcond import GCond
+from mtrl.agents.aggregators.igb import IGBv2
+from mtrl.agents.aggregators.learned import GradNorm, SDMGrad
+from mtrl.agents.aggregators.loss_rate import DWA, FAMO, LBTW, IGBv1, SuccessFocal
+from mtrl.agents.aggregators.loss_scale import GLS, IMTLL, SmoothTchebycheff, UncertaintyWeighting
+from mtrl.agents.aggregators.projection import MGDA, DualProj, UPGrad
+from mtrl.agents.aggregators.sign import SAMGS, GradDrop
+from mtrl.agents.aggregators.surgery import GradVac, PCGrad
+from mtrl.agents.aggregators.tracked import DBMTL, ExcessMTL, MoCo
+from mtrl.agents.aggregators.wrappers import Ema, Every, Policy, Rescale, Ridge, Subset
+from mtrl.agents.base import AgentError
 
 _CLASSES: tuple[type[Aggregator], ...] = (
     *(Mean, Sum, RandomWeights, PCGrad, GradVac, CAGrad, CAGradFast, MGDA, IMTLG, NashMTL, FairGrad, AlignedMTL),

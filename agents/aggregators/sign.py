@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from agents.aggregators.base import (
+from mtrl.agents.aggregators.base import (
     Aggregator,
     AggregatorInfo,
     Inputs,
@@ -18,7 +18,7 @@ from agents.aggregators.base import (
     exact,
     given,
 )
-from agents.aggregators.gramian import combine
+from mtrl.agents.aggregators.gramian import combine
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from agents.aggregators.base import (
+from mtrl.agents.aggregators.base import (
     Aggregator,
     AggregatorInfo,
     Inputs,
@@ -19,7 +19,7 @@ from agents.aggregators.base import (
     exact,
     given,
 )
-from agents.aggregators.linalg import diagonal
+from mtrl.agents.aggregators.linalg import diagonal
 
 Reduction = Literal["sum", "mean"]
 

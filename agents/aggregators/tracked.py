@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from agents.aggregators.base import (
+from mtrl.agents.aggregators.base import (
     Aggregator,
     AggregatorInfo,
     Inputs,
@@ -18,9 +18,9 @@ from agents.aggregators.base import (
     exact,
     given,
 )
-from agents.aggregators.gramian import combine, gramian
-from agents.aggregators.learned import SimplexProjection
-from agents.aggregators.linalg import diagonal, matvec
+from mtrl.agents.aggregators.gramian import combine, gramian
+from mtrl.agents.aggregators.learned import SimplexProjection
+from mtrl.agents.aggregators.linalg import diagonal, matvec
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from agents.aggregators.base import (
+from mtrl.agents.aggregators.base import (
     Aggregator,
     AggregatorInfo,
     Inputs,
@@ -23,8 +23,8 @@ from agents.aggregators.base import (
     given,
     task_zeros,
 )
-from agents.aggregators.linalg import add_diagonal, diagonal, matvec
-from agents.base import AgentError
+from mtrl.agents.aggregators.linalg import add_diagonal, diagonal, matvec
+from mtrl.agents.base import AgentError
 
 
 def prefixed(prefix: str, state: State) -> State:

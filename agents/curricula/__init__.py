@@ -19,7 +19,7 @@ A new curriculum is one frozen dataclass with ``info`` and ``plan``, and a line 
 pick it up by name.
 """
 
-from agents.curricula.base import (
+from mtrl.agents.curricula.base import (
     CoupledCurriculum,
     Curriculum,
     CurriculumInfo,
@@ -30,7 +30,7 @@ from agents.curricula.base import (
     Tasks,
     Turn,
 )
-from agents.curricula.registry import CURRICULA, make_curriculum, parse_curriculum
+from mtrl.agents.curricula.registry import CURRICULA, make_curriculum, parse_curriculum
 
 __all__ = [
     "CURRICULA",

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, get_args, get_origin, get
 import torch
 from torch import Tensor
 
-from agents.errors import AgentError, unknown
+from mtrl.agents.errors import AgentError, unknown
 
 State = dict[str, Tensor]
 Heads = Literal["multi-head", "one-hot", "separate"]

@@ -9,8 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from agents.curricula.base import Geometry, Turn
-from agents.networks import MLP
+from mtrl.agents.curricula.base import Geometry, Turn
+from mtrl.agents.networks import MLP
 
 Params = Mapping[str, dict[str, Tensor]]
 Owned = dict[str, Tensor]

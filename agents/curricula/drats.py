@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from agents.curricula.base import Curriculum, CurriculumInfo, Plan, State, Statistics, Tasks, require
+from mtrl.agents.curricula.base import Curriculum, CurriculumInfo, Plan, State, Statistics, Tasks, require
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from agents.curricula.base import Curriculum, CurriculumInfo, Plan, State, Statistics, Tasks, proportional, require
+from mtrl.agents.curricula.base import Curriculum, CurriculumInfo, Plan, State, Statistics, Tasks, proportional, require
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.curricula.base import Curriculum, CurriculumInfo, Plan, State, Statistics, Tasks, require, uniform_share
-from agents.curricula.history import filled, history, push
+from mtrl.agents.curricula.base import (
+    Curriculum,
+    CurriculumInfo,
+    Plan,
+    State,
+    Statistics,
+    Tasks,
+    require,
+    uniform_share,
+)
+from mtrl.agents.curricula.history import filled, history, push
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agents.curricula.base import State
+from mtrl.agents.curricula.base import State
 
 
 def history(num_tasks: int, length: int) -> State:

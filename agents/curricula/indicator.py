@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from agents.curricula.base import State
+from mtrl.agents.curricula.base import State
 
 
 class Indicator(NamedTuple):

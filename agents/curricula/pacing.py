@@ -7,7 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.curricula.base import Curriculum, CurriculumInfo, Plan, State, Statistics, Tasks, require, uniform_share
+from mtrl.agents.curricula.base import (
+    Curriculum,
+    CurriculumInfo,
+    Plan,
+    State,
+    Statistics,
+    Tasks,
+    require,
+    uniform_share,
+)
 
 
 @dataclass(frozen=True)

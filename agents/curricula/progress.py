@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from agents.curricula.base import Curriculum, CurriculumInfo, Plan, State, Statistics, Tasks, proportional, require
-from agents.curricula.history import filled, history, push, slope
+from mtrl.agents.curricula.base import Curriculum, CurriculumInfo, Plan, State, Statistics, Tasks, proportional, require
+from mtrl.agents.curricula.history import filled, history, push, slope
 
 
 @dataclass(frozen=True)

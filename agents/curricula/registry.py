@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from agents.curricula.base import Curriculum
-from agents.curricula.camrl import CAMRL, CAMRLShared
-from agents.curricula.drats import DRATS
-from agents.curricula.focal import SuccessFocal
-from agents.curricula.grouping import TaskGrouping
-from agents.curricula.mrcl import MRCL
-from agents.curricula.pacing import SuccessPacing
-from agents.curricula.progress import CompetenceProgress, LearningProgress
-from agents.curricula.son_goku import SonGoku
-from agents.curricula.uniform import Uniform
-from agents.errors import AgentError, unknown
+from mtrl.agents.curricula.base import Curriculum
+from mtrl.agents.curricula.camrl import CAMRL, CAMRLShared
+from mtrl.agents.curricula.drats import DRATS
+from mtrl.agents.curricula.focal import SuccessFocal
+from mtrl.agents.curricula.grouping import TaskGrouping
+from mtrl.agents.curricula.mrcl import MRCL
+from mtrl.agents.curricula.pacing import SuccessPacing
+from mtrl.agents.curricula.progress import CompetenceProgress, LearningProgress
+from mtrl.agents.curricula.son_goku import SonGoku
+from mtrl.agents.curricula.uniform import Uniform
+from mtrl.agents.errors import AgentError, unknown
 
 _CLASSES: tuple[type[Curriculum], ...] = (
     *(Uniform, CAMRL, CAMRLShared, MRCL, SuccessFocal, LearningProgress, CompetenceProgress, DRATS, SonGoku),

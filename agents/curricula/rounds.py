@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.base import EnvSpec
-from agents.curricula.base import CoupledCurriculum, Curriculum, Plan, Statistics, Tasks, Turn, uniform_share
-from agents.curricula.coupling import (
+from mtrl.agents.base import EnvSpec
+from mtrl.agents.curricula.base import CoupledCurriculum, Curriculum, Plan, Statistics, Tasks, Turn, uniform_share
+from mtrl.agents.curricula.coupling import (
     Features,
     HeadPull,
     MemberPull,
@@ -23,12 +23,12 @@ from agents.curricula.coupling import (
     owned_agents,
     owned_heads,
 )
-from agents.curricula.registry import parse_curriculum
-from agents.curricula.uniform import Uniform
-from agents.errors import AgentError
-from agents.networks import MLP
-from agents.tracking import EpisodeTracker
-from envs import task_graph
+from mtrl.agents.curricula.registry import parse_curriculum
+from mtrl.agents.curricula.uniform import Uniform
+from mtrl.agents.errors import AgentError
+from mtrl.agents.networks import MLP
+from mtrl.agents.tracking import EpisodeTracker
+from mtrl.envs import task_graph
 
 
 class Rounds:

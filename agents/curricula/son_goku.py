@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.aggregators.diagnostics import cosines
-from agents.curricula.base import Curriculum, CurriculumInfo, Plan, State, Statistics, Tasks, require
-from agents.curricula.coloring import welsh_powell
+from mtrl.agents.aggregators.diagnostics import cosines
+from mtrl.agents.curricula.base import Curriculum, CurriculumInfo, Plan, State, Statistics, Tasks, require
+from mtrl.agents.curricula.coloring import welsh_powell
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from agents.curricula.base import SHARED, Curriculum, CurriculumInfo, Plan, State, Statistics, Tasks, uniform_share
+from mtrl.agents.curricula.base import SHARED, Curriculum, CurriculumInfo, Plan, State, Statistics, Tasks, uniform_share
 
 
 @dataclass(frozen=True)

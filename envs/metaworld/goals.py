@@ -10,10 +10,10 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.metaworld import store
-from envs.progress import progress
-from envs.seeding import episode_seed
-from envs.specs import Suite
+from mtrl.envs.metaworld import store
+from mtrl.envs.progress import progress
+from mtrl.envs.seeding import episode_seed
+from mtrl.envs.specs import Suite
 
 NUM_GOALS = 50
 Goals = tuple[NDArray[np.float64], ...]
@@ -48,7 +48,7 @@ def _goals(tasks: tuple[str, ...], seed: int) -> Goals:
 
 def _draw(tasks: tuple[str, ...], seed: int) -> Goals:
     # Not at the top: metaworld takes a second to import, and goals are usually kept from an earlier start.
-    from envs.metaworld.simulators import build
+    from mtrl.envs.metaworld.simulators import build
 
     # The benchmark seeds numpy's global generator and resets every environment 50 times. A private generator of the
     # same kind gives the same numbers, and the tasks reject vectors by the vectors alone, so poses suffice in

@@ -5,7 +5,7 @@ The id carries the reward version: plain ids mean V2, ``mt10-v1``, ``mt50-v1`` a
 
 from __future__ import annotations
 
-from envs.specs import Suite, TaskSpec
+from mtrl.envs.specs import Suite, TaskSpec
 
 HORIZON = 500
 

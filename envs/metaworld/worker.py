@@ -1,4 +1,4 @@
-"""The program of a worker process; ``envs.metaworld.workers`` starts it with its order as JSON."""
+"""The program of a worker process; ``mtrl.envs.metaworld.workers`` starts it with its order as JSON."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import mmap
 import socket
 import sys
 
-from envs.metaworld.arrays import Arrays
-from envs.metaworld.simulators import Group
-from envs.metaworld.workers import RENDER, RESET, STEP
+from mtrl.envs.metaworld.arrays import Arrays
+from mtrl.envs.metaworld.simulators import Group
+from mtrl.envs.metaworld.workers import RENDER, RESET, STEP
 
 
 def main() -> None:

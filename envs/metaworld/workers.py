@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from envs.metaworld.arrays import Arrays
-from envs.specs import Suite, SuiteError
+from mtrl.envs.metaworld.arrays import Arrays
+from mtrl.envs.specs import Suite, SuiteError
 
 RESET, STEP, RENDER = b"r", b"s", b"f"
 _SINGLE_THREADED = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
@@ -93,7 +93,7 @@ class _Worker:
         with theirs:
             order |= {"socket": theirs.fileno(), "memory": descriptor}
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "envs.metaworld.worker", json.dumps(order)],
+                [sys.executable, "-P", "-m", "mtrl.envs.metaworld.worker", json.dumps(order)],
                 pass_fds=(theirs.fileno(), descriptor),
                 stdin=subprocess.DEVNULL,
                 env=os.environ | _SINGLE_THREADED | {"PYTHONPATH": _import_path()},

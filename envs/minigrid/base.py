@@ -11,14 +11,14 @@ import numpy as np
 from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 
-from envs.minigrid.batch import STAND_STILL, first_outside
-from envs.minigrid.layout import ObsLayout
-from envs.minigrid.streams import LevelStreams
-from envs.minigrid.tasks import TASKS, GridTask
-from envs.seeding import check_seed
-from envs.settings import EnvSettings
-from envs.specs import Suite, SuiteError
-from envs.vector import Info, TaskVectorEnv
+from mtrl.envs.minigrid.batch import STAND_STILL, first_outside
+from mtrl.envs.minigrid.layout import ObsLayout
+from mtrl.envs.minigrid.streams import LevelStreams
+from mtrl.envs.minigrid.tasks import TASKS, GridTask
+from mtrl.envs.seeding import check_seed
+from mtrl.envs.settings import EnvSettings
+from mtrl.envs.specs import Suite, SuiteError
+from mtrl.envs.vector import Info, TaskVectorEnv
 
 OPTIONS = frozenset({"goals", "goal_seed", "render_mode"})
 

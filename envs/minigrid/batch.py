@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.minigrid.cells import BORDER, HEIGHT, HORIZON, SEE_THROUGH, STEPS, WIDTH, WORDS
-from envs.minigrid.jit import kernel
-from envs.minigrid.levels import start_level
-from envs.minigrid.missions import write_mission
-from envs.minigrid.rng import level_seed
-from envs.minigrid.rules import step_level
-from envs.minigrid.view import VIEW_BYTES, observe
+from mtrl.envs.minigrid.cells import BORDER, HEIGHT, HORIZON, SEE_THROUGH, STEPS, WIDTH, WORDS
+from mtrl.envs.minigrid.jit import kernel
+from mtrl.envs.minigrid.levels import start_level
+from mtrl.envs.minigrid.missions import write_mission
+from mtrl.envs.minigrid.rng import level_seed
+from mtrl.envs.minigrid.rules import step_level
+from mtrl.envs.minigrid.view import VIEW_BYTES, observe
 
 START, STAND_STILL = -1, -2
 """What a negative action asks for in place of a step."""

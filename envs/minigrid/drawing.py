@@ -12,7 +12,7 @@ from minigrid.core.grid import Grid
 from minigrid.core.world_object import WorldObj
 from numpy.typing import NDArray
 
-from envs.minigrid.cells import BORDER, CARRIED, DIRECTION, X, Y, appearance
+from mtrl.envs.minigrid.cells import BORDER, CARRIED, DIRECTION, X, Y, appearance
 
 
 @cache

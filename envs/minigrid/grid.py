@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.minigrid.cells import COLORS_BY_NAME, DIRECTION, EMPTY, KEY, WALL, X, Y
-from envs.minigrid.jit import kernel
-from envs.minigrid.rng import rand_int
+from mtrl.envs.minigrid.cells import COLORS_BY_NAME, DIRECTION, EMPTY, KEY, WALL, X, Y
+from mtrl.envs.minigrid.jit import kernel
+from mtrl.envs.minigrid.rng import rand_int
 
 Grid = NDArray[np.uint8]
 State = NDArray[np.int64]

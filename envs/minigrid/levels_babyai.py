@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.minigrid.cells import (
+from mtrl.envs.minigrid.cells import (
     ARTICLE_2,
     BALL,
     BLUE,
@@ -37,12 +37,12 @@ from envs.minigrid.cells import (
     X,
     Y,
 )
-from envs.minigrid.grid import Grid, Rng, State, rand_color, rand_type
-from envs.minigrid.jit import kernel
-from envs.minigrid.levels_plain import Task
-from envs.minigrid.missions import GO_TO, OPEN, PICK_UP, PUT_NEXT_TO, describe
-from envs.minigrid.rng import next64, rand_int
-from envs.minigrid.rooms import RIGHT, add_door, build_rooms, place_agent_in_room, place_in_room
+from mtrl.envs.minigrid.grid import Grid, Rng, State, rand_color, rand_type
+from mtrl.envs.minigrid.jit import kernel
+from mtrl.envs.minigrid.levels_plain import Task
+from mtrl.envs.minigrid.missions import GO_TO, OPEN, PICK_UP, PUT_NEXT_TO, describe
+from mtrl.envs.minigrid.rng import next64, rand_int
+from mtrl.envs.minigrid.rooms import RIGHT, add_door, build_rooms, place_agent_in_room, place_in_room
 
 
 @kernel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.minigrid.cells import (
+from mtrl.envs.minigrid.cells import (
     ARTICLE_2,
     BALL,
     BLUE,
@@ -33,7 +33,7 @@ from envs.minigrid.cells import (
     X,
     Y,
 )
-from envs.minigrid.grid import (
+from mtrl.envs.minigrid.grid import (
     Grid,
     Rng,
     State,
@@ -44,9 +44,9 @@ from envs.minigrid.grid import (
     rand_type,
     wall_rect,
 )
-from envs.minigrid.jit import kernel
-from envs.minigrid.missions import GET, GO_TO, PUT_NEAR, describe
-from envs.minigrid.rng import rand_int, shuffle
+from mtrl.envs.minigrid.jit import kernel
+from mtrl.envs.minigrid.missions import GET, GO_TO, PUT_NEAR, describe
+from mtrl.envs.minigrid.rng import rand_int, shuffle
 
 Task = State
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.minigrid.cells import (
+from mtrl.envs.minigrid.cells import (
     BALL,
     BLUE,
     BOX,
@@ -20,12 +20,12 @@ from envs.minigrid.cells import (
     SIZE,
     VARIANT,
 )
-from envs.minigrid.grid import Grid, Rng, State, place, place_agent, rand_color, wall_rect
-from envs.minigrid.jit import kernel
-from envs.minigrid.levels_plain import Task
-from envs.minigrid.missions import PICK_UP, describe
-from envs.minigrid.rng import rand_int
-from envs.minigrid.rooms import (
+from mtrl.envs.minigrid.grid import Grid, Rng, State, place, place_agent, rand_color, wall_rect
+from mtrl.envs.minigrid.jit import kernel
+from mtrl.envs.minigrid.levels_plain import Task
+from mtrl.envs.minigrid.missions import PICK_UP, describe
+from mtrl.envs.minigrid.rng import rand_int
+from mtrl.envs.minigrid.rooms import (
     DOWN,
     LEFT,
     RIGHT,

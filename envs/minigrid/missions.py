@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.minigrid.cells import (
+from mtrl.envs.minigrid.cells import (
     ARTICLE,
     ARTICLE_2,
     BALL,
@@ -19,8 +19,8 @@ from envs.minigrid.cells import (
     TYPE,
     TYPE_2,
 )
-from envs.minigrid.jit import kernel
-from envs.specs import SuiteError
+from mtrl.envs.minigrid.jit import kernel
+from mtrl.envs.specs import SuiteError
 
 VOCABULARY = (
     "a", "ball", "behind", "blue", "box", "door", "fetch", "front", "get", "go", "green", "grey", "in", "key", "left",

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.minigrid import base
-from envs.minigrid.base import MiniGridVectorEnv
-from envs.minigrid.batch import START, run_range
-from envs.minigrid.cells import BORDER, HEIGHT, STATE_SLOTS, WALL, WIDTH, appearance, lookthrough, visibility
-from envs.minigrid.drawing import Drawing
-from envs.minigrid.rng import RNG_WORDS
-from envs.settings import EnvSettings
-from envs.specs import Suite, SuiteError
+from mtrl.envs.minigrid import base
+from mtrl.envs.minigrid.base import MiniGridVectorEnv
+from mtrl.envs.minigrid.batch import START, run_range
+from mtrl.envs.minigrid.cells import BORDER, HEIGHT, STATE_SLOTS, WALL, WIDTH, appearance, lookthrough, visibility
+from mtrl.envs.minigrid.drawing import Drawing
+from mtrl.envs.minigrid.rng import RNG_WORDS
+from mtrl.envs.settings import EnvSettings
+from mtrl.envs.specs import Suite, SuiteError
 
 OPTIONS = base.OPTIONS | {"num_threads"}
 MINIGRID_VERSION = "3.2.0"

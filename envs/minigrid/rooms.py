@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.minigrid.cells import (
+from mtrl.envs.minigrid.cells import (
     CLOSED,
     COLORS_BY_NAME,
     DIRECTION,
@@ -24,9 +24,9 @@ from envs.minigrid.cells import (
     X,
     Y,
 )
-from envs.minigrid.grid import Grid, Rng, State, place, place_agent, rand_color, wall_rect
-from envs.minigrid.jit import kernel
-from envs.minigrid.rng import rand_int
+from mtrl.envs.minigrid.grid import Grid, Rng, State, place, place_agent, rand_color, wall_rect
+from mtrl.envs.minigrid.jit import kernel
+from mtrl.envs.minigrid.rng import rand_int
 
 RIGHT, DOWN, LEFT, UP = range(4)
 DOOR_Y, DOOR_X, IS_LOCKED = 4, 5, 6

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from envs.minigrid import families as f
-from envs.minigrid.cells import (
+from mtrl.envs.minigrid import families as f
+from mtrl.envs.minigrid.cells import (
     ACTIONS,
     BOX,
     CARRIED,
@@ -34,9 +34,9 @@ from envs.minigrid.cells import (
     X,
     Y,
 )
-from envs.minigrid.grid import Grid, Rng, State
-from envs.minigrid.jit import kernel
-from envs.minigrid.rng import rand_int
+from mtrl.envs.minigrid.grid import Grid, Rng, State
+from mtrl.envs.minigrid.jit import kernel
+from mtrl.envs.minigrid.rng import rand_int
 
 TURN_LEFT, TURN_RIGHT, FORWARD, PICK_UP, DROP, TOGGLE, DONE = range(7)
 ACTION_NAMES = ("left", "right", "forward", "pickup", "drop", "toggle", "done")

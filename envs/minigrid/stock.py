@@ -12,12 +12,12 @@ import minigrid  # noqa: F401  (registers the ids)
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.minigrid.base import OPTIONS, MiniGridVectorEnv
-from envs.minigrid.batch import STAND_STILL
-from envs.minigrid.layout import check_view_shapes
-from envs.minigrid.missions import encode_mission
-from envs.settings import EnvSettings
-from envs.specs import Suite
+from mtrl.envs.minigrid.base import OPTIONS, MiniGridVectorEnv
+from mtrl.envs.minigrid.batch import STAND_STILL
+from mtrl.envs.minigrid.layout import check_view_shapes
+from mtrl.envs.minigrid.missions import encode_mission
+from mtrl.envs.settings import EnvSettings
+from mtrl.envs.specs import Suite
 
 __all__ = ["OPTIONS", "StockMiniGrid", "make"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.minigrid.rng import TRAINING_SEEDS, level_seed
+from mtrl.envs.minigrid.rng import TRAINING_SEEDS, level_seed
 
 
 def _key(seed: int, *place: int) -> np.uint64:

@@ -9,8 +9,8 @@ counts as solved stand in ``tasks``.
 
 from __future__ import annotations
 
-from envs.minigrid.tasks import TASKS, GridTask
-from envs.specs import Suite
+from mtrl.envs.minigrid.tasks import TASKS, GridTask
+from mtrl.envs.specs import Suite
 
 _MG5 = ("DoorKey-6x6", "LavaGapS7", "RedBlueDoors-6x6", "DistShift1", "MemoryS11")
 _MG7 = (

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.minigrid import families as f
-from envs.specs import TaskSpec
+from mtrl.envs.minigrid import families as f
+from mtrl.envs.specs import TaskSpec
 
 
 @dataclass(frozen=True)

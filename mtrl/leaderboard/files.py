@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from envs import SuiteError, get_suite
+from mtrl.envs import SuiteError, get_suite
 from mtrl.errors import ConfigError, ResultError
 from mtrl.results import Record, problems
 from mtrl.schema import show

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs import suite_ids
 from mtrl import statistics
+from mtrl.envs import suite_ids
 from mtrl.leaderboard.runs import Run
 
 FULL_SEEDS = 5

@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from agents import Agent
+from mtrl.agents import Agent
 from mtrl.sb3.missing import require
 from mtrl.sb3.ppo import SB3PPO
 from mtrl.sb3.sac import SB3SAC

@@ -11,11 +11,11 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
-from agents.base import Agent, AgentConfig, EnvSpec, State
-from agents.common import obs_rows, task_ids
-from agents.errors import AgentError, DivergedError
-from agents.tracking import EpisodeTracker
-from envs import TaskVectorEnv
+from mtrl.agents.base import Agent, AgentConfig, EnvSpec, State
+from mtrl.agents.common import obs_rows, task_ids
+from mtrl.agents.errors import AgentError, DivergedError
+from mtrl.agents.tracking import EpisodeTracker
+from mtrl.envs import TaskVectorEnv
 from mtrl.sb3.encoding import SB3Spec
 from mtrl.sb3.missing import require
 from mtrl.sb3.streams import Streams

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.callbacks import LearningStopped
+from mtrl.agents.callbacks import LearningStopped
 
 if TYPE_CHECKING:
     from mtrl.sb3.agent import SB3Agent

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agents.base import AgentConfig
-from agents.errors import AgentError
+from mtrl.agents.base import AgentConfig
+from mtrl.agents.errors import AgentError
 
 
 def require_at_least(config: AgentConfig, least: float, *names: str) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from agents.base import EnvSpec
-from envs import TaskVectorEnv
+from mtrl.agents.base import EnvSpec
+from mtrl.envs import TaskVectorEnv
 
 
 @dataclasses.dataclass(frozen=True)

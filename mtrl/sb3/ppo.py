@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Self
 
 import torch
 
-from agents.base import AgentConfig
-from agents.errors import AgentError
+from mtrl.agents.base import AgentConfig
+from mtrl.agents.errors import AgentError
 from mtrl.sb3.agent import SB3Agent
 from mtrl.sb3.checks import require_above, require_at_least, require_share
 

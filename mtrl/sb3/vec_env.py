@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from envs import TaskVectorEnv
+from mtrl.envs import TaskVectorEnv
 from mtrl.sb3.encoding import SB3Spec
 
 Indices = int | Iterable[int] | None

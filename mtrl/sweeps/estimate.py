@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-import envs
-from envs import TaskVectorEnv
+from mtrl import envs
 from mtrl.config import TrainConfig, agent_class
+from mtrl.envs import TaskVectorEnv
 from mtrl.sweeps.groups import Group, groups_of
 from mtrl.sweeps.progress import describe
 from mtrl.sweeps.spec import Spec

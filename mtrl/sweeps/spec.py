@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from envs import SuiteError
 from mtrl import presets
 from mtrl.config import TrainConfig
+from mtrl.envs import SuiteError
 from mtrl.errors import ConfigError
 from mtrl.fields import nearest
 

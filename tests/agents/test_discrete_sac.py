@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents import MTSAC, AgentError
-from agents.discrete_sac import categorical_policy, entropy_targets, soft_value, taken
-from agents.sac import alpha_gradient
-from envs import TaskVectorEnv, make_vec
+from mtrl.agents import MTSAC, AgentError
+from mtrl.agents.discrete_sac import categorical_policy, entropy_targets, soft_value, taken
+from mtrl.agents.sac import alpha_gradient
+from mtrl.envs import TaskVectorEnv, make_vec
 from tests.agents.test_mtppo import DiscreteEnv
 
 SMALL = {"width": 16, "channels": 4, "depth": 1, "batch_per_task": 8, "buffer_per_task": 400, "learning_starts": 20}

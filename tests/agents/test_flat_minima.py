@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents import MTPPO, MTSAC, Agent, AgentError
-from agents.aggregators import Inputs, parse_aggregator
-from agents.grid import MINIGRID, GridNet
-from agents.memory import GRUNet
-from agents.networks import MLP, Recall, Views
-from agents.state import read_state, split_state, write_state
-from agents.task_gradients import Reduction
+from mtrl.agents import MTPPO, MTSAC, Agent, AgentError
+from mtrl.agents.aggregators import Inputs, parse_aggregator
+from mtrl.agents.grid import MINIGRID, GridNet
+from mtrl.agents.memory import GRUNet
+from mtrl.agents.networks import MLP, Recall, Views
+from mtrl.agents.state import read_state, split_state, write_state
+from mtrl.agents.task_gradients import Reduction
 from tests.agents.test_mtppo import DiscreteEnv
 from tests.helpers import fakes
 

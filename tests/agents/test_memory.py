@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents import MTPPO, AgentError
-from agents.aggregators import parse_aggregator
-from agents.grid import MINIGRID
-from agents.memory import GRUNet, Recurrence
-from agents.networks import Recall
-from agents.task_gradients import Reduction
-from envs import TaskVectorEnv, make_vec
+from mtrl.agents import MTPPO, AgentError
+from mtrl.agents.aggregators import parse_aggregator
+from mtrl.agents.grid import MINIGRID
+from mtrl.agents.memory import GRUNet, Recurrence
+from mtrl.agents.networks import Recall
+from mtrl.agents.task_gradients import Reduction
+from mtrl.envs import TaskVectorEnv, make_vec
 from tests.agents import test_mtppo
 
 TASKS, SEEDS, COUNT, LENGTH = 3, 2, 2, 5

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from agents import MTPPO, AgentError, MTSACConfig
-from agents.curricula import CURRICULA
-from agents.state import join_state, split_state
-from envs import make_vec
+from mtrl.agents import MTPPO, AgentError, MTSACConfig
+from mtrl.agents.curricula import CURRICULA
+from mtrl.agents.state import join_state, split_state
+from mtrl.envs import make_vec
 from tests.agents.test_mtppo import DiscreteEnv
 from tests.helpers import fakes
 

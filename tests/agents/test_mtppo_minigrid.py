@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from agents import MTPPO, AgentError
-from envs import TaskVectorEnv, make_vec
+from mtrl.agents import MTPPO, AgentError
+from mtrl.envs import TaskVectorEnv, make_vec
 
 SMALL = {"width": 32, "channels": 8, "depth": 1, "rollout_per_task": 64, "minibatches": 2, "epochs": 2}
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from agents import MTSAC, AgentError
-from agents.curricula import CURRICULA
-from agents.state import join_state, split_state
+from mtrl.agents import MTSAC, AgentError
+from mtrl.agents.curricula import CURRICULA
+from mtrl.agents.state import join_state, split_state
 from tests.helpers import fakes
 
 SMALL: dict[str, Any] = {"width": 16, "depth": 2, "batch_per_task": 8, "buffer_per_task": 200, "learning_starts": 20}

@@ -12,12 +12,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from agents.aggregators import parse_aggregator
-from agents.distributions import categorical, categorical_sample, gaussian
-from agents.networks import MLP
-from agents.optim import AdamSettings
-from agents.popart import denormalize, normalize, popart_state, popart_std, popart_update
-from agents.ppo import (
+from mtrl.agents.aggregators import parse_aggregator
+from mtrl.agents.distributions import categorical, categorical_sample, gaussian
+from mtrl.agents.networks import MLP
+from mtrl.agents.optim import AdamSettings
+from mtrl.agents.popart import denormalize, normalize, popart_state, popart_std, popart_update
+from mtrl.agents.ppo import (
     Draw,
     PPOSettings,
     PPOState,
@@ -31,8 +31,8 @@ from agents.ppo import (
     value_loss,
     values,
 )
-from agents.rollout import Rollout
-from agents.task_gradients import Reduction
+from mtrl.agents.rollout import Rollout
+from mtrl.agents.task_gradients import Reduction
 
 TASKS, STEPS, ENVS, OBS, ACTIONS = 3, 6, 2, 5, 2
 SAMPLES = STEPS * ENVS

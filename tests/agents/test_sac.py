@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from agents.aggregators import parse_aggregator
-from agents.networks import MLP
-from agents.optim import AdamSettings
-from agents.replay import Batch
-from agents.sac import (
+from mtrl.agents.aggregators import parse_aggregator
+from mtrl.agents.networks import MLP
+from mtrl.agents.optim import AdamSettings
+from mtrl.agents.replay import Batch
+from mtrl.agents.sac import (
     SACNoise,
     SACSettings,
     SACState,
@@ -25,7 +25,7 @@ from agents.sac import (
     init_sac,
     sac_update,
 )
-from agents.task_gradients import Reduction
+from mtrl.agents.task_gradients import Reduction
 
 TASKS, BATCH, OBS, ACTIONS = 3, 8, 5, 2
 FLAT = "cagrad:flat_minima=0.05"
@@ -181,7 +181,7 @@ def test_the_update_never_syncs_and_has_static_shapes(
 ) -> None:
     """What CUDA graph capture needs: the same operations with the same shapes at every call, none reading values."""
     for module in ("base", "cagrad"):  # only on a CPU do solvers look whether they are done
-        monkeypatch.setattr(f"agents.aggregators.{module}.may_stop", lambda done: False)
+        monkeypatch.setattr(f"mtrl.agents.aggregators.{module}.may_stop", lambda done: False)
     settings = _settings(dtype=dtype, aggregator=aggregator)
     state = _init(settings, [0, 1])
     traces = []

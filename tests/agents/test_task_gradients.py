@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.aggregators import AGGREGATORS, parse_aggregator
-from agents.networks import MLP, Views
-from agents.task_gradients import Reduction
+from mtrl.agents.aggregators import AGGREGATORS, parse_aggregator
+from mtrl.agents.networks import MLP, Views
+from mtrl.agents.task_gradients import Reduction
 
 TASKS, SEEDS = 3, 2
 
@@ -99,7 +99,7 @@ def test_weights_known_from_the_losses_need_one_backward_pass(aggregator: str, h
 def test_methods_see_the_gramian_of_the_shared_parameters_of_both_twins(
     aggregator: str, heads: int, twins: int
 ) -> None:
-    from agents.aggregators import Inputs
+    from mtrl.agents.aggregators import Inputs
 
     reduction, _, _ = _setting(aggregator, heads, twins)
     shared = reduction.num_shared // twins

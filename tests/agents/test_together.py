@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from agents import MTPPO, MTSAC, Agent, AgentError, DivergedError
-from agents.state import split_state
-from agents.together import Stack, Together
-from envs import SuiteError
+from mtrl.agents import MTPPO, MTSAC, Agent, AgentError, DivergedError
+from mtrl.agents.state import split_state
+from mtrl.agents.together import Stack, Together
+from mtrl.envs import SuiteError
 from tests.helpers import fakes
 
 SETTINGS: dict[type[Agent], dict[str, Any]] = {

@@ -13,7 +13,7 @@ from gymnasium.wrappers.vector import (
     RescaleAction,
 )
 
-from envs import make_vec
+from mtrl.envs import make_vec
 
 SUITES = ["mt1:reach-v3"]
 

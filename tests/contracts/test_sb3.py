@@ -14,7 +14,7 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
-from envs import make_vec
+from mtrl.envs import make_vec
 from mtrl.sb3 import SB3PPO, SB3SAC, SB3VecEnv
 
 SUITES = ["mt1:reach-v3", "mt10", "mg3"]

@@ -20,8 +20,8 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecMonitor
 
-from agents import MTPPO, MTSAC, Agent, AgentError
-from envs import make_vec
+from mtrl.agents import MTPPO, MTSAC, Agent, AgentError
+from mtrl.envs import make_vec
 from mtrl.sb3 import SB3PPO, SB3SAC, LogCallback, SB3VecEnv
 
 SUITE, ENVS = "mt1:reach-v3", 2

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs import get_suite, suite_ids, task_graph
-from envs.graph import BUILDS_ON
+from mtrl.envs import get_suite, suite_ids, task_graph
+from mtrl.envs.graph import BUILDS_ON
 
 
 def test_every_name_is_a_task_of_some_suite() -> None:

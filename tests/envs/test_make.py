@@ -1,6 +1,6 @@
 import pytest
 
-from envs import SuiteError, backends, get_suite, make_vec
+from mtrl.envs import SuiteError, backends, get_suite, make_vec
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from envs import SuiteError, TaskVectorEnv, make_vec
+from mtrl.envs import SuiteError, TaskVectorEnv, make_vec
 
 BACKENDS: dict[str, tuple[str, dict[str, Any]]] = {
     "metaworld-native": ("mt10", {"num_threads": 2}),

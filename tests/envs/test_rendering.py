@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from envs import SuiteError, make_vec
+from mtrl.envs import SuiteError, make_vec
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_missing_platform_is_one_sentence_on_what_to_install():
     environment = os.environ | {"MUJOCO_GL": "nonsense", "PYTHONPATH": os.pathsep.join(sys.path)}
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith("envs.specs.SuiteError: mujoco cannot be imported with MUJOCO_GL='nonsense'")
+    assert last.startswith("mtrl.envs.specs.SuiteError: mujoco cannot be imported with MUJOCO_GL='nonsense'")
     assert "apt-get install libegl1" in last
 
 

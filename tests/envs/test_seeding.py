@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs import SuiteError
-from envs.seeding import MAX_SEED, check_seed, episode_seed
+from mtrl.envs import SuiteError
+from mtrl.envs.seeding import MAX_SEED, check_seed, episode_seed
 
 small = st.integers(0, 3)
 

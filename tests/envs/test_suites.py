@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from envs import SuiteError, get_suite, suite_ids
-from envs.suites import FAMILIES
+from mtrl.envs import SuiteError, get_suite, suite_ids
+from mtrl.envs.suites import FAMILIES
 
 
 def test_every_listed_suite_is_well_formed():

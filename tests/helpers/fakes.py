@@ -12,9 +12,9 @@ import torch
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from agents.base import Agent, AgentConfig, State
-from agents.errors import DivergedError
-from envs import Suite, SuiteError, TaskSpec, TaskVectorEnv
+from mtrl.agents.base import Agent, AgentConfig, State
+from mtrl.agents.errors import DivergedError
+from mtrl.envs import Suite, SuiteError, TaskSpec, TaskVectorEnv
 
 HORIZON = 20
 ORDER = (0, 2, 1)  # like real suites, not sorted by name

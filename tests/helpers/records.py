@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from envs import get_suite
+from mtrl.envs import get_suite
 
 Record = dict[str, Any]
 

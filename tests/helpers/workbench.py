@@ -7,8 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-import agents
-import envs
+from mtrl import agents, envs
 from mtrl.sweeps import local
 from tests.helpers import fakes
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-import agents
-import envs
+from mtrl import agents, envs
 from mtrl.config import TrainConfig
 from mtrl.presets import resolve
 from tests.helpers import fakes

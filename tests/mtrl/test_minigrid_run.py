@@ -8,8 +8,8 @@ from typing import Any
 import imageio.v3 as imageio
 import pytest
 
-from agents import MTPPO
 from mtrl import evaluate, train
+from mtrl.agents import MTPPO
 from mtrl.results import read_result
 from mtrl.video import film
 from tests.helpers.runs import final_record, final_state

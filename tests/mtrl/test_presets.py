@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-import agents
+from mtrl import agents
 from mtrl.config import difference, run_settings, to_yaml
 from mtrl.errors import ConfigError
 from mtrl.presets import FOLDER, method_file, methods, read_yaml, resolve, suite_preset, summary

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from agents import MTSAC
 from mtrl import evaluate, train
+from mtrl.agents import MTSAC
 from mtrl.checkpoint import newest_first
 from mtrl.results import read_result
 from tests.helpers.runs import final_record, final_state

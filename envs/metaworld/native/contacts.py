@@ -15,8 +15,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.metaworld.native import layout as at
-from envs.metaworld.native.structs import model_copy
+from mtrl.envs.metaworld.native import layout as at
+from mtrl.envs.metaworld.native.structs import model_copy
 
 PLANE = mujoco.mjtGeom.mjGEOM_PLANE
 ROUNDING = 1e-9

@@ -13,26 +13,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.metaworld.arrays import Arrays
-from envs.metaworld.base import MetaWorldVectorEnv
-from envs.metaworld.goals import NUM_GOALS, Goals
-from envs.metaworld.native import layout as at
-from envs.metaworld.native import share
-from envs.metaworld.native.jit import compiled_reward, is_compiled
-from envs.metaworld.native.models import check_mujoco
-from envs.metaworld.native.pool import Pool
-from envs.metaworld.native.prepare import Prepared, prepare
-from envs.metaworld.native.simulation import Simulation
-from envs.metaworld.native.spec import Task
-from envs.metaworld.native.tasks import TASKS
-from envs.progress import progress
-from envs.settings import EnvSettings
-from envs.specs import Suite, SuiteError
-from envs.suites import nearest
-from envs.vector import Info
+from mtrl.envs.metaworld.arrays import Arrays
+from mtrl.envs.metaworld.base import MetaWorldVectorEnv
+from mtrl.envs.metaworld.goals import NUM_GOALS, Goals
+from mtrl.envs.metaworld.native import layout as at
+from mtrl.envs.metaworld.native import share
+from mtrl.envs.metaworld.native.jit import compiled_reward, is_compiled
+from mtrl.envs.metaworld.native.models import check_mujoco
+from mtrl.envs.metaworld.native.pool import Pool
+from mtrl.envs.metaworld.native.prepare import Prepared, prepare
+from mtrl.envs.metaworld.native.simulation import Simulation
+from mtrl.envs.metaworld.native.spec import Task
+from mtrl.envs.metaworld.native.tasks import TASKS
+from mtrl.envs.progress import progress
+from mtrl.envs.settings import EnvSettings
+from mtrl.envs.specs import Suite, SuiteError
+from mtrl.envs.suites import nearest
+from mtrl.envs.vector import Info
 
 if TYPE_CHECKING:
-    from envs.metaworld.native.render import Painter
+    from mtrl.envs.metaworld.native.render import Painter
 
 OPTIONS = frozenset({"goals", "goal_seed", "stagger", "num_threads", "render_mode"})
 METAWORLD_VERSION = "3.1.1"
@@ -227,7 +227,7 @@ def _compile(tasks: Sequence[Task]) -> None:
 
 def _painter(suite: Suite) -> Painter:
     # Not at the top: metaworld takes a second to import.
-    from envs.metaworld.native.render import Painter
+    from mtrl.envs.metaworld.native.render import Painter
 
     return Painter([task.env_id for task in suite.tasks])
 

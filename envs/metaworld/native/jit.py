@@ -20,7 +20,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from envs.metaworld.store import cache_root, writable_folder
+from mtrl.envs.metaworld.store import cache_root, writable_folder
 
 PACKAGE = Path(__file__).parent
 # IEEE semantics, no exceptions from a division by zero: what numpy scalars do.

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from numpy.typing import NDArray
 
-from envs.metaworld.native import layout as at
-from envs.metaworld.native.jit import (
+from mtrl.envs.metaworld.native import layout as at
+from mtrl.envs.metaworld.native.jit import (
     call_boxes,
     call_two,
     kernel,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.metaworld.native import share
+from mtrl.envs.metaworld.native import share
 
 
 class Pool:

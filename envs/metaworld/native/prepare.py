@@ -14,9 +14,9 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.metaworld import store
-from envs.metaworld.native.spec import Task
-from envs.progress import progress
+from mtrl.envs.metaworld import store
+from mtrl.envs.metaworld.native.spec import Task
+from mtrl.envs.progress import progress
 
 Kept = dict[str, NDArray]
 
@@ -78,7 +78,7 @@ class _Job:
 
     def make(self, made: Callable[[], Any]) -> None:
         # Not at the top: metaworld takes a second to import, and a start with everything kept does not need it.
-        from envs.metaworld.native import models, stock
+        from mtrl.envs.metaworld.native import models, stock
 
         env = stock.make_stock(self.task.name)
         snapshots = []

@@ -11,8 +11,8 @@ import numpy as np
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 from numpy.typing import NDArray
 
-from envs.metaworld.native import layout as at
-from envs.metaworld.simulators import build, check_rendering, start
+from mtrl.envs.metaworld.native import layout as at
+from mtrl.envs.metaworld.simulators import build, check_rendering, start
 
 
 class Painter:

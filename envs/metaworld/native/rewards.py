@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from envs.metaworld.native import layout as at
-from envs.metaworld.native.jit import kernel
-from envs.metaworld.native.kernel import clip as clip
+from mtrl.envs.metaworld.native import layout as at
+from mtrl.envs.metaworld.native.jit import kernel
+from mtrl.envs.metaworld.native.kernel import clip as clip
 
 Vec = tuple[float, float, float]
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.metaworld.native import layout as at
-from envs.metaworld.native.jit import call_two, kernel
-from envs.metaworld.native.kernel import step_one
+from mtrl.envs.metaworld.native import layout as at
+from mtrl.envs.metaworld.native.jit import call_two, kernel
+from mtrl.envs.metaworld.native.kernel import step_one
 
 # The int64 array ``pool``: addresses of pthread functions, then counters, then room for one mutex and two conditions.
 LOCK, UNLOCK, WAIT, SIGNAL = range(4)

@@ -9,13 +9,13 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.metaworld.native import layout as at
-from envs.metaworld.native.contacts import Contacts
-from envs.metaworld.native.jit import compiled_reward
-from envs.metaworld.native.kernel import save, settle, step_rows
-from envs.metaworld.native.models import observed
-from envs.metaworld.native.spec import Object, Source, Task
-from envs.metaworld.native.structs import function_address, model_copy, offsets, size_offset
+from mtrl.envs.metaworld.native import layout as at
+from mtrl.envs.metaworld.native.contacts import Contacts
+from mtrl.envs.metaworld.native.jit import compiled_reward
+from mtrl.envs.metaworld.native.kernel import save, settle, step_rows
+from mtrl.envs.metaworld.native.models import observed
+from mtrl.envs.metaworld.native.spec import Object, Source, Task
+from mtrl.envs.metaworld.native.structs import function_address, model_copy, offsets, size_offset
 
 _COMMON = (
     (at.HAND, Source("body", "hand")),

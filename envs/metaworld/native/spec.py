@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from envs.metaworld.native import layout as at
+from mtrl.envs.metaworld.native import layout as at
 
 
 @dataclass(frozen=True)

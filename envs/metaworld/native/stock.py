@@ -9,8 +9,8 @@ import numpy as np
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from numpy.typing import ArrayLike, NDArray
 
-from envs.metaworld.native import layout as at
-from envs.metaworld.native.spec import Task
+from mtrl.envs.metaworld.native import layout as at
+from mtrl.envs.metaworld.native.spec import Task
 
 _ATTRIBUTES = (
     (at.OBJ_INIT, "obj_init_pos"),

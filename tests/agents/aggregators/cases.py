@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.aggregators import Aggregator, Inputs, gramian
+from mtrl.agents.aggregators import Aggregator, Inputs, gramian
 
 KINDS = ("full", "conflicting", "aligned", "deficient", "zero-row", "duplicate", "uneven", "flat")
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from agents.aggregators import (
+from mtrl.agents.aggregators import (
     AGGREGATORS,
     Aggregator,
     Direction,
@@ -16,7 +16,7 @@ from agents.aggregators import (
     positive_loss_free,
     wrap,
 )
-from agents.base import AgentError
+from mtrl.agents.base import AgentError
 from tests.agents.aggregators.cases import KINDS, batch_of, inputs_for, item, jacobian
 
 NAMES = sorted(AGGREGATORS)

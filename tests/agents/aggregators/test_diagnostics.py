@@ -3,8 +3,14 @@
 import pytest
 import torch
 
-from agents.aggregators import gramian
-from agents.aggregators.diagnostics import condition_number, conflict_rate, cosines, magnitude_similarity, task_gains
+from mtrl.agents.aggregators import gramian
+from mtrl.agents.aggregators.diagnostics import (
+    condition_number,
+    conflict_rate,
+    cosines,
+    magnitude_similarity,
+    task_gains,
+)
 from tests.agents.aggregators.cases import batch_of, jacobian
 
 ROWS = torch.tensor([[2.0, 0.0], [-1.0, 0.0], [0.0, 3.0], [0.0, 0.0]])

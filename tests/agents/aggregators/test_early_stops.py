@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.aggregators import Inputs, gramian, linalg, make_aggregator
+from mtrl.agents.aggregators import Inputs, gramian, linalg, make_aggregator
 from tests.agents.aggregators.cases import KINDS, batch_of
 
 NAMES = ("mgda", "upgrad", "dualproj", "cagrad", "fairgrad", "nash-mtl")
@@ -25,7 +25,7 @@ def test_stopping_early_changes_no_weights(name: str, kind: str, monkeypatch: py
         return False
 
     for module in ("quadratic", "cagrad", "fairness", "base"):
-        monkeypatch.setattr(f"agents.aggregators.{module}.may_stop", never)
+        monkeypatch.setattr(f"mtrl.agents.aggregators.{module}.may_stop", never)
     whole, _ = aggregator.weights(inputs, {})
     assert calls
     assert torch.equal(early.converged, whole.converged)

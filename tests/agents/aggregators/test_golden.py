@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from agents.aggregators import Inputs, combine, gramian, make_aggregator
+from mtrl.agents.aggregators import Inputs, combine, gramian, make_aggregator
 
 ROWS = torch.tensor([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])
 

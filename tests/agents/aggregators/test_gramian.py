@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.aggregators import combine, gramian, linear_gramian, linear_task_gradients
+from mtrl.agents.aggregators import combine, gramian, linear_gramian, linear_task_gradients
 from tests.agents.aggregators.cases import batch_of, jacobian
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from agents.aggregators.linalg import correlation, eigh, jacobi_eigh, pinv_apply, spd_solve
-from agents.aggregators.quadratic import dual_cone, nonneg_qp
+from mtrl.agents.aggregators.linalg import correlation, eigh, jacobi_eigh, pinv_apply, spd_solve
+from mtrl.agents.aggregators.quadratic import dual_cone, nonneg_qp
 from tests.agents.aggregators.cases import KINDS, batch_of, jacobian
 
 

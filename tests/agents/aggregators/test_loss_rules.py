@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.aggregators import Inputs, make_aggregator
+from mtrl.agents.aggregators import Inputs, make_aggregator
 
 
 def weights_over(name: str, losses: list[list[float]], **params: object) -> list[Tensor]:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from agents.aggregators import Inputs, combine, gramian, make_aggregator
-from agents.aggregators.diagnostics import task_gains
+from mtrl.agents.aggregators import Inputs, combine, gramian, make_aggregator
+from mtrl.agents.aggregators.diagnostics import task_gains
 from tests.agents.aggregators.cases import jacobian
 
 seeds = st.integers(0, 10_000)

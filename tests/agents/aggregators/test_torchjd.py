@@ -13,7 +13,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 from torchjd.linalg import DualConeProjector
 
-from agents.aggregators import Inputs, combine, gramian, make_aggregator
+from mtrl.agents.aggregators import Inputs, combine, gramian, make_aggregator
 from tests.agents.aggregators.cases import KINDS, jacobian
 
 RECORDED = json.loads((Path(__file__).parent / "torchjd_reference.json").read_text())
@@ -229,7 +229,7 @@ def test_famo_with_the_next_losses_standing_in_for_the_evaluation_after_the_step
 
 
 def test_ema_is_cr_mogm() -> None:
-    from agents.aggregators import wrap
+    from mtrl.agents.aggregators import wrap
 
     theirs = reference.CRMOGMWeighting(reference.MGDAWeighting(1e-12, 3000), alpha=0.9)
     mine = wrap(make_aggregator("mgda"), ema=0.9)

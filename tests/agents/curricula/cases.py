@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agents.curricula import Statistics, Tasks
+from mtrl.agents.curricula import Statistics, Tasks
 
 NAMES = ("reach", "push", "pick", "open")
 

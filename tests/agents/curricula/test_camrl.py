@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from agents.curricula import Geometry, State, Turn
-from agents.curricula.base import Tasks
-from agents.curricula.camrl import CAMRL
+from mtrl.agents.curricula import Geometry, State, Turn
+from mtrl.agents.curricula.base import Tasks
+from mtrl.agents.curricula.camrl import CAMRL
 from tests.agents.curricula.cases import f64, random_statistics, statistics, tasks
 
 ALWAYS: dict[str, Any] = {"warmup": 0, "switch": False}

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.curricula import CURRICULA, make_curriculum, parse_curriculum
-from agents.errors import AgentError
+from mtrl.agents.curricula import CURRICULA, make_curriculum, parse_curriculum
+from mtrl.agents.errors import AgentError
 from tests.agents.curricula.cases import random_statistics, tasks
 
 NAMES = sorted(CURRICULA)

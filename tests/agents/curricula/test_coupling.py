@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agents.curricula.base import Turn
-from agents.curricula.coupling import HeadPull, equal_heads, geometry, member_pull, owned_agents, owned_heads
-from agents.networks import MLP
+from mtrl.agents.curricula.base import Turn
+from mtrl.agents.curricula.coupling import HeadPull, equal_heads, geometry, member_pull, owned_agents, owned_heads
+from mtrl.agents.networks import MLP
 from tests.agents.curricula.cases import f64
 
 NET = MLP(3, 4, 1, 2, num_heads=3)

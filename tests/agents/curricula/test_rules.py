@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from agents.curricula import Plan, State, make_curriculum
-from agents.curricula.base import Curriculum, Tasks
-from agents.curricula.coloring import welsh_powell
-from agents.curricula.grouping import affinity, average_linkage
-from agents.curricula.history import slope
-from agents.curricula.mrcl import MRCL, reachable
-from agents.curricula.son_goku import SonGoku, interference_graph
+from mtrl.agents.curricula import Plan, State, make_curriculum
+from mtrl.agents.curricula.base import Curriculum, Tasks
+from mtrl.agents.curricula.coloring import welsh_powell
+from mtrl.agents.curricula.grouping import affinity, average_linkage
+from mtrl.agents.curricula.history import slope
+from mtrl.agents.curricula.mrcl import MRCL, reachable
+from mtrl.agents.curricula.son_goku import SonGoku, interference_graph
 from tests.agents.curricula.cases import f64, random_statistics, statistics, tasks
 
 NONE = torch.zeros(0, dtype=torch.float64)

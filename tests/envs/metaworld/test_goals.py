@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs import get_suite
-from envs.metaworld.goals import GoalSchedule, benchmark_goals
+from mtrl.envs import get_suite
+from mtrl.envs.metaworld.goals import GoalSchedule, benchmark_goals
 from tests.envs.metaworld.metaworld_reference import benchmark_vectors
 
 

@@ -2,7 +2,7 @@ import metaworld
 import metaworld.env_dict
 import pytest
 
-from envs import get_suite, suite_ids
+from mtrl.envs import get_suite, suite_ids
 
 
 @pytest.mark.parametrize("name", ["MT10", "MT25", "MT50"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from envs import SuiteError, make_vec
-from envs.vector import TaskVectorEnv
+from mtrl.envs import SuiteError, make_vec
+from mtrl.envs.vector import TaskVectorEnv
 
 BACKENDS = ("native", "stock")
 

@@ -3,10 +3,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-import envs
-from envs import SuiteError
-from envs.metaworld.arrays import INFO_KEYS
-from envs.metaworld.simulators import build, start
+from mtrl import envs
+from mtrl.envs import SuiteError
+from mtrl.envs.metaworld.arrays import INFO_KEYS
+from mtrl.envs.metaworld.simulators import build, start
 from tests.envs.metaworld.metaworld_reference import Policies, Reference, random_steps
 
 make_vec = partial(envs.make_vec, backend="stock")

@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-import envs
-from envs.metaworld.stock import default_workers
+from mtrl import envs
+from mtrl.envs.metaworld.stock import default_workers
 from tests.envs.metaworld.metaworld_reference import random_steps
 
 make_vec = partial(envs.make_vec, backend="stock")
@@ -99,8 +99,8 @@ def test_what_fails_in_a_worker_is_reported():
 
 PROGRAM = """
 import signal, sys
-from envs import make_vec
-from envs.metaworld.stock import default_workers
+from mtrl.envs import make_vec
+from mtrl.envs.metaworld.stock import default_workers
 env = make_vec("mt1:reach-v3", 2, backend="stock", num_workers=2)
 env.reset()
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from envs.make import make_vec
-from envs.minigrid.native import NativeMiniGrid
+from mtrl.envs.make import make_vec
+from mtrl.envs.minigrid.native import NativeMiniGrid
 from tests.envs.minigrid.player import Wanderer
 
 

@@ -63,7 +63,7 @@ DEFECTS: list[tuple[str, str, str, str, bool]] = [
 
 def _import_from(folder: str) -> None:
     """Make the next imports of ours come from ``folder``."""
-    for name in [name for name in sys.modules if name.split(".")[0] in ("envs", "tests")]:
+    for name in [name for name in sys.modules if name.split(".")[0] in ("mtrl", "tests")]:
         del sys.modules[name]
     sys.path[0] = folder
     importlib.invalidate_caches()
@@ -72,9 +72,11 @@ def _import_from(folder: str) -> None:
 def difference(file: str, right: str, wrong: str, suite: str, directed: bool) -> str:
     """What the comparison says of the engine with ``right`` replaced by ``wrong``."""
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(ROOT / "envs", Path(folder) / "envs", ignore=shutil.ignore_patterns("__pycache__"))
+        (Path(folder) / "mtrl").mkdir()
+        shutil.copy(ROOT / "mtrl/__init__.py", Path(folder) / "mtrl")
+        shutil.copytree(ROOT / "envs", Path(folder) / "mtrl/envs", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(ROOT / "tests/envs/minigrid", Path(folder) / "tests/envs/minigrid")
-        source = Path(folder) / "envs/minigrid" / f"{file}.py"
+        source = Path(folder) / "mtrl/envs/minigrid" / f"{file}.py"
         text = source.read_text()
         if right not in text:
             return f"ABSENT: {right!r} does not occur in {file}.py"

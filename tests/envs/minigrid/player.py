@@ -6,7 +6,7 @@ from collections import deque
 
 import numpy as np
 
-from envs.minigrid.cells import (
+from mtrl.envs.minigrid.cells import (
     BALL,
     BORDER,
     BOX,
@@ -26,8 +26,8 @@ from envs.minigrid.cells import (
     X,
     Y,
 )
-from envs.minigrid.native import NativeMiniGrid
-from envs.minigrid.rules import DONE, DROP, FORWARD, PICK_UP, TOGGLE, TURN_LEFT, TURN_RIGHT
+from mtrl.envs.minigrid.native import NativeMiniGrid
+from mtrl.envs.minigrid.rules import DONE, DROP, FORWARD, PICK_UP, TOGGLE, TURN_LEFT, TURN_RIGHT
 
 WALKABLE = (EMPTY, DOOR, GOAL_KIND)
 USES = {GOAL_KIND: FORWARD, KEY: PICK_UP, BALL: PICK_UP, BOX: PICK_UP, DOOR: DONE, CLOSED: TOGGLE, LOCKED: TOGGLE}

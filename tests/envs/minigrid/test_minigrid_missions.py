@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from envs import SuiteError
-from envs.minigrid.layout import ObsLayout, check_view_shapes
-from envs.minigrid.missions import NUM_TOKENS, VOCABULARY, decode_mission, encode_mission
+from mtrl.envs import SuiteError
+from mtrl.envs.minigrid.layout import ObsLayout, check_view_shapes
+from mtrl.envs.minigrid.missions import NUM_TOKENS, VOCABULARY, decode_mission, encode_mission
 
 
 def test_missions_survive_the_round_trip():

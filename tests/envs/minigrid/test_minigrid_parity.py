@@ -13,8 +13,8 @@ import minigrid  # noqa: F401  (registers the ids)
 import numpy as np
 import pytest
 
-from envs.make import make_vec
-from envs.minigrid.cells import (
+from mtrl.envs.make import make_vec
+from mtrl.envs.minigrid.cells import (
     DIRECTION,
     HORIZON,
     SEE_THROUGH,
@@ -23,12 +23,12 @@ from envs.minigrid.cells import (
     Y,
     appearance,
 )
-from envs.minigrid.levels import start_level
-from envs.minigrid.native import NativeMiniGrid
-from envs.minigrid.rng import RNG_WORDS
-from envs.minigrid.suites import MINIGRID_SUITES
-from envs.minigrid.tasks import TASKS
-from envs.suites import get_suite
+from mtrl.envs.minigrid.levels import start_level
+from mtrl.envs.minigrid.native import NativeMiniGrid
+from mtrl.envs.minigrid.rng import RNG_WORDS
+from mtrl.envs.minigrid.suites import MINIGRID_SUITES
+from mtrl.envs.minigrid.tasks import TASKS
+from mtrl.envs.suites import get_suite
 from tests.envs.minigrid.compare import run
 
 IN_SUITES = sorted({task.env_id for suite in MINIGRID_SUITES for task in get_suite(suite).tasks})

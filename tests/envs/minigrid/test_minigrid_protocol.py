@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from envs import SuiteError
-from envs.make import make_vec
-from envs.minigrid.rng import TRAINING_SEEDS
-from envs.specs import Suite, TaskSpec
+from mtrl.envs import SuiteError
+from mtrl.envs.make import make_vec
+from mtrl.envs.minigrid.rng import TRAINING_SEEDS
+from mtrl.envs.specs import Suite, TaskSpec
 
 BOTH = pytest.mark.parametrize("backend", ["native", "stock"])
 
@@ -264,7 +264,7 @@ def test_unknown_ids_and_settings_are_named():
 
 
 def test_another_minigrid_version_is_refused(monkeypatch):
-    monkeypatch.setattr("envs.minigrid.native.version", lambda package: "3.1.0")
+    monkeypatch.setattr("mtrl.envs.minigrid.native.version", lambda package: "3.1.0")
     with pytest.raises(SuiteError, match=r"follows minigrid 3\.2\.0, but 3\.1\.0 is installed"):
         make_vec("mg3")
     assert make_vec("mg3", backend="stock").reset()[0].shape == (3, 148)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.minigrid.rng import RNG_WORDS, TRAINING_SEEDS, level_seed, next64, rand_int, seed_rng, shuffle
+from mtrl.envs.minigrid.rng import RNG_WORDS, TRAINING_SEEDS, level_seed, next64, rand_int, seed_rng, shuffle
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -8,10 +8,10 @@ import minigrid  # noqa: F401  (registers the ids)
 import numpy as np
 import pytest
 
-from envs import SuiteError, get_suite
-from envs.minigrid.missions import encode_mission
-from envs.minigrid.suites import MINIGRID_SUITES
-from envs.minigrid.tasks import TASKS
+from mtrl.envs import SuiteError, get_suite
+from mtrl.envs.minigrid.missions import encode_mission
+from mtrl.envs.minigrid.suites import MINIGRID_SUITES
+from mtrl.envs.minigrid.tasks import TASKS
 
 PUBLISHED = {
     "mg3": "LavaGapS7 RedBlueDoors-6x6 MemoryS11",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from envs import suite_ids
+from mtrl.envs import suite_ids
 from mtrl.errors import ConfigError
 from mtrl.leaderboard.outside import COLUMNS, SHIPPED, curves, finals, read
 

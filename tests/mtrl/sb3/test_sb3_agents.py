@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from agents import AgentError, DivergedError
-from envs import make_vec
 from mtrl import presets, train
+from mtrl.agents import AgentError, DivergedError
+from mtrl.envs import make_vec
 from mtrl.sb3 import SB3PPO, SB3SAC
 from mtrl.sb3.agent import SB3Agent
 from mtrl.sb3.streams import Streams

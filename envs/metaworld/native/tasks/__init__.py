@@ -12,8 +12,17 @@ and ends with ``write(out, ...)``. It is compiled to a C callback: scalars and t
 
 from __future__ import annotations
 
-from envs.metaworld.native.spec import Task
-from envs.metaworld.native.tasks import caging_move, caging_tool, in_place, pinch, plate_slide, press, reach, special
+from mtrl.envs.metaworld.native.spec import Task
+from mtrl.envs.metaworld.native.tasks import (
+    caging_move,
+    caging_tool,
+    in_place,
+    pinch,
+    plate_slide,
+    press,
+    reach,
+    special,
+)
 
 _FAMILIES = (reach, press, in_place, plate_slide, caging_move, caging_tool, pinch, special)
 TASKS: dict[str, Task] = {task.name: task for family in _FAMILIES for task in family.TASKS}

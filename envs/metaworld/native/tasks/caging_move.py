@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from envs.metaworld.native import layout as at
-from envs.metaworld.native.jit import kernel
-from envs.metaworld.native.rewards import (
+from mtrl.envs.metaworld.native import layout as at
+from mtrl.envs.metaworld.native.jit import kernel
+from mtrl.envs.metaworld.native.rewards import (
     caging_high,
     caging_medium,
     clip,
@@ -28,7 +28,7 @@ from envs.metaworld.native.rewards import (
     vec,
     write,
 )
-from envs.metaworld.native.spec import Object, Task, body, geom, wxyz, xyzw
+from mtrl.envs.metaworld.native.spec import Object, Task, body, geom, wxyz, xyzw
 
 
 @kernel

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from envs.metaworld.native import layout as at
-from envs.metaworld.native.jit import kernel
-from envs.metaworld.native.rewards import (
+from mtrl.envs.metaworld.native import layout as at
+from mtrl.envs.metaworld.native.jit import kernel
+from mtrl.envs.metaworld.native.rewards import (
     Vec,
     add,
     distance,
@@ -21,7 +21,7 @@ from envs.metaworld.native.rewards import (
     vec,
     write,
 )
-from envs.metaworld.native.spec import ZEROS, Object, Task, body, joint, site, wxyz
+from mtrl.envs.metaworld.native.spec import ZEROS, Object, Task, body, joint, site, wxyz
 
 
 def dial_turn(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from envs.metaworld.native import layout as at
-from envs.metaworld.native.rewards import distance, hamacher, tcp_center, tolerance, vec, write
-from envs.metaworld.native.spec import Object, Task, geom, xyzw
+from mtrl.envs.metaworld.native import layout as at
+from mtrl.envs.metaworld.native.rewards import distance, hamacher, tcp_center, tolerance, vec, write
+from mtrl.envs.metaworld.native.spec import Object, Task, geom, xyzw
 
 PUCK = (Object(geom("puck"), xyzw(geom("puck"))),)
 

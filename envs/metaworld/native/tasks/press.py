@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from envs.metaworld.native import layout as at
-from envs.metaworld.native.jit import kernel
-from envs.metaworld.native.rewards import distance, hamacher, mul, norm, sub, tcp_center, tolerance, vec, write
-from envs.metaworld.native.spec import UNIT, Object, Task, body, site, wxyz
+from mtrl.envs.metaworld.native import layout as at
+from mtrl.envs.metaworld.native.jit import kernel
+from mtrl.envs.metaworld.native.rewards import distance, hamacher, mul, norm, sub, tcp_center, tolerance, vec, write
+from mtrl.envs.metaworld.native.spec import UNIT, Object, Task, body, site, wxyz
 
 
 def door_lock(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from envs.metaworld.native import layout as at
-from envs.metaworld.native.jit import kernel
-from envs.metaworld.native.rewards import (
+from mtrl.envs.metaworld.native import layout as at
+from mtrl.envs.metaworld.native.jit import kernel
+from mtrl.envs.metaworld.native.rewards import (
     Vec,
     add,
     clip,
@@ -27,7 +27,7 @@ from envs.metaworld.native.rewards import (
     vec,
     write,
 )
-from envs.metaworld.native.spec import Object, Task, body, geom, joint, site, wxyz, xyzw
+from mtrl.envs.metaworld.native.spec import Object, Task, body, geom, joint, site, wxyz, xyzw
 
 
 @kernel

@@ -16,11 +16,11 @@ import numpy as np
 from metaworld.policies import ENV_POLICY_MAP
 from numpy.typing import NDArray
 
-from envs.metaworld.native import layout as at
-from envs.metaworld.native.models import stripped_model
-from envs.metaworld.native.simulation import Simulation
-from envs.metaworld.native.stock import make_stock, snapshot, stock_reset, task_bounds
-from envs.metaworld.native.tasks import TASKS
+from mtrl.envs.metaworld.native import layout as at
+from mtrl.envs.metaworld.native.models import stripped_model
+from mtrl.envs.metaworld.native.simulation import Simulation
+from mtrl.envs.metaworld.native.stock import make_stock, snapshot, stock_reset, task_bounds
+from mtrl.envs.metaworld.native.tasks import TASKS
 
 POLICIES = ("scripted", "random")
 REWARDS = ("reward", "unscaled_reward", "near_object", "grasp_reward", "in_place_reward", "obj_to_target")

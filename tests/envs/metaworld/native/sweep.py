@@ -15,11 +15,11 @@ import numpy as np
 from metaworld.policies import ENV_POLICY_MAP
 from numpy.typing import NDArray
 
-from envs import make_vec
-from envs.metaworld.arrays import INFO_KEYS
-from envs.metaworld.native import layout as at
-from envs.metaworld.simulators import build, start
-from envs.metaworld.suites import MT50
+from mtrl.envs import make_vec
+from mtrl.envs.metaworld.arrays import INFO_KEYS
+from mtrl.envs.metaworld.native import layout as at
+from mtrl.envs.metaworld.simulators import build, start
+from mtrl.envs.metaworld.suites import MT50
 
 POLICIES = ("scripted", "random")
 HORIZON = 500

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from envs.metaworld.native import layout as at
-from envs.metaworld.native.jit import compiled_reward
-from envs.metaworld.native.spec import Source, Task
-from envs.metaworld.native.stock import make_stock, snapshot, stock_reset
-from envs.metaworld.native.tasks import TASKS
+from mtrl.envs.metaworld.native import layout as at
+from mtrl.envs.metaworld.native.jit import compiled_reward
+from mtrl.envs.metaworld.native.spec import Source, Task
+from mtrl.envs.metaworld.native.stock import make_stock, snapshot, stock_reset
+from mtrl.envs.metaworld.native.tasks import TASKS
 from tests.envs.metaworld.native.fidelity import REWARDS, goals
 
 FAST = ("shelf-place-v3", "peg-insert-side-v3", "soccer-v3")

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import envs
-from envs import SuiteError, TaskVectorEnv
-from envs.metaworld.arrays import INFO_KEYS
-from envs.metaworld.native import engine, share
+from mtrl import envs
+from mtrl.envs import SuiteError, TaskVectorEnv
+from mtrl.envs.metaworld.arrays import INFO_KEYS
+from mtrl.envs.metaworld.native import engine, share
 from tests.envs.metaworld.metaworld_reference import random_steps
 
 make_vec = partial(envs.make_vec, backend="native")
@@ -155,7 +155,7 @@ def test_threads_sleep_while_idle_and_end_with_the_environment() -> None:
 FORK = """
 import os
 import numpy as np
-import envs
+from mtrl import envs
 env = envs.make_vec("mt1:push-v3", 8, backend="native", num_threads=2)
 env.reset()
 actions = np.full((8, 4), 0.5, np.float32)

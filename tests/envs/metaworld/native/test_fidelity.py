@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from envs.metaworld.native.tasks import TASKS
+from mtrl.envs.metaworld.native.tasks import TASKS
 from tests.envs.metaworld.native.fidelity import POLICIES, check
 
 # One task for each thing that can differ: touch flag, own caging, joint angle and visual geom, live pads, stale first

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from envs.metaworld.native import layout as at
-from envs.metaworld.native.contacts import _boxes_above, _pairs
-from envs.metaworld.native.kernel import load
-from envs.metaworld.native.physics import has_moved
-from envs.metaworld.native.simulation import Simulation
-from envs.metaworld.native.stock import snapshot, stock_reset
-from envs.metaworld.native.tasks import TASKS
+from mtrl.envs.metaworld.native import layout as at
+from mtrl.envs.metaworld.native.contacts import _boxes_above, _pairs
+from mtrl.envs.metaworld.native.kernel import load
+from mtrl.envs.metaworld.native.physics import has_moved
+from mtrl.envs.metaworld.native.simulation import Simulation
+from mtrl.envs.metaworld.native.stock import snapshot, stock_reset
+from mtrl.envs.metaworld.native.tasks import TASKS
 from tests.envs.metaworld.native.fidelity import goals, simulation
 
 FAST = ("push-v3", "window-open-v3", "soccer-v3", "box-close-v3")

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs import get_suite, make_vec
-from envs.metaworld import store
-from envs.metaworld.goals import benchmark_goals
-from envs.metaworld.native.prepare import Prepared, prepare
-from envs.metaworld.native.stock import make_stock, snapshot, stock_reset, task_bounds
-from envs.metaworld.native.tasks import TASKS
+from mtrl.envs import get_suite, make_vec
+from mtrl.envs.metaworld import store
+from mtrl.envs.metaworld.goals import benchmark_goals
+from mtrl.envs.metaworld.native.prepare import Prepared, prepare
+from mtrl.envs.metaworld.native.stock import make_stock, snapshot, stock_reset, task_bounds
+from mtrl.envs.metaworld.native.tasks import TASKS
 from tests.envs.metaworld.metaworld_reference import random_steps
 
 
@@ -94,7 +94,7 @@ def test_a_program_without_a_writable_folder_computes_the_same(tmp_path: Path) -
     """Compiled code included, which is then compiled without being kept."""
     (tmp_path / "file").touch()
     code = """
-from envs import make_vec
+from mtrl.envs import make_vec
 from tests.envs.metaworld.metaworld_reference import random_steps
 env = make_vec("mt1:push-v3", 2, backend="native")
 env.reset()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from metaworld.utils import reward_utils
 
-from envs.metaworld.native import rewards
+from mtrl.envs.metaworld.native import rewards
 
 unit = st.floats(0.0, 1.0)
 unit32 = st.floats(0.0, 1.0, width=32)

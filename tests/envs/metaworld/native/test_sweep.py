@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from envs.metaworld.suites import MT50
+from mtrl.envs.metaworld.suites import MT50
 from tests.envs.metaworld.native.sweep import POLICIES, compare, first_successes, is_exact
 
 TABLE = Path(__file__).parents[4] / "results" / "fidelity_native.json"
