@@ -3,24 +3,32 @@
 >>> from mtrl.agents import MTPPO, MTSAC
 """
 
-from mtrl.agents.base import Agent, AgentConfig, EnvSpec
-from mtrl.agents.errors import AgentError, DivergedError
-from mtrl.agents.mtppo import MTPPO
-from mtrl.agents.mtppo_settings import MTPPOConfig
-from mtrl.agents.mtsac import MTSAC
-from mtrl.agents.mtsac_settings import MTSACConfig
+from __future__ import annotations
 
-AGENTS: dict[str, type[Agent]] = {MTSAC.name: MTSAC, MTPPO.name: MTPPO}
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "AGENTS",
-    "MTPPO",
-    "MTSAC",
-    "Agent",
-    "AgentConfig",
-    "AgentError",
-    "DivergedError",
-    "EnvSpec",
-    "MTPPOConfig",
-    "MTSACConfig",
-]
+from mtrl.envs.lazy import attach
+
+if TYPE_CHECKING:
+    from mtrl.agents.base import Agent as Agent
+    from mtrl.agents.base import EnvSpec as EnvSpec
+    from mtrl.agents.errors import AgentError as AgentError
+    from mtrl.agents.errors import DivergedError as DivergedError
+    from mtrl.agents.mtppo import MTPPO as MTPPO
+    from mtrl.agents.mtppo_settings import MTPPOConfig as MTPPOConfig
+    from mtrl.agents.mtsac import MTSAC as MTSAC
+    from mtrl.agents.mtsac_settings import MTSACConfig as MTSACConfig
+    from mtrl.agents.settings import AgentConfig as AgentConfig
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "mtrl.agents.base": ("Agent", "EnvSpec"),
+        "mtrl.agents.errors": ("AgentError", "DivergedError"),
+        "mtrl.agents.mtppo": ("MTPPO",),
+        "mtrl.agents.mtppo_settings": ("MTPPOConfig",),
+        "mtrl.agents.mtsac": ("MTSAC",),
+        "mtrl.agents.mtsac_settings": ("MTSACConfig",),
+        "mtrl.agents.settings": ("AgentConfig",),
+    },
+)

@@ -16,20 +16,13 @@ from numpy.typing import NDArray
 from mtrl.agents.callbacks import Hooks, LearningStopped, Recorder, sort_callbacks
 from mtrl.agents.errors import AgentError, unknown
 from mtrl.agents.grid import GridLayout
+from mtrl.agents.settings import AgentConfig as AgentConfig
+from mtrl.agents.settings import values_of
 from mtrl.agents.state import read_state, write_state
 from mtrl.agents.turns import Turn
 from mtrl.envs import TaskVectorEnv
 
 State = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class AgentConfig:
-    """Base of all agent settings. Frozen: a run never changes its own settings."""
-
-    def brief(self, envs_per_task: int) -> Self:
-        """Settings whose pieces of training are short, at the same cost of an env step; for estimates of speed."""
-        return self
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,7 +295,7 @@ class Agent(ABC):
         """Write the agent, without collected experience, to one safetensors file."""
         about = {
             "agent": self.name,
-            "config": json.dumps(dataclasses.asdict(self.config)),
+            "config": json.dumps(values_of(self.config)),
             "spec": json.dumps(dataclasses.asdict(self.spec)),
             "seed": self.seed,
         }

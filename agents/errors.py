@@ -19,4 +19,5 @@ def unknown(field: str, value: str, allowed: Iterable[str]) -> AgentError:
     names = sorted(allowed)
     near = difflib.get_close_matches(value, names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return AgentError(f"{field}: {value!r} is unknown; {hint}use one of {', '.join(names)}")
+    rest = f"use one of {', '.join(names)}" if names else "it has none"
+    return AgentError(f"{field}: {value!r} is unknown; {hint}{rest}")

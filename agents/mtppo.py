@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtrl.agents.base import AgentConfig, EnvSpec, State
+from mtrl.agents.base import EnvSpec, State
 from mtrl.agents.common import (
     check_networks_finite,
     obs_rows,
@@ -31,12 +31,14 @@ from mtrl.agents.distributions import categorical_sample, clipped_mean, gaussian
 from mtrl.agents.errors import AgentError
 from mtrl.agents.lessons import PPOLesson
 from mtrl.agents.members import group_rows, member, per_task, to_members
-from mtrl.agents.mtppo_settings import MTPPOConfig, ppo_settings
+from mtrl.agents.mtppo_build import ppo_settings
+from mtrl.agents.mtppo_settings import MTPPOConfig
 from mtrl.agents.networks import Recall, Views
 from mtrl.agents.normalize import ObsNormalizer
 from mtrl.agents.ppo import Draw, PPOSettings, PPOState, Progress, condition, init_ppo, masked
 from mtrl.agents.rollout import Rollout, RolloutBuffer
 from mtrl.agents.scheduled import PROBES, ScheduledAgent
+from mtrl.agents.settings import AgentConfig
 from mtrl.agents.task_gradients import Reduction
 from mtrl.agents.tracking import EpisodeTracker, Meter
 from mtrl.agents.turns import Turn

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtrl.agents.actions import make_actions
-from mtrl.agents.base import AgentConfig, EnvSpec, State
+from mtrl.agents.base import EnvSpec, State
 from mtrl.agents.common import (
     check_networks_finite,
     obs_rows,
@@ -28,10 +28,12 @@ from mtrl.agents.common import (
 from mtrl.agents.curricula.coupling import Pull
 from mtrl.agents.lessons import SACLesson
 from mtrl.agents.members import group_rows, member, per_task, to_members
-from mtrl.agents.mtsac_settings import MTSACConfig, member_settings, sac_settings
+from mtrl.agents.mtsac_build import member_settings, sac_settings
+from mtrl.agents.mtsac_settings import MTSACConfig
 from mtrl.agents.replay import Batch, ByteReplay, ReplayBuffer
 from mtrl.agents.sac import Progress, SACNoise, SACSettings, SACState, init_sac
 from mtrl.agents.scheduled import PROBES, ScheduledAgent
+from mtrl.agents.settings import AgentConfig
 from mtrl.agents.tracking import EpisodeTracker, Meter
 from mtrl.agents.turns import Turn, finish_alone
 from mtrl.envs import TaskVectorEnv

@@ -11,6 +11,7 @@ from mtrl.agents.common import Networks, stream_seed
 from mtrl.agents.curricula.coupling import Features
 from mtrl.agents.curricula.rounds import Rounds, make_rounds
 from mtrl.agents.networks import MLP
+from mtrl.agents.settings import Choice
 from mtrl.agents.task_gradients import tracked_gramian
 from mtrl.agents.tracking import EpisodeTracker, Meter
 from mtrl.agents.turns import Turn, finish_alone
@@ -38,7 +39,7 @@ class ScheduledAgent(Agent):
     @abstractmethod
     def turn(self) -> Turn: ...
 
-    def _start_rounds(self, curriculum: str, heads: str, actor: MLP, critic: MLP) -> None:
+    def _start_rounds(self, curriculum: Choice, heads: str, actor: MLP, critic: MLP) -> None:
         """Get ready for the first round; to be called when the networks are there."""
         networks = {"actor": actor, "critic": critic}
         self._rounds = make_rounds(curriculum, self.spec, heads, networks, self.state, stream_seed(self.seed, 4))

@@ -1,1 +1,1 @@
-"""Preset files: one complete YAML per suite, small overlays per method."""
+"""Settings as YAML that hold differences: families and suites of tasks, methods, and sweeps."""

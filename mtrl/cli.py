@@ -9,10 +9,10 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mtrl.agents import AgentError
-from mtrl.envs import SuiteError
+from mtrl.agents.errors import AgentError
+from mtrl.agents.settings import Setting, describe, range_of, registry_of
+from mtrl.envs.specs import SuiteError
 from mtrl.errors import ConfigError, WorkbenchError
-from mtrl.fields import Setting, describe
 
 
 def run_command(name: str, body: Callable[[], int]) -> int:
@@ -68,24 +68,47 @@ def parse(argv: Sequence[str], flags: Sequence[str] = ()) -> tuple[list[str], di
 
 def settings_help(settings: Sequence[Setting], values: dict[str, Any]) -> str:
     """One paragraph per setting, fitted to the terminal: the flag with its value in force, its type, what it does."""
-    width = max(40, min(shutil.get_terminal_size((100, 24)).columns, 120))
     paragraphs = []
     for setting in settings:
-        value = values.get(setting.key)
-        shown = ",".join(map(str, value)) if isinstance(value, list | tuple) else "none" if value is None else value
-        about = describe(setting.hint)
-        text = f"{about[0].upper()}{about[1:]}. {setting.doc}".rstrip()
-        flag = f"  --{setting.key.replace('_', '-')}={shown}"
-        paragraphs.append(f"{flag}\n" + textwrap.fill(text, width, initial_indent=" " * 6, subsequent_indent=" " * 6))
+        registry = registry_of(setting.hint)
+        kind = values.get(f"{setting.key}.kind")
+        if registry is None or kind is None:
+            paragraphs.append(_paragraph(setting.key, values.get(setting.key), setting))
+            continue
+        paragraphs.append(_paragraph(f"{setting.key}.kind", kind, setting))
+        for part in registry.settings(kind):
+            key = f"{setting.key}.{part.key}"
+            paragraphs.append(_paragraph(key, values[key], part))
     return "\n".join(paragraphs)
+
+
+def _paragraph(key: str, value: Any, setting: Setting) -> str:
+    about, limits = describe(setting.hint), range_of(setting.hint)
+    if limits:
+        about += f"; must {limits}"
+    text = f"{about[0].upper()}{about[1:]}. {setting.doc}".rstrip()
+    flag = f"  --{key.replace('_', '-')}={as_text(value)}"
+    return f"{flag}\n" + textwrap.fill(text, _width(), initial_indent=" " * 6, subsequent_indent=" " * 6)
+
+
+def as_text(value: Any) -> str:
+    """A value as the command line writes it."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value is None else str(value)
+
+
+def _width() -> int:
+    return max(40, min(shutil.get_terminal_size((100, 24)).columns, 120))
 
 
 def columns(rows: Sequence[tuple[str, str]]) -> str:
     """Name and description, aligned and wrapped to the terminal."""
-    width = max(40, min(shutil.get_terminal_size((100, 24)).columns, 120))
     left = min(max((len(name) for name, _ in rows), default=0), 24)
     lines = [
-        textwrap.fill(text or "-", width, initial_indent=f"  {name:<{left}}  ", subsequent_indent=" " * (left + 4))
+        textwrap.fill(text or "-", _width(), initial_indent=f"  {name:<{left}}  ", subsequent_indent=" " * (left + 4))
         for name, text in rows
     ]
     return "\n".join(lines)

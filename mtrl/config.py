@@ -5,85 +5,108 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import InstanceOf, PlainValidator
 
-from mtrl.agents.base import Agent, AgentConfig
-from mtrl.algorithms import algorithms
+from mtrl import envs
+from mtrl.agents.errors import AgentError
+from mtrl.agents.settings import AgentConfig, Count, Natural, Setting, settings
+from mtrl.algorithms import ALGORITHMS
 from mtrl.errors import ConfigError
-from mtrl.fields import Setting, build, coerce, flatten, nearest, settings_of
+from mtrl.fields import Flat, build, choice_of, coerce, flatten, nearest, read_choice, settings_of
 
 # What may differ between a checkpoint and the run that continues it: where it runs, how long, and what is only shown.
 FREE_KEYS = frozenset({"run_dir", "device", "total_env_steps", "tensorboard", "num_workers", "num_threads"})
 
 
-@dataclasses.dataclass(frozen=True)
+class PerTask(int):
+    """A number of env steps for each task of a suite; YAML and the command line write ``20_000/task``."""
+
+
+def _env_steps(value: Any) -> int:
+    """A number of env steps: summed over tasks, or for each task. Raises AgentError for anything else."""
+    text = str(value).replace(" ", "")
+    number = re.fullmatch(r"(\d[\d_]*(?:\.\d*)?(?:[eE]\+?\d+)?)(/task)?", text)
+    steps = float(number[1]) if number else 0.0
+    if number is None or steps < 1 or not steps.is_integer():
+        shown = repr(value) if isinstance(value, str) else value
+        raise AgentError(f"{shown} is not a number of env steps; it must be a whole number of at least 1, or N/task")
+    return PerTask(steps) if number[2] or isinstance(value, PerTask) else int(steps)
+
+
+def _summed(steps: int, tasks: int) -> int:
+    return int(steps) * tasks if isinstance(steps, PerTask) else steps
+
+
+EnvSteps = Annotated[int, PlainValidator(_env_steps)]
+
+
+@settings
 class EvalConfig:
     """The official evaluation."""
 
-    every: int = 200_000
-    """Env steps between evaluations, summed over tasks; there is always one at the end."""
-    episodes_per_task: int = 50
+    every: EnvSteps = PerTask(20_000)
+    """Env steps between evaluations, summed over tasks or as N/task; there is always one at the end."""
+    episodes_per_task: Count = 50
     """Episodes of each task in one evaluation."""
-    envs_per_task: int = 5
-    """Parallel environments of each task in the evaluator; sets memory and speed."""
-    seed: int = 0
+    envs_per_task: Count = 5
+    """Parallel environments of each task in the evaluator; sets memory and speed, not results."""
+    seed: Natural = 0
     """Seed of the evaluator's own random streams."""
 
-    def __post_init__(self) -> None:
-        _positive(self, "eval.", "every", "episodes_per_task", "envs_per_task")
-        _not_negative(self, "eval.", "seed")
 
-
-@dataclasses.dataclass(frozen=True)
+@settings
 class TrainConfig:
     """Everything a training run depends on."""
 
     suite: str
     """Suite id; `python -m mtrl.train` lists them."""
-    method: str
-    """Name of a method in configs/methods, or the path of such a file."""
     algorithm: str
     """The agent class of the method."""
-    seed: int = 0
+    method: str = "mtppo"
+    """Name of a method in configs/methods, or the path of such a file."""
+    seed: Natural = 0
     """Seed of the run: networks, environments, exploration and sampling."""
-    total_env_steps: int = 20_000_000
-    """Env steps to train for, summed over tasks."""
+    total_env_steps: EnvSteps = PerTask(2_000_000)
+    """Env steps to train for, summed over tasks or as N/task."""
     device: str = "auto"
     """Auto, cpu, cuda or cuda:N."""
     run_dir: str | None = None
     """The run's folder; none means runs/SUITE/METHOD/seed-N."""
-    envs_per_task: int = 1
+    envs_per_task: Count = 1
     """Parallel training environments of each task."""
     backend: str = "auto"
     """Engine of the environments; auto takes the fastest faithful one."""
-    num_workers: int | None = None
+    num_workers: Count | None = None
     """Worker processes of the environments, where the backend has them."""
-    num_threads: int | None = None
+    num_threads: Count | None = None
     """Threads of the environments, where the backend has them."""
-    torch_threads: int | None = None
+    torch_threads: Count | None = None
     """CPU threads of PyTorch; none leaves PyTorch's own choice."""
     goals: Literal["random", "cycle"] = "random"
     """How training draws goals from the benchmark's fixed set."""
-    goal_seed: int | None = None
+    goal_seed: Natural | None = None
     """Seed of the benchmark's goal set; none means the run's seed."""
     stagger: bool = False
     """Whether the training environments of a Meta-World task start in different phases of their episodes."""
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
-    checkpoint_every: int = 200_000
-    """Env steps between checkpoints."""
-    log_every: int = 10_000
-    """Env steps between log points."""
+    checkpoint_every: EnvSteps = PerTask(20_000)
+    """Env steps between checkpoints, summed over tasks or as N/task."""
+    log_every: EnvSteps = PerTask(1_000)
+    """Env steps between log points, summed over tasks or as N/task."""
     tensorboard: bool = True
     """Whether to write TensorBoard events into the run folder."""
-    agent: AgentConfig = dataclasses.field(kw_only=True)
+    agent: InstanceOf[AgentConfig] = dataclasses.field(kw_only=True)
 
     def __post_init__(self) -> None:
-        _positive(self, "", "total_env_steps", "envs_per_task", "checkpoint_every", "log_every")
-        _positive(self, "", "num_workers", "num_threads", "torch_threads")
-        _not_negative(self, "", "seed", "goal_seed")
+        tasks = envs.get_suite(self.suite).num_tasks
+        for name in ("total_env_steps", "checkpoint_every", "log_every"):
+            object.__setattr__(self, name, _summed(getattr(self, name), tasks))
+        object.__setattr__(self, "eval", dataclasses.replace(self.eval, every=_summed(self.eval.every, tasks)))
 
     @property
     def folder(self) -> Path:
@@ -95,7 +118,7 @@ class TrainConfig:
         """The seed that fixes the benchmark's goal set, in training and in evaluation."""
         return self.seed if self.goal_seed is None else self.goal_seed
 
-    def flat(self) -> dict[str, Any]:
+    def flat(self) -> Flat:
         """Every value by dotted key, as in ``config.yaml``."""
         return flatten(self)
 
@@ -111,47 +134,58 @@ class TrainConfig:
         return f"{self.suite.replace(':', '-')}_{self.method}_s{self.seed}_{_digest(fixed)[:8]}"
 
 
-def agent_class(algorithm: str) -> type[Agent]:
-    """The agent class behind an ``algorithm`` key.
+def settings_class(algorithm: str) -> type[AgentConfig]:
+    """The settings of an algorithm.
 
     Raises:
         ConfigError: there is no such algorithm.
     """
-    known = algorithms()
-    if algorithm not in known:
-        raise unknown("algorithm", algorithm, known)
-    return known[algorithm]
+    if algorithm not in ALGORITHMS:
+        raise unknown("algorithm", algorithm, ALGORITHMS)
+    return ALGORITHMS[algorithm].settings_class()
 
 
 def run_settings(algorithm: str) -> dict[str, Setting]:
-    """Every setting of a run with this algorithm, by dotted key."""
-    return settings_of(TrainConfig, {"agent": agent_class(algorithm).config_class})
+    """Every setting of a run with this algorithm, by dotted key; a choice is one setting."""
+    return settings_of(TrainConfig, {"agent": settings_class(algorithm)})
 
 
-def make_config(values: dict[str, Any], sources: dict[str, str] | None = None) -> TrainConfig:
+def make_config(values: Flat, sources: dict[str, str] | None = None) -> TrainConfig:
     """Check flat values, name by name, and freeze them.
+
+    All names are checked before any value, so that a mistyped one is answered before a choice imports torch.
 
     Args:
         values: by dotted key, from YAML or as text; must hold ``algorithm``.
         sources: where each key was read, for the messages.
 
     Raises:
-        ConfigError: an unknown key, with the nearest right one, or a value of the wrong type.
+        ConfigError: an unknown key, with the nearest right one, or a value that is not allowed.
     """
+    origins = sources or {}
     algorithm = str(values.get("algorithm"))
-    settings = run_settings(algorithm)
-    typed = {}
+    known = run_settings(algorithm)
+    for key in values:
+        if key not in known and choice_of(key, known) is None:
+            raise unknown_key(key, origins.get(key, ""), known)
+    typed: Flat = {}
+    choices: dict[str, Flat] = {}
     for key, value in values.items():
-        origin = (sources or {}).get(key, "")
-        if key not in settings:
-            raise unknown_key(key, origin, settings)
-        typed[key] = coerce(f"{origin}{key}", value, settings[key].hint)
-    return build(TrainConfig, typed, {"agent": agent_class(algorithm).config_class})
+        owner = key if key in known else choice_of(key, known)
+        assert owner is not None
+        if choice_of(f"{owner}.", known) == owner:
+            choices.setdefault(owner, {})[key[len(owner) + 1 :]] = value
+        else:
+            typed[key] = coerce(f"{origins.get(key, '')}{key}", value, known[key].hint)
+    for owner, given in choices.items():
+        origin = next((origins[key] for key in origins if key == owner or key.startswith(f"{owner}.")), "")
+        typed[owner] = read_choice(owner, given, known[owner], origin)
+    return build(TrainConfig, typed, {"agent": settings_class(algorithm)})
 
 
-def unknown_key(key: str, origin: str, settings: dict[str, Setting]) -> ConfigError:
+def unknown_key(key: str, origin: str, known: dict[str, Setting]) -> ConfigError:
     """The error for a setting that does not exist, with the nearest right one."""
-    close = nearest(key, [*settings, "config", "resume", "seeds"])
+    close = nearest(key, [*known, "config", "resume", "seeds"])
     return ConfigError(
         f"{origin}{key}: unknown setting; " + (f"did you mean {close}?" if close else "--help shows all")
     )
@@ -165,34 +199,37 @@ def unknown(field: str, value: str, allowed: Any) -> ConfigError:
     return ConfigError(f"{field}: {value!r} is unknown; {hint}{', '.join(names)}")
 
 
-def difference(saved: dict[str, Any], config: TrainConfig) -> str | None:
+def canonical(saved: Flat) -> Flat:
+    """Saved flat settings in today's form: choices that were written short are written out.
+
+    Settings that did not exist when they were saved stay missing.
+    """
+    known = run_settings(str(saved.get("algorithm")))
+    result: Flat = {}
+    for key, value in saved.items():
+        if key in known and choice_of(f"{key}.", known) == key:
+            choice = read_choice(key, {"": value}, known[key])
+            written = {key: None} if choice is None else {f"{key}.{k}": part for k, part in choice.flat().items()}
+            result |= written
+        else:
+            result[key] = value
+    return result
+
+
+def difference(saved: Flat, config: TrainConfig) -> str | None:
     """The first setting in which a saved configuration differs from this one, in words; None if the run is the same."""
-    current = config.flat()
-    for key in sorted((saved.keys() | current.keys()) - FREE_KEYS):
-        if saved.get(key) != current.get(key):
-            return f"{key} is {saved.get(key)!r} there and {current.get(key)!r} here"
+    current, before = config.flat(), canonical(saved)
+    for key in sorted((before.keys() | current.keys()) - FREE_KEYS):
+        if before.get(key) != current.get(key):
+            return f"{key} is {before.get(key)!r} there and {current.get(key)!r} here"
     return None
 
 
 def to_yaml(config: TrainConfig) -> str:
     """The resolved configuration as flat YAML, which ``--config`` reads back."""
     head = f"# Resolved configuration of {config.run_id}; run it anew with --config=THIS_FILE --run-dir=NEW\n"
-    return head + yaml.safe_dump(config.flat(), sort_keys=False, default_flow_style=None, allow_unicode=True)
+    return head + yaml.safe_dump(config.flat(), sort_keys=False, default_flow_style=False, allow_unicode=True)
 
 
-def _digest(flat: dict[str, Any]) -> str:
+def _digest(flat: Flat) -> str:
     return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()
-
-
-def _positive(config: Any, prefix: str, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            raise ConfigError(f"{prefix}{name}: {value} is too small; it must be at least 1")
-
-
-def _not_negative(config: Any, prefix: str, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if value is not None and value < 0:
-            raise ConfigError(f"{prefix}{name}: {value} is negative; seeds start at 0")

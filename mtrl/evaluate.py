@@ -9,8 +9,9 @@ from pathlib import Path
 from mtrl import checkpoint, cli
 from mtrl.agents import Agent
 from mtrl.agents.base import resolve_device
+from mtrl.algorithms import agent_class
 from mtrl.checkpoint import Checkpoint
-from mtrl.config import TrainConfig, agent_class, make_config
+from mtrl.config import TrainConfig, make_config
 from mtrl.errors import CheckpointError, ConfigError
 from mtrl.evaluator import Evaluator, make_evaluator
 from mtrl.fields import coerce, nearest

@@ -2,82 +2,72 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import difflib
-import inspect
-import itertools
-import re
-import textwrap
-import types
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
+from mtrl.agents.errors import AgentError
+from mtrl.agents.settings import Choice, Setting, at, bare, is_none, leaves, read_value, registry_of
 from mtrl.errors import ConfigError
 
 T = TypeVar("T")
-_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
-_NAMES: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """One leaf of a configuration: its dotted key, type, default and one-line explanation."""
-
-    key: str
-    hint: Any
-    default: Any
-    doc: str
+Flat = dict[str, Any]
 
 
 def settings_of(cls: type, types_of: Mapping[str, type] | None = None, prefix: str = "") -> dict[str, Setting]:
-    """Every setting of ``cls``, nested dataclasses included, in order.
+    """Every setting of ``cls``, nested dataclasses included, in order. A choice is one setting.
 
     Args:
         types_of: the concrete dataclass of fields declared with a base class, by field name.
     """
     found: dict[str, Setting] = {}
-    hints, docs = get_type_hints(cls), _field_docs(cls)
-    for field in dataclasses.fields(cls):
-        hint = (types_of or {}).get(field.name, hints[field.name])
-        if dataclasses.is_dataclass(hint):
-            assert isinstance(hint, type)
-            found |= settings_of(hint, prefix=f"{prefix}{field.name}.")
-            continue
-        default = field.default_factory() if callable(field.default_factory) else field.default
-        key = prefix + field.name
-        found[key] = Setting(key, hint, default, docs.get(field.name, ""))
+    for leaf in leaves(cls):
+        kind = (types_of or {}).get(leaf.key, bare(leaf.hint))
+        if dataclasses.is_dataclass(kind) and registry_of(leaf.hint) is None:
+            assert isinstance(kind, type)
+            found |= settings_of(kind, prefix=f"{prefix}{leaf.key}.")
+        else:
+            found[prefix + leaf.key] = dataclasses.replace(leaf, key=prefix + leaf.key)
     return found
 
 
-def build(cls: type[T], values: Mapping[str, Any], types_of: Mapping[str, type] | None = None, prefix: str = "") -> T:
-    """Make ``cls`` from flat values that are already of the right types; what is left out takes its default."""
-    arguments: dict[str, Any] = {}
-    hints = get_type_hints(cls)
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        hint = (types_of or {}).get(field.name, hints[field.name])
-        key = prefix + field.name
-        if dataclasses.is_dataclass(hint):
-            assert isinstance(hint, type)
-            arguments[field.name] = build(hint, values, prefix=f"{key}.")
-        elif key in values:
-            arguments[field.name] = values[key]
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"{key}: no value given, and there is no default")
-    return cls(**arguments)
+def choice_of(key: str, settings: Mapping[str, Setting]) -> str | None:
+    """The setting whose choice the dotted ``key`` belongs to, as in ``agent.aggregator.c``; None for other keys."""
+    parts = key.split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        head = ".".join(parts[:end])
+        if head in settings and registry_of(settings[head].hint) is not None:
+            return head
+    return None
 
 
-def flatten(instance: Any, prefix: str = "") -> dict[str, Any]:
-    """The values of a dataclass by dotted key; tuples become lists, as in YAML and JSON."""
-    flat: dict[str, Any] = {}
-    for field in dataclasses.fields(instance):
-        value = getattr(instance, field.name)
-        key = prefix + field.name
-        if dataclasses.is_dataclass(value):
-            flat |= flatten(value, f"{key}.")
-        else:
-            flat[key] = list(value) if isinstance(value, tuple) else value
-    return flat
+def read_choice(key: str, given: Flat, setting: Setting, origin: str = "") -> Choice | None:
+    """The choice that ``given`` describes.
+
+    Args:
+        given: ``""`` holds the short form, ``kind`` and names of settings what stands behind the dot.
+
+    Raises:
+        ConfigError: an unknown name or setting, with the nearest right one, or a value that is not allowed.
+    """
+    registry = registry_of(setting.hint)
+    assert registry is not None
+    whole = given.get("", setting.default)
+    if is_none(whole, setting.hint):
+        whole = None
+    parts = {name: value for name, value in given.items() if name}
+    if whole is None and not parts:
+        return None
+    try:
+        base = registry.given("" if whole is None else whole) if whole is not None else {}
+        kind = parts.get("kind", base.get("kind"))
+        if kind is None:
+            raise AgentError(f"{key}.kind: none given; the choices are {', '.join(registry)}")
+        merged = base | parts if kind == base.get("kind") else dict(parts)
+        return registry.choice(merged | {"kind": kind})
+    except AgentError as error:
+        raise ConfigError(origin + at(key, error, setting.hint)) from None
 
 
 def coerce(key: str, value: Any, hint: Any) -> Any:
@@ -87,84 +77,47 @@ def coerce(key: str, value: Any, hint: Any) -> Any:
         ConfigError: naming the key, the value and what is allowed.
     """
     try:
-        return _coerce(value, hint)
-    except (ValueError, TypeError):
-        shown = value if not isinstance(value, str) else repr(value)
-        raise ConfigError(f"{key}: {shown} is not {describe(hint)}") from None
+        return read_value(key, value, hint)
+    except AgentError as error:
+        raise ConfigError(str(error)) from None
 
 
-def _coerce(value: Any, hint: Any) -> Any:
-    origin, members = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return _coerce_union(value, members)
-    if origin is Literal:
-        return next(choice for choice in members if str(choice) == str(value)) if _listed(value, members) else _bad()
-    if origin is tuple:
-        items = re.split(r"[\s,]+", value.strip(" []()")) if isinstance(value, str) else value
-        if not isinstance(items, list | tuple):
-            _bad()
-        items = [item for item in items if item != ""]
-        kinds = [members[0]] * len(items) if members[-1] is Ellipsis else list(members)
-        return tuple(_coerce(item, kind) for item, kind in zip(items, kinds, strict=True))
-    if hint is bool:
-        return value if isinstance(value, bool) else _boolean(str(value))
-    if isinstance(value, bool):
-        _bad()
-    if hint is int:
-        return _whole(value)
-    if hint is float:
-        return float(value)
-    if hint is str:
-        return value if isinstance(value, str) else _bad()
-    raise NotImplementedError(f"settings of type {hint} are not supported")
+def build(cls: type[T], values: Flat, types_of: Mapping[str, type] | None = None, prefix: str = "") -> T:
+    """Make ``cls`` from flat values of the right types; what is left out takes its default.
 
-
-def _coerce_union(value: Any, members: tuple[Any, ...]) -> Any:
-    if type(None) in members and (value is None or str(value).lower() in ("none", "null")):
-        return None
-    for member in members:
-        if member is not type(None):
-            try:
-                return _coerce(value, member)
-            except (ValueError, TypeError):
-                continue
-    return _bad()
-
-
-def _listed(value: Any, choices: tuple[Any, ...]) -> bool:
-    return str(value) in map(str, choices)
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() not in _TRUE + _FALSE:
-        _bad()
-    return text.lower() in _TRUE
-
-
-def _whole(value: Any) -> int:
-    if isinstance(value, int):
-        return value
+    Raises:
+        ConfigError: a value is missing, or values do not go together.
+    """
+    arguments: Flat = {}
+    for leaf in leaves(cls):
+        kind = (types_of or {}).get(leaf.key, bare(leaf.hint))
+        key = prefix + leaf.key
+        if dataclasses.is_dataclass(kind) and registry_of(leaf.hint) is None:
+            assert isinstance(kind, type)
+            arguments[leaf.key] = build(kind, values, prefix=f"{key}.")
+        elif key in values:
+            arguments[leaf.key] = values[key]
+        elif leaf.default is dataclasses.MISSING:
+            raise ConfigError(f"{key}: no value given, and there is no default")
     try:
-        return int(str(value))
-    except ValueError:
-        number = float(value)  # 2e6 is a whole number too, and PyYAML reads it as text
-        return int(number) if number.is_integer() else _bad()
+        return cls(**arguments)
+    except AgentError as error:
+        raise ConfigError(f"{prefix}{error}") from None
 
 
-def _bad() -> Any:
-    raise ValueError
-
-
-def describe(hint: Any) -> str:
-    """A type in words, for messages and for the help text."""
-    origin, members = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return " or ".join("none" if member is type(None) else describe(member) for member in members)
-    if origin is Literal:
-        return "one of " + ", ".join(map(str, members)) if len(members) > 1 else str(members[0])
-    if origin is tuple:
-        return f"a comma-separated list, each {describe(members[0])}"
-    return _NAMES.get(hint, str(hint))
+def flatten(instance: Any, prefix: str = "") -> Flat:
+    """The values of a dataclass by dotted key; a choice by ``kind`` and its settings; tuples as lists, as in YAML."""
+    flat: Flat = {}
+    for field in dataclasses.fields(instance):
+        value = getattr(instance, field.name)
+        key = prefix + field.name
+        if isinstance(value, Choice):
+            flat |= {f"{key}.{name}": part for name, part in value.flat().items()}
+        elif dataclasses.is_dataclass(value):
+            flat |= flatten(value, f"{key}.")
+        else:
+            flat[key] = list(value) if isinstance(value, tuple) else value
+    return flat
 
 
 def nearest(key: str, known: Iterable[str]) -> str | None:
@@ -178,17 +131,3 @@ def nearest(key: str, known: Iterable[str]) -> str | None:
         tails[tail] for tail in difflib.get_close_matches(key.rsplit(".", 1)[-1], tails, 1, 0.5)
     ]
     return close[0] if close else None
-
-
-def _field_docs(cls: type) -> dict[str, str]:
-    """The string that follows each field in the source, inherited fields included."""
-    docs: dict[str, str] = {}
-    for base in reversed(cls.__mro__[:-1]):
-        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
-        assert isinstance(body, ast.ClassDef)
-        for field, text in itertools.pairwise(body.body):
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-                value = text.value if isinstance(text, ast.Expr) else None
-                if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                    docs[field.target.id] = " ".join(value.value.split())
-    return docs

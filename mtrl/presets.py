@@ -1,4 +1,4 @@
-"""Presets: one complete file per suite, one small overlay per method, merged in a fixed order."""
+"""Presets: what a family of suites, a suite and a method change of the defaults, merged in a fixed order."""
 
 from __future__ import annotations
 
@@ -8,22 +8,45 @@ from typing import Any
 import yaml
 
 from mtrl import configs, envs
-from mtrl.algorithms import algorithms
+from mtrl.algorithms import ALGORITHMS
 from mtrl.config import TrainConfig, make_config, run_settings, unknown, unknown_key
 from mtrl.errors import ConfigError
+from mtrl.fields import Flat, choice_of
 
 FOLDER = Path(configs.__file__).parent
-Values = dict[str, Any]
+Values = Flat
+_OPTIONS_OF_COMMANDS = ("config", "resume", "seeds")
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice; YAML itself would keep the last value in silence."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    loader.flatten_mapping(node)
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise yaml.YAMLError(f"{key} stands there twice")
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def load_yaml(text: str) -> Any:
+    """What a YAML text holds; no key may stand twice. Raises yaml.YAMLError."""
+    return yaml.load(text, _Loader)
 
 
 def read_yaml(path: Path) -> Values:
     """A flat YAML file of dotted keys.
 
     Raises:
-        ConfigError: the file is missing, not YAML, or not flat.
+        ConfigError: the file is missing, not YAML, or not flat, or a key stands there twice.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = load_yaml(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -49,26 +72,19 @@ def summary(path: Path) -> str:
     return first.removeprefix("#").strip()
 
 
-def suite_preset(suite: str) -> Path:
-    """The preset of a suite: the file with the longest name that the id starts with (``mt10-v1`` reads mt10.yaml).
+def suite_files(suite: str) -> list[Path]:
+    """The presets of a suite, the weaker first: its family's, and the one with the longest name its id starts with.
+
+    ``mt10-v1`` reads ``suites/mt10.yaml``, ``mt1:reach-v3`` reads ``suites/mt1.yaml``. A suite that changes nothing has
+    no file of its own.
 
     Raises:
-        ConfigError: no file covers the suite.
+        SuiteError: there is no such suite.
     """
-    names = {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
-    covering = [name for name in names if _covers(name, suite)]
-    if not covering:
-        raise ConfigError(
-            f"suite: {suite} can be built with envs.make_vec, but no agent is tuned for it yet; "
-            f"train on one of {', '.join(names)}"
-        )
-    return names[max(covering, key=len)]
-
-
-def trainable_suites() -> list[str]:
-    """Ids of the suites that a preset covers."""
-    names = [path.stem for path in FOLDER.glob("*.yaml")]
-    return [suite for suite in envs.suite_ids() if any(_covers(name, suite) for name in names)]
+    family = FOLDER / "families" / f"{envs.get_suite(suite).family}.yaml"
+    own = [path for path in (FOLDER / "suites").glob("*.yaml") if _covers(path.stem, suite)]
+    longest = sorted(own, key=lambda path: len(path.stem))[-1:]
+    return [path for path in [family, *longest] if path.is_file()]
 
 
 def _covers(preset: str, suite: str) -> bool:
@@ -76,7 +92,7 @@ def _covers(preset: str, suite: str) -> bool:
 
 
 def method_file(method: str) -> Path:
-    """The overlay of a method, by name or by path."""
+    """The preset of a method, by name or by path."""
     known = methods()
     if method in known:
         return known[method]
@@ -86,7 +102,7 @@ def method_file(method: str) -> Path:
 
 
 def resolve(given: Values, config_file: Path | None = None) -> TrainConfig:
-    """Merge the layers, weakest first: suite preset, method overlay, ``--config`` file, command line.
+    """Merge the layers, weakest first: defaults, family, suite, method, ``--config`` file, command line.
 
     Args:
         given: the command line's values by dotted key.
@@ -98,18 +114,18 @@ def resolve(given: Values, config_file: Path | None = None) -> TrainConfig:
     suite = given.get("suite", own.get("suite"))
     if suite is None:
         raise ConfigError("suite: none given; `python -m mtrl.train` lists them")
-    envs.get_suite(str(suite))
-    preset_file = suite_preset(str(suite))
-    preset = read_yaml(preset_file)
+    layers = [(f"{path}: ", read_yaml(path)) for path in suite_files(str(suite))]
     # A written configuration holds the method's values already, so its method may be one that has moved.
-    named = given.get("method", None if "algorithm" in own else own.get("method", preset.get("method")))
-    layers = [(f"{preset_file}: ", preset)]
-    if named is not None:
-        overlay_file = method_file(str(named))
-        overlay = read_yaml(overlay_file)
-        if "algorithm" not in overlay:
-            raise ConfigError(f"{overlay_file}: algorithm is missing; a method names one of {', '.join(algorithms())}")
-        layers.append((f"{overlay_file}: ", overlay | {"method": overlay_file.stem}))
+    complete = "algorithm" in own and "method" not in given
+    if complete:
+        layers.append(("", {"method": own.get("method", TrainConfig.method)}))
+    else:
+        named = str(given.get("method", own.get("method", TrainConfig.method)))
+        path = method_file(named)
+        values = read_yaml(path)
+        if "algorithm" not in values:
+            raise ConfigError(f"{path}: algorithm is missing; a method names one of {', '.join(ALGORITHMS)}")
+        layers.append((f"{path}: ", values | {"method": path.stem}))
         own.pop("method", None)
         given = {key: value for key, value in given.items() if key != "method"}
     if config_file:
@@ -121,36 +137,52 @@ def _merge(layers: list[tuple[str, Values]]) -> tuple[Values, dict[str, str]]:
     """The strongest value of each key and where it was read.
 
     ``ALGORITHM.key`` stands for ``agent.key``, and so does ``key`` alone where no setting of the run has that name.
+    A layer that names another choice takes the weaker layers' settings of that choice with it.
     """
-    algorithm = next(values["algorithm"] for _, values in reversed(layers) if "algorithm" in values)
-    known = run_settings(str(algorithm))
+    algorithm = str(next(values["algorithm"] for _, values in reversed(layers) if "algorithm" in values))
+    known = run_settings(algorithm)
     merged: Values = {}
     sources: dict[str, str] = {}
     for source, values in layers:
+        layer: Values = {}
         for key, value in values.items():
             owner, tail = owner_of(key), key.partition(".")[2]
-            if owner is not None:
-                if owner != algorithm:
-                    _check_foreign(owner, key, tail, source)
-                    continue
-                key = f"agent.{tail}"
-            elif key not in known and f"agent.{key}" in known:
-                key = f"agent.{key}"
-            merged[key], sources[key] = value, source
+            if owner not in (None, algorithm):
+                _check_foreign(str(owner), key, tail, source)
+                continue
+            layer[_full_key(tail if owner else key, owner is not None, known)] = value
+        for choice in {key.removesuffix(".kind") for key in layer if _names_choice(key, known)}:
+            for key in [key for key in merged if key == choice or key.startswith(f"{choice}.")]:
+                del merged[key], sources[key]
+        merged |= layer
+        sources |= dict.fromkeys(layer, source)
     return merged, sources
+
+
+def _full_key(key: str, of_agent: bool, known: Values) -> str:
+    """``agent.key`` for a setting of the agent that was written without the prefix."""
+    head = key.partition(".")[0]
+    if of_agent or (key not in known and f"agent.{head}" in known and head not in known and head != "agent"):
+        return f"agent.{key}"
+    return key
+
+
+def _names_choice(key: str, known: Values) -> bool:
+    """Whether ``key`` is a choice in its short form, or its kind."""
+    return choice_of(f"{key}.", known) == key or (key.endswith(".kind") and choice_of(key, known) is not None)
 
 
 def owner_of(key: str) -> str | None:
     """The algorithm that a key ``ALGORITHM.key`` is a setting of; None for other keys."""
     head, dot, _ = key.partition(".")
-    named = {name.replace("-", "_"): name for name in algorithms()}
+    named = {name.replace("-", "_"): name for name in ALGORITHMS}
     return named.get(head.replace("-", "_")) if dot else None  # dashes of the command line arrive as underscores
 
 
 def _check_foreign(owner: str, key: str, tail: str, source: str) -> None:
     """Files and sweeps hold settings of several algorithms; each must at least exist."""
     settings = run_settings(owner)
-    if f"agent.{tail}" not in settings:
+    if f"agent.{tail}" not in settings and choice_of(f"agent.{tail}", settings) is None:
         head = key.partition(".")[0]
         own = {f"{head}.{name.removeprefix('agent.')}": s for name, s in settings.items() if name.startswith("agent.")}
         raise unknown_key(key, source, own)

@@ -12,8 +12,9 @@ import torch
 
 from mtrl import checkpoint, envs
 from mtrl.agents import Agent
+from mtrl.algorithms import agent_class
 from mtrl.checkpoint import Checkpoint
-from mtrl.config import TrainConfig, agent_class, to_yaml
+from mtrl.config import TrainConfig, to_yaml
 from mtrl.errors import WriteError
 from mtrl.evaluator import Evaluator, make_evaluator
 from mtrl.progress import Progress

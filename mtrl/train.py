@@ -6,12 +6,15 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mtrl import cli, envs, presets
+from mtrl.agents.aggregators.registry import AGGREGATORS
+from mtrl.agents.curricula.registry import CURRICULA
+from mtrl.agents.settings import Registry
 from mtrl.config import TrainConfig, run_settings
-from mtrl.envs import Suite
+from mtrl.envs.specs import Suite
 from mtrl.errors import ConfigError
-from mtrl.trainer import train_together
 
 USAGE = """usage: python -m mtrl.train SUITE [--method NAME] [--config FILE] [--KEY=VALUE ...]
        python -m mtrl.train SUITE --seeds 1,2,3 [...]     seeds of one method together, each in a folder of its own
@@ -29,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     words, options = cli.parse(arguments)
     wants_help = options.pop("help", None) is not None
-    if not arguments or (wants_help and not words and "resume" not in options):
+    if not arguments or (wants_help and not words and not {"resume", "config", "suite"} & options.keys()):
         print(f"{USAGE}\n\n{overview()}")
         return 0
     configs = read_configs(words, options)
@@ -37,6 +40,8 @@ def _run(arguments: list[str]) -> int:
         config = configs[0]
         print(f"{USAGE}\n\nSettings of {config.suite} with {config.method}:\n{_settings(config)}")
         return 0
+    from mtrl.trainer import train_together  # imports torch, which listing and checking settings do without
+
     train_together(configs, shlex.join(["python", "-m", "mtrl.train", *arguments]))
     return 0
 
@@ -121,13 +126,21 @@ def read_config(words: list[str], options: dict[str, str]) -> TrainConfig:
 
 
 def overview() -> str:
-    """Suites and methods, one line each."""
+    """Suites, methods, gradient methods and curricula, one line each."""
     groups: dict[str, list[Suite]] = {}
-    for suite_id in presets.trainable_suites():
+    for suite_id in envs.suite_ids():
         groups.setdefault(suite_id.partition(":")[0], []).append(envs.get_suite(suite_id))
-    suites = [_suite_line(name, members) for name, members in groups.items()]
-    methods = [(name, presets.summary(path)) for name, path in presets.methods().items()]
-    return f"Suites:\n{cli.columns(suites)}\n\nMethods:\n{cli.columns(methods)}"
+    parts = {
+        "Suites": [_suite_line(name, members) for name, members in groups.items()],
+        "Methods (--method NAME)": [(name, presets.summary(path)) for name, path in presets.methods().items()],
+        "Gradient methods (--aggregator NAME[:KEY=VALUE,...])": _entries(AGGREGATORS),
+        "Curricula (--curriculum NAME[:KEY=VALUE,...])": _entries(CURRICULA),
+    }
+    return "\n\n".join(f"{title}:\n{cli.columns(rows)}" for title, rows in parts.items())
+
+
+def _entries(registry: Registry[Any]) -> list[tuple[str, str]]:
+    return [(name, entry.summary) for name, entry in registry.entries.items()]
 
 
 def _suite_line(name: str, members: list[Suite]) -> tuple[str, str]:

@@ -23,36 +23,46 @@
 A new method is one frozen dataclass with ``info`` and ``_solve``, and a line in ``registry.py``.
 """
 
-from mtrl.agents.aggregators.base import Aggregator, AggregatorInfo, Direction, Inputs, State, Weights
-from mtrl.agents.aggregators.flat_minima import FlatMinima, sparse_mask
-from mtrl.agents.aggregators.gramian import combine, gramian, linear_gramian, linear_task_gradients
-from mtrl.agents.aggregators.registry import AGGREGATORS, make_aggregator, parse_aggregator, wrap
-from mtrl.agents.aggregators.wrappers import Ema, Every, Rescale, Ridge, Subset
+from __future__ import annotations
 
-__all__ = [
-    "AGGREGATORS",
-    "Aggregator",
-    "AggregatorInfo",
-    "Direction",
-    "Ema",
-    "Every",
-    "FlatMinima",
-    "Inputs",
-    "Rescale",
-    "Ridge",
-    "State",
-    "Subset",
-    "Weights",
-    "combine",
-    "gramian",
-    "linear_gramian",
-    "linear_task_gradients",
-    "make_aggregator",
-    "parse_aggregator",
-    "positive_loss_free",
-    "sparse_mask",
-    "wrap",
-]
+from typing import TYPE_CHECKING
+
+from mtrl.agents.aggregators.registry import AGGREGATORS as AGGREGATORS
+from mtrl.agents.aggregators.registry import AggregatorChoice as AggregatorChoice
+from mtrl.agents.aggregators.registry import make_aggregator as make_aggregator
+from mtrl.agents.aggregators.registry import parse_aggregator as parse_aggregator
+from mtrl.envs.lazy import attach
+
+if TYPE_CHECKING:
+    from mtrl.agents.aggregators.base import Aggregator as Aggregator
+    from mtrl.agents.aggregators.base import AggregatorInfo as AggregatorInfo
+    from mtrl.agents.aggregators.base import Direction as Direction
+    from mtrl.agents.aggregators.base import Inputs as Inputs
+    from mtrl.agents.aggregators.base import State as State
+    from mtrl.agents.aggregators.base import Weights as Weights
+    from mtrl.agents.aggregators.flat_minima import FlatMinima as FlatMinima
+    from mtrl.agents.aggregators.flat_minima import sparse_mask as sparse_mask
+    from mtrl.agents.aggregators.gramians import combine as combine
+    from mtrl.agents.aggregators.gramians import gramian as gramian
+    from mtrl.agents.aggregators.gramians import linear_gramian as linear_gramian
+    from mtrl.agents.aggregators.gramians import linear_task_gradients as linear_task_gradients
+    from mtrl.agents.aggregators.wrappers import Ema as Ema
+    from mtrl.agents.aggregators.wrappers import Every as Every
+    from mtrl.agents.aggregators.wrappers import Rescale as Rescale
+    from mtrl.agents.aggregators.wrappers import Ridge as Ridge
+    from mtrl.agents.aggregators.wrappers import Subset as Subset
+    from mtrl.agents.aggregators.wrapping import wrap as wrap
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "mtrl.agents.aggregators.base": ("Aggregator", "AggregatorInfo", "Direction", "Inputs", "State", "Weights"),
+        "mtrl.agents.aggregators.flat_minima": ("FlatMinima", "sparse_mask"),
+        "mtrl.agents.aggregators.gramians": ("combine", "gramian", "linear_gramian", "linear_task_gradients"),
+        "mtrl.agents.aggregators.wrapping": ("wrap",),
+        "mtrl.agents.aggregators.wrappers": ("Ema", "Every", "Rescale", "Ridge", "Subset"),
+    },
+)
 
 
 def positive_loss_free() -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, get_args, get_origin, get
 import torch
 from torch import Tensor
 
-from mtrl.agents.aggregators.gramian import combine, gramian
+from mtrl.agents.aggregators.gramians import combine, gramian
 from mtrl.agents.aggregators.linalg import may_stop
 from mtrl.agents.base import AgentError
 

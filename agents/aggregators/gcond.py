@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, check, check_types, given
-from mtrl.agents.aggregators.gramian import combine, gramian
+from mtrl.agents.aggregators.gramians import combine, gramian
 from mtrl.agents.aggregators.linalg import diagonal, may_stop
 
 

@@ -1,37 +1,142 @@
-"""Aggregators by name."""
+"""Aggregators by name. A class, and with it torch, is imported when its settings are needed."""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-from mtrl.agents.aggregators.aligned import EGA, AlignedMTL
-from mtrl.agents.aggregators.base import Aggregator
-from mtrl.agents.aggregators.cagrad import CAGrad, CAGradFast
-from mtrl.agents.aggregators.equal import IMTLG, ConFIG
-from mtrl.agents.aggregators.fairness import FairGrad, NashMTL
-from mtrl.agents.aggregators.fixed import Mean, RandomWeights, Sum
-from mtrl.agents.aggregators.flat_minima import FlatMinima
-from mtrl.agents.aggregators.gcond import GCond
-from mtrl.agents.aggregators.igb import IGBv2
-from mtrl.agents.aggregators.learned import GradNorm, SDMGrad
-from mtrl.agents.aggregators.loss_rate import DWA, FAMO, LBTW, IGBv1, SuccessFocal
-from mtrl.agents.aggregators.loss_scale import GLS, IMTLL, SmoothTchebycheff, UncertaintyWeighting
-from mtrl.agents.aggregators.projection import MGDA, DualProj, UPGrad
-from mtrl.agents.aggregators.sign import SAMGS, GradDrop
-from mtrl.agents.aggregators.surgery import GradVac, PCGrad
-from mtrl.agents.aggregators.tracked import DBMTL, ExcessMTL, MoCo
-from mtrl.agents.aggregators.wrappers import Ema, Every, Policy, Rescale, Ridge, Subset
-from mtrl.agents.base import AgentError
+from pydantic import BeforeValidator
 
-_CLASSES: tuple[type[Aggregator], ...] = (
-    *(Mean, Sum, RandomWeights, PCGrad, GradVac, CAGrad, CAGradFast, MGDA, IMTLG, NashMTL, FairGrad, AlignedMTL),
-    *(EGA, UPGrad, DualProj, ConFIG, GradNorm, SDMGrad, GCond, FAMO, UncertaintyWeighting, IMTLL, DWA, GLS),
-    *(SmoothTchebycheff, IGBv1, IGBv2, LBTW, SuccessFocal, GradDrop, SAMGS, MoCo, DBMTL, ExcessMTL),
+from mtrl.agents.settings import Choice, Entry, Registry
+
+if TYPE_CHECKING:
+    from mtrl.agents.aggregators.base import Aggregator
+
+
+def _entry(place: str, summary: str) -> Entry:
+    """A class of this package, as ``module:Class``."""
+    return Entry(f"mtrl.agents.aggregators.{place}", summary)
+
+
+AGGREGATORS: Registry[Aggregator] = Registry(
+    "aggregator",
+    {
+        "mean": _entry("fixed:Mean", "Plain averaging of task gradients."),
+        "sum": _entry("fixed:Sum", "The sum of task gradients."),
+        "random": Entry(
+            "mtrl.agents.aggregators.fixed:RandomWeights", "Random weights, new at every update (RLW, Lin et al. 2022)."
+        ),
+        "pcgrad": Entry(
+            "mtrl.agents.aggregators.surgery:PCGrad",
+            "Projects conflicting task gradients off each other (Yu et al. 2020).",
+        ),
+        "gradvac": Entry(
+            "mtrl.agents.aggregators.surgery:GradVac",
+            "Brings each pair of gradients up to a running target cosine (Wang et al. 2021).",
+        ),
+        "cagrad": Entry(
+            "mtrl.agents.aggregators.cagrad:CAGrad",
+            "Serves the worst-off task near the mean gradient (Liu et al. 2021).",
+        ),
+        "cagrad-fast": Entry(
+            "mtrl.agents.aggregators.cagrad:CAGradFast",
+            "CAGrad on a few drawn tasks and the mean of the rest (Liu et al. 2021).",
+        ),
+        "mgda": Entry(
+            "mtrl.agents.aggregators.projection:MGDA",
+            "The shortest vector in the hull of the gradients (Sener & Koltun 2018).",
+        ),
+        "imtl-g": Entry(
+            "mtrl.agents.aggregators.equal:IMTLG", "Equal projections on all task gradients (Liu et al. 2021, IMTL)."
+        ),
+        "nash-mtl": Entry(
+            "mtrl.agents.aggregators.fairness:NashMTL", "The Nash bargaining solution (Navon et al. 2022)."
+        ),
+        "fairgrad": Entry(
+            "mtrl.agents.aggregators.fairness:FairGrad", "Alpha-fair progress over tasks (Ban & Ji 2024)."
+        ),
+        "aligned-mtl": Entry(
+            "mtrl.agents.aggregators.aligned:AlignedMTL",
+            "Aligns the principal components of the gradients (Senushkin et al. 2023).",
+        ),
+        "ega": Entry(
+            "mtrl.agents.aggregators.aligned:EGA", "Aligned-MTL weighted by the losses' progress (radarODE-MTL, 2024)."
+        ),
+        "upgrad": Entry(
+            "mtrl.agents.aggregators.projection:UPGrad",
+            "The mean of the gradients' projections on the dual cone (Quinton & Rey 2024).",
+        ),
+        "dualproj": Entry(
+            "mtrl.agents.aggregators.projection:DualProj",
+            "The mean gradient projected on the dual cone (GEM, Lopez-Paz & Ranzato 2017).",
+        ),
+        "config": Entry(
+            "mtrl.agents.aggregators.equal:ConFIG",
+            "A conflict-free direction at equal angles to all gradients (Liu et al. 2024).",
+        ),
+        "gradnorm": Entry(
+            "mtrl.agents.aggregators.learned:GradNorm",
+            "Learned weights that balance gradient norms (Chen et al. 2018).",
+        ),
+        "sdmgrad": Entry(
+            "mtrl.agents.aggregators.learned:SDMGrad", "A regularised min-norm direction (Xiao et al. 2023)."
+        ),
+        "gcond": Entry(
+            "mtrl.agents.aggregators.gcond:GCond",
+            "Turns conflicting pairs of accumulated gradients (Limarenko et al. 2025).",
+        ),
+        "famo": Entry(
+            "mtrl.agents.aggregators.loss_rate:FAMO",
+            "Equal decrease of log losses, from losses alone (Liu et al. 2023).",
+        ),
+        "uncertainty": Entry(
+            "mtrl.agents.aggregators.loss_scale:UncertaintyWeighting",
+            "Learned homoscedastic uncertainty of each task (Kendall et al. 2018).",
+        ),
+        "imtl-l": Entry(
+            "mtrl.agents.aggregators.loss_scale:IMTLL",
+            "Learned scales that bring all losses to 1 (Liu et al. 2021, IMTL).",
+        ),
+        "dwa": Entry(
+            "mtrl.agents.aggregators.loss_rate:DWA", "Weights from the rate at which losses change (Liu et al. 2019)."
+        ),
+        "gls": Entry(
+            "mtrl.agents.aggregators.loss_scale:GLS", "The geometric mean of the losses (Chennupati et al. 2019)."
+        ),
+        "smooth-tchebycheff": Entry(
+            "mtrl.agents.aggregators.loss_scale:SmoothTchebycheff", "A smooth maximum of the losses (Lin et al. 2024)."
+        ),
+        "igb-v1": Entry(
+            "mtrl.agents.aggregators.loss_rate:IGBv1",
+            "Weights from losses relative to those of the first epoch (Dai et al. 2023).",
+        ),
+        "igb-v2": Entry(
+            "mtrl.agents.aggregators.igb:IGBv2", "Weights drawn by a small learned policy (Dai et al. 2023)."
+        ),
+        "lbtw": Entry(
+            "mtrl.agents.aggregators.loss_rate:LBTW",
+            "Weights from losses relative to the first ones (Liu et al. 2019).",
+        ),
+        "success-focal": Entry(
+            "mtrl.agents.aggregators.loss_rate:SuccessFocal", "More weight on tasks that succeed less."
+        ),
+        "graddrop": Entry(
+            "mtrl.agents.aggregators.sign:GradDrop",
+            "Keeps one sign of each coordinate, drawn at random (Chen et al. 2020).",
+        ),
+        "sam-gs": _entry("sign:SAMGS", "Similarity-aware momentum (Borsani et al. 2025)."),
+        "moco": Entry(
+            "mtrl.agents.aggregators.tracked:MoCo", "Min-norm weights on tracked gradients (Fernando et al. 2023)."
+        ),
+        "db-mtl": Entry(
+            "mtrl.agents.aggregators.tracked:DBMTL", "Balances log losses and gradient norms (Lin et al. 2023)."
+        ),
+        "excess-mtl": Entry(
+            "mtrl.agents.aggregators.tracked:ExcessMTL", "More weight on tasks with excess risk (He et al. 2024)."
+        ),
+    },
+    outer=("mtrl.agents.aggregators.wrappers:Wrappers", "mtrl.agents.aggregators.wrapping:wrap"),
 )
-AGGREGATORS: dict[str, type[Aggregator]] = {cls().info.name: cls for cls in _CLASSES}
+AggregatorChoice = Annotated[Choice, BeforeValidator(AGGREGATORS.choice), AGGREGATORS]
 
 
 def make_aggregator(name: str, **params: object) -> Aggregator:
@@ -40,55 +145,7 @@ def make_aggregator(name: str, **params: object) -> Aggregator:
     Raises:
         AgentError: no such name or parameter (the nearest one is named), or a value that is not allowed.
     """
-    if name not in AGGREGATORS:
-        raise AgentError(f"aggregator={name!r} does not exist{_nearest(name, AGGREGATORS)}")
-    cls = AGGREGATORS[name]
-    fields = [field.name for field in dataclasses.fields(cls)]
-    for key in params:
-        if key not in fields:
-            raise AgentError(f"aggregator {name!r} has no parameter {key!r}{_nearest(key, fields)}")
-    return cls(**params)
-
-
-def wrap(
-    aggregator: Aggregator,
-    *,
-    ridge: float = 0.0,
-    subset: int = 0,
-    rescale: Policy = "none",
-    ema: float = 0.0,
-    every: int = 1,
-    flat_minima: float = 0.0,
-) -> Aggregator:
-    """Put the wrappers around ``aggregator``, innermost first in the order of the arguments; defaults add none.
-
-    Args:
-        ridge: see ``Ridge``.
-        subset: tasks per update, see ``Subset``; 0 for all.
-        rescale: see ``Rescale``.
-        ema: β of ``Ema``.
-        every: k of ``Every``.
-        flat_minima: ρ of ``FlatMinima``.
-
-    Raises:
-        AgentError: a value out of range, or a wrapper that cannot go around this method.
-    """
-    if ridge:
-        aggregator = Ridge(aggregator, ridge)
-    if subset:
-        aggregator = Subset(aggregator, subset)
-    if rescale != "none":
-        aggregator = Rescale(aggregator, rescale)
-    if ema:
-        aggregator = Ema(aggregator, ema)
-    if every != 1:
-        aggregator = Every(aggregator, every)
-    if flat_minima:
-        aggregator = FlatMinima(aggregator, flat_minima)
-    return aggregator
-
-
-WRAPPERS = ("ridge", "subset", "rescale", "ema", "every", "flat_minima")
+    return AGGREGATORS.build(name, params)
 
 
 def parse_aggregator(text: str) -> Aggregator:
@@ -100,31 +157,4 @@ def parse_aggregator(text: str) -> Aggregator:
     Raises:
         AgentError: an unknown name or key, or a value that is not allowed.
     """
-    name, _, rest = text.partition(":")
-    params: dict[str, Any] = {}
-    for item in filter(None, rest.split(",")):
-        key, separator, value = item.partition("=")
-        if not separator:
-            raise AgentError(f"aggregator={text!r}: {item!r} is not of the form key=value")
-        params[key] = _literal(value)
-    outer = {key: params.pop(key) for key in WRAPPERS if key in params}
-    return wrap(make_aggregator(name, **params), **outer)
-
-
-def _literal(text: str) -> int | float | bool | str:
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; allowed: {', '.join(names)}" if names else "; it has none"
+    return AGGREGATORS.make(text)

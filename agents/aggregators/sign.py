@@ -18,7 +18,7 @@ from mtrl.agents.aggregators.base import (
     exact,
     given,
 )
-from mtrl.agents.aggregators.gramian import combine
+from mtrl.agents.aggregators.gramians import combine
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from mtrl.agents.aggregators.base import (
     exact,
     given,
 )
-from mtrl.agents.aggregators.gramian import combine, gramian
+from mtrl.agents.aggregators.gramians import combine, gramian
 from mtrl.agents.aggregators.learned import SimplexProjection
 from mtrl.agents.aggregators.linalg import diagonal, matvec
 

@@ -27,6 +27,24 @@ from mtrl.agents.aggregators.linalg import add_diagonal, diagonal, matvec
 from mtrl.agents.base import AgentError
 
 
+@dataclass(frozen=True)
+class Wrappers:
+    """The settings that go with every aggregator; by default none changes it."""
+
+    ridge: float = 0.0
+    """Share of the mean diagonal added to the Gramian's diagonal; 0 adds none."""
+    subset: int = 0
+    """Tasks drawn for an update; 0 takes all."""
+    rescale: Policy = "none"
+    """What the length of the update becomes."""
+    ema: float = 0.0
+    """Decay of a running mean of the weights; 0 has none."""
+    every: int = 1
+    """Updates from one solve to the next; the weights are held in between."""
+    flat_minima: float = 0.0
+    """Radius of a sharpness-aware step for each task; 0 makes none."""
+
+
 def prefixed(prefix: str, state: State) -> State:
     """Keys with ``prefix`` put in front."""
     return {prefix + key: value for key, value in state.items()}

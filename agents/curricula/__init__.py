@@ -19,21 +19,28 @@ A new curriculum is one frozen dataclass with ``info`` and ``plan``, and a line 
 pick it up by name.
 """
 
-from mtrl.agents.curricula.base import (
-    CoupledCurriculum,
-    Curriculum,
-    CurriculumInfo,
-    Geometry,
-    Plan,
-    State,
-    Statistics,
-    Tasks,
-    Turn,
-)
-from mtrl.agents.curricula.registry import CURRICULA, make_curriculum, parse_curriculum
+from __future__ import annotations
 
-__all__ = [
-    "CURRICULA",
+from typing import TYPE_CHECKING
+
+from mtrl.agents.curricula.registry import CURRICULA as CURRICULA
+from mtrl.agents.curricula.registry import CurriculumChoice as CurriculumChoice
+from mtrl.agents.curricula.registry import make_curriculum as make_curriculum
+from mtrl.agents.curricula.registry import parse_curriculum as parse_curriculum
+from mtrl.envs.lazy import attach
+
+if TYPE_CHECKING:
+    from mtrl.agents.curricula.base import CoupledCurriculum as CoupledCurriculum
+    from mtrl.agents.curricula.base import Curriculum as Curriculum
+    from mtrl.agents.curricula.base import CurriculumInfo as CurriculumInfo
+    from mtrl.agents.curricula.base import Geometry as Geometry
+    from mtrl.agents.curricula.base import Plan as Plan
+    from mtrl.agents.curricula.base import State as State
+    from mtrl.agents.curricula.base import Statistics as Statistics
+    from mtrl.agents.curricula.base import Tasks as Tasks
+    from mtrl.agents.curricula.base import Turn as Turn
+
+_BASE = (
     "CoupledCurriculum",
     "Curriculum",
     "CurriculumInfo",
@@ -43,6 +50,5 @@ __all__ = [
     "Statistics",
     "Tasks",
     "Turn",
-    "make_curriculum",
-    "parse_curriculum",
-]
+)
+__getattr__, __dir__ = attach(__name__, {"mtrl.agents.curricula.base": _BASE})

@@ -14,7 +14,6 @@ from torch import Tensor
 from mtrl.agents.errors import AgentError, unknown
 
 State = dict[str, Tensor]
-Heads = Literal["multi-head", "one-hot", "separate"]
 SHARED: frozenset[str] = frozenset({"multi-head", "one-hot"})
 
 

@@ -1,27 +1,64 @@
-"""Curricula by name."""
+"""Curricula by name. A class, and with it torch, is imported when its settings are needed."""
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-from mtrl.agents.curricula.base import Curriculum
-from mtrl.agents.curricula.camrl import CAMRL, CAMRLShared
-from mtrl.agents.curricula.drats import DRATS
-from mtrl.agents.curricula.focal import SuccessFocal
-from mtrl.agents.curricula.grouping import TaskGrouping
-from mtrl.agents.curricula.mrcl import MRCL
-from mtrl.agents.curricula.pacing import SuccessPacing
-from mtrl.agents.curricula.progress import CompetenceProgress, LearningProgress
-from mtrl.agents.curricula.son_goku import SonGoku
-from mtrl.agents.curricula.uniform import Uniform
-from mtrl.agents.errors import AgentError, unknown
+from pydantic import BeforeValidator
 
-_CLASSES: tuple[type[Curriculum], ...] = (
-    *(Uniform, CAMRL, CAMRLShared, MRCL, SuccessFocal, LearningProgress, CompetenceProgress, DRATS, SonGoku),
-    *(TaskGrouping, SuccessPacing),
+from mtrl.agents.settings import Choice, Entry, Registry
+
+if TYPE_CHECKING:
+    from mtrl.agents.curricula.base import Curriculum
+
+
+def _entry(place: str, summary: str) -> Entry:
+    """A class of this package, as ``module:Class``."""
+    return Entry(f"mtrl.agents.curricula.{place}", summary)
+
+
+CURRICULA: Registry[Curriculum] = Registry(
+    "curriculum",
+    {
+        "uniform": _entry("uniform:Uniform", "Every task trains all the time, with equal shares."),
+        "camrl": Entry(
+            "mtrl.agents.curricula.camrl:CAMRL",
+            "One agent per task, coupled by a learned transfer matrix (Huang et al. 2023).",
+        ),
+        "camrl-shared": Entry(
+            "mtrl.agents.curricula.camrl:CAMRLShared",
+            "CAMRL on one shared trunk; the matrix couples the heads (Huang et al. 2023).",
+        ),
+        "mrcl": Entry(
+            "mtrl.agents.curricula.mrcl:MRCL",
+            "Attention to tasks whose foundations are mastered (Willems et al. 2020).",
+        ),
+        "success-focal": _entry("focal:SuccessFocal", "More weight on tasks that succeed less."),
+        "learning-progress": Entry(
+            "mtrl.agents.curricula.progress:LearningProgress",
+            "More weight on tasks whose returns move (Matiisen et al. 2019).",
+        ),
+        "competence-progress": Entry(
+            "mtrl.agents.curricula.progress:CompetenceProgress",
+            "More weight on tasks whose success moves (Baranes & Oudeyer 2013).",
+        ),
+        "drats": Entry(
+            "mtrl.agents.curricula.drats:DRATS", "Exponentiated shares of the tasks' gaps to their best returns."
+        ),
+        "son-goku": Entry(
+            "mtrl.agents.curricula.son_goku:SonGoku",
+            "Colors the graph of interfering tasks and trains one color a round.",
+        ),
+        "task-grouping": Entry(
+            "mtrl.agents.curricula.grouping:TaskGrouping",
+            "Trains groups of tasks with alike training dynamics in turn.",
+        ),
+        "success-pacing": Entry(
+            "mtrl.agents.curricula.pacing:SuccessPacing", "Tasks that succeed collect data less often; for MTPPO."
+        ),
+    },
 )
-CURRICULA: dict[str, type[Curriculum]] = {cls().info.name: cls for cls in _CLASSES}
+CurriculumChoice = Annotated[Choice, BeforeValidator(CURRICULA.choice), CURRICULA]
 
 
 def make_curriculum(name: str, **params: object) -> Curriculum:
@@ -30,16 +67,7 @@ def make_curriculum(name: str, **params: object) -> Curriculum:
     Raises:
         AgentError: no such name or parameter (the nearest one is named), or a value that is not allowed.
     """
-    if name not in CURRICULA:
-        raise unknown("curriculum", name, CURRICULA)
-    cls = CURRICULA[name]
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    for key, value in params.items():
-        if key not in fields:
-            raise unknown(f"parameter of curriculum {name!r}", key, fields)
-        if fields[key].type == "float" and isinstance(value, int) and not isinstance(value, bool):
-            params[key] = float(value)
-    return cls(**params)  # type: ignore[arg-type]
+    return CURRICULA.build(name, params)
 
 
 def parse_curriculum(text: str) -> Curriculum:
@@ -51,22 +79,4 @@ def parse_curriculum(text: str) -> Curriculum:
     Raises:
         AgentError: an unknown name or key, or a value that is not allowed.
     """
-    name, _, rest = text.partition(":")
-    params: dict[str, Any] = {}
-    for item in filter(None, rest.split(",")):
-        key, separator, value = item.partition("=")
-        if not separator:
-            raise AgentError(f"curriculum: {item!r} in {text!r} is not of the form key=value")
-        params[key] = _literal(value)
-    return make_curriculum(name, **params)
-
-
-def _literal(text: str) -> int | float | bool | str:
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    return CURRICULA.make(text)

@@ -23,10 +23,11 @@ from mtrl.agents.curricula.coupling import (
     owned_agents,
     owned_heads,
 )
-from mtrl.agents.curricula.registry import parse_curriculum
+from mtrl.agents.curricula.registry import CURRICULA
 from mtrl.agents.curricula.uniform import Uniform
 from mtrl.agents.errors import AgentError
 from mtrl.agents.networks import MLP
+from mtrl.agents.settings import Choice
 from mtrl.agents.tracking import EpisodeTracker
 from mtrl.envs import task_graph
 
@@ -243,8 +244,8 @@ class Rounds:
 
 
 def make_rounds(
-    curriculum: str, spec: EnvSpec, heads: str, networks: Mapping[str, MLP], params: Params, seed: int
+    curriculum: Choice, spec: EnvSpec, heads: str, networks: Mapping[str, MLP], params: Params, seed: int
 ) -> Rounds:
     """``Rounds`` of the curriculum that a setting describes, for an environment of ``spec``; see there."""
     graph = torch.from_numpy(task_graph(spec.task_names))
-    return Rounds(parse_curriculum(curriculum), Tasks(spec.task_names, graph), heads, networks, params, seed)
+    return Rounds(CURRICULA.make(curriculum), Tasks(spec.task_names, graph), heads, networks, params, seed)

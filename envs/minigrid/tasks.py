@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from mtrl.envs.minigrid import families as f
 from mtrl.envs.specs import TaskSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class GridTask:
 
     def row(self) -> NDArray[np.int64]:
         """The task's line in the table of the compiled engine, in the order of ``cells``."""
+        import numpy as np
+
         line = (self.family, self.rule, self.width, self.height, self.horizon, self.see_through, self.actions)
         return np.array([*line, self.words, self.size, self.count, self.variant], np.int64)
 

@@ -11,9 +11,10 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
-from mtrl.agents.base import Agent, AgentConfig, EnvSpec, State
+from mtrl.agents.base import Agent, EnvSpec, State
 from mtrl.agents.common import obs_rows, task_ids
 from mtrl.agents.errors import AgentError, DivergedError
+from mtrl.agents.settings import AgentConfig
 from mtrl.agents.tracking import EpisodeTracker
 from mtrl.envs import TaskVectorEnv
 from mtrl.sb3.encoding import SB3Spec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
-from mtrl.agents import AgentError
+from mtrl.agents.errors import AgentError
 
 
 def require(what: str) -> None:

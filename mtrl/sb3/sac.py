@@ -2,60 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 
-from mtrl.agents.base import AgentConfig, State
-from mtrl.agents.errors import AgentError, DivergedError
+from mtrl.agents.base import State
+from mtrl.agents.errors import DivergedError
+from mtrl.agents.settings import AgentConfig
 from mtrl.sb3.agent import SB3Agent
-from mtrl.sb3.checks import require_above, require_at_least, require_share
+from mtrl.sb3.settings import SB3SACConfig
 
 _ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
-
-
-@dataclass(frozen=True)
-class SB3SACConfig(AgentConfig):
-    """Settings of SB3's SAC under SB3's names, with its defaults. Raises AgentError for values out of range."""
-
-    net_arch: tuple[int, ...] = (256, 256)
-    """Units of the hidden layers, of actor and critics each; ReLU between them."""
-    learning_rate: float = 3e-4
-    """Adam step size of actor, critics and temperature."""
-    buffer_size: int = 1_000_000
-    """Transitions that the replay buffer holds, of all tasks together."""
-    learning_starts: int = 100
-    """Env steps, summed over tasks, taken with random actions before the first update."""
-    batch_size: int = 256
-    """Transitions in a batch, of all tasks together."""
-    tau: float = 0.005
-    """Share of the critic mixed into the target critic."""
-    gamma: float = 0.99
-    """Discount per env step."""
-    train_freq: int = 1
-    """Vector steps between trainings."""
-    gradient_steps: int = 1
-    """Updates in each training; -1 is as many as env steps were taken."""
-    ent_coef: float | None = None
-    """Entropy temperature; none learns it, starting from 1."""
-    target_entropy: float | None = None
-    """Entropy target in nats where the temperature is learned; none is minus the number of action dimensions."""
-    target_update_interval: int = 1
-    """Updates between updates of the target critic."""
-
-    def __post_init__(self) -> None:
-        require_at_least(self, 1, "buffer_size", "batch_size", "train_freq", "target_update_interval")
-        require_at_least(self, 0, "learning_starts")
-        require_at_least(self, -1, "gradient_steps")
-        require_above(self, 0, "learning_rate", "ent_coef")
-        require_share(self, "tau", "gamma")
-        if any(units < 1 for units in self.net_arch):
-            raise AgentError(f"net_arch: {list(self.net_arch)} has a layer without units")
-
-    def brief(self, envs_per_task: int) -> Self:
-        """As most of a run goes: with updates from the start."""
-        return replace(self, learning_starts=0)
 
 
 class SB3SAC(SB3Agent):

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import torch
 
 from mtrl import envs
-from mtrl.config import TrainConfig, agent_class
+from mtrl.algorithms import agent_class
+from mtrl.config import TrainConfig
 from mtrl.envs import TaskVectorEnv
 from mtrl.sweeps.groups import Group, groups_of
 from mtrl.sweeps.progress import describe

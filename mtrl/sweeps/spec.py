@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from mtrl import presets
+from mtrl.cli import as_text
 from mtrl.config import TrainConfig
 from mtrl.envs import SuiteError
 from mtrl.errors import ConfigError
@@ -181,12 +182,5 @@ def _unit(path: Path, results: Path, suite: str, method: str, seed: int, setting
     except (ConfigError, SuiteError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from None
     options = {key: value for key, value in given.items() if key not in ("suite", "run_dir")}
-    arguments = (suite, *(f"--{key.replace('_', '-')}={_text(value)}" for key, value in options.items()))
+    arguments = (suite, *(f"--{key.replace('_', '-')}={as_text(value)}" for key, value in options.items()))
     return Unit(config, arguments, results / folder / f"{Path(method).stem}_seed-{seed}.json")
-
-
-def _text(value: Any) -> str:
-    """A YAML value as the command line writes it."""
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -156,7 +156,7 @@ def test_a_restored_agent_continues_bit_for_bit(kind: type[Agent], settings: dic
         ({"precision": "bf16"}, "precision: 'bf16' rounds away the steps of aggregator 'flat-minima.mean.'; use auto"),
         ({"heads": "separate"}, "'flat-minima.mean.' has no shared gradient to act on with heads=separate"),
         ({"critic_aggregator": "sdmgrad:flat_minima=0.1"}, "flat-minima cannot wrap 'sdmgrad'"),
-        ({"actor_aggregator": "mean:flat_minima=-1"}, "rho=-1 is not allowed"),
+        ({"actor_aggregator": "mean:flat_minima=-1"}, "rho=-1.0 is not allowed"),
     ],
 )
 def test_what_it_cannot_do_is_said_at_start(kind: type[Agent], settings: dict[str, Any], message: str) -> None:

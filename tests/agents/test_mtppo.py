@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ class DiscreteEnv(fakes.FakeEnv):
         spec = fakes.get_suite(suite)
         super().__init__(spec, envs_per_task, 0, "random", 0, 0.0)
         self.single_action_space = Discrete(3)
-        tasks = [fakes.dataclasses.replace(t, num_actions=2 if i == 1 else 3) for i, t in enumerate(spec.tasks)]
-        self.suite = fakes.dataclasses.replace(spec, tasks=tuple(tasks), discrete=True)
+        tasks = [dataclasses.replace(t, num_actions=2 if i == 1 else 3) for i, t in enumerate(spec.tasks)]
+        self.suite = dataclasses.replace(spec, tasks=tuple(tasks), discrete=True)
 
     def step_async(self, actions: NDArray) -> None:
         assert actions.dtype == np.int64 and actions.shape == (self.num_envs,)
@@ -226,8 +227,8 @@ def test_nan_is_reported_by_name() -> None:
         ({"kl_stop": -1.0}, "kl_stop: -1.0"),
         ({"gae_lambda": 1.5}, r"gae_lambda: 1.5 .*\[0, 1\]"),
         ({"popart_step": 2.0}, r"popart_step: 2.0 .*\[0, 1\]"),
-        ({"entropy_coef": -0.1}, "entropy_coef: -0.1 is negative"),
-        ({"advantage_floor": -0.1}, "advantage_floor: -0.1 is negative"),
+        ({"entropy_coef": -0.1}, "entropy_coef: -0.1 is out of range"),
+        ({"advantage_floor": -0.1}, "advantage_floor: -0.1 is out of range"),
         ({"noise_until": 1.5}, "noise_until: 1.5 is out of range"),
         ({"noise_until": 0.5, "schedule": "constant"}, "noise_until: 0.5 never comes .* schedule=linear"),
         ({"epochs": 0}, "epochs: 0"),

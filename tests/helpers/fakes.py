@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -12,8 +11,10 @@ import torch
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from mtrl.agents.base import Agent, AgentConfig, State
+from mtrl.agents.base import Agent, State
 from mtrl.agents.errors import DivergedError
+from mtrl.agents.settings import AgentConfig, settings
+from mtrl.algorithms import Algorithm
 from mtrl.envs import Suite, SuiteError, TaskSpec, TaskVectorEnv
 
 HORIZON = 20
@@ -132,7 +133,7 @@ def suite_ids() -> tuple[str, ...]:
     return tuple(SUITES)
 
 
-@dataclasses.dataclass(frozen=True)
+@settings
 class FakeConfig(AgentConfig):
     """Settings of the fake agent."""
 
@@ -229,3 +230,6 @@ class FakeAgent(Agent):
     @property
     def num_parameters(self) -> int:
         return self.gain.numel()
+
+
+ALGORITHM = Algorithm(f"{__name__}:FakeConfig", f"{__name__}:FakeAgent")

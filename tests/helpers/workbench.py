@@ -7,7 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from mtrl import agents, envs
+from mtrl import envs
+from mtrl.algorithms import ALGORITHMS
 from mtrl.sweeps import local
 from tests.helpers import fakes
 
@@ -17,7 +18,7 @@ METHOD = str(Path(__file__).parent / "fake.yaml")
 def install() -> None:
     """Put the fakes in place of the real suites, in this process."""
     fakes.PACE = float(os.environ.get("FAKE_PACE", "0"))
-    agents.AGENTS["fake"] = fakes.FakeAgent
+    ALGORITHMS["fake"] = fakes.ALGORITHM
     for name in ("make_vec", "get_suite", "suite_ids"):
         setattr(envs, name, getattr(fakes, name))
     local.TRAIN = (sys.executable, "-m", "tests.helpers.workbench", "train")

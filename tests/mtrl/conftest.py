@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from mtrl import agents, envs
+from mtrl import envs
+from mtrl.algorithms import ALGORITHMS
 from mtrl.config import TrainConfig
 from mtrl.presets import resolve
 from tests.helpers import fakes
@@ -34,7 +35,7 @@ ShortConfig = Callable[..., TrainConfig]
 @pytest.fixture
 def faked(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fake suites and the fake agent in place of the real ones."""
-    monkeypatch.setitem(agents.AGENTS, "fake", fakes.FakeAgent)
+    monkeypatch.setitem(ALGORITHMS, "fake", fakes.ALGORITHM)
     for name in ("make_vec", "get_suite", "suite_ids"):
         monkeypatch.setattr(envs, name, getattr(fakes, name), raising=False)
 

@@ -53,11 +53,14 @@ def complaint(command: str, status: int, capsys: pytest.CaptureFixture[str]) -> 
         ("mt10:fake --seed", "--seed: needs a value, as in --seed=VALUE"),
         ("mt10:fake --seed --log-every=3", "--seed: needs a value"),
         ("mt10:fake --seed x", "seed: 'x' is not a whole number"),
-        ("mt10:fake --seed=-1", "seed: -1 is negative; seeds start at 0"),
-        ("mt10:fake --total-env-steps=0", "total_env_steps: 0 is too small; it must be at least 1"),
-        ("mt10:fake --eval.every=0", "eval.every: 0 is too small"),
-        ("mt10:fake --num-threads=0", "num_threads: 0 is too small"),
-        ("mt10:fake --goals=fixed", "goals: 'fixed' is not one of random, cycle"),
+        ("mt10:fake --seed=-1", "seed: -1 is out of range; it must be at least 0"),
+        (
+            "mt10:fake --total-env-steps=0",
+            "total_env_steps: '0' is not a number of env steps; it must be a whole number of at least 1, or N/task",
+        ),
+        ("mt10:fake --eval.every=0", "eval.every: '0' is not a number of env steps"),
+        ("mt10:fake --num-threads=0", "num_threads: 0 is out of range; it must be at least 1"),
+        ("mt10:fake --goals=fixed", "goals: 'fixed' is unknown; use one of random, cycle"),
         ("mt10:fake --tensorboard=perhaps", "tensorboard: 'perhaps' is not true or false"),
         ("mt10:fake --device=tpu", "device: 'tpu' is unknown; use auto, cpu, cuda or cuda:N"),
         ("mt10:fake --device=cuda:99", "device: 'cuda:99' is not there"),
@@ -132,7 +135,7 @@ def test_lists_and_help(faked: None, capsys: pytest.CaptureFixture[str], monkeyp
         assert train.main(["mt10:fake", f"--method={METHOD}", "--agent.widths=3,4", "--help"]) == 0
         text = capsys.readouterr().out
         settings = text.partition("Settings of")[2]
-        for words in ("--agent.widths=3,4", "--eval.every=200000", "--run-dir=none", "One of random, cycle"):
+        for words in ("--agent.widths=3,4", "--eval.every=60000", "--run-dir=none", "One of random, cycle"):
             assert words in settings
         assert max(map(len, settings.splitlines())) <= width
 
@@ -167,7 +170,7 @@ def test_evaluate_repeats_the_record(run: Path) -> None:
         ("RUN --episode=3", "episode: unknown setting; did you mean episodes?"),
         ("RUN --qqq=3", "qqq: unknown setting; --help shows all"),
         ("RUN --episodes=many", "episodes: 'many' is not a whole number"),
-        ("RUN --episodes=0", "eval.episodes_per_task: 0 is too small"),
+        ("RUN --episodes=0", "eval.episodes_per_task: 0 is out of range; it must be at least 1"),
         ("RUN --checkpoint=7", "checkpoint: 7 is not there; the run has 90, 60"),
         ("RUN --device=cuda:99", "device: 'cuda:99' is not there"),
     ],

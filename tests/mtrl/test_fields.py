@@ -5,8 +5,9 @@ from typing import Any, Literal
 
 import pytest
 
+from mtrl.agents.settings import describe
 from mtrl.errors import ConfigError
-from mtrl.fields import build, coerce, describe, flatten, nearest, settings_of
+from mtrl.fields import build, coerce, flatten, nearest, settings_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +69,7 @@ def test_coerce_reads(value: Any, hint: Any, expected: Any) -> None:
         ("maybe", bool, "true or false"),
         (2, bool, "true or false"),
         (3, str, "a text"),
-        ("sigmoid", Literal["relu", "tanh"], "one of relu, tanh"),
+        ("sigmoid", Literal["relu", "tanh"], "use one of relu, tanh"),
         ("x", int | None, "a whole number or none"),
         ("1,x", tuple[int, ...], "a comma-separated list, each a whole number"),
         ("1,2,3", tuple[int, int], "list"),

@@ -5,29 +5,46 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mtrl import agents
-from mtrl.config import difference, run_settings, to_yaml
+from mtrl import envs
+from mtrl.algorithms import ALGORITHMS
+from mtrl.config import difference, make_config, to_yaml
+from mtrl.envs import SuiteError
 from mtrl.errors import ConfigError
-from mtrl.presets import FOLDER, method_file, methods, read_yaml, resolve, suite_preset, summary
+from mtrl.fields import flatten
+from mtrl.presets import FOLDER, method_file, methods, read_yaml, resolve, suite_files, summary
 from tests.helpers.workbench import METHOD
 from tests.mtrl.conftest import ShortConfig
 
-SINGLE = {"mt1": "reach-v3", "mt1-v1": "reach-v3", "mg1": "DoorKey-6x6", "babyai1": "GoToLocal"}
+FILES = sorted([*FOLDER.glob("families/*.yaml"), *FOLDER.glob("suites/*.yaml")])
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
-def test_suite_presets_are_complete_flat_and_valid(path: Path) -> None:
-    preset = read_yaml(path)
-    suite = f"{path.stem}:{SINGLE[path.stem]}" if path.stem in SINGLE else path.stem
-    algorithms = [name for name in agents.AGENTS if any(key.startswith(f"{name}.") for key in preset)]
-    assert algorithms
-    for algorithm in algorithms:
-        others = tuple(f"{name}." for name in algorithms if name != algorithm)
-        given = {k.replace(f"{algorithm}.", "agent."): v for k, v in preset.items() if not k.startswith(others)}
-        assert set(run_settings(algorithm)) - set(given) == {"suite", "algorithm"}
-        config = resolve({"suite": suite, "algorithm": algorithm})
-        overlay = {k: v for k, v in read_yaml(method_file(config.method)).items() if k != "algorithm"}
-        assert {k: v for k, v in config.flat().items() if k in given} == given | {"method": config.method} | overlay
+def one_of_each() -> list[str]:
+    """Every suite, and of the suites of a single task the first of each kind."""
+    kinds: dict[str, str] = {}
+    for suite in envs.suite_ids():
+        kinds.setdefault(suite.partition(":")[0], suite)
+    return list(kinds.values())
+
+
+@pytest.mark.parametrize("suite", one_of_each())
+def test_every_suite_resolves_with_every_method(suite: str) -> None:
+    for method in methods():
+        config = resolve({"suite": suite, "method": method})
+        assert make_config(config.flat()) == config
+
+
+def test_files_hold_differences_only() -> None:
+    held = {path: read_yaml(path) for path in FILES}
+    assert sum(len(values) for values in held.values()) <= 200
+    assert all(len(values) <= 25 for values in held.values())
+    suites = [path for path in FILES if path.parent.name == "suites"]
+    assert all(len(held[path]) <= 6 for path in suites)
+    defaults = {name: flatten(algorithm.settings_class()()) for name, algorithm in ALGORITHMS.items()}
+    for path in [path for path in FILES if path.parent.name == "families"]:
+        for key, value in held[path].items():
+            owner, _, name = key.partition(".")
+            if owner in defaults:
+                assert value != defaults[owner][name], f"{path}: {key} is the default"
 
 
 @pytest.mark.parametrize("name", sorted(methods()))
@@ -35,8 +52,13 @@ def test_every_method_resolves_and_says_what_it_is(name: str) -> None:
     config = resolve({"suite": "mt10", "method": name})
     assert config.method == name
     overlay = read_yaml(method_file(name))
-    assert config.algorithm == overlay.pop("algorithm")
-    assert overlay.items() <= config.flat().items()
+    assert config.algorithm == overlay["algorithm"]
+    for key, value in overlay.items():
+        flat = config.flat()
+        if key in flat:
+            assert flat[key] == value
+        else:
+            assert flat[f"{key}.kind"] == value.partition(":")[0]
     assert summary(method_file(name)).endswith(".")
 
 
@@ -45,31 +67,59 @@ def test_one_hot_overlay_beats_the_suite() -> None:
 
 
 @pytest.mark.parametrize(
-    ("suite", "preset"),
+    ("suite", "files"),
     [
-        ("mt10", "mt10"),
-        ("mt10-v1", "mt10"),
-        ("mt1:reach-v3", "mt1"),
-        ("mt1-v1:push-v3", "mt1-v1"),
-        ("mg10", "mg10"),
-        ("mg1:DoorKey-6x6", "mg1"),
-        ("babyai1:GoToLocal", "babyai1"),
+        ("mt10", ["metaworld"]),
+        ("mt50-v1", ["metaworld", "mt50"]),
+        ("mt1:reach-v3", ["metaworld", "mt1"]),
+        ("mt1-v1:push-v3", ["metaworld", "mt1-v1"]),
+        ("mg3", ["minigrid"]),
+        ("mg10", ["minigrid", "mg10"]),
+        ("mg1:DoorKey-6x6", ["minigrid"]),
+        ("babyai1:GoToLocal", ["minigrid", "babyai1"]),
     ],
 )
-def test_suite_variants_share_a_preset(suite: str, preset: str) -> None:
-    assert suite_preset(suite).stem == preset
+def test_suite_variants_share_files(suite: str, files: list[str]) -> None:
+    assert [path.stem for path in suite_files(suite)] == files
 
 
 def test_single_tasks_of_both_reward_versions_differ_in_the_limit_of_rewards_alone() -> None:
-    new, old = read_yaml(suite_preset("mt1:push-v3")), read_yaml(suite_preset("mt1-v1:push-v3"))
-    assert new.items() - old.items() == {("mtsac.max_reward", 10.0)}
-    assert old.items() - new.items() == {("mtsac.max_reward", None)}
+    new, old = read_yaml(FOLDER / "suites/mt1.yaml"), read_yaml(FOLDER / "suites/mt1-v1.yaml")
+    assert new == old | {"mtsac.max_reward": 10.0}
 
 
-def test_no_preset_for_a_suite() -> None:
-    words = r"mg99 can be built with envs.make_vec, .* train on one of .*mg10, .*mt1, mt10"
-    with pytest.raises(ConfigError, match=words):
-        suite_preset("mg99")
+def test_unknown_suite_names_the_nearest() -> None:
+    with pytest.raises(SuiteError, match="no suite 'mg99'; the nearest id is 'mg"):
+        resolve({"suite": "mg99"})
+
+
+@pytest.mark.parametrize(("suite", "steps"), [("mt1:reach-v3", 2_000_000), ("mt10", 20_000_000), ("mt50", 100_000_000)])
+def test_budgets_are_per_task(suite: str, steps: int) -> None:
+    assert resolve({"suite": suite}).total_env_steps == steps
+    assert resolve({"suite": suite, "total_env_steps": "10_000/task"}).total_env_steps == steps // 200
+    assert resolve({"suite": suite, "total_env_steps": "1e4"}).total_env_steps == 10_000
+
+
+def test_a_choice_takes_its_own_settings() -> None:
+    short = resolve({"suite": "mt10", "aggregator": "cagrad:c=0.9"})
+    long = resolve({"suite": "mt10", "aggregator.kind": "cagrad", "aggregator.c": "0.9"})
+    assert short == long
+    flat = short.flat()
+    assert (flat["agent.aggregator.kind"], flat["agent.aggregator.c"], flat["agent.aggregator.every"]) == (
+        "cagrad",
+        0.9,
+        1,
+    )
+    assert resolve({"suite": "mt10", "method": "mtppo-cagrad", "aggregator.c": 0.9}).agent == short.agent
+    assert resolve({"suite": "mt10", "actor_aggregator": "none"}).flat()["agent.actor_aggregator"] is None
+
+
+def test_another_choice_drops_the_settings_of_the_weaker_layers(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("suite: mt10\nmethod: mtppo\naggregator.kind: cagrad\naggregator.c: 0.9\n")
+    assert resolve({}, own).flat()["agent.aggregator.c"] == 0.9
+    assert resolve({"aggregator.kind": "mgda"}, own).flat()["agent.aggregator.kind"] == "mgda"
+    assert "agent.aggregator.c" not in resolve({"aggregator": "mgda"}, own).flat()
 
 
 @pytest.mark.parametrize("suite", ["mg3", "camrl-minigrid", "babyai10", "mg1:DoorKey-6x6"])
@@ -120,7 +170,12 @@ def test_digests(short_config: ShortConfig) -> None:
         ("a: [", "is not valid YAML"),
         ("\x00", "is not valid YAML"),
         ("algorithm: fake\nlog_evry: 3", "log_evry: unknown setting; did you mean log_every?"),
-        ("algorithm: fake\nlog_every: often", "log_every: 'often' is not a whole number"),
+        ("algorithm: fake\nlog_every: often", "log_every: 'often' is not a number of env steps"),
+        ("seed: 1\nseed: 2", "seed stands there twice"),
+        ("algorithm: fake\nagent.learning_rate: .inf", "agent.learning_rate: inf is not a finite number"),
+        ("algorithm: fake\nagent.learning_rate: .nan", "agent.learning_rate: nan is not a finite number"),
+        ("algorithm: fake\nenvs_per_task: 0", "envs_per_task: 0 is out of range; it must be at least 1"),
+        ("algorithm: fake\ngoals: cycel", "goals: 'cycel' is unknown; did you mean 'cycle'?"),
         ("seed: 1", "algorithm is missing"),
         ("algorithm: nope", "algorithm: 'nope' is unknown"),
     ],
@@ -138,4 +193,4 @@ def test_bad_preset_files_are_named(faked: None, tmp_path: Path, text: str, word
 def test_settings_of_other_algorithms_do_not_leak(faked: None) -> None:
     flat = resolve({"suite": "mt10:fake", "method": METHOD}).flat()
     assert "agent.batch_per_task" not in flat
-    assert "fake" in agents.AGENTS
+    assert "fake" in ALGORITHMS

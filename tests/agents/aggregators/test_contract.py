@@ -232,7 +232,7 @@ def test_gradient_memory_needs_the_number_of_parameters() -> None:
     ("name", "params", "message"),
     [
         ("pcgradd", {}, "did you mean 'pcgrad'"),
-        ("zzzz", {}, "allowed: aligned-mtl"),
+        ("zzzz", {}, "use one of aligned-mtl"),
         ("cagrad", {"cc": 1.0}, "did you mean 'c'"),
         ("mgda", {"c": 1.0}, "it has none"),
         ("cagrad", {"c": -1.0}, "c=-1.0 is not allowed; it must be at least 0"),

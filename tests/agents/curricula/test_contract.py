@@ -63,7 +63,7 @@ def test_describes_itself_and_parses_back(name: str) -> None:
         ("camrl:lamda3=0", "'lamda3' is unknown; did you mean 'lambda3'"),
         ("camrl:lambda3=-1", "lambda3=-1.0 is not allowed; it must be at least 0"),
         ("camrl:combination=half", "one of convex, printed"),
-        ("camrl:steps=1.5", "steps=1.5 is not allowed; it must be a whole number"),
+        ("camrl:steps=1.5", "steps: '1.5' is not a whole number"),
         ("mrcl:window", "'window' in 'mrcl:window' is not of the form key=value"),
         ("mrcl:delta_pred=0.9,delta_succ=0.2", "delta_pred=0.9"),
         ("competence-progress:window=5", "an even number"),
@@ -71,7 +71,7 @@ def test_describes_itself_and_parses_back(name: str) -> None:
         ("success-pacing:margin=0", "margin=0.0 is not allowed; it must be greater than 0 and at most 1"),
         ("success-pacing:floor=2", "floor=2.0 is not allowed; it must be greater than 0 and at most 1"),
         ("uniform:round_steps=0", "round_steps=0 is not allowed; it must be at least 1"),
-        ("camrl:switch=1", "switch=1 is not allowed; it must be true or false"),
+        ("camrl:switch=maybe", "switch: 'maybe' is not true or false"),
         ("camrl:a=nan", "a finite number"),
     ],
 )

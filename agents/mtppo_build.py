@@ -1,0 +1,63 @@
+"""What MTPPO's update is told of the settings that a user gives."""
+
+from __future__ import annotations
+
+import torch
+
+from mtrl.agents.actions import action_mask
+from mtrl.agents.aggregators import positive_loss_free
+from mtrl.agents.base import EnvSpec
+from mtrl.agents.common import make_network, refuse_aggregator, update_dtype
+from mtrl.agents.curricula import CURRICULA
+from mtrl.agents.errors import AgentError
+from mtrl.agents.mtppo_settings import MTPPOConfig
+from mtrl.agents.optim import AdamSettings
+from mtrl.agents.ppo import PPOSettings
+from mtrl.agents.task_gradients import Reduction
+
+
+def check(config: MTPPOConfig) -> None:
+    """Raise AgentError for a gradient method that MTPPO does not go with."""
+    actor, critic = config.aggregators
+    refuse_aggregator(config.heads, config.precision, (actor, critic))
+    if actor.info.needs_positive_loss:
+        raise AgentError(
+            f"actor_aggregator: {actor.info.name!r} takes logarithms or ratios of losses, and PPO's actor loss changes "
+            f"sign; give the actor one of {', '.join(positive_loss_free())}"
+        )
+
+
+def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PPOSettings:
+    """The update's settings for ``config`` in an environment of ``spec``."""
+    one_hot, separate = config.heads == "one-hot", config.heads == "separate"
+    num_tasks = 1 if separate else spec.num_tasks
+    num_heads = num_tasks if config.heads == "multi-head" else 1
+    size = (spec.num_tasks if one_hot else 0, config.width, config.depth)
+    encoder = (config.channels, config.memory)
+    track = CURRICULA.make(config.curriculum).info.gramian
+    mask = action_mask(spec, device)
+    actor = make_network(spec, *size, spec.action_dim, num_heads, config.actor_activation, *encoder)
+    critic = make_network(spec, *size, 1, num_tasks, config.critic_activation, *encoder)
+    actor_aggregator, critic_aggregator = aggregators = config.aggregators
+    return PPOSettings(
+        actor=actor,
+        critic=critic,
+        actor_tasks=Reduction(actor, actor_aggregator, num_tasks, track=track, diagnose=config.gradient_diagnostics),
+        critic_tasks=Reduction(critic, critic_aggregator, num_tasks, track=track, diagnose=config.gradient_diagnostics),
+        num_tasks=num_tasks,
+        one_hot=one_hot,
+        action_mask=None if mask is None else mask.unsqueeze(1 if separate else 0),
+        gamma=config.gamma,
+        gae_lambda=config.gae_lambda,
+        clip=config.clip,
+        entropy_coef=config.entropy_coef,
+        max_grad_norm=config.max_grad_norm,
+        kl_stop=config.kl_stop,
+        normalize_advantages=config.normalize_advantages,
+        advantage_floor=config.advantage_floor,
+        popart_step=config.popart_step,
+        adam=AdamSettings(config.learning_rate, config.adam_eps),
+        std_rate=config.std_learning_rate / config.learning_rate,
+        dtype=update_dtype(config.precision, aggregators, device),
+        sequence=config.sequence if config.memory != "none" else 0,
+    )
