@@ -97,12 +97,10 @@ class Curriculum(ABC):
     """Decides which tasks train next and with what share. Subclasses are frozen dataclasses of parameters.
 
     Pure: no files, clocks or global random numbers; neither the statistics nor the state are changed in place.
-
-    Attributes:
-        round_steps: env steps of each task from one decision to the next, for MTSAC; MTPPO decides at every rollout.
     """
 
     round_steps: int = 500
+    """Env steps of each task from one decision to the next, for MTSAC; MTPPO decides at every rollout."""
 
     @property
     @abstractmethod

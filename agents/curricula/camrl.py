@@ -48,44 +48,51 @@ FORGET = 0.05  # share of the newest terms in their running moments
 
 @dataclass(frozen=True)
 class CAMRL(CoupledCurriculum):
-    """CAMRL with a whole network for each task.
-
-    Attributes:
-        warmup: rounds of single-task training at the start.
-        switch: False makes every round after them multi-task (an ablation).
-        a, b, c: constants of the mode indicator.
-        mu1, mu2, sharpness: constants of the row loss, see ``camrl_loss``.
-        lambda0 … lambda4: factors of its terms; 0 takes a term out (the paper's ablations).
-        pull: factor of the distance to the combination in the agents' losses.
-        combination: ``convex`` or ``printed``, see the module's text.
-        measure: what a task's loss l is: 1 − success rate, or 1 − return over the range of its returns so far.
-        weighting: ``variance`` divides each term by its running variance, at least ``floor``, and adds the log of their
-            product; ``learned`` is ``½ exp(−2 s) f + s`` with s learned (rate ``learning_rate``); ``fixed`` is neither.
-        steps: Frank–Wolfe steps.
-        prior: tasks of a given ordering, separated by slashes, first the one to receive most; may be empty.
-    """
+    """CAMRL with a whole network for each task."""
 
     warmup: int = 10
+    """Rounds of single-task training at the start."""
     switch: bool = True
+    """False makes every round after them multi-task (an ablation)."""
     a: float = 1000.0
+    """Rounds over which the second term of the mode indicator decays."""
     b: float = 0.025
+    """Decay of its third term with the mean standardized performance."""
     c: float = 2.0
+    """Standard deviations beyond which a task counts in its first term."""
     mu1: float = 0.2
+    """Weight of what a task sends in the row loss, see ``camrl_loss``."""
     mu2: float = 0.2
+    """Weight of what its receivers lose in the row loss, see ``camrl_loss``."""
     sharpness: float = 200.0
+    """Slope of the soft ranks."""
     lambda0: float = 1.0
+    """Factor of the row loss's first term."""
     lambda1: float = 1.0
+    """Factor of the distance to untrained tasks; 0 takes the term out."""
     lambda2: float = 1.0
+    """Factor of the prior ordering; 0 takes the term out (an ablation)."""
     lambda3: float = 1.0
+    """Factor of the ranks by loss; 0 takes the term out (an ablation)."""
     lambda4: float = 1.0
+    """Factor of the ranks by similarity of the policies; 0 takes the term out (an ablation)."""
     pull: float = 0.1
+    """Factor of the distance to the combination in the agents' losses."""
     combination: Literal["convex", "printed"] = "convex"
+    """``convex`` or ``printed``, see the module's text."""
     measure: Literal["success", "return"] = "success"
+    """What a task's loss l is: 1 − success rate, or 1 − return over the range of its returns so far."""
     weighting: Literal["variance", "learned", "fixed"] = "variance"
+    """``variance`` divides each term by its running variance, at least ``floor``, and adds the log of their
+    product; ``learned`` is ``½ exp(−2 s) f + s`` with s learned (rate ``learning_rate``); ``fixed`` is neither."""
     floor: float = 0.1
+    """Least running variance that a term is divided by."""
     learning_rate: float = 0.01
+    """Step size of the learned weights of the terms."""
     steps: int = 10
+    """Frank–Wolfe steps."""
     prior: str = ""
+    """Tasks of a given ordering, separated by slashes, first the one to receive most; may be empty."""
 
     info = CurriculumInfo("camrl", SOURCE, heads=frozenset({"separate"}), couples=True)
 

@@ -17,18 +17,16 @@ class DRATS(Curriculum):
 
     The state holds ``log q`` relative to its mean, pulled back to equal shares by ``decay`` each round so that a task
     that was far behind once does not keep its share for ever.
-
-    Attributes:
-        eta: step size.
-        floor: part of the budget that is shared equally.
-        decay: share of the log weights forgotten each round.
-        gap: ``success`` is 1 − success rate; ``return`` is the distance from the best return seen, over its range.
     """
 
     eta: float = 0.5
+    """Step size."""
     floor: float = 0.1
+    """Part of the budget that is shared equally."""
     decay: float = 0.05
+    """Share of the log weights forgotten each round."""
     gap: Literal["success", "return"] = "success"
+    """``success`` is 1 − success rate; ``return`` is the distance from the best return seen, over its range."""
 
     info = CurriculumInfo("drats", "return-gap mirror ascent: group DRO, Sagawa et al. 2020 (algorithm 1), on tasks")
 

@@ -11,15 +11,12 @@ from mtrl.agents.curricula.base import Curriculum, CurriculumInfo, Plan, State, 
 
 @dataclass(frozen=True)
 class SuccessFocal(Curriculum):
-    """``share ∝ (1 − success)^gamma``, mixed with equal shares.
-
-    Attributes:
-        gamma: how sharply shares follow failure.
-        floor: part of the budget that is shared equally.
-    """
+    """``share ∝ (1 − success)^gamma``, mixed with equal shares."""
 
     gamma: float = 1.0
+    """How sharply shares follow failure."""
     floor: float = 0.2
+    """Part of the budget that is shared equally."""
 
     info = CurriculumInfo("success-focal", "focal weighting of Lin et al. 2017 (eq. 4), on success rates")
 

@@ -27,16 +27,14 @@ class TaskGrouping(Curriculum):
     For ``window`` rounds all tasks train together; then, and again every ``regroup`` rounds, average linkage on the
     correlation of the changes forms ``groups`` groups, which train in turn, a round each. Tasks outside the group of
     the round keep collecting, but their losses have weight 0.
-
-    Attributes:
-        groups: number of groups.
-        window: rounds whose changes are compared.
-        regroup: rounds between groupings.
     """
 
     groups: int = 2
+    """Number of groups."""
     window: int = 10
+    """Rounds whose changes are compared."""
     regroup: int = 20
+    """Rounds between groupings."""
 
     info = CurriculumInfo("task-grouping", "grouping by training dynamics; average linkage (Sokal & Michener 1958)")
 

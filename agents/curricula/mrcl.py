@@ -23,20 +23,23 @@ class MRCL(Curriculum):
     shares are proportional, mixed with ``epsilon`` of equal shares.
 
     The task graph is that of ``envs/graph.py``; without edges only progress and mastery count.
-
-    Attributes:
-        window: K.
-        measure: ``success`` is between 0 and 1 by itself; ``return`` takes the task's smallest and largest window mean
-            so far as min and max.
     """
 
     window: int = 10
+    """Rounds over which mastery and progress are taken (K)."""
     power: float = 6.0
+    """Exponent of the mastery of the tasks that a task builds on."""
     gamma: float = 0.5
+    """Weight of what is not yet mastered against progress."""
     delta_pred: float = 0.2
+    """Share of a task's attention handed to the tasks it builds on."""
     delta_succ: float = 0.05
+    """Share of a task's attention handed to the tasks that build on it."""
     epsilon: float = 0.1
+    """Share of equal shares in the result."""
     measure: Literal["success", "return"] = "success"
+    """``success`` is between 0 and 1 by itself; ``return`` takes the task's smallest and largest window mean so far
+    as min and max."""
 
     info = CurriculumInfo("mrcl", "Willems et al. 2020, mastering-rate-based curriculum")
 

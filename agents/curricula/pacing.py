@@ -26,14 +26,12 @@ class SuccessPacing(Curriculum):
     A task is due when its rates since the last time add up to 1; when none is due, all are. Between two of its rounds a
     task keeps learning from its last rollout, with ratios clipped around the policy that collected it (sample reuse as
     of Queeney et al. 2021), so the networks it shares do not drift away from it. Shares of the gradient stay equal.
-
-    Attributes:
-        margin: failure rate from which on a task collects in every round.
-        floor: rate of a task that never fails.
     """
 
     margin: float = 0.2
+    """Failure rate from which on a task collects in every round."""
     floor: float = 0.125
+    """Rate of a task that never fails."""
 
     info = CurriculumInfo("success-pacing", "active sampling by success, after Sharma et al. 2018", paces=True)
 

@@ -14,17 +14,14 @@ from mtrl.agents.curricula.history import filled, history, push, slope
 
 @dataclass(frozen=True)
 class LearningProgress(Curriculum):
-    """``share ∝ |slope|`` of the last rounds' returns, each task on its own scale, mixed with equal shares.
-
-    Attributes:
-        window: rounds the slope is fitted to.
-        floor: part of the budget that is shared equally.
-        measure: ``return`` divides by the task's range of returns so far, ``success`` is a rate already.
-    """
+    """``share ∝ |slope|`` of the last rounds' returns, each task on its own scale, mixed with equal shares."""
 
     window: int = 10
+    """Rounds the slope is fitted to."""
     floor: float = 0.2
+    """Part of the budget that is shared equally."""
     measure: Literal["return", "success"] = "return"
+    """``return`` divides by the task's range of returns so far, ``success`` is a rate already."""
 
     info = CurriculumInfo(
         "learning-progress", "Matiisen et al. 2019 (window algorithm); absolute value as Portelas et al. 2019"
@@ -52,15 +49,12 @@ class LearningProgress(Curriculum):
 
 @dataclass(frozen=True)
 class CompetenceProgress(Curriculum):
-    """``share ∝ |mean success of the newer half − of the older half|`` of a window, mixed with equal shares.
-
-    Attributes:
-        window: rounds looked at, an even number.
-        floor: part of the budget that is shared equally.
-    """
+    """``share ∝ |mean success of the newer half − of the older half|`` of a window, mixed with equal shares."""
 
     window: int = 20
+    """Rounds looked at, an even number."""
     floor: float = 0.2
+    """Part of the budget that is shared equally."""
 
     info = CurriculumInfo("competence-progress", "SAGG-RIAC, Baranes & Oudeyer 2013 (eq. 5)")
 

@@ -19,18 +19,16 @@ class SonGoku(Curriculum):
     Interference ``rho_ij = −cos(g_i, g_j)`` of averaged task gradients; an edge where ``rho_ij > tau``. Every
     ``recolor`` rounds the graph is drawn and colored anew (Welsh–Powell); ``tau`` falls linearly from 1, where no edge
     exists and all tasks train together, to its final value over ``anneal`` rounds.
-
-    Attributes:
-        round_steps: vector steps of one color; 1 in the paper.
-        recolor: rounds between colorings.
-        tau: final threshold.
-        anneal: rounds until tau is reached.
     """
 
     round_steps: int = 1
+    """Vector steps of one color; 1 in the paper."""
     recolor: int = 200
+    """Rounds between colorings."""
     tau: float = 0.0
+    """Final threshold."""
     anneal: int = 2_000
+    """Rounds until tau is reached."""
 
     info = CurriculumInfo(
         "son-goku", "SON-GOKU: gradient interference scheduled by graph coloring (Welsh & Powell 1967)", gramian=True

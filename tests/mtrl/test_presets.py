@@ -6,6 +6,9 @@ import pytest
 import yaml
 
 from mtrl import envs
+from mtrl.agents.aggregators.registry import AGGREGATORS
+from mtrl.agents.curricula.registry import CURRICULA
+from mtrl.agents.settings import Registry
 from mtrl.algorithms import ALGORITHMS
 from mtrl.config import difference, make_config, to_yaml
 from mtrl.envs import SuiteError
@@ -194,3 +197,11 @@ def test_settings_of_other_algorithms_do_not_leak(faked: None) -> None:
     flat = resolve({"suite": "mt10:fake", "method": METHOD}).flat()
     assert "agent.batch_per_task" not in flat
     assert "fake" in ALGORITHMS
+
+
+@pytest.mark.parametrize("registry", [AGGREGATORS, CURRICULA], ids=["aggregators", "curricula"])
+def test_every_setting_of_a_choice_is_explained(registry: Registry[object]) -> None:
+    for name in registry:
+        unexplained = [setting.key for setting in registry.settings(name) if not setting.doc]
+        assert not unexplained, name
+        assert registry.entries[name].summary.endswith(".")
