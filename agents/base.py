@@ -21,8 +21,10 @@ from mtrl.agents.settings import values_of
 from mtrl.agents.state import read_state, write_state
 from mtrl.agents.turns import Turn
 from mtrl.envs import TaskVectorEnv
+from mtrl.envs.checks import as_integer
 
 State = dict[str, Any]
+MAX_SEED = 2**32 - 1  # the largest that environments take, which agents reset with their own seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +66,10 @@ class EnvSpec:
     @classmethod
     def of(cls, env: TaskVectorEnv) -> Self:
         """Raises AgentError unless observations are flat and actions a bounded flat ``Box`` or ``Discrete``."""
+        if not isinstance(env, TaskVectorEnv):
+            raise AgentError(
+                f"env: a {type(env).__name__} is no TaskVectorEnv; agents need what make_vec returns, without wrappers"
+            )
         obs_space, action_space = env.single_observation_space, env.single_action_space
         if not isinstance(obs_space, Box) or len(obs_space.shape) != 1:
             raise AgentError(f"env: observation space {obs_space} is not supported; it must be a flat Box")
@@ -128,17 +134,20 @@ class Agent(ABC):
         """Bind the agent to ``env``.
 
         Args:
-            env: from ``make_vec``. With an ``EnvSpec`` the agent can predict, but learns only after ``set_env``.
+            env: from ``make_vec``, without wrappers. With an ``EnvSpec`` the agent can predict, but learns only after
+                ``set_env``.
             config: settings, an instance of ``config_class``; its defaults if None.
-            seed: seed of the parameters, of exploration and of sampling from the buffer.
+            seed: seed of the parameters, of exploration and of sampling from the buffer, 0 to 2**32 - 1.
             device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` for a GPU if there is one.
             overrides: single settings that replace those of ``config``.
 
         Raises:
             AgentError: an unknown setting, an impossible value, or spaces that this agent cannot act in.
         """
+        if config is not None and not isinstance(config, self.config_class):
+            raise AgentError(f"config: a {type(config).__name__} is no {self.config_class.__name__}")
         self.config = override(config or self.config_class(), overrides)
-        self.seed = seed
+        self.seed = check_seed(seed)
         self.device = resolve_device(device)
         self.spec = env if isinstance(env, EnvSpec) else self.spec_class.of(env)
         if self.spec.discrete and not self.discrete_actions:
@@ -161,15 +170,16 @@ class Agent(ABC):
 
         Args:
             total_env_steps: env steps summed over tasks, counted from the agent's creation; calling again with a larger
-                number continues.
+                number continues. A whole number; ``1e6`` is one.
             callback: one or a list of: a function of the agent, called after every ``advance``; an SB3
                 ``BaseCallback``, called as SB3 calls it, after the transition is stored. Returning False stops: a
                 function after the ``advance``, an SB3 callback at once (an unfinished rollout is dropped, as in SB3).
 
         Raises:
-            AgentError: a callback of another kind.
+            AgentError: a total that is no whole number, or a callback of another kind.
             DivergedError: from ``metrics``, when a loss is not finite.
         """
+        total_env_steps = check_total(total_env_steps)
         objects, functions = sort_callbacks(callback)
         self._hooks = hooks = Hooks(self, objects)
         self.begin(total_env_steps)
@@ -214,9 +224,14 @@ class Agent(ABC):
     ) -> tuple[NDArray, Any]:
         """Actions for ``observation``, ``[n, D]`` or ``[D]``, and the next memory state (None without memory).
 
+        As in SB3, whatever ``np.asarray`` makes such an array of will do, so lists of numbers too.
+
         Args:
             task_id: int ``[n]``. May be left out when the rows are those of the agent's own environment, or when the
                 suite has one task. Takes no part in training's random streams if ``deterministic``.
+
+        Raises:
+            AgentError: an observation or ``task_id`` of another shape or kind.
         """
 
     @abstractmethod
@@ -309,7 +324,9 @@ class Agent(ABC):
             AgentError: the file is missing, damaged, of another agent, or does not fit ``env``.
         """
         saved = read_state(Path(path))
-        about = saved.get("about", {})
+        about = saved.get("about")
+        if not isinstance(about, dict):
+            raise AgentError(f"path: {path} holds no saved agent; give a file that save wrote")
         if about.get("agent") != cls.name:
             raise AgentError(f"path: {path} holds agent {about.get('agent')!r}; {cls.__name__} loads {cls.name!r}")
         saved_spec = json.loads(about["spec"]).items()
@@ -320,6 +337,23 @@ class Agent(ABC):
         if env is not None:
             agent.set_env(env)
         return agent
+
+
+def check_seed(seed: Any) -> int:
+    """``seed`` as an int. Raises AgentError for what is none."""
+    number = as_integer(seed)
+    if number is None or not 0 <= number <= MAX_SEED:
+        raise AgentError(f"seed: {seed!r} is not an integer from 0 to {MAX_SEED}")
+    return number
+
+
+def check_total(total_env_steps: Any) -> int:
+    """Env steps to learn for, as an int. Raises AgentError for what is no whole number of at least 0."""
+    whole = isinstance(total_env_steps, float) and total_env_steps.is_integer()
+    number = int(total_env_steps) if whole else as_integer(total_env_steps)
+    if number is None or number < 0:
+        raise AgentError(f"total_env_steps: {total_env_steps!r} is not a whole number of at least 0")
+    return number
 
 
 def override(config: AgentConfig, overrides: dict[str, Any]) -> Any:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from mtrl.agents.aggregators import Aggregator
@@ -27,12 +27,28 @@ def stream_seed(seed: int, index: int) -> int:
     return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0] >> 1)
 
 
-def obs_rows(spec: EnvSpec, observation: NDArray) -> NDArray:
-    """Observations ``[D]`` or ``[n, D]`` as rows. Raises AgentError for other shapes, and for unknown categories."""
-    rows = np.atleast_2d(observation)
-    if rows.ndim != 2 or rows.shape[1] != spec.obs_dim:
-        raise AgentError(f"observation: shape {observation.shape} does not end in {spec.obs_dim} features")
-    return rows if spec.layout is None else _categories(spec.layout, rows)
+def obs_rows(spec: EnvSpec, observation: ArrayLike) -> NDArray:
+    """Observations ``[D]`` or ``[n, D]`` as rows ``[n, D]``: categories as uint8, numbers as floats of any size.
+
+    Raises:
+        AgentError: no array of numbers, another shape, or unknown categories.
+    """
+    wanted = f"({spec.obs_dim},) or (n, {spec.obs_dim})"
+    try:
+        array = np.asarray(observation)
+    except (TypeError, ValueError, RuntimeError):  # ragged lists; tensors on a GPU or with gradients
+        array = np.array(None)
+    if array.dtype.kind not in "fiu":
+        raise AgentError(
+            f"observation: this {type(observation).__name__} is no array of numbers; give one of shape {wanted}, "
+            "such as reset()[0]"
+        )
+    if array.ndim not in (1, 2) or array.shape[-1] != spec.obs_dim:
+        raise AgentError(f"observation: shape {array.shape} does not fit; it must be {wanted}")
+    rows = np.atleast_2d(array)
+    if spec.layout is not None:
+        return _categories(spec.layout, rows)
+    return rows if rows.dtype.kind == "f" else rows.astype(np.float32)
 
 
 def _categories(layout: GridLayout, rows: NDArray) -> NDArray[np.uint8]:
@@ -71,7 +87,13 @@ def make_network(
 def task_ids(spec: EnvSpec, env: TaskVectorEnv | None, rows: int, task_id: NDArray | None) -> NDArray[np.int64]:
     """Task of each of ``rows`` observations, where it is given or can be known. Raises AgentError otherwise."""
     if task_id is not None:
-        tasks = np.broadcast_to(np.asarray(task_id, dtype=np.int64), (rows,)).copy()
+        given = np.asarray(task_id)
+        if given.dtype.kind not in "iu" or given.shape not in ((), (1,), (rows,)):
+            raise AgentError(
+                f"task_id: {given.dtype} of shape {given.shape} is neither an integer nor one for each of "
+                f"{rows} observations"
+            )
+        tasks = np.broadcast_to(given.astype(np.int64), (rows,)).copy()
         outside = (tasks < 0) | (tasks >= spec.num_tasks)
         if outside.any():
             raise AgentError(f"task_id: {tasks[outside][0]} is out of range; it must be 0 to {spec.num_tasks - 1}")

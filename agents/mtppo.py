@@ -82,10 +82,10 @@ class MTPPO(ScheduledAgent):
         self.settings = ppo_settings(self.config, self.spec, self.device)
         self._separate = self.config.heads == "separate"
         self._lead = (self.spec.num_tasks, 1) if self._separate else (1, self.spec.num_tasks)
-        self.state = init_ppo(self.settings, [seed] * self._lead[0], self.config.initial_std, self.device)
+        self.state = init_ppo(self.settings, [self.seed] * self._lead[0], self.config.initial_std, self.device)
         self._start_rounds(self.config.curriculum, self.config.heads, self.settings.actor, self.settings.critic)
-        self._explore = torch.Generator().manual_seed(stream_seed(seed, 1))
-        self._shuffle = torch.Generator(self.device).manual_seed(stream_seed(seed, 2))
+        self._explore = torch.Generator().manual_seed(stream_seed(self.seed, 1))
+        self._shuffle = torch.Generator(self.device).manual_seed(stream_seed(self.seed, 2))
         self._normalizer = ObsNormalizer(self.spec.obs_dim, self.config.normalize_obs and self.spec.layout is None)
         self._meter = Meter(self.spec.task_names)
         self._budget: int | None = None
@@ -161,7 +161,7 @@ class MTPPO(ScheduledAgent):
         goes_on = self._recalled(len(rows), state, episode_start)
         chosen, memory = self._act_rows(self._normalizer(rows), ids, deterministic, goes_on)
         action = self._env_action(chosen.cpu().numpy())
-        return (action[0] if observation.ndim == 1 else action), memory
+        return (action[0] if np.ndim(observation) == 1 else action), memory
 
     def metrics(self) -> dict[str, float]:
         self.check_finite()

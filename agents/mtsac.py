@@ -68,13 +68,13 @@ class MTSAC(ScheduledAgent):
         self._actions = make_actions(self.spec, self.device)
         self.settings = sac_settings(self.config, self.spec, self.device)
         self._separate = self.config.heads == "separate"
-        members = [seed] * (self.spec.num_tasks if self._separate else 1)
+        members = [self.seed] * (self.spec.num_tasks if self._separate else 1)
         self.state = init_sac(self.settings, members, self.config.initial_alpha, self.device, self._separate)
         self._start_rounds(self.config.curriculum, self.config.heads, self.settings.actor, self.settings.critic)
         self.state["target_critic"]["params"].copy_(self.state["critic"]["params"])
         # Streams of their own, so that neither exploration nor the buffer shifts the other's draws.
-        self._noise = torch.Generator(self.device).manual_seed(stream_seed(seed, 1))
-        self._explore = torch.Generator().manual_seed(stream_seed(seed, 2))
+        self._noise = torch.Generator(self.device).manual_seed(stream_seed(self.seed, 1))
+        self._explore = torch.Generator().manual_seed(stream_seed(self.seed, 2))
         self._meter = Meter(self.spec.task_names)
         self._acting: dict[str, Tensor] | None = None
         self._updates_due = 0.0
@@ -151,7 +151,7 @@ class MTSAC(ScheduledAgent):
         else:
             action = self._actions.sample(output, tasks, self._explore)
         scaled = self._actions.to_env(action)
-        return (scaled[0] if observation.ndim == 1 else scaled), None
+        return (scaled[0] if np.ndim(observation) == 1 else scaled), None
 
     def metrics(self) -> dict[str, float]:
         self.check_finite()  # a fused ReLU turns NaN into 0, so losses alone could hide one

@@ -56,15 +56,21 @@ def read_state(path: Path) -> dict[str, Any]:
     """Read what ``write_state`` wrote.
 
     Raises:
-        AgentError: the file is missing, truncated or of another kind.
+        AgentError: the file is missing, a folder, unreadable, truncated or of another kind.
     """
+    if path.is_dir():
+        raise AgentError(f"path: {path} is a folder; give a file that save wrote")
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             if "json" not in header:
                 raise AgentError(f"path: {path} is a safetensors file but holds no saved agent")
-            return join_state({name: file.get_tensor(name) for name in file.keys()}, json.loads(header["json"]))  # noqa: SIM118
-    except FileNotFoundError:
-        raise AgentError(f"path: {path} does not exist") from None
+            values = json.loads(header["json"])
+            if not isinstance(values, dict):
+                raise AgentError(f"path: {path} is a safetensors file but holds no saved agent")
+            return join_state({name: file.get_tensor(name) for name in file.keys()}, values)  # noqa: SIM118
+    except OSError as error:  # a file that may not be read is a FileNotFoundError to safetensors, too
+        reason = f"cannot be read ({error})" if path.exists() else "does not exist"
+        raise AgentError(f"path: {path} {reason}") from None
     except (SafetensorError, json.JSONDecodeError) as error:
         raise AgentError(f"path: {path} is truncated or not a saved agent ({error})") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from ctypes.util import find_library
 from importlib import import_module
 
@@ -45,3 +46,23 @@ def _choose_gl() -> None:
             os.environ["MUJOCO_GL"] = backend
             return
     raise SuiteError(f"No OpenGL library was found; {HELP}.")
+
+
+def forget_quietly(error: BaseException) -> None:
+    """Lets go of the objects that an error's traceback still holds, without a word of those whose ``__del__`` fails.
+
+    Where no OpenGL context could be made, gymnasium's viewer and mujoco's context are half-built, and their ``__del__``
+    looks for the missing half. Python would print that after our own error, when it drops the traceback.
+    """
+    hook, sys.unraisablehook = sys.unraisablehook, _ignore
+    try:
+        link: BaseException | None = error
+        while link is not None:
+            traceback.clear_frames(link.__traceback__)
+            link = link.__context__
+    finally:
+        sys.unraisablehook = hook
+
+
+def _ignore(unraisable: object) -> None:
+    pass

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mtrl.envs.checks import as_integer
 from mtrl.envs.specs import SuiteError
 
 MAX_SEED = 2**32 - 1
@@ -15,9 +16,10 @@ MAX_SEED = 2**32 - 1
 
 def check_seed(name: str, seed: object) -> int:
     """Returns ``seed`` as an int; SuiteError names the field if it is not an integer in [0, 2**32 - 1]."""
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= int(seed) <= MAX_SEED:
+    number = as_integer(seed)
+    if number is None or not 0 <= number <= MAX_SEED:
         raise SuiteError(f"{name} must be an integer from 0 to {MAX_SEED}, not {seed!r}.")
-    return int(seed)
+    return number
 
 
 def episode_seed(seed: int, boundary: int, task: int, env: int, episode: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mtrl.envs.checks import as_integer
 from mtrl.envs.specs import SuiteError
 
 
@@ -24,17 +25,21 @@ class EnvSettings:
     def __post_init__(self) -> None:
         _check_choice("goals", self.goals, ("random", "cycle"))
         _check_choice("render_mode", self.render_mode, (None, "rgb_array"))
-        _check_count("envs_per_task", self.envs_per_task, least=1)
-        for name, least in (("num_workers", 0), ("num_threads", 1)):
-            if getattr(self, name) is not None:
-                _check_count(name, getattr(self, name), least)
+        self._check_count("envs_per_task", least=1)
+        self._check_count("num_workers", least=0)
+        self._check_count("num_threads", least=1)
+
+    def _check_count(self, name: str, least: int) -> None:
+        """Keeps a count as an int, so that one of NumPy's gives the same record and the same JSON."""
+        given = getattr(self, name)
+        if given is None and name != "envs_per_task":
+            return
+        count = as_integer(given)
+        if count is None or count < least:
+            raise SuiteError(f"{name} must be an integer of at least {least}, not {given!r}.")
+        object.__setattr__(self, name, count)
 
 
 def _check_choice(name: str, value: object, allowed: tuple[str | None, ...]) -> None:
     if value not in allowed:
         raise SuiteError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}.")
-
-
-def _check_count(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise SuiteError(f"{name} must be an integer of at least {least}, not {value!r}.")

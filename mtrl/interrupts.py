@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+_DEFAULTS: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+
 
 class Interrupts:
-    """While entered, notes the first SIGINT or SIGTERM in ``signum`` and restores the default behavior for a second."""
+    """While entered, notes the first SIGINT or SIGTERM in ``signum`` and restores the default behavior for a second.
+
+    Python handles signals in the main thread alone. In another thread nothing is noted and no handler touched: there
+    signals belong to the program that started the thread.
+    """
 
     def __init__(self) -> None:
         self.signum: int | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            return self
         for wanted in (signal.SIGINT, signal.SIGTERM):
-            self._previous[wanted] = signal.signal(wanted, self._note)
+            # None stands for a handler that C code installed: Python could not put it back.
+            if signal.getsignal(wanted) is not None:
+                self._previous[wanted] = signal.signal(wanted, self._note)
         return self
 
     def __exit__(
@@ -28,6 +39,6 @@ class Interrupts:
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self.signum = signum
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for wanted in self._previous:
+            signal.signal(wanted, _DEFAULTS[wanted])
         print("\nfinishing the current step, then stopping; once more stops at once", file=sys.stderr, flush=True)

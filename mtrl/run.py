@@ -19,7 +19,7 @@ from mtrl.errors import WriteError
 from mtrl.evaluator import Evaluator, make_evaluator
 from mtrl.progress import Progress
 from mtrl.results import new_record, success_mean, write_result
-from mtrl.run_folder import RunFolder, write_text
+from mtrl.run_folder import Contents, RunFolder, write_text
 
 if TYPE_CHECKING:
     from mtrl.logger import TensorBoardLogger
@@ -57,6 +57,8 @@ class Run:
         label: str = "",
     ) -> None:
         self.config, self.folder, self.label = config, folder, label
+        self._opened = False
+        self._before: Contents | None = None
         self.env = envs.make_vec(
             config.suite,
             config.envs_per_task,
@@ -68,6 +70,15 @@ class Run:
             num_workers=config.num_workers,
             num_threads=config.num_threads,
         )
+        try:
+            self._start(found, command, device)
+        except BaseException:
+            self.env.close()
+            raise
+
+    def _start(self, found: Checkpoint | None, command: str, device: torch.device) -> None:
+        """Make the agent and the record, or continue those of a checkpoint."""
+        config = self.config
         kind = agent_class(config.algorithm)
         self.agent: Agent = kind(self.env, config.agent, seed=config.seed, device=device)
         self.agent.begin(config.total_env_steps)
@@ -88,19 +99,32 @@ class Run:
     def open(self, progress: Progress, should_stop: Callable[[], bool]) -> None:
         """Write what says that the run is under way; to be called once, before the rest.
 
+        If it fails, ``withdraw`` leaves the folder as it was.
+
         Args:
             should_stop: asked during evaluations.
         """
         self.progress, self._should_stop = progress, should_stop
+        self._before = self.folder.contents()
         write_text(self.folder.config, to_yaml(self.config))
         self.write("running")
         if self.config.tensorboard:
             self.events = self._open_events()
+        if self._resumed_at:
+            checkpoint.set_aside(self.folder.checkpoints, newer_than=self._resumed_at)
+        self._opened = True
+
+    def withdraw(self) -> None:
+        """Take back what ``open`` wrote: nothing has been trained, and the next start may be another one."""
+        self._close_events()  # first, since it writes
+        if self._before is not None:
+            self.folder.restore(self._before)
+        self._opened = False
 
     @property
     def is_open(self) -> bool:
-        """Whether the run has neither finished nor diverged."""
-        return bool(self.record["status"] == "running")
+        """Whether the run has been opened, and neither finished nor diverged."""
+        return self._opened and bool(self.record["status"] == "running")
 
     @property
     def is_trained(self) -> bool:
@@ -246,12 +270,16 @@ class Run:
 
     def close(self) -> None:
         """Free what the run holds; its files are as ``write`` left them."""
-        if self.events is not None:
-            with contextlib.suppress(WriteError):
-                self.events.close()
+        self._close_events()
         if self._evaluator is not None:
             self._evaluator.close()
         self.env.close()
+
+    def _close_events(self) -> None:
+        if self.events is not None:
+            with contextlib.suppress(WriteError):
+                self.events.close()
+            self.events = None
 
 
 def _next_multiple(steps: int, every: int) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -13,12 +15,29 @@ from typing import Self
 
 from mtrl.errors import RunFolderError, WriteError
 
+# Process and folder. The kernel's locks do not keep apart the threads of one process.
+_held: set[tuple[int, Path]] = set()
+_guard = threading.Lock()
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What a start may change in a folder, as it was before.
+
+    Attributes:
+        files: bytes of ``config.yaml`` and ``result.json``, None where there is no such file.
+        events: paths below ``tensorboard/``, and the folder itself.
+    """
+
+    files: dict[Path, bytes | None]
+    events: frozenset[Path]
+
 
 class RunFolder:
     """``config.yaml``, ``result.json``, ``checkpoints/`` and ``tensorboard/`` of one run, held by one process.
 
     Use as a context manager: entering takes the lock, leaving gives it back and removes a folder that
-    never became a run.
+    never became a run. ``config.yaml`` makes a folder a run.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,6 +48,7 @@ class RunFolder:
         self.tensorboard = path / "tensorboard"
         self._lock_file = path / ".lock"
         self._lock: int | None = None
+        self._name: tuple[int, Path] | None = None
         self._made: list[Path] = []
 
     @property
@@ -42,19 +62,12 @@ class RunFolder:
         foreign = [entry.name for entry in self.path.iterdir() if entry != self._lock_file and not is_temporary(entry)]
         if foreign and not self.is_run:
             raise RunFolderError(f"run_dir: {self.path} is not empty and holds no run (no config.yaml)")
-        with writing(self._lock_file):
-            self._lock = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            # A POSIX lock: unlike flock, worker processes forked later do not inherit it and cannot outlive us with it.
-            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            owner = os.pread(self._lock, 32, 0).decode(errors="replace").strip()
+            self._acquire()
+            self._clean()
+        except BaseException:
             self._release()
-            raise RunFolderError(f"run_dir: {self.path} is in use by process {owner or 'unknown'}") from None
-        with writing(self._lock_file):
-            os.ftruncate(self._lock, 0)
-            os.pwrite(self._lock, str(os.getpid()).encode(), 0)
-        self._clean()
+            raise
         return self
 
     def __exit__(
@@ -67,10 +80,55 @@ class RunFolder:
                     folder.rmdir()
         self._release()
 
+    def contents(self) -> Contents:
+        """What a start may change, for ``restore``."""
+        files = {path: path.read_bytes() if path.is_file() else None for path in (self.config, self.result)}
+        return Contents(files, frozenset(self._events()))
+
+    def restore(self, before: Contents) -> None:
+        """Take back what was written since ``contents``, as far as the disk allows."""
+        for path, content in before.files.items():
+            with contextlib.suppress(OSError, WriteError):
+                if content is None:
+                    path.unlink(missing_ok=True)
+                elif not path.is_file() or path.read_bytes() != content:
+                    write_bytes(path, content)
+        for path in reversed(self._events()):
+            if path not in before.events:
+                with contextlib.suppress(OSError):
+                    path.rmdir() if path.is_dir() else path.unlink()
+
+    def _events(self) -> list[Path]:
+        """The folder ``tensorboard/`` and what is below it, in this order; nothing if there is none."""
+        return [self.tensorboard, *sorted(self.tensorboard.rglob("*"))] if self.tensorboard.exists() else []
+
+    def _acquire(self) -> None:
+        name = (os.getpid(), self.path.resolve())
+        with _guard:
+            # Before the file is opened: whoever closes it gives up all locks of this process on it.
+            if name in _held:
+                raise RunFolderError(f"run_dir: {self.path} is in use by another training of this process")
+            _held.add(name)
+            self._name = name
+        with writing(self._lock_file):
+            self._lock = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            # A POSIX lock: unlike flock, worker processes forked later do not inherit it and cannot outlive us with it.
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.pread(self._lock, 32, 0).decode(errors="replace").strip()
+            raise RunFolderError(f"run_dir: {self.path} is in use by process {owner or 'unknown'}") from None
+        with writing(self._lock_file):
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+
     def _release(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+        if self._name is not None:
+            _held.discard(self._name)
+            self._name = None
 
     def _clean(self) -> None:
         """Remove what a killed process left half-written."""
@@ -95,7 +153,12 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file so that, whatever happens, ``path`` holds either the old text or the new.
+    """``write_bytes`` of a text in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that, whatever happens, ``path`` holds either the old content or the new.
 
     Raises:
         WriteError: the disk is full, or the folder cannot be written.
@@ -103,8 +166,8 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".tmp-{path.name}")
     with writing(path):
         try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
+            with temporary.open("wb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)

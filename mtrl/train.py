@@ -12,9 +12,11 @@ from mtrl import cli, envs, presets
 from mtrl.agents.aggregators.registry import AGGREGATORS
 from mtrl.agents.curricula.registry import CURRICULA
 from mtrl.agents.settings import Registry
+from mtrl.allocator import keep_freed_memory
 from mtrl.config import TrainConfig, run_settings
 from mtrl.envs.specs import Suite
 from mtrl.errors import ConfigError
+from mtrl.threads import spin_briefly
 
 USAGE = """usage: python -m mtrl.train SUITE [--method NAME] [--config FILE] [--KEY=VALUE ...]
        python -m mtrl.train SUITE --seeds 1,2,3 [...]     seeds of one method together, each in a folder of its own
@@ -25,6 +27,8 @@ USAGE = """usage: python -m mtrl.train SUITE [--method NAME] [--config FILE] [--
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status (0 done, 1 failed while running, 2 bad input, 130/143 interrupted)."""
+    spin_briefly()  # before torch is imported
+    keep_freed_memory()
     arguments = list(sys.argv[1:] if argv is None else argv)
     return cli.run_command("mtrl.train", lambda: _run(arguments))
 

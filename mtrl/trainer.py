@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -12,7 +13,6 @@ from mtrl import checkpoint
 from mtrl.agents import DivergedError
 from mtrl.agents.base import resolve_device
 from mtrl.agents.together import Failure, Together
-from mtrl.allocator import keep_freed_memory
 from mtrl.checkpoint import Checkpoint
 from mtrl.config import TrainConfig, difference
 from mtrl.envs import SuiteError
@@ -24,21 +24,37 @@ from mtrl.progress import Progress
 from mtrl.results import Record, read_result
 from mtrl.run import Run
 from mtrl.run_folder import RunFolder
+from mtrl.torch_settings import torch_settings
 
 
-def train(config: TrainConfig, command: str = "") -> Record:
+def never() -> bool:
+    """No stop is asked for."""
+    return False
+
+
+def train(config: TrainConfig, command: str = "", should_stop: Callable[[], bool] = never) -> Record:
     """Start the run of ``config``, or continue it if its folder holds one. Returns the result record.
+
+    In the main thread the first Ctrl-C or SIGTERM ends the training cleanly. In another thread, where Python handles no
+    signals, only ``should_stop`` does, such as ``threading.Event().is_set``. PyTorch's settings of the process are
+    changed meanwhile and given back (``mtrl.torch_settings``). What only the commands do for speed, a program around
+    this does itself, before it imports torch: see ``mtrl.threads`` and ``mtrl.allocator``.
 
     Args:
         command: how the run was asked for, for the record.
+        should_stop: asked between steps; once it returns True, training ends as on SIGTERM.
 
     Raises:
-        WorkbenchError, SuiteError, AgentError: see ``mtrl.errors``; nothing is left half-written.
+        InterruptedTraining: stopped; the same call continues the run.
+        WorkbenchError, SuiteError, AgentError: see ``mtrl.errors``. Nothing is left half-written, and a start that
+            fails leaves the folder as it was.
     """
-    return train_together([config], command)[0]
+    return train_together([config], command, should_stop)[0]
 
 
-def train_together(configs: Sequence[TrainConfig], command: str = "") -> list[Record]:
+def train_together(
+    configs: Sequence[TrainConfig], command: str = "", should_stop: Callable[[], bool] = never
+) -> list[Record]:
     """Start or continue runs that differ in their seeds, all in this process; a finished one is left as it is.
 
     Each run continues from its own last checkpoint: those behind the others catch up first, then all go in lockstep.
@@ -62,7 +78,10 @@ def train_together(configs: Sequence[TrainConfig], command: str = "") -> list[Re
             else:
                 begun[index] = config, folder, found
         if begun:
-            records |= zip(begun, Trainer(list(begun.values()), command).run())
+            first = configs[next(iter(begun))]
+            device = resolve_device(first.device)
+            with torch_settings(device, first.torch_threads):
+                records |= zip(begun, Trainer(list(begun.values()), command, device, should_stop).run())
         return [records[index] for index in range(len(configs))]
 
 
@@ -80,7 +99,6 @@ def _find_checkpoint(config: TrainConfig, folder: RunFolder) -> Checkpoint | Non
     differs = difference(found.config, config)
     if differs:
         raise CheckpointError(f"{found.path}: is of another run: {differs}")
-    checkpoint.set_aside(folder.checkpoints, newer_than=found.env_steps)
     return found
 
 
@@ -97,29 +115,35 @@ class Trainer:
     Args:
         begun: for each run its configuration, its folder and the checkpoint to continue from, if any.
         command: how the runs were asked for, for the records.
+        device: of the agents.
+        should_stop: asked between steps.
     """
 
-    def __init__(self, begun: Sequence[tuple[TrainConfig, RunFolder, Checkpoint | None]], command: str) -> None:
-        self.config = config = begun[0][0]
-        device = resolve_device(config.device)
-        keep_freed_memory()
-        if config.torch_threads:
-            torch.set_num_threads(config.torch_threads)
-        # Unlike use_deterministic_algorithms, this does not import the compiler (two seconds of CPU).
-        torch.set_deterministic_debug_mode("error" if device.type == "cpu" else "default")
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        self.runs = [
-            Run(own, folder, found, command, device, f"seed {own.seed}: " if len(begun) > 1 else "")
-            for own, folder, found in begun
-        ]
-        self._together = Together([run.agent for run in self.runs])
+    def __init__(
+        self,
+        begun: Sequence[tuple[TrainConfig, RunFolder, Checkpoint | None]],
+        command: str,
+        device: torch.device,
+        should_stop: Callable[[], bool] = never,
+    ) -> None:
+        self.config = begun[0][0]
+        self._stop_asked = should_stop
         self._diverged: list[str] = []
+        self.runs: list[Run] = []
+        try:
+            for own, folder, found in begun:
+                label = f"seed {own.seed}: " if len(begun) > 1 else ""
+                self.runs.append(Run(own, folder, found, command, device, label))
+            self._together = Together([run.agent for run in self.runs])
+        except BaseException:
+            self._close()
+            raise
 
     def run(self) -> list[Record]:
         """Train to the end. Returns the records; their files say ``finished``.
 
         Raises:
-            InterruptedTraining: Ctrl-C or SIGTERM; every run has saved.
+            InterruptedTraining: Ctrl-C, SIGTERM or ``should_stop``; every run has saved.
             TrainingDiverged: naming the runs that diverged; the others have finished.
         """
         title = f"{self.config.suite} {self.config.method}"
@@ -129,8 +153,7 @@ class Trainer:
         self.progress = Progress(title, self._env_steps(), total)
         try:
             with Interrupts() as self.interrupts:
-                for run in self.runs:
-                    run.open(self.progress, self._should_stop)
+                self._open()
                 self._train()
         except (InterruptedTraining, KeyboardInterrupt):
             raise
@@ -141,11 +164,24 @@ class Trainer:
             raise
         finally:
             self.progress.close()
-            for run in self.runs:
-                run.close()
+            self._close()
         if self._diverged:
             raise TrainingDiverged("; ".join(self._diverged))
         return [run.record for run in self.runs]
+
+    def _open(self) -> None:
+        """Open all runs, or none: where one fails, the folders of all are as they were."""
+        try:
+            for run in self.runs:
+                run.open(self.progress, self._should_stop)
+        except BaseException:
+            for run in self.runs:
+                run.withdraw()
+            raise
+
+    def _close(self) -> None:
+        for run in self.runs:
+            run.close()
 
     def _train(self) -> None:
         try:
@@ -215,4 +251,6 @@ class Trainer:
         return sum(run.agent.env_steps for run in self.runs)
 
     def _should_stop(self) -> bool:
+        if self.interrupts.signum is None and self._stop_asked():
+            self.interrupts.signum = signal.SIGTERM
         return self.interrupts.signum is not None

@@ -13,7 +13,7 @@ from metaworld.sawyer_xyz_env import SawyerXYZEnv
 from numpy.typing import NDArray
 
 from mtrl.envs.metaworld.arrays import INFO_KEYS, Arrays
-from mtrl.envs.rendering import HELP
+from mtrl.envs.rendering import HELP, forget_quietly
 from mtrl.envs.specs import SuiteError
 
 _VIEW = (0.0, 0.6, 0.15)
@@ -66,6 +66,7 @@ def check_rendering(env: SawyerXYZEnv) -> None:
     try:
         env.render()
     except Exception as error:  # each OpenGL platform has its own
+        forget_quietly(error)
         raise SuiteError(f"The renderer failed ({type(error).__name__}: {error}); {HELP}.") from error
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl.envs.copying import CopiedByState
 from mtrl.envs.minigrid import base
 from mtrl.envs.minigrid.base import MiniGridVectorEnv
 from mtrl.envs.minigrid.batch import START, run_range
@@ -35,7 +36,7 @@ def _num_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class NativeMiniGrid(MiniGridVectorEnv):
+class NativeMiniGrid(CopiedByState, MiniGridVectorEnv):
     """Steps all environments in one compiled call, or one per thread.
 
     Levels are made by the engine itself, draw for draw as minigrid makes them from the same seed, so every episode is a
@@ -47,7 +48,6 @@ class NativeMiniGrid(MiniGridVectorEnv):
     """
 
     backend = "native"
-    exact_state = True
 
     def __init__(self, suite: Suite, settings: EnvSettings) -> None:
         if version("minigrid") != MINIGRID_VERSION:

@@ -151,7 +151,7 @@ class SB3Agent(Agent):
         encoded = self.spec.encode(rows, task_ids(self.spec, self._env, len(rows), task_id))
         with self._streams:
             action, _ = self.model.predict(encoded, deterministic=deterministic)
-        return (action[0] if observation.ndim == 1 else action), None
+        return (action[0] if np.ndim(observation) == 1 else action), None
 
     def metrics(self) -> dict[str, float]:
         self.check_finite()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from mtrl import envs
+from mtrl.agents.base import resolve_device
 from mtrl.algorithms import agent_class
 from mtrl.config import TrainConfig
 from mtrl.envs import TaskVectorEnv
@@ -17,6 +18,7 @@ from mtrl.sweeps.groups import Group, groups_of
 from mtrl.sweeps.progress import describe
 from mtrl.sweeps.spec import Spec
 from mtrl.sweeps.state import State, measured_rate, state_of
+from mtrl.torch_settings import torch_settings
 
 CALIBRATION_S = 4.0  # of training, for each suite and method
 ALL_S = 30.0  # for all of them
@@ -107,12 +109,13 @@ class Calibrations:
         Args:
             limit_s: no piece begins later. The first piece warms up and does not count if others follow.
         """
-        if config.torch_threads:
-            torch.set_num_threads(config.torch_threads)
+        device = resolve_device(config.device)
+        with torch_settings(device, config.torch_threads):
+            return self._measure(config, device, limit_s)
+
+    def _measure(self, config: TrainConfig, device: torch.device, limit_s: float) -> Speed:
         settings = config.agent.brief(config.envs_per_task)
-        agent = agent_class(config.algorithm)(
-            self._environment(config), settings, seed=config.seed, device=config.device
-        )
+        agent = agent_class(config.algorithm)(self._environment(config), settings, seed=config.seed, device=device)
         begun, steps = time.monotonic(), 0
         agent.advance()
         now, end = time.monotonic(), begun + limit_s

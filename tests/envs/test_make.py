@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from mtrl.envs import SuiteError, backends, get_suite, make_vec
@@ -12,6 +13,9 @@ from mtrl.envs import SuiteError, backends, get_suite, make_vec
         ({"backend": "stok"}, "mt10 has no backend 'stok'; the nearest is 'stock'"),
         ({"backend": "stock", "num_threads": 2}, "'stock' does not take num_threads=2; it takes .*num_workers"),
         ({"envs_per_task": 0}, "envs_per_task must be an integer of at least 1, not 0"),
+        ({"envs_per_task": True}, "envs_per_task must be an integer of at least 1, not True"),
+        ({"envs_per_task": None}, "envs_per_task must be an integer of at least 1, not None"),
+        ({"num_threads": True}, "num_threads must be an integer of at least 1, not True"),
         ({"envs_per_task": 2.0}, "envs_per_task must be an integer of at least 1, not 2.0"),
         ({"num_workers": -1}, "num_workers must be an integer of at least 0, not -1"),
         ({"goals": "fixed"}, "goals must be one of 'random', 'cycle', not 'fixed'"),
@@ -42,3 +46,13 @@ def test_a_specification_is_as_good_as_its_id():
     env = make_vec(get_suite("mt1:reach-v3"), envs_per_task=2, backend="stock")
     assert (env.suite.id, env.num_envs, env.task_id.tolist()) == ("mt1:reach-v3", 2, [0, 0])
     env.close()
+
+
+@pytest.mark.parametrize("suite", ["mt1:reach-v3", "mg1:Empty-5x5"])
+def test_integers_of_numpy_are_as_good_as_plain_ones(suite):
+    env = make_vec(suite, np.int64(2), seed=np.uint8(3), goal_seed=np.int32(4), num_threads=np.int16(1))
+    plain = make_vec(suite, 2, seed=3, goal_seed=4, num_threads=1)
+    np.testing.assert_array_equal(env.reset()[0], plain.reset()[0])
+    assert type(env.envs_per_task) is int
+    plain.load_state_dict(env.state_dict())  # which compares their settings
+    env.close(), plain.close()

@@ -57,6 +57,29 @@ def test_a_missing_platform_is_one_sentence_on_what_to_install():
 
 
 @pytest.mark.parametrize("backend", ["native", "stock"])
+@pytest.mark.parametrize(
+    "platform", [{"MUJOCO_GL": "glx"}, {"MUJOCO_GL": "glfw", "DISPLAY": ":77"}, {"DISPLAY": ":77"}]
+)
+def test_nothing_follows_the_sentence_on_a_platform_that_cannot_draw(platform, backend):
+    """Half-built viewers must not complain when they are freed, neither at once nor when Python ends."""
+    code = f"""
+import gc
+from mtrl.envs import SuiteError, make_vec
+try:
+    make_vec("mt1:reach-v3", backend={backend!r}, render_mode="rgb_array")
+except SuiteError as error:
+    assert "The renderer failed" in str(error)
+    print("refused", flush=True)
+gc.collect()
+"""
+    environment = {key: value for key, value in os.environ.items() if key != "MUJOCO_GL"} | platform
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert result.stdout == "refused\n"
+    assert "Exception ignored" not in result.stderr and "__del__" not in result.stderr
+
+
+@pytest.mark.parametrize("backend", ["native", "stock"])
 def test_leaving_without_close_prints_nothing(backend):
     make_vec("mt1:reach-v3", backend=backend).close()  # what is slow to make is kept, so the next start is silent
     code = f"import envs; e = envs.make_vec('mt1:reach-v3', backend={backend!r}, render_mode='rgb_array')"

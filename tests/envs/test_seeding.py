@@ -22,12 +22,12 @@ def test_episode_seeds_are_uniform():
     assert 25 < chi2 < 86  # 99.8 % of chi-square with 49 degrees of freedom
 
 
-@pytest.mark.parametrize("seed", [-1, MAX_SEED + 1, 1.0, "1", None, True])
+@pytest.mark.parametrize("seed", [-1, MAX_SEED + 1, 1.0, "1", None, True, np.True_, np.float64(1)])
 def test_what_is_not_a_seed_is_refused(seed):
     with pytest.raises(SuiteError, match="seed must be an integer from 0"):
         check_seed("seed", seed)
 
 
-@pytest.mark.parametrize("seed", [0, MAX_SEED, np.int64(7)])
+@pytest.mark.parametrize("seed", [0, MAX_SEED, np.int64(7), np.uint8(7)])
 def test_seeds_become_plain_integers(seed):
     assert check_seed("seed", seed) == seed and type(check_seed("seed", seed)) is int

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl.envs.copying import CopiedByState
 from mtrl.envs.metaworld.arrays import Arrays
 from mtrl.envs.metaworld.base import MetaWorldVectorEnv
 from mtrl.envs.metaworld.goals import NUM_GOALS, Goals
@@ -44,7 +45,7 @@ def make(suite: Suite, settings: EnvSettings) -> NativeMetaWorld:
     return NativeMetaWorld(suite, settings)
 
 
-class NativeMetaWorld(MetaWorldVectorEnv):
+class NativeMetaWorld(CopiedByState, MetaWorldVectorEnv):
     """Steps every environment in compiled code that calls MuJoCo, without the interpreter's lock.
 
     Trajectories, rewards and ``info`` equal those of the stock package, for any number of threads. Between
@@ -55,7 +56,6 @@ class NativeMetaWorld(MetaWorldVectorEnv):
     """
 
     backend = "native"
-    exact_state = True
 
     def __init__(self, suite: Suite, settings: EnvSettings) -> None:
         check_mujoco()
