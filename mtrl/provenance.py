@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mtrl.extras import DISTRIBUTION
+
 PACKAGES = (
     "mtrl",
     "torch",
@@ -46,7 +48,7 @@ def package_versions() -> dict[str, str]:
     versions = {}
     for name in PACKAGES:
         try:
-            versions[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(DISTRIBUTION if name == "mtrl" else name)
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions

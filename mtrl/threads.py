@@ -13,8 +13,9 @@ process):
     OMP_WAIT_POLICY=passive 26.0    32.9
     one thread              28.5
 
-``scripts/benchmark_threads.py`` measures it. The commands accept the slower quiet run, since any other
-process on the machine would cost more. A program around ``mtrl.trainer.train`` decides itself: it calls ``spin_briefly`` before it imports torch.
+``scripts/benchmark_threads.py`` measures it. The commands accept the slower quiet run, since any other process on the
+machine would cost more. A program around ``mtrl.trainer.train`` decides itself: it calls ``spin_briefly`` before it
+imports torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The bridge to Stable-Baselines3, an optional dependency (``pip install mtrl[sb3]``).
+"""The bridge to Stable-Baselines3, an optional dependency (the extra ``sb3``).
 
 ``SB3VecEnv`` shows one of our environments to anything that expects an SB3 ``VecEnv``; ``SB3PPO`` and ``SB3SAC`` are
 SB3's stock algorithms behind the interface of our agents.

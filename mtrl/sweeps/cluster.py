@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mtrl.errors import ConfigError, WorkbenchError
+from mtrl.extras import install_command
 from mtrl.sweeps import local
 from mtrl.sweeps.groups import Group
 from mtrl.sweeps.local import start_training
@@ -37,7 +38,7 @@ class RayExecutor:
 
     def __init__(self, address: str, jobs: int | None, cpus: int) -> None:
         if importlib.util.find_spec("ray") is None:
-            raise ConfigError("ray: is not installed; run: pip install 'mtrl[ray]'")
+            raise ConfigError(f"ray: is not installed; run: {install_command('ray')}")
         _connect(address)
         import ray
 

@@ -122,6 +122,31 @@ def test_episode_statistics_count_every_step(env):
     assert wrapped.episode_count == 2 * env.num_envs
 
 
+def test_episode_statistics_where_episodes_end_apart():
+    """In MiniGrid goals end episodes, each environment's at a time of its own."""
+    env = make_vec("mg1:Empty-Random-5x5", 2, seed=3)
+    wrapped = RecordEpisodeStatistics(env)
+    returns, lengths, episodes = np.zeros(2), np.zeros(2, int), np.zeros(2, int)
+    apart, terminations = False, 0
+    wrapped.reset()
+    env.action_space.seed(0)
+    for _ in range(6 * env.suite.horizon):
+        _, reward, terminated, truncated, info = wrapped.step(env.action_space.sample())
+        returns += reward
+        lengths += 1
+        ended = terminated | truncated
+        if ended.any():
+            np.testing.assert_allclose(info["episode"]["r"][ended], returns[ended])
+            np.testing.assert_array_equal(info["episode"]["l"][ended], lengths[ended])
+            returns[ended], lengths[ended] = 0, 0
+        episodes += ended
+        apart |= not ended.all() and ended.any()
+        terminations += terminated.sum()
+    env.close()
+    assert (episodes >= 2).all() and apart and terminations > 0
+    assert wrapped.episode_count == episodes.sum()
+
+
 def test_infos_become_lists(env):
     wrapped = DictInfoToList(env)
     wrapped.reset()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from mtrl.provenance import git_state
+from mtrl.provenance import git_state, package_versions
 
 
 @pytest.fixture
@@ -39,3 +40,15 @@ def test_a_copy_that_its_repository_does_not_hold(package: Path) -> None:
     copy.mkdir()
     (copy / "__init__.py").touch()
     assert git_state(copy) == (None, None)
+
+
+def test_our_version_is_not_that_of_another_mtrl(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {"mtrl": "1.0.0", "mtrl-suite": "0.1.0", "torch": "2.13.0"}
+
+    def version(name: str) -> str:
+        if name not in installed:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert package_versions() == {"mtrl": "0.1.0", "torch": "2.13.0"}

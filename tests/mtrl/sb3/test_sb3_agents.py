@@ -11,6 +11,7 @@ import torch
 from mtrl import presets, train
 from mtrl.agents import AgentError, DivergedError
 from mtrl.envs import make_vec
+from mtrl.extras import install_command
 from mtrl.sb3 import SB3PPO, SB3SAC
 from mtrl.sb3.agent import SB3Agent
 from mtrl.sb3.streams import Streams
@@ -119,8 +120,9 @@ def test_without_sb3_one_sentence(
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if "baselines" in name else find(name))
     assert train.main(["mt10:fake", "--method=sb3-ppo", f"--run-dir={tmp_path / 'run'}", "--device=cpu"]) == 2
+    command = install_command("stable-baselines3")
     assert capsys.readouterr().err == (
-        "mtrl.train: sb3-ppo needs stable-baselines3, which is not installed; run: pip install 'mtrl[sb3]'\n"
+        f"mtrl.train: sb3-ppo needs stable-baselines3, which is not installed; run: {command}\n"
     )
     assert not (tmp_path / "run").exists()
 

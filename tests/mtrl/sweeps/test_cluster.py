@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from mtrl.checkpoint import newest_first
+from mtrl.extras import install_command
 from mtrl.leaderboard.__main__ import main
 from mtrl.sweeps.spec import read_spec
 from mtrl.sweeps.state import collect, in_use
@@ -27,7 +28,7 @@ def test_without_ray_one_sentence(
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else find(name))
     assert main(["run", str(make_spec()), "--ray=auto"]) == 2
-    assert capsys.readouterr().err == "mtrl.leaderboard: ray: is not installed; run: pip install 'mtrl[ray]'\n"
+    assert capsys.readouterr().err == f"mtrl.leaderboard: ray: is not installed; run: {install_command('ray')}\n"
 
 
 @pytest.mark.parametrize(
