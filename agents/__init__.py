@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING
 from mtrl.envs.lazy import attach
 
 if TYPE_CHECKING:
-    from mtrl.agents.base import Agent as Agent
-    from mtrl.agents.base import EnvSpec as EnvSpec
+    from mtrl.agents.agent import Agent as Agent
+    from mtrl.agents.agent import EnvSpec as EnvSpec
     from mtrl.agents.errors import AgentError as AgentError
     from mtrl.agents.errors import DivergedError as DivergedError
-    from mtrl.agents.mtppo import MTPPO as MTPPO
-    from mtrl.agents.mtppo_settings import MTPPOConfig as MTPPOConfig
-    from mtrl.agents.mtsac import MTSAC as MTSAC
-    from mtrl.agents.mtsac_settings import MTSACConfig as MTSACConfig
+    from mtrl.agents.ppo.agent import MTPPO as MTPPO
+    from mtrl.agents.ppo.settings import MTPPOConfig as MTPPOConfig
+    from mtrl.agents.sac.agent import MTSAC as MTSAC
+    from mtrl.agents.sac.settings import MTSACConfig as MTSACConfig
     from mtrl.agents.settings import AgentConfig as AgentConfig
 
 __getattr__, __dir__ = attach(
     __name__,
     {
-        "mtrl.agents.base": ("Agent", "EnvSpec"),
+        "mtrl.agents.agent": ("Agent", "EnvSpec"),
         "mtrl.agents.errors": ("AgentError", "DivergedError"),
-        "mtrl.agents.mtppo": ("MTPPO",),
-        "mtrl.agents.mtppo_settings": ("MTPPOConfig",),
-        "mtrl.agents.mtsac": ("MTSAC",),
-        "mtrl.agents.mtsac_settings": ("MTSACConfig",),
+        "mtrl.agents.ppo.agent": ("MTPPO",),
+        "mtrl.agents.ppo.settings": ("MTPPOConfig",),
+        "mtrl.agents.sac.agent": ("MTSAC",),
+        "mtrl.agents.sac.settings": ("MTSACConfig",),
         "mtrl.agents.settings": ("AgentConfig",),
     },
 )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mtrl.agents.errors import AgentError
 
 if TYPE_CHECKING:
-    from mtrl.agents.base import Agent
+    from mtrl.agents.agent import Agent
 
 Callback = Callable[["Agent"], bool | None]
 

@@ -9,14 +9,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from mtrl.agents.agent import EnvSpec
 from mtrl.agents.aggregators import Aggregator
 from mtrl.agents.aggregators.fixed import Mean
-from mtrl.agents.base import EnvSpec
 from mtrl.agents.errors import AgentError, DivergedError
-from mtrl.agents.grid import GridLayout, GridNet
-from mtrl.agents.memory import GRUNet
-from mtrl.agents.networks import MLP
-from mtrl.agents.precision import trunk_dtype
+from mtrl.agents.networks.grid import GridLayout, GridNet
+from mtrl.agents.networks.memory import GRUNet
+from mtrl.agents.networks.network import MLP
+from mtrl.agents.optim.precision import trunk_dtype
 from mtrl.envs import TaskVectorEnv
 
 Networks = dict[str, dict[str, Tensor]]

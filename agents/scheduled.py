@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-
 from numpy.typing import NDArray
 
-from mtrl.agents.base import Agent
+from mtrl.agents.agent import Agent
 from mtrl.agents.common import Networks, stream_seed
 from mtrl.agents.curricula.coupling import Features
 from mtrl.agents.curricula.rounds import Rounds, make_rounds
-from mtrl.agents.networks import MLP
+from mtrl.agents.data.tracking import EpisodeTracker, Meter
+from mtrl.agents.networks.network import MLP
+from mtrl.agents.optim.task_gradients import tracked_gramian
 from mtrl.agents.settings import Choice
-from mtrl.agents.task_gradients import tracked_gramian
-from mtrl.agents.tracking import EpisodeTracker, Meter
-from mtrl.agents.turns import Turn, finish_alone
 
 PROBES = 8  # observations of each task at which policies are compared
 
@@ -31,13 +28,6 @@ class ScheduledAgent(Agent):
     _rounds: Rounds
     _meter: Meter
     _episodes: EpisodeTracker | None
-
-    def advance(self) -> None:
-        """One ``turn``, learned alone."""
-        finish_alone(self.turn())
-
-    @abstractmethod
-    def turn(self) -> Turn: ...
 
     def _start_rounds(self, curriculum: Choice, heads: str, actor: MLP, critic: MLP) -> None:
         """Get ready for the first round; to be called when the networks are there."""

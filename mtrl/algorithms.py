@@ -30,8 +30,8 @@ class Algorithm:
 
 
 ALGORITHMS: dict[str, Algorithm] = {
-    "mtsac": Algorithm("mtrl.agents.mtsac_settings:MTSACConfig", "mtrl.agents.mtsac:MTSAC"),
-    "mtppo": Algorithm("mtrl.agents.mtppo_settings:MTPPOConfig", "mtrl.agents.mtppo:MTPPO"),
+    "mtsac": Algorithm("mtrl.agents.sac.settings:MTSACConfig", "mtrl.agents.sac.agent:MTSAC"),
+    "mtppo": Algorithm("mtrl.agents.ppo.settings:MTPPOConfig", "mtrl.agents.ppo.agent:MTPPO"),
     "sb3-sac": Algorithm("mtrl.sb3.settings:SB3SACConfig", "mtrl.sb3.sac:SB3SAC"),
     "sb3-ppo": Algorithm("mtrl.sb3.settings:SB3PPOConfig", "mtrl.sb3.ppo:SB3PPO"),
 }

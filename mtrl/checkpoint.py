@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from mtrl.agents.state import read_state, write_state
+from mtrl.agents.files import read_state, write_state
 from mtrl.errors import CheckpointError, WriteError
 from mtrl.run_folder import sync_folder, write_text, writing
 

@@ -108,7 +108,7 @@ def evaluation_config(saved: Checkpoint, given: dict[str, object]) -> TrainConfi
 
 def load_agent(config: TrainConfig, saved: Checkpoint, evaluator: Evaluator) -> Agent:
     """The agent of a checkpoint, without its experience."""
-    from mtrl.agents.base import resolve_device
+    from mtrl.agents.agent import resolve_device
 
     kind = agent_class(config.algorithm)
     agent = kind(evaluator.env, config.agent, seed=config.seed, device=resolve_device(config.device))

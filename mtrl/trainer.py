@@ -11,8 +11,8 @@ import torch
 
 from mtrl import checkpoint
 from mtrl.agents import DivergedError
-from mtrl.agents.base import resolve_device
-from mtrl.agents.together import Failure, Together
+from mtrl.agents.agent import resolve_device
+from mtrl.agents.seeds import Failure, Seeds
 from mtrl.checkpoint import Checkpoint
 from mtrl.config import TrainConfig, difference
 from mtrl.envs import SuiteError
@@ -58,7 +58,7 @@ def train_together(
     """Start or continue runs that differ in their seeds, all in this process; a finished one is left as it is.
 
     Each run continues from its own last checkpoint: those behind the others catch up first, then all go in lockstep.
-    Every run ends as it would alone, to the bit on a CPU and to rounding on a GPU (see ``mtrl.agents.together``).
+    Every run ends as it would alone, to the bit on a CPU and to rounding on a GPU (see ``mtrl.agents.seeds``).
 
     Returns:
         The result records, in the order of ``configs``.
@@ -134,7 +134,7 @@ class Trainer:
             for own, folder, found in begun:
                 label = f"seed {own.seed}: " if len(begun) > 1 else ""
                 self.runs.append(Run(own, folder, found, command, device, label))
-            self._together = Together([run.agent for run in self.runs])
+            self._seeds = Seeds([run.agent for run in self.runs])
         except BaseException:
             self._close()
             raise
@@ -188,7 +188,7 @@ class Trainer:
             for run in self._open_runs():
                 self._attempt(run, run.do_what_is_due)
             while behind := self._behind():
-                failures = self._together.advance(behind)
+                failures = self._seeds.advance(behind)
                 self.progress.advance(self._env_steps())
                 for index in behind:
                     self._after_advance(self.runs[index], failures.get(index))

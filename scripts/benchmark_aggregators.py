@@ -23,7 +23,7 @@ from torch import Tensor
 
 from mtrl.agents import MTSAC, EnvSpec
 from mtrl.agents.aggregators import AGGREGATORS, Inputs, gramian, make_aggregator
-from mtrl.agents.replay import ReplayBuffer
+from mtrl.agents.data.replay import ReplayBuffer
 from mtrl.allocator import keep_freed_memory
 
 Report = dict[str, dict[str, object]]

@@ -93,7 +93,7 @@ def encode_words(mission: str) -> np.ndarray:
 
 
 class Extractor(BaseFeaturesExtractor):
-    """The encoder of ``mtrl.agents.grid`` in plain PyTorch layers."""
+    """The encoder of ``mtrl.agents.networks.grid`` in plain PyTorch layers."""
 
     def __init__(self, space: gym.spaces.Box) -> None:
         super().__init__(space, 9 * CHANNELS + CHANNELS + DIRECTIONS + len(TASKS))

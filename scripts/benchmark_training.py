@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 from mtrl.agents import MTPPO, MTSAC, Agent, EnvSpec
-from mtrl.agents.precision import trunk_dtype
-from mtrl.agents.replay import Batch, ReplayBuffer
+from mtrl.agents.data.replay import Batch, ReplayBuffer
+from mtrl.agents.optim.precision import trunk_dtype
 from mtrl.allocator import keep_freed_memory
 from mtrl.envs import make_vec
 

@@ -159,7 +159,7 @@ def test_users_folders_hide_nothing_of_ours(installed: Environment, source: Path
     origin, module = call(installed.python, "-c", code, cwd=workplace).splitlines()
     home = source if installed.folder.name == "editable" else installed.folder
     assert Path(origin).is_relative_to(home)
-    assert module == "mtrl.agents.mtppo"
+    assert module == "mtrl.agents.ppo.agent"
 
 
 def test_training_command_reads_users_configs(installed: Environment, workplace: Path) -> None:
@@ -203,7 +203,13 @@ def test_a_foreign_package_named_agents_and_ours_leave_each_other_alone(
         environment.install(each)
     ours = "import mtrl.agents; print(mtrl.agents.MTPPO.__module__)"
     theirs = "from agents import Agent; print(Agent.owner)"
-    assert call(environment.python, "-c", f"{theirs}; {ours}", cwd=tmp_path).split() == ["theirs", "mtrl.agents.mtppo"]
+    assert call(environment.python, "-c", f"{theirs}; {ours}", cwd=tmp_path).split() == [
+        "theirs",
+        "mtrl.agents.ppo.agent",
+    ]
     environment.uninstall("openai-agents")
     nobodys = "import importlib.util; print(importlib.util.find_spec('agents'))"
-    assert call(environment.python, "-c", f"{nobodys}; {ours}", cwd=tmp_path).split() == ["None", "mtrl.agents.mtppo"]
+    assert call(environment.python, "-c", f"{nobodys}; {ours}", cwd=tmp_path).split() == [
+        "None",
+        "mtrl.agents.ppo.agent",
+    ]

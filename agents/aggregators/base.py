@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Literal, NamedTuple, get_args, get_origin, get
 import torch
 from torch import Tensor
 
+from mtrl.agents.agent import AgentError
 from mtrl.agents.aggregators.gramians import combine, gramian
 from mtrl.agents.aggregators.linalg import may_stop
-from mtrl.agents.base import AgentError
 
 State = dict[str, Tensor]
 

@@ -9,9 +9,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from mtrl.agents.agent import AgentError
 from mtrl.agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, check, check_types, given
 from mtrl.agents.aggregators.wrappers import nested, prefixed
-from mtrl.agents.base import AgentError
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from mtrl.agents.agent import AgentError
 from mtrl.agents.aggregators.base import (
     Aggregator,
     AggregatorInfo,
@@ -24,7 +25,6 @@ from mtrl.agents.aggregators.base import (
     task_zeros,
 )
 from mtrl.agents.aggregators.linalg import add_diagonal, diagonal, matvec
-from mtrl.agents.base import AgentError
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.curricula.base import Geometry, Turn
-from mtrl.agents.networks import MLP
+from mtrl.agents.networks.network import MLP
 
 Params = Mapping[str, dict[str, Tensor]]
 Owned = dict[str, Tensor]

@@ -22,11 +22,11 @@ CURRICULA: Registry[Curriculum] = Registry(
     {
         "uniform": _entry("uniform:Uniform", "Every task trains all the time, with equal shares."),
         "camrl": Entry(
-            "mtrl.agents.curricula.camrl:CAMRL",
+            "mtrl.agents.curricula.camrl.curriculum:CAMRL",
             "One agent per task, coupled by a learned transfer matrix (Huang et al. 2023).",
         ),
         "camrl-shared": Entry(
-            "mtrl.agents.curricula.camrl:CAMRLShared",
+            "mtrl.agents.curricula.camrl.curriculum:CAMRLShared",
             "CAMRL on one shared trunk; the matrix couples the heads (Huang et al. 2023).",
         ),
         "mrcl": Entry(

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtrl.agents.base import EnvSpec
+from mtrl.agents.agent import EnvSpec
 from mtrl.agents.curricula.base import CoupledCurriculum, Curriculum, Plan, Statistics, Tasks, Turn, uniform_share
 from mtrl.agents.curricula.coupling import (
     Features,
@@ -25,10 +25,10 @@ from mtrl.agents.curricula.coupling import (
 )
 from mtrl.agents.curricula.registry import CURRICULA
 from mtrl.agents.curricula.uniform import Uniform
+from mtrl.agents.data.tracking import EpisodeTracker
 from mtrl.agents.errors import AgentError
-from mtrl.agents.networks import MLP
+from mtrl.agents.networks.network import MLP
 from mtrl.agents.settings import Choice
-from mtrl.agents.tracking import EpisodeTracker
 from mtrl.envs import task_graph
 
 

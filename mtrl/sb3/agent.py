@@ -11,11 +11,11 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
-from mtrl.agents.base import Agent, EnvSpec, State
+from mtrl.agents.agent import Agent, EnvSpec, State
 from mtrl.agents.common import obs_rows, task_ids
+from mtrl.agents.data.tracking import EpisodeTracker
 from mtrl.agents.errors import AgentError, DivergedError
 from mtrl.agents.settings import AgentConfig
-from mtrl.agents.tracking import EpisodeTracker
 from mtrl.envs import TaskVectorEnv
 from mtrl.sb3.encoding import SB3Spec
 from mtrl.sb3.missing import require

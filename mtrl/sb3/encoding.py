@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from mtrl.agents.base import EnvSpec
+from mtrl.agents.agent import EnvSpec
 from mtrl.envs import TaskVectorEnv
 
 

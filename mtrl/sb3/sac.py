@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from mtrl.agents.base import State
+from mtrl.agents.agent import State
 from mtrl.agents.errors import DivergedError
 from mtrl.agents.settings import AgentConfig
 from mtrl.sb3.agent import SB3Agent

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from mtrl import envs
-from mtrl.agents.base import resolve_device
+from mtrl.agents.agent import resolve_device
 from mtrl.algorithms import agent_class
 from mtrl.config import TrainConfig
 from mtrl.envs import TaskVectorEnv

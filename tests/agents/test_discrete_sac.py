@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtrl.agents import MTSAC, AgentError
-from mtrl.agents.discrete_sac import categorical_policy, entropy_targets, soft_value, taken
-from mtrl.agents.sac import alpha_gradient
+from mtrl.agents.policies import Categorical
+from mtrl.agents.sac.build import entropy_targets
+from mtrl.agents.sac.update import alpha_gradient
 from mtrl.envs import TaskVectorEnv, make_vec
 from tests.agents.test_mtppo import DiscreteEnv
 
@@ -28,13 +29,15 @@ def _agent(env: TaskVectorEnv, **overrides: object) -> MTSAC:
 def test_soft_value_is_the_expectation_over_the_actions_there_are(seed: int, available: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits, q = torch.randn(1, 1, 1, 7, generator=generator), torch.randn(1, 2, 1, 1, 7, generator=generator)
-    prob, log_prob = categorical_policy(logits, torch.arange(7) < available)
-    value = soft_value(prob, log_prob, q, torch.tensor([[0.3]])).item()
+    policy = Categorical(torch.arange(7) < available)
+    values, minus_entropy = policy.soft_value(logits, torch.empty(0), lambda action: q, torch.tensor([[0.3]]))
+    value = values.item()
     p = np.exp(logits.flatten().double().numpy()[:available])
     p /= p.sum()
     expected = sum(p[a] * (q[0, :, 0, 0, a].min().item() - 0.3 * np.log(p[a])) for a in range(available))
     assert value == pytest.approx(expected, abs=1e-5)
-    assert (prob[..., available:] == 0).all()
+    assert minus_entropy.item() == pytest.approx(float((p * np.log(p)).sum()), abs=1e-5)
+    assert (policy.features(logits)[..., available:] == 0).all()
 
 
 def test_the_best_policy_for_given_values_is_a_softmax() -> None:
@@ -42,7 +45,7 @@ def test_the_best_policy_for_given_values_is_a_softmax() -> None:
     q = torch.randn(1, 2, 1, 1, 5, generator=torch.Generator().manual_seed(0))
     mask = torch.tensor([True, True, True, True, False])
     logits = (q.amin(1) / 0.5).clone().requires_grad_()
-    value = soft_value(*categorical_policy(logits, mask), q, torch.tensor([[0.5]]))
+    value, _ = Categorical(mask).soft_value(logits, torch.empty(0), lambda action: q, torch.tensor([[0.5]]))
     (grad,) = torch.autograd.grad(value.sum(), logits)
     assert grad.abs().max() < 1e-6
     best = 0.5 * torch.logsumexp(q.amin(1)[..., :4] / 0.5, -1)
@@ -52,7 +55,8 @@ def test_the_best_policy_for_given_values_is_a_softmax() -> None:
 def test_taken_picks_each_critics_value_of_the_action() -> None:
     q = torch.arange(2 * 3 * 4.0).view(1, 2, 1, 3, 4)
     action = torch.tensor([[[3, 0, 2]]], dtype=torch.uint8)
-    assert taken(q, action).tolist() == [[[[3.0, 4.0, 10.0]], [[15.0, 16.0, 22.0]]]]
+    policy = Categorical(torch.ones(4, dtype=torch.bool))
+    assert policy.taken(q, action).tolist() == [[[[3.0, 4.0, 10.0]], [[15.0, 16.0, 22.0]]]]
 
 
 def test_entropy_targets_are_shares_of_each_tasks_own_maximum() -> None:

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mtrl.agents import encode
 from mtrl.agents.aggregators import parse_aggregator
-from mtrl.agents.encode import BLOCK, TABLES, Spread, SpreadHeads, distinct, encode_few, look
 from mtrl.agents.errors import AgentError
-from mtrl.agents.grid import GridLayout, GridNet
-from mtrl.agents.memory import GRUNet
-from mtrl.agents.networks import Recall, Views
-from mtrl.agents.task_gradients import Reduction
+from mtrl.agents.networks import encode
+from mtrl.agents.networks.encode import BLOCK, TABLES, Spread, SpreadHeads, distinct, encode_few, look
+from mtrl.agents.networks.grid import GridLayout, GridNet
+from mtrl.agents.networks.memory import GRUNet
+from mtrl.agents.networks.network import Recall, Views
+from mtrl.agents.optim.task_gradients import Reduction
 
 LAYOUT = GridLayout(11, 6, 3, 4, 5, 34)
 TASKS, ROWS = 3, 128  # enough rows to look for repeated ones

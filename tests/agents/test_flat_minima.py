@@ -12,11 +12,11 @@ from torch import Tensor
 
 from mtrl.agents import MTPPO, MTSAC, Agent, AgentError
 from mtrl.agents.aggregators import Inputs, parse_aggregator
-from mtrl.agents.grid import MINIGRID, GridNet
-from mtrl.agents.memory import GRUNet
-from mtrl.agents.networks import MLP, Recall, Views
-from mtrl.agents.state import read_state, split_state, write_state
-from mtrl.agents.task_gradients import Reduction
+from mtrl.agents.files import read_state, split_state, write_state
+from mtrl.agents.networks.grid import MINIGRID, GridNet
+from mtrl.agents.networks.memory import GRUNet
+from mtrl.agents.networks.network import MLP, Recall, Views
+from mtrl.agents.optim.task_gradients import Reduction
 from tests.agents.test_mtppo import DiscreteEnv
 from tests.helpers import fakes
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtrl.agents import task_gradients
 from mtrl.agents.aggregators import parse_aggregator
-from mtrl.agents.gramian_kernels import COLUMNS, add_products, weigh_rows
-from mtrl.agents.networks import MLP
-from mtrl.agents.task_gradients import Reduction
+from mtrl.agents.networks.network import MLP
+from mtrl.agents.optim import task_gradients
+from mtrl.agents.optim.gramian_kernels import COLUMNS, add_products, weigh_rows
+from mtrl.agents.optim.task_gradients import Reduction
 
 SEEDS, TWINS = 2, 2
 

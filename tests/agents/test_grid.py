@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from mtrl.agents.agent import EnvSpec
 from mtrl.agents.aggregators import parse_aggregator
-from mtrl.agents.base import EnvSpec
 from mtrl.agents.errors import AgentError
-from mtrl.agents.grid import GridLayout, GridNet, cell_codes, patch_ids, word_ids
-from mtrl.agents.task_gradients import Reduction
+from mtrl.agents.networks.grid import GridLayout, GridNet, cell_codes, patch_ids, word_ids
+from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.envs import make_vec
 
 PLAIN, WORDS = GridLayout(11, 6, 3, 4, 0, 34), GridLayout(11, 6, 3, 4, 5, 34)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtrl.agents.lookup import LookupReLU
+from mtrl.agents.networks.lookup import LookupReLU
 
 SEEDS, TASKS, ROWS, COUNT, CODES, SIZE, OUT = 2, 3, 5, 4, 7, 6, 8
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mtrl.agents.data.replay import Batch
 from mtrl.agents.members import group_rows, member, per_task, to_members
-from mtrl.agents.replay import Batch
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=40))

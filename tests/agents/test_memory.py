@@ -12,10 +12,10 @@ from torch import Tensor
 
 from mtrl.agents import MTPPO, AgentError
 from mtrl.agents.aggregators import parse_aggregator
-from mtrl.agents.grid import MINIGRID
-from mtrl.agents.memory import GRUNet, Recurrence
-from mtrl.agents.networks import Recall
-from mtrl.agents.task_gradients import Reduction
+from mtrl.agents.networks.grid import MINIGRID
+from mtrl.agents.networks.memory import GRUNet, Recurrence
+from mtrl.agents.networks.network import Recall
+from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.envs import TaskVectorEnv, make_vec
 from tests.agents import test_mtppo
 
@@ -113,7 +113,7 @@ def test_first_ratios_are_one_and_states_are_those_of_collection() -> None:
     """Recomputing a rollout in sequences, from stored states, gives what acting step by step gave."""
     agent = _agent(make_vec("mg3", 4, seed=0))
     agent.advance()
-    rollout = agent._collect()
+    rollout = agent.collect()
     assert rollout.memory is not None and rollout.start is not None
     assert rollout.start[:, :, 1:].equal(rollout.done[:, :, :-1].bool())
     network = agent.settings.actor

@@ -13,7 +13,7 @@ from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
 from mtrl.agents import MTPPO, AgentError, DivergedError
-from mtrl.agents.state import join_state, split_state
+from mtrl.agents.files import join_state, split_state
 from tests.helpers import fakes
 
 SMALL: dict[str, Any] = {"width": 16, "rollout_per_task": 40, "epochs": 2, "minibatches": 4}
@@ -84,14 +84,21 @@ def test_evaluating_and_logging_change_nothing_in_training() -> None:
     assert all(torch.equal(first[name], second[name]) for name in first if not name.startswith("episodes"))
 
 
+def _noise(agent: MTPPO) -> torch.Tensor:
+    """The exploration noise of 400 steps of 40 environments a task, ``[400, 1, 3, 40, 4]``."""
+    generator = torch.Generator().manual_seed(0)
+    fresh = [torch.randn((1, 3, 40, 4), generator=generator) for _ in range(400)]
+    return torch.stack([agent._noise.next(step, agent._noise_correlation()) for step in fresh])
+
+
 def test_exploration_noise_has_the_correlation_asked_for_and_unit_variance() -> None:
     agent = _agent(noise_correlation=0.8)
-    noise = torch.stack([agent._next_noise(torch.Size((1, 3, 40, 4))) for _ in range(400)])
+    noise = _noise(agent)
     assert noise.std().item() == pytest.approx(1, abs=0.02)
     assert (noise[1:] * noise[:-1]).mean().item() == pytest.approx(0.8, abs=0.02)
     assert (noise[3:] * noise[:-3]).mean().item() == pytest.approx(0.8**3, abs=0.03)
     agent.set_env(_env())
-    assert agent._noise is None
+    assert agent._noise.last is None
 
 
 def test_the_correlation_of_noise_shrinks_with_the_success_of_each_task_until_noise_is_independent() -> None:
@@ -101,7 +108,7 @@ def test_the_correlation_of_noise_shrinks_with_the_success_of_each_task_until_no
     agent.begin(1_000)
     for steps, expected in ((499, [0.9, 0.45, 0.0]), (500, [0.0, 0.0, 0.0])):
         agent.env_steps = steps
-        noise = torch.stack([agent._next_noise(torch.Size((1, 3, 40, 4))) for _ in range(400)])
+        noise = _noise(agent)
         found = (noise[1:] * noise[:-1]).mean((0, 1, 3, 4))
         torch.testing.assert_close(found, torch.tensor(expected), rtol=0, atol=0.02)
         assert noise.std((0, 1, 3, 4)).numpy() == pytest.approx(1, abs=0.02)
@@ -124,7 +131,7 @@ def test_the_deterministic_action_is_the_average_of_those_sampled_or_the_likelie
 
 def test_the_true_last_observation_is_stored_and_truncation_is_not_termination() -> None:
     agent = _agent(normalize_obs=False, rollout_per_task=2 * fakes.HORIZON)
-    rollout = agent._collect()
+    rollout = agent.collect()
     torch.testing.assert_close(rollout.next_obs[..., 2], rollout.obs[..., 2] + 1 / fakes.HORIZON)
     assert not rollout.terminated.any() and rollout.done.sum() == 6
     assert rollout.done[0, :, -1].all()
@@ -133,7 +140,7 @@ def test_the_true_last_observation_is_stored_and_truncation_is_not_termination()
 def test_each_row_of_a_rollout_belongs_to_its_task_and_environment() -> None:
     agent = _agent(normalize_obs=False)
     goals = np.unique(agent.env.reset(seed=0)[0][:, 1])
-    rollout = agent._collect()
+    rollout = agent.collect()
     assert rollout.obs.shape == (1, 3, 20, 2, 3)
     assert len(goals) == 6 and np.array_equal(np.unique(rollout.obs[0, :, :, :, 1]), goals)
     assert (rollout.obs[0, :, :, :, 1].std(1) == 0).all()  # the goal of an environment stays the same in an episode

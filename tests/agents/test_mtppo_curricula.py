@@ -10,7 +10,7 @@ import torch
 
 from mtrl.agents import MTPPO, AgentError, MTSACConfig
 from mtrl.agents.curricula import CURRICULA
-from mtrl.agents.state import join_state, split_state
+from mtrl.agents.files import join_state, split_state
 from mtrl.envs import make_vec
 from tests.agents.test_mtppo import DiscreteEnv
 from tests.helpers import fakes

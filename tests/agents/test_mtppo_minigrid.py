@@ -53,7 +53,7 @@ def test_trains_on_words_masks_and_any_heads(heads: str, aggregator: str) -> Non
 
 def test_samples_stay_bytes() -> None:
     agent = _agent(make_vec("mg3", 2, seed=0))
-    rollout = agent._collect()
+    rollout = agent.collect()
     assert rollout.obs.dtype == rollout.next_obs.dtype == torch.uint8
     assert rollout.obs.shape == (1, 3, 32, 2, 148)
 
@@ -103,7 +103,7 @@ def test_rollouts_longer_than_an_episode_cross_its_end() -> None:
     env = make_vec("mg1:MultiRoom-N2-S4", 2, seed=0)
     horizon = env.suite.horizon
     agent = _agent(env, rollout_per_task=2 * 3 * horizon)
-    rollout = agent._collect()
+    rollout = agent.collect()
     ended = rollout.done[0, 0, :, 0].nonzero().flatten()
     assert len(ended) >= 3
     assert (rollout.next_obs[0, 0, :-1, 0] != rollout.obs[0, 0, 1:, 0]).any(-1).nonzero().flatten().tolist() == [

@@ -10,7 +10,7 @@ import torch
 
 from mtrl.agents import MTSAC, AgentError
 from mtrl.agents.curricula import CURRICULA
-from mtrl.agents.state import join_state, split_state
+from mtrl.agents.files import join_state, split_state
 from tests.helpers import fakes
 
 SMALL: dict[str, Any] = {"width": 16, "depth": 2, "batch_per_task": 8, "buffer_per_task": 200, "learning_starts": 20}
@@ -88,7 +88,7 @@ def test_separate_agents_learn_like_agents_that_never_met() -> None:
     shape = (2, *batch.reward.shape, 2)
     normal = torch.randn(shape, generator=torch.Generator().manual_seed(5))
     generators = [torch.Generator() for _ in range(4)]
-    batched._noise = _Fixed(normal.transpose(1, 2))
+    batched._noise = _Fixed(normal)
     batched.update(batch)
     for task, (agent, _) in enumerate(zip(lone, generators)):
         agent._noise = _Fixed(normal[:, :, task : task + 1])

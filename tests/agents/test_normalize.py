@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mtrl.agents.normalize import ObsNormalizer
+from mtrl.agents.data.normalize import ObsNormalizer
 
 
 def test_statistics_are_those_of_all_rows_and_survive_a_restart() -> None:

@@ -12,12 +12,16 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from mtrl.agents.agent import EnvSpec
 from mtrl.agents.aggregators import parse_aggregator
+from mtrl.agents.data.rollout import Rollout
 from mtrl.agents.distributions import categorical, categorical_sample, gaussian
-from mtrl.agents.networks import MLP
-from mtrl.agents.optim import AdamSettings
-from mtrl.agents.popart import denormalize, normalize, popart_state, popart_std, popart_update
-from mtrl.agents.ppo import (
+from mtrl.agents.networks.network import MLP
+from mtrl.agents.optim.adam import AdamSettings
+from mtrl.agents.optim.task_gradients import Reduction
+from mtrl.agents.policies import Categorical, Gaussian, RatioPolicy
+from mtrl.agents.ppo.popart import denormalize, normalize, popart_state, popart_std, popart_update
+from mtrl.agents.ppo.update import (
     Draw,
     PPOSettings,
     PPOState,
@@ -25,24 +29,24 @@ from mtrl.agents.ppo import (
     clipped_surrogate,
     gae,
     init_ppo,
-    policy,
     ppo_update,
     prepare,
     value_loss,
     values,
 )
-from mtrl.agents.rollout import Rollout
-from mtrl.agents.task_gradients import Reduction
 
 TASKS, STEPS, ENVS, OBS, ACTIONS = 3, 6, 2, 5, 2
 SAMPLES = STEPS * ENVS
+SPEC = EnvSpec("test", ("a", "b", "c"), OBS, (-1.0,) * ACTIONS, (1.0,) * ACTIONS)
 
 
 def _settings(discrete: bool = False, one_hot: bool = False, aggregator: str = "mean", **changes: Any) -> PPOSettings:
     in_dim = OBS + TASKS if one_hot else OBS
     actor = MLP(in_dim, 16, 2, ACTIONS, 1 if one_hot else TASKS, "tanh")
     critic = MLP(in_dim, 16, 2, 1, TASKS, "layer_norm")
-    mask = torch.tensor([[True, True], [True, False], [True, True]]) if discrete else None
+    policy: RatioPolicy = Gaussian(SPEC)
+    if discrete:
+        policy = Categorical(torch.tensor([[True, True], [True, False], [True, True]])[None, :, None])
     method = parse_aggregator(aggregator)
     made = PPOSettings(
         actor=actor,
@@ -51,7 +55,7 @@ def _settings(discrete: bool = False, one_hot: bool = False, aggregator: str = "
         critic_tasks=Reduction(critic, method, TASKS),
         num_tasks=TASKS,
         one_hot=one_hot,
-        action_mask=None if mask is None else mask.unsqueeze(0),
+        policy=policy,
         gamma=0.9,
         gae_lambda=0.8,
         clip=0.2,
@@ -191,7 +195,8 @@ def test_gumbel_samples_have_the_right_frequencies() -> None:
 
 def test_missing_actions_have_no_probability_and_add_no_entropy() -> None:
     settings = _settings(discrete=True)
-    log_prob, entropy = policy(torch.zeros(1, TASKS, 1, 2), None, torch.zeros(1, TASKS, 1, dtype=torch.int64), settings)
+    action = torch.zeros(1, TASKS, 1, dtype=torch.int64)
+    log_prob, entropy = settings.policy.log_prob(torch.zeros(1, TASKS, 1, 2), action, None)
     torch.testing.assert_close(log_prob.flatten().exp(), torch.tensor([0.5, 1.0, 0.5]))
     torch.testing.assert_close(entropy.flatten(), torch.tensor([2.0, 1.0, 2.0]).log())
 

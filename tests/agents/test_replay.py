@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtrl.agents.replay import Batch, ByteReplay, ReplayBuffer
+from mtrl.agents.data.replay import Batch, ByteReplay, ReplayBuffer
 
 
 def _fill(buffer: ReplayBuffer, count: int, tasks: int, envs: int, start: int = 0) -> None:

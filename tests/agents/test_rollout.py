@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtrl.agents.rollout import RolloutBuffer
+from mtrl.agents.data.rollout import RolloutBuffer
 
 TASKS, LENGTH, ENVS = 2, 3, 4
 

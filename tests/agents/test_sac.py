@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -10,25 +11,27 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mtrl.agents.agent import EnvSpec
 from mtrl.agents.aggregators import parse_aggregator
-from mtrl.agents.networks import MLP
-from mtrl.agents.optim import AdamSettings
-from mtrl.agents.replay import Batch
-from mtrl.agents.sac import (
+from mtrl.agents.data.replay import Batch
+from mtrl.agents.networks.network import MLP
+from mtrl.agents.optim.adam import AdamSettings
+from mtrl.agents.optim.task_gradients import Reduction
+from mtrl.agents.policies import SquashedGaussian
+from mtrl.agents.sac.update import (
     SACNoise,
     SACSettings,
     SACState,
-    actor_loss,
     alpha_gradient,
     critic_loss,
     critic_target,
     init_sac,
     sac_update,
 )
-from mtrl.agents.task_gradients import Reduction
 
 TASKS, BATCH, OBS, ACTIONS = 3, 8, 5, 2
 FLAT = "cagrad:flat_minima=0.05"
+SPEC = EnvSpec("test", ("a", "b", "c"), OBS, (-1.0,) * ACTIONS, (1.0,) * ACTIONS)
 
 
 def _settings(one_hot: bool = False, dtype: torch.dtype = torch.float32, aggregator: str = "mean") -> SACSettings:
@@ -42,6 +45,7 @@ def _settings(one_hot: bool = False, dtype: torch.dtype = torch.float32, aggrega
         critic_tasks=Reduction(critic, parse_aggregator(aggregator), TASKS, twins=2),
         num_tasks=TASKS,
         one_hot=one_hot,
+        policy=SquashedGaussian(SPEC),
         gamma=0.9,
         tau=0.1,
         max_target=None,
@@ -122,7 +126,12 @@ def test_losses_by_hand() -> None:
     q = torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]])  # one seed, two critics, one task, two samples
     assert critic_loss(q, torch.tensor([[[1.0, 1.0]]])).tolist() == [[0.5 * (0.5 + 2.5)]]
     log_prob = torch.tensor([[[-1.0, 1.0]]])
-    assert actor_loss(log_prob, q, torch.tensor([[2.0]])).tolist() == [[((-2 - 1) + (2 - 0)) / 2]]
+    one_action = SquashedGaussian(EnvSpec("test", ("a",), OBS, (-1.0,), (1.0,)))
+    mean_zero, no_noise = torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 1)
+    value, density = one_action.soft_value(mean_zero, no_noise, lambda action: q.unsqueeze(-1), torch.tensor([[2.0]]))
+    at_zero = -0.5 * math.log(2 * math.pi)  # of a standard normal, which tanh does not squeeze at 0
+    assert density.flatten().tolist() == pytest.approx([at_zero, at_zero])
+    assert value.flatten().tolist() == pytest.approx([1 - 2 * at_zero, 0 - 2 * at_zero])  # the smaller twin's
     assert alpha_gradient(log_prob, -4.0).tolist() == [[4.0]]
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.aggregators import AGGREGATORS, parse_aggregator
-from mtrl.agents.networks import MLP, Views
-from mtrl.agents.task_gradients import Reduction
+from mtrl.agents.networks.network import MLP, Views
+from mtrl.agents.optim.task_gradients import Reduction
 
 TASKS, SEEDS = 3, 2
 

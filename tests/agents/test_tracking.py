@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mtrl.agents.tracking import Meter
+from mtrl.agents.data.tracking import Meter
 
 
 def test_matrices_are_images_not_scalars() -> None:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mtrl.agents.networks import MLP, flatten_gradients
-from mtrl.agents.trunk import ROWS_STEP, LinearHeads, ReLUTrunk, rows_with_gradient
+from mtrl.agents.networks.network import MLP, flatten_gradients
+from mtrl.agents.networks.trunk import ROWS_STEP, LinearHeads, ReLUTrunk, rows_with_gradient
 
 
 def _reference(x: Tensor, params: list[Tensor], twins: int) -> Tensor:

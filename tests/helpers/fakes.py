@@ -11,7 +11,7 @@ import torch
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from mtrl.agents.base import Agent, State
+from mtrl.agents.agent import Agent, State
 from mtrl.agents.errors import DivergedError
 from mtrl.agents.settings import AgentConfig, settings
 from mtrl.algorithms import Algorithm

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mtrl.agents.state import read_state, split_state
+from mtrl.agents.files import read_state, split_state
 from mtrl.checkpoint import newest_first
 
 

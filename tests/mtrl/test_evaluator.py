@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mtrl.agents.base import State
+from mtrl.agents.agent import State
 from mtrl.config import EvalConfig
 from mtrl.evaluator import EvaluationStopped, Evaluator, evaluation_seed, make_evaluator
 from mtrl.results import TaskResult

@@ -31,16 +31,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_killed_and_resumed_is_bit_identical(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    turn, run = MTPPO.turn, tmp_path / "killed"
+    advance, run = MTPPO.advance, tmp_path / "killed"
     command = [SUITE, f"--run-dir={run}", *SETTINGS]
 
     def die(self: MTPPO) -> Any:
         if self.env_steps >= 768:
             raise SystemExit("killed")
-        return turn(self)
+        return advance(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(MTPPO, "turn", die)
+        patch.setattr(MTPPO, "advance", die)
         with pytest.raises(SystemExit, match="killed"):
             train.main(command)
     assert train.main(command) == 0

@@ -49,16 +49,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory, backend: str) -> Path:
 def test_killed_and_resumed_is_bit_identical(
     whole: Path, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turn, run = MTSAC.turn, tmp_path / "killed"
+    advance, run = MTSAC.advance, tmp_path / "killed"
     for last in (130, 240):
 
         def die(self: MTSAC, last: int = last) -> Any:
             if self.env_steps >= last:
                 raise SystemExit("killed")
-            return turn(self)
+            return advance(self)
 
         with monkeypatch.context() as patch:
-            patch.setattr(MTSAC, "turn", die)
+            patch.setattr(MTSAC, "advance", die)
             with pytest.raises(SystemExit, match="killed"):
                 train.main(arguments(run, backend))
     assert train.main(arguments(run, backend)) == 0

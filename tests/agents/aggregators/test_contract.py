@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from mtrl.agents.agent import AgentError
 from mtrl.agents.aggregators import (
     AGGREGATORS,
     Aggregator,
@@ -16,7 +17,6 @@ from mtrl.agents.aggregators import (
     positive_loss_free,
     wrap,
 )
-from mtrl.agents.base import AgentError
 from tests.agents.aggregators.cases import KINDS, batch_of, inputs_for, item, jacobian
 
 NAMES = sorted(AGGREGATORS)

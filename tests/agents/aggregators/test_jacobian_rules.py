@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from mtrl.agents.agent import AgentError
 from mtrl.agents.aggregators import Inputs, combine, gramian, make_aggregator, sparse_mask, wrap
-from mtrl.agents.base import AgentError
 from tests.agents.aggregators.cases import batch_of, inputs_for, jacobian
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from mtrl.agents.agent import AgentError
 from mtrl.agents.aggregators import Inputs, combine, gramian, make_aggregator, wrap
-from mtrl.agents.base import AgentError
 from tests.agents.aggregators.cases import batch_of, inputs_for, jacobian
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mtrl.agents.curricula import Geometry, State, Turn
 from mtrl.agents.curricula.base import Tasks
-from mtrl.agents.curricula.camrl import CAMRL
+from mtrl.agents.curricula.camrl.curriculum import CAMRL
 from tests.agents.curricula.cases import f64, random_statistics, statistics, tasks
 
 ALWAYS: dict[str, Any] = {"warmup": 0, "switch": False}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mtrl.agents.curricula.camrl_loss import Shape, Situation, row_terms, soft_rank, true_rank
+from mtrl.agents.curricula.camrl.loss import Shape, Situation, row_terms, soft_rank, true_rank
 
 
 def _f64(*values: float) -> Tensor:

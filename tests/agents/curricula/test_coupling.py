@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mtrl.agents.curricula.base import Turn
 from mtrl.agents.curricula.coupling import HeadPull, equal_heads, geometry, member_pull, owned_agents, owned_heads
-from mtrl.agents.networks import MLP
+from mtrl.agents.networks.network import MLP
 from tests.agents.curricula.cases import f64
 
 NET = MLP(3, 4, 1, 2, num_heads=3)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mtrl.agents.curricula.frank_wolfe import frank_wolfe, linear_minimizer
+from mtrl.agents.curricula.camrl.frank_wolfe import frank_wolfe, linear_minimizer
 
 SIZES = st.integers(1, 8)
 SEEDS = st.integers(0, 10_000)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtrl.agents.curricula.indicator import indicator, moments, observe, standardized
+from mtrl.agents.curricula.camrl.indicator import indicator, moments, observe, standardized
 
 Z = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=20)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mtrl.agents.mtppo_settings import MTPPOConfig
+from mtrl.agents.ppo.settings import MTPPOConfig
 from mtrl.checkpoint import newest_first
 from mtrl.leaderboard.__main__ import main
 from mtrl.presets import resolve

@@ -8,18 +8,18 @@ loop over tasks and no device synchronization, and shapes are static, so the cal
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mtrl.agents.curricula.coupling import Pull
-from mtrl.agents.discrete_sac import categorical_policy, soft_value, taken
-from mtrl.agents.distributions import squashed_gaussian
-from mtrl.agents.networks import MLP, Views
-from mtrl.agents.optim import AdamSettings, adam_state, adam_step, clip_by_norm
-from mtrl.agents.replay import Batch
-from mtrl.agents.task_gradients import Reduction
+from mtrl.agents.data.replay import Batch
+from mtrl.agents.networks.network import MLP, Views
+from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step, clip_by_norm
+from mtrl.agents.optim.task_gradients import Reduction
+from mtrl.agents.policies import ActorCriticPolicy
 
 SACState = dict[str, dict[str, Tensor]]
 
@@ -31,7 +31,6 @@ class SACSettings:
     Attributes:
         max_target: bound on the size of the critics' targets.
         target_entropy: in nats, of all tasks, or for each ``[1, T, 1]`` (with members for tasks ``[T, 1, 1]``).
-        action_mask: for discrete actions, bool ``[1, T, 1, A]`` (``[T, 1, 1, A]``): which a task has.
     """
 
     actor: MLP
@@ -40,6 +39,7 @@ class SACSettings:
     critic_tasks: Reduction
     num_tasks: int
     one_hot: bool
+    policy: ActorCriticPolicy
     gamma: float
     tau: float
     max_target: float | None
@@ -47,7 +47,6 @@ class SACSettings:
     max_grad_norm: float | None
     adam: AdamSettings
     dtype: torch.dtype
-    action_mask: Tensor | None = None
 
 
 class SACNoise(NamedTuple):
@@ -68,6 +67,16 @@ class Progress(NamedTuple):
     success: Tensor | None = None
     step: int | None = None
     weights: Tensor | None = None
+
+
+class SACInputs(NamedTuple):
+    """The arguments of ``sac_update`` after the state."""
+
+    batch: Batch
+    noise: SACNoise
+    settings: SACSettings
+    progress: Progress
+    pull: Pull | None
 
 
 NO_PROGRESS = Progress()
@@ -129,17 +138,15 @@ def sac_update(
 def critic_target(state: SACState, batch: Batch, noise: Tensor, alpha: Tensor, settings: SACSettings) -> Tensor:
     """``r + gamma (1 - terminated) (min_k Q'_k(s', a') - alpha log pi(a'|s'))`` with a' ~ pi(s'), ``[S, T, b]``.
 
+    With discrete actions the bracket is its exact expectation.
+
     With ``max_target`` it is kept within that size.
     """
     actor = settings.actor.views(state["actor"]["params"], settings.dtype)
     target_critic = settings.critic.views(state["target_critic"]["params"].flatten(0, 1), settings.dtype)
-    if settings.action_mask is not None:
-        prob, log_prob = _categorical(actor, batch.next_obs, settings)
-        value = soft_value(prob, log_prob, _all_q_values(target_critic, batch.next_obs, settings), alpha)
-    else:
-        next_action, next_log_prob = _sample_action(actor, batch.next_obs, noise, settings)
-        next_q = _q_values(target_critic, batch.next_obs, next_action, settings).amin(1)
-        value = next_q - alpha.unsqueeze(-1) * next_log_prob
+    output = settings.actor.forward(actor, condition(batch.next_obs, settings))
+    critics = partial(_critics, target_critic, batch.next_obs, settings)
+    value, _ = settings.policy.soft_value(output, noise, critics, alpha)
     target = batch.reward + settings.gamma * (1 - batch.terminated) * value
     return target if settings.max_target is None else target.clamp(-settings.max_target, settings.max_target)
 
@@ -147,11 +154,6 @@ def critic_target(state: SACState, batch: Batch, noise: Tensor, alpha: Tensor, s
 def critic_loss(q: Tensor, target: Tensor) -> Tensor:
     """Squared error of both critics ``[S, 2, T, b]`` against ``[S, T, b]``: one loss per task, ``[S, T]``."""
     return 0.5 * (q - target.unsqueeze(1)).square().mean(-1).sum(1)
-
-
-def actor_loss(log_prob: Tensor, q: Tensor, alpha: Tensor) -> Tensor:
-    """``alpha log pi(a|s) - min_k Q_k(s, a)``: one loss per task, ``[S, T]``; ``q`` is ``[S, 2, T, b]``."""
-    return (alpha.unsqueeze(-1) * log_prob - q.amin(1)).mean(-1)
 
 
 def alpha_gradient(log_prob: Tensor, target_entropy: float | Tensor) -> Tensor:
@@ -172,7 +174,7 @@ def _update_critic(
     leaves = tasks.leaves(critic["params"].flatten(0, 1), settings.dtype)
 
     def losses_at(params: Views) -> tuple[Tensor, Tensor]:
-        q = _q_values(params, batch.obs, batch.action, settings)
+        q = settings.policy.taken(_critics(params, batch.obs, settings, batch.action), batch.action)
         return critic_loss(q, target), q
 
     losses, q = losses_at(leaves)
@@ -200,15 +202,12 @@ def _update_actor_and_alpha(
     actor, tasks = state["actor"], settings.actor_tasks
     leaves = tasks.leaves(actor["params"], settings.dtype)
     critic = settings.critic.views(state["critic"]["params"].flatten(0, 1), settings.dtype)
+    critics = partial(_critics, critic, batch.obs, settings)
 
     def losses_at(params: Views) -> tuple[Tensor, Tensor]:
-        if settings.action_mask is not None:
-            prob, log_probs = _categorical(params, batch.obs, settings)
-            with torch.no_grad():
-                q = _all_q_values(critic, batch.obs, settings)
-            return -soft_value(prob, log_probs, q, alpha).mean(-1), (prob * log_probs).sum(-1)
-        action, log_prob = _sample_action(params, batch.obs, noise.action, settings)
-        return actor_loss(log_prob, _q_values(critic, batch.obs, action, settings), alpha), log_prob
+        output = settings.actor.forward(params, condition(batch.obs, settings))
+        value, log_prob = settings.policy.soft_value(output, noise.action, critics, alpha)
+        return -value.mean(-1), log_prob
 
     losses, log_prob = losses_at(leaves)
     grad, state["actor_tasks"], about = tasks.gradient(
@@ -232,24 +231,7 @@ def condition(obs: Tensor, settings: SACSettings) -> Tensor:
     return torch.cat([obs, code[None, :, None].expand(obs.shape[0], -1, obs.shape[2], -1)], -1)
 
 
-def _sample_action(actor: Views, obs: Tensor, noise: Tensor, settings: SACSettings) -> tuple[Tensor, Tensor]:
-    return squashed_gaussian(settings.actor.forward(actor, condition(obs, settings)), noise)
-
-
-def _q_values(critic: Views, obs: Tensor, action: Tensor, settings: SACSettings) -> Tensor:
-    """Both critics' values ``[S, 2, T, b]``; ``critic`` holds ``2 S`` members, twins adjacent."""
-    if settings.action_mask is not None:
-        return taken(_all_q_values(critic, obs, settings), action)
-    x = torch.cat([condition(obs, settings), action], -1)
-    return settings.critic.forward(critic, x).view(x.shape[0], 2, *obs.shape[1:3])
-
-
-def _categorical(actor: Views, obs: Tensor, settings: SACSettings) -> tuple[Tensor, Tensor]:
-    assert settings.action_mask is not None
-    return categorical_policy(settings.actor.forward(actor, condition(obs, settings)), settings.action_mask)
-
-
-def _all_q_values(critic: Views, obs: Tensor, settings: SACSettings) -> Tensor:
-    """Both critics' values of every action, ``[S, 2, T, b, A]``."""
-    q = settings.critic.forward(critic, condition(obs, settings))
+def _critics(critic: Views, obs: Tensor, settings: SACSettings, action: Tensor | None) -> Tensor:
+    """Both critics' outputs ``[S, 2, T, b, ...]``; ``critic`` holds ``2 S`` members, twins adjacent."""
+    q = settings.critic.forward(critic, settings.policy.critic_input(condition(obs, settings), action))
     return q.view(obs.shape[0], 2, *q.shape[1:])

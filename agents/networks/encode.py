@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtrl.agents.errors import AgentError
-from mtrl.agents.networks import take_rows
+from mtrl.agents.networks.network import take_rows
 
 BLOCK = 64
 FEW = 256  # rows below which it does not pay to look for repeated ones
@@ -72,7 +72,7 @@ class EncodeGrid(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, seen: Seen, sizes: Sizes, *params: Tensor | None) -> Tensor:
-        from mtrl.agents.grid_kernels import (  # only MiniGrid needs compiled code
+        from mtrl.agents.networks.grid_kernels import (  # only MiniGrid needs compiled code
             add_missions,
             add_patches,
             write_features,
@@ -98,7 +98,7 @@ class EncodeGrid(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        from mtrl.agents.grid_kernels import encode_backward
+        from mtrl.agents.networks.grid_kernels import encode_backward
 
         ids, spoken, table, missions, *known = ctx.saved_tensors
         shape = ctx.params[0][0]
@@ -128,7 +128,7 @@ class Spread(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        from mtrl.agents.row_kernels import sum_rows
+        from mtrl.agents.networks.row_kernels import sum_rows
 
         (inverse,) = ctx.saved_tensors
         out = torch.zeros(ctx.shape)
@@ -148,7 +148,7 @@ class SpreadHeads(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        from mtrl.agents.row_kernels import heads_backward
+        from mtrl.agents.networks.row_kernels import heads_backward
 
         rows, inverse, weight = ctx.saved_tensors
         to_rows, to_weight, to_bias = (torch.zeros(shape) for shape in (rows.shape, weight.shape, weight.shape[:3]))
@@ -159,7 +159,7 @@ class SpreadHeads(torch.autograd.Function):
 
 def spread_heads(rows: Tensor, inverse: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``SpreadHeads`` where no gradients are asked for."""
-    from mtrl.agents.row_kernels import apply_heads
+    from mtrl.agents.networks.row_kernels import apply_heads
 
     out = torch.empty(len(rows), *inverse.shape, weight.shape[2])
     apply_heads(*_arrays(rows.contiguous(), inverse, weight.contiguous(), bias.contiguous(), out))
@@ -173,7 +173,7 @@ def encode_few(x: Tensor, sizes: Sizes, tables: Sequence[Tensor], dtype: torch.d
     Raises:
         AgentError: as ``look``.
     """
-    from mtrl.agents import grid_kernels
+    from mtrl.agents.networks import grid_kernels
 
     seeds, tasks, batch, width = x.shape
     members, channels = tables[1].shape
@@ -192,7 +192,7 @@ def look(x: Tensor, sizes: Sizes) -> Seen:
     Raises:
         AgentError: a byte is not below the number of its categories.
     """
-    from mtrl.agents.grid_kernels import find_patches
+    from mtrl.agents.networks.grid_kernels import find_patches
 
     inverse, shape = None, x.shape[1:3]
     if x.shape[0] == 1 and shape.numel() >= FEW:
@@ -214,7 +214,7 @@ def look(x: Tensor, sizes: Sizes) -> Seen:
 
 def distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Where each distinct row of ``[n, D]`` uint8 comes first, int64 ``[r]``, and which of these each is ``[n]``."""
-    from mtrl.agents.grid_kernels import find_distinct
+    from mtrl.agents.networks.grid_kernels import find_distinct
 
     first, inverse = (torch.empty(len(rows), dtype=torch.int64) for _ in range(2))
     count = find_distinct(rows.contiguous().numpy(), first.numpy(), inverse.numpy())
@@ -223,7 +223,7 @@ def distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 def _renumber(picks: Tensor, size: int) -> Tensor:
     """The distinct values of ``picks`` ``[...]``, which are below ``size``; each pick becomes its place in there."""
-    from mtrl.agents.row_kernels import renumber
+    from mtrl.agents.networks.row_kernels import renumber
 
     kept = torch.empty(min(picks.numel(), size), dtype=torch.int64)
     count = renumber(picks.view(-1).numpy(), np.full(size, -1, np.int64), kept.numpy())
@@ -265,7 +265,7 @@ def encoder_tables(params: Sequence[Tensor | None], sizes: Sizes) -> tuple[Tenso
         what each word at each position of a window adds, ``[K, 3 * vocabulary, channels]``, and the bias. Without
         missions the third is empty.
     """
-    from mtrl.agents.grid_kernels import fill_table
+    from mtrl.agents.networks.grid_kernels import fill_table
 
     shared = [_shared(param, ndim).contiguous() for param, ndim in zip(params, (3, 2, 3, 2)) if param is not None]
     weight, bias = shared[:2]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import torch
 
-from mtrl.agents.actions import action_mask
+from mtrl.agents.agent import EnvSpec
 from mtrl.agents.aggregators import positive_loss_free
-from mtrl.agents.base import EnvSpec
 from mtrl.agents.common import make_network, refuse_aggregator, update_dtype
 from mtrl.agents.curricula import CURRICULA
 from mtrl.agents.errors import AgentError
-from mtrl.agents.mtppo_settings import MTPPOConfig
-from mtrl.agents.optim import AdamSettings
-from mtrl.agents.ppo import PPOSettings
-from mtrl.agents.task_gradients import Reduction
+from mtrl.agents.optim.adam import AdamSettings
+from mtrl.agents.optim.task_gradients import Reduction
+from mtrl.agents.policies import Categorical, Gaussian, RatioPolicy, action_mask
+from mtrl.agents.ppo.settings import MTPPOConfig
+from mtrl.agents.ppo.update import PPOSettings
 
 
 def check(config: MTPPOConfig) -> None:
@@ -35,10 +35,13 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
     size = (spec.num_tasks if one_hot else 0, config.width, config.depth)
     encoder = (config.channels, config.memory)
     track = CURRICULA.make(config.curriculum).info.gramian
-    mask = action_mask(spec, device)
+    policy: RatioPolicy = Gaussian(spec, config.deterministic_action)
+    if spec.discrete:
+        policy = Categorical(action_mask(spec, device, separate))
     actor = make_network(spec, *size, spec.action_dim, num_heads, config.actor_activation, *encoder)
     critic = make_network(spec, *size, 1, num_tasks, config.critic_activation, *encoder)
-    actor_aggregator, critic_aggregator = aggregators = config.aggregators
+    aggregators = config.aggregators
+    actor_aggregator, critic_aggregator = aggregators
     return PPOSettings(
         actor=actor,
         critic=critic,
@@ -46,7 +49,7 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
         critic_tasks=Reduction(critic, critic_aggregator, num_tasks, track=track, diagnose=config.gradient_diagnostics),
         num_tasks=num_tasks,
         one_hot=one_hot,
-        action_mask=None if mask is None else mask.unsqueeze(1 if separate else 0),
+        policy=policy,
         gamma=config.gamma,
         gae_lambda=config.gae_lambda,
         clip=config.clip,

@@ -110,7 +110,7 @@ class MTPPOConfig(AgentConfig):
     """Format of the trunks' matrix products in updates; auto is bf16 where the hardware multiplies it natively."""
 
     def __post_init__(self) -> None:
-        from mtrl.agents.mtppo_build import check  # imports torch, which settings do without until they are complete
+        from mtrl.agents.ppo.build import check  # imports torch, which settings do without until they are complete
 
         check(self)
         if self.noise_until is not None and self.schedule == "constant":

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from mtrl.agents.trunk import LinearHeads, ReLUTrunk, ScaleTasks, TanhTrunk, layer_norm_trunk, plain_trunk
+from mtrl.agents.networks.trunk import LinearHeads, ReLUTrunk, ScaleTasks, TanhTrunk, layer_norm_trunk, plain_trunk
 
 Views = dict[str, Tensor]
 TASK_SCALE = "task_scale"

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mtrl.agents import MTPPO, MTSAC, Agent, AgentError, DivergedError
-from mtrl.agents.state import split_state
-from mtrl.agents.together import Stack, Together
+from mtrl.agents.files import split_state
+from mtrl.agents.seeds import Seeds, Stack
 from mtrl.envs import SuiteError
 from tests.helpers import fakes
 
@@ -28,12 +28,12 @@ def _agent(kind: type[Agent], seed: int, **settings: Any) -> Any:
     return agent
 
 
-def _advance(group: Together, times: int) -> None:
+def _advance(group: Seeds, times: int) -> None:
     for _ in range(times):
         assert group.advance() == {}
 
 
-def _agents(group: Together) -> list[Any]:
+def _agents(group: Seeds) -> list[Any]:
     return list(group.agents)
 
 
@@ -64,7 +64,7 @@ def _equal(first: Agent, second: Agent) -> bool:
 )
 def test_every_seed_of_a_group_is_bit_for_bit_what_it_is_alone(kind: type[Agent], settings: dict[str, Any]) -> None:
     times = 3 if kind is MTPPO else 20
-    group = Together([_agent(kind, seed, **settings) for seed in SEEDS])
+    group = Seeds([_agent(kind, seed, **settings) for seed in SEEDS])
     _advance(group, times)
     for seed, agent in zip(SEEDS, _agents(group), strict=True):
         assert agent.gradient_steps > 0
@@ -78,7 +78,7 @@ def test_every_seed_of_a_group_is_bit_for_bit_what_it_is_alone(kind: type[Agent]
 )
 def test_stacked_updates_equal_separate_ones_to_rounding(kind: type[Agent], aggregator: str) -> None:
     times = 2 if kind is MTPPO else 8
-    group = Together([_agent(kind, seed, aggregator=aggregator) for seed in SEEDS], stack=True)
+    group = Seeds([_agent(kind, seed, aggregator=aggregator) for seed in SEEDS], stack=True)
     _advance(group, times)
     for seed, agent in zip(SEEDS, _agents(group), strict=True):
         own = _alone(kind, seed, times, aggregator=aggregator)
@@ -90,7 +90,7 @@ def test_stacked_updates_equal_separate_ones_to_rounding(kind: type[Agent], aggr
 
 def test_draws_after_the_kl_limit_are_as_if_never_made() -> None:
     settings = {"kl_stop": 1e-4, "learning_rate": 1e-4}
-    group = Together([_agent(MTPPO, seed, **settings) for seed in SEEDS], stack=True)
+    group = Seeds([_agent(MTPPO, seed, **settings) for seed in SEEDS], stack=True)
     _agents(group)[0].state["critic"]["params"].mul_(0)  # so that seeds meet the limit at different times
     _advance(group, 1)
     steps = [agent.gradient_steps for agent in _agents(group)]
@@ -107,7 +107,7 @@ def test_a_seed_that_diverges_leaves_the_others_as_they_are(
     kind: type[Agent], stack: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = 3 if kind is MTPPO else 12
-    group = Together([_agent(kind, seed) for seed in SEEDS], stack=stack)
+    group = Seeds([_agent(kind, seed) for seed in SEEDS], stack=stack)
     _advance(group, times - 1)
     _agents(group)[1].state["actor"]["params"].fill_(torch.nan)
     if kind is MTSAC:
@@ -140,4 +140,4 @@ def test_states_of_a_stack_are_views_that_follow_it() -> None:
 
 def test_agents_that_differ_in_more_than_the_seed_are_refused() -> None:
     with pytest.raises(AgentError, match=r"agents: config is MTPPOConfig.* only seeds may differ"):
-        Together([_agent(MTPPO, 0), _agent(MTPPO, 1, width=8)])
+        Seeds([_agent(MTPPO, 0), _agent(MTPPO, 1, width=8)])

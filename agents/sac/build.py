@@ -7,17 +7,16 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mtrl.agents.actions import action_mask, make_actions
+from mtrl.agents.agent import EnvSpec
 from mtrl.agents.aggregators import positive_loss_free
-from mtrl.agents.base import EnvSpec
 from mtrl.agents.common import make_network, refuse_aggregator, update_dtype
 from mtrl.agents.curricula import CURRICULA
-from mtrl.agents.discrete_sac import entropy_targets
 from mtrl.agents.errors import AgentError
-from mtrl.agents.mtsac_settings import MTSACConfig
-from mtrl.agents.optim import AdamSettings
-from mtrl.agents.sac import SACSettings
-from mtrl.agents.task_gradients import Reduction
+from mtrl.agents.optim.adam import AdamSettings
+from mtrl.agents.optim.task_gradients import Reduction
+from mtrl.agents.policies import ActorCriticPolicy, Categorical, SquashedGaussian, action_mask
+from mtrl.agents.sac.settings import MTSACConfig
+from mtrl.agents.sac.update import SACSettings
 
 ENTROPY_SHARE = 0.3  # of the entropy of acting at random, for discrete actions
 
@@ -42,12 +41,15 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
     num_heads = num_tasks if config.heads == "multi-head" else 1
     track = CURRICULA.make(config.curriculum).info.gramian
     columns, sizes = spec.num_tasks if one_hot else 0, (config.width, config.depth)
-    mask = action_mask(spec, device)
-    outputs = make_actions(spec, device).num_outputs
-    actor = make_network(spec, columns, *sizes, outputs, num_heads, channels=config.channels)
-    inputs, values = (spec.action_dim, 1) if mask is None else (0, spec.action_dim)
-    critic = make_network(spec, columns + inputs, *sizes, values, num_heads, channels=config.channels)
-    lead = (-1, 1, 1) if config.heads == "separate" else (1, -1, 1)
+    separate = config.heads == "separate"
+    policy: ActorCriticPolicy = SquashedGaussian(spec)
+    critic_inputs, critic_outputs = spec.action_dim, 1
+    if spec.discrete:
+        policy = Categorical(action_mask(spec, device, separate))
+        critic_inputs, critic_outputs = 0, spec.action_dim
+    actor = make_network(spec, columns, *sizes, policy.num_outputs, num_heads, channels=config.channels)
+    critic = make_network(spec, columns + critic_inputs, *sizes, critic_outputs, num_heads, channels=config.channels)
+    lead = (-1, 1, 1) if separate else (1, -1, 1)
     return SACSettings(
         actor=actor,
         critic=critic,
@@ -59,6 +61,7 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
         ),
         num_tasks=num_tasks,
         one_hot=one_hot,
+        policy=policy,
         gamma=config.gamma,
         tau=config.tau,
         max_target=_max_target(config),
@@ -66,7 +69,6 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
         max_grad_norm=config.max_grad_norm,
         adam=AdamSettings(config.learning_rate, config.adam_eps),
         dtype=update_dtype(config.precision, config.aggregators, device),
-        action_mask=None if mask is None else mask.view(*lead, spec.action_dim),
     )
 
 
@@ -86,9 +88,14 @@ def _target_entropy(
     return entropy_targets(spec.num_actions, share).to(device).view(lead)
 
 
+def entropy_targets(num_actions: tuple[int, ...], fraction: float) -> Tensor:
+    """``fraction log |A_t|`` in nats, ``[T]``: a share of the entropy of acting at random."""
+    return fraction * torch.tensor(num_actions, dtype=torch.float32).log()
+
+
 def member_settings(settings: SACSettings, task: int) -> SACSettings:
     """The settings of one task's agent among those of all."""
-    if settings.action_mask is None or isinstance(settings.target_entropy, float):
-        return settings
-    part = slice(task, task + 1)
-    return replace(settings, action_mask=settings.action_mask[part], target_entropy=settings.target_entropy[part])
+    target = settings.target_entropy
+    if isinstance(target, Tensor):
+        target = target[task : task + 1]
+    return replace(settings, policy=settings.policy.of_task(task), target_entropy=target)

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from mtrl.agents.callbacks import Hooks, LearningStopped, Recorder, sort_callbacks
 from mtrl.agents.errors import AgentError, unknown
-from mtrl.agents.grid import GridLayout
+from mtrl.agents.files import read_state, write_state
+from mtrl.agents.networks.grid import GridLayout
 from mtrl.agents.settings import AgentConfig as AgentConfig
 from mtrl.agents.settings import values_of
-from mtrl.agents.state import read_state, write_state
-from mtrl.agents.turns import Turn
 from mtrl.envs import TaskVectorEnv
 from mtrl.envs.checks import as_integer
 
@@ -185,7 +184,7 @@ class Agent(ABC):
         self.begin(total_env_steps)
         hooks.training_start(total_env_steps)
         try:
-            while self.env_steps < total_env_steps:
+            while self.progress < total_env_steps:
                 hooks.rollout_start()
                 self.advance()
                 answers = [function(self) for function in functions]
@@ -204,13 +203,6 @@ class Agent(ABC):
     @abstractmethod
     def advance(self) -> None:
         """Collect the next piece of experience (one vector step, or one rollout) and do the updates it pays for."""
-
-    def turn(self) -> Turn:
-        """``advance`` in pieces: yields every update that is due as a lesson and is sent its outcome, so that those of
-        several seeds can be one call (``together``). Here it has none: agents that do not say how learn alone.
-        """
-        self.advance()
-        yield from ()
 
     @abstractmethod
     def predict(
@@ -288,6 +280,14 @@ class Agent(ABC):
             if old != new and field.name != "suite":
                 raise AgentError(f"env: {field.name} is {new!r}, but this agent was built for {old!r}")
         self._env = env
+
+    @property
+    def progress(self) -> int:
+        """How far training has come, in the unit in which it is asked for: env steps summed over tasks.
+
+        Agents that learn from data alone count gradient steps here.
+        """
+        return self.env_steps
 
     @property
     def num_timesteps(self) -> int:

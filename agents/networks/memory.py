@@ -9,10 +9,10 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 
-from mtrl.agents.encode import Seen
-from mtrl.agents.grid import GridNet
-from mtrl.agents.networks import Recall, Views
-from mtrl.agents.trunk import StackedLinear
+from mtrl.agents.networks.encode import Seen
+from mtrl.agents.networks.grid import GridNet
+from mtrl.agents.networks.network import Recall, Views
+from mtrl.agents.networks.trunk import StackedLinear
 
 
 @dataclass(frozen=True)

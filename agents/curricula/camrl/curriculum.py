@@ -37,10 +37,10 @@ from mtrl.agents.curricula.base import (
     task_index,
     uniform_share,
 )
-from mtrl.agents.curricula.camrl_loss import NUM_TERMS, Shape, Situation, row_terms
-from mtrl.agents.curricula.frank_wolfe import frank_wolfe
+from mtrl.agents.curricula.camrl.frank_wolfe import frank_wolfe
+from mtrl.agents.curricula.camrl.indicator import indicator, moments, observe, standardized
+from mtrl.agents.curricula.camrl.loss import NUM_TERMS, Shape, Situation, row_terms
 from mtrl.agents.curricula.history import prefixed, under
-from mtrl.agents.curricula.indicator import indicator, moments, observe, standardized
 
 SOURCE = "Huang et al., TPAMI 2023 (arXiv 2211.03352)"
 FORGET = 0.05  # share of the newest terms in their running moments

@@ -32,7 +32,7 @@ from mtrl.agents.aggregators.diagnostics import (
     task_gains,
 )
 from mtrl.agents.aggregators.fixed import Mean
-from mtrl.agents.networks import MLP, TASK_SCALE, OwnViews, Views, flatten_gradients
+from mtrl.agents.networks.network import MLP, TASK_SCALE, OwnViews, Views, flatten_gradients
 
 TRACK_DECAY = 0.9
 MOST_ROWS = 24
@@ -266,7 +266,7 @@ def _gramian(pieces: list[Tensor], halves: bool = False) -> Tensor:
             shares.append((left @ right.mT).sum(1))
     narrow = [piece for piece in pieces if _has_kernels(piece)]
     if narrow:
-        from mtrl.agents.gramian_kernels import add_products  # compiled code that only some methods need
+        from mtrl.agents.optim.gramian_kernels import add_products  # compiled code that only some methods need
 
         tasks = narrow[0].shape[2] // (2 if halves else 1)
         total = np.zeros((len(narrow[0]), tasks, tasks))
@@ -281,7 +281,7 @@ def _combine(piece: Tensor, weights: Tensor) -> Tensor:
     per_group = weights.repeat_interleave(piece.shape[2] // weights.shape[-1], -1)
     if not _has_kernels(piece):
         return (per_group[:, None, None] @ piece).squeeze(2)
-    from mtrl.agents.gramian_kernels import weigh_rows
+    from mtrl.agents.optim.gramian_kernels import weigh_rows
 
     out = torch.empty(*piece.shape[:2], piece.shape[3])
     weigh_rows(_bits(piece), per_group.numpy(), out.numpy())

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeGuard
 import torch
 from torch import Tensor
 
-from mtrl.agents.encode import (
+from mtrl.agents.networks.encode import (
     FEW,
     TABLES,
     EncodeGrid,
@@ -27,8 +27,8 @@ from mtrl.agents.encode import (
     look,
     spread_heads,
 )
-from mtrl.agents.lookup import LookupReLU
-from mtrl.agents.networks import MLP, TASK_SCALE, OwnViews, Recall, Views
+from mtrl.agents.networks.lookup import LookupReLU
+from mtrl.agents.networks.network import MLP, TASK_SCALE, OwnViews, Recall, Views
 
 SIDE, KERNEL, STRIDE = 7, 3, 2
 PATCHES = ((SIDE - KERNEL) // STRIDE + 1) ** 2

@@ -8,21 +8,21 @@ learn which seeds have reached the KL limit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from mtrl.agents.curricula.coupling import Pull
-from mtrl.agents.distributions import categorical, gaussian
-from mtrl.agents.networks import MLP, Recall, Views, take_rows
-from mtrl.agents.optim import AdamSettings, adam_state, adam_step, clip_by_norm
-from mtrl.agents.popart import denormalize, normalize, popart_state, popart_update
-from mtrl.agents.rollout import Rollout
-from mtrl.agents.task_gradients import Reduction
+from mtrl.agents.data.rollout import Rollout
+from mtrl.agents.networks.network import MLP, Recall, Views, take_rows
+from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step, clip_by_norm
+from mtrl.agents.optim.task_gradients import Reduction
+from mtrl.agents.policies import Gaussian, RatioPolicy
+from mtrl.agents.ppo.popart import denormalize, normalize, popart_state, popart_update
 
 PPOState = dict[str, dict[str, Tensor]]
 CHUNK = 8192  # samples of a task whose values are computed at once
@@ -30,9 +30,13 @@ CHUNK = 8192  # samples of a task whose values are computed at once
 
 @dataclass(frozen=True)
 class PPOSettings:
-    """All of the update that is not state or data; ``action_mask`` is bool ``[S or 1, T, A]`` for discrete actions,
-    ``std_rate`` the step size of standard deviations in multiples of the networks', ``sequence`` the number of steps
-    through which gradients of networks with memory flow (0 without memory)."""
+    """All of the update that is not state or data.
+
+    Attributes:
+        policy: the family of action distributions; where it is Gaussian, ``state`` holds its ``log_std``.
+        std_rate: step size of standard deviations in multiples of the networks'.
+        sequence: steps through which gradients of networks with memory flow; 0 without memory.
+    """
 
     actor: MLP
     critic: MLP
@@ -40,7 +44,7 @@ class PPOSettings:
     critic_tasks: Reduction
     num_tasks: int
     one_hot: bool
-    action_mask: Tensor | None
+    policy: RatioPolicy
     gamma: float
     gae_lambda: float
     clip: float
@@ -65,6 +69,43 @@ class Draw(NamedTuple):
     critic_tasks: Tensor | None = None
 
 
+class Passes(Protocol):
+    """The minibatches of every pass over a rollout, equally many in each; asked for in order, as far as needed."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Sequence[Draw]: ...
+
+
+class Epochs:
+    """The minibatches of an update, drawn pass by pass.
+
+    Args:
+        draw: gives the minibatches of one pass.
+        most: passes at most.
+        generator: what ``draw`` takes its numbers from.
+    """
+
+    def __init__(self, draw: Callable[[], list[Draw]], most: int, generator: torch.Generator) -> None:
+        self._draw, self._most, self._generator = draw, most, generator
+        self._states: list[Tensor] = []
+
+    def __len__(self) -> int:
+        return self._most
+
+    def __getitem__(self, index: int) -> list[Draw]:
+        """The minibatches of the pass ``index``; passes are asked for one after the other."""
+        if index >= self._most:
+            raise IndexError(index)
+        self._states.append(self._generator.get_state())
+        return self._draw()
+
+    def keep(self, passes: int) -> None:
+        """Make the draws after ``passes`` as if they had never been made."""
+        if passes < len(self._states):
+            self._generator.set_state(self._states[passes])
+
+
 class Progress(NamedTuple):
     """What reductions look at besides gradients: recent success rates ``[S, T]``, the steps so far, and factors of the
     tasks' losses ``[S, T]``."""
@@ -72,6 +113,17 @@ class Progress(NamedTuple):
     success: Tensor | None = None
     step: int = 0
     weights: Tensor | None = None
+
+
+class PPOInputs(NamedTuple):
+    """The arguments of ``ppo_update`` after the state."""
+
+    rollout: Rollout
+    epochs: Passes
+    learning_rate: float
+    settings: PPOSettings
+    progress: Progress
+    pull: Pull | None
 
 
 class Samples(NamedTuple):
@@ -110,7 +162,7 @@ def init_ppo(settings: PPOSettings, seeds: list[int], initial_std: float, device
         "actor_tasks": settings.actor_tasks.init(len(seeds), device),
         "critic_tasks": settings.critic_tasks.init(len(seeds), device),
     }
-    if settings.action_mask is None:
+    if isinstance(settings.policy, Gaussian):
         shape = (len(seeds), settings.num_tasks, settings.actor.out_dim)
         state["log_std"] = adam_state(torch.full(shape, initial_std, device=device).log(), per_member=True)
     return state
@@ -119,7 +171,7 @@ def init_ppo(settings: PPOSettings, seeds: list[int], initial_std: float, device
 def ppo_update(
     state: PPOState,
     rollout: Rollout,
-    epochs: Iterable[Iterable[Draw]],
+    epochs: Passes,
     learning_rate: float,
     settings: PPOSettings,
     progress: Progress | None = None,
@@ -129,7 +181,7 @@ def ppo_update(
 
     Args:
         state: from ``init_ppo``; it is consumed, that is, updated in place.
-        epochs: for each epoch the draws of its steps, equally many in each; taken as needed.
+        epochs: the minibatches of every pass.
         learning_rate: Adam's step size in this update, in place of the one in ``settings``.
         pull: a further loss on the parameters of actor and critic, from a curriculum that couples tasks.
 
@@ -144,10 +196,10 @@ def ppo_update(
     sums: dict[str, Tensor] = {}
     judged = torch.ones(samples.action.shape[:2], device=active.device) if rollout.fresh is None else rollout.fresh
     judged = judged / judged.sum(-1, keepdim=True)  # the divergence is that of the rows of this round
-    for draws in epochs:
+    for number in range(len(epochs)):
         made: list[dict[str, Tensor]] = []
         first = count
-        for draw in draws:
+        for draw in epochs[number]:
             now = progress._replace(step=progress.step + count)
             batch = _take(samples, draw.rows, settings)
             made.append(_minibatch_step(state, batch, draw, members, learning_rate, settings, now, pull))
@@ -180,18 +232,24 @@ def prepare(state: PPOState, rollout: Rollout, settings: PPOSettings) -> tuple[S
     The old log-probabilities are recomputed in the arithmetic of the update, so every first ratio is 1, but for rows of
     an earlier round: their ratios stay relative to the policy that acted.
     """
-    obs, next_obs, action = (_rows(field, settings) for field in rollout[:3])
-    start, memory = (None if field is None else _rows(field, settings) for field in (rollout.start, rollout.memory))
-    obs, next_obs = (settings.actor.look(condition(x, settings)) for x in (obs, next_obs))
+    shape = rollout.reward.shape
+    obs = settings.actor.look(condition(_rows(rollout.obs, settings), settings))
+    next_obs = settings.actor.look(condition(_rows(rollout.next_obs, settings), settings))
+    action = _rows(rollout.action, settings)
+    start = None if rollout.start is None else _rows(rollout.start, settings)
+    memory = None if rollout.memory is None else _rows(rollout.memory, settings)
     if start is None or memory is None:
-        value, next_value = (values(state, x, settings) for x in (obs, next_obs))
+        value_rows = values(state, obs, settings)
+        next_value_rows = values(state, next_obs, settings)
     else:
-        value, next_value = _remembered_values(state, obs, next_obs, recall(start, memory, settings, 1), settings)
-    value, next_value = (_unrows(v, rollout.reward.shape, settings) for v in (value, next_value))
-    advantage = gae(rollout, value, next_value, settings.gamma, settings.gae_lambda)
-    target = _rows(advantage + value, settings)
-    residual, value, advantage = (_rows(v, settings) for v in (advantage, value, advantage))
-    explained = 1 - residual.var(-1) / target.var(-1).clamp_min(1e-8)
+        goes_on = recall(start, memory, settings, 1)
+        value_rows, next_value_rows = _remembered_values(state, obs, next_obs, goes_on, settings)
+    value = _unrows(value_rows, shape, settings)
+    next_value = _unrows(next_value_rows, shape, settings)
+    estimates = gae(rollout, value, next_value, settings.gamma, settings.gae_lambda)
+    target = _rows(estimates + value, settings)
+    advantage = _rows(estimates, settings)
+    explained = 1 - advantage.var(-1) / target.var(-1).clamp_min(1e-8)
     if settings.normalize_advantages:
         spread = (advantage.std(-1, keepdim=True) + 1e-8).clamp_min(settings.advantage_floor)
         advantage = (advantage - advantage.mean(-1, keepdim=True)) / spread
@@ -202,12 +260,12 @@ def prepare(state: PPOState, rollout: Rollout, settings: PPOSettings) -> tuple[S
     goes_on = recall(start, memory, settings, 0)
     parts = settings.actor.split(obs, CHUNK) if goes_on is None else [obs]
     output = torch.cat([settings.actor.forward(actor, x, goes_on) for x in parts], 2)
-    log_prob, _ = policy(output, log_std, action, settings)
+    log_prob, _ = settings.policy.log_prob(output, action, log_std)
     if rollout.fresh is not None and rollout.log_prob is not None:
         log_prob = torch.where(rollout.fresh.unsqueeze(-1), log_prob, _rows(rollout.log_prob, settings))
         rollout.log_prob.copy_(_unrows(log_prob, rollout.reward.shape, settings))
     samples = Samples(obs, action, log_prob, advantage, normalize(state["popart"], target), start, memory)
-    return samples, {"value": value.mean(-1), "explained_variance": explained}
+    return samples, {"value": _rows(value, settings).mean(-1), "explained_variance": explained}
 
 
 def recall(start: Tensor | None, memory: Tensor | None, settings: PPOSettings, network: int) -> Recall | None:
@@ -272,23 +330,6 @@ def condition(obs: Tensor, settings: PPOSettings) -> Tensor:
     return torch.cat([obs, code[None, :, None].expand(obs.shape[0], -1, obs.shape[2], -1)], -1)
 
 
-def policy(output: Tensor, log_std: Tensor | None, action: Tensor, settings: PPOSettings) -> tuple[Tensor, Tensor]:
-    """Log-probability of ``action`` and entropy, each ``[S, T, n]``.
-
-    Args:
-        output: of the actor, ``[S, T, n, A]``: means, or logits.
-        log_std: ``[S, T, A]`` for continuous actions.
-    """
-    if log_std is None:
-        return categorical(masked(output, settings.action_mask), action)
-    return gaussian(output, log_std.unsqueeze(2), action)
-
-
-def masked(logits: Tensor, action_mask: Tensor | None) -> Tensor:
-    """Task-major logits ``[S, T, n, A]`` with the actions that a task lacks made impossible."""
-    return logits if action_mask is None else logits.masked_fill(~action_mask.unsqueeze(2), -1e9)
-
-
 def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
     """``-mean min(r A, clip(r, 1 - clip, 1 + clip) A)``, ``[S, T]`` of ``[S, T, n]`` (Schulman et al. 2017, eq. 7)."""
     ratio = log_ratio.exp()
@@ -344,7 +385,7 @@ def _update_actor(
 
     def losses_at(params: Views) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         output = settings.actor.forward(params, batch.obs, goes_on)
-        log_prob, entropy = policy(output, log_std, batch.action, settings)
+        log_prob, entropy = settings.policy.log_prob(output, batch.action, log_std)
         log_ratio = log_prob - batch.log_prob
         surrogate = clipped_surrogate(log_ratio, batch.advantage, settings.clip)
         return surrogate - settings.entropy_coef * entropy.mean(-1), surrogate, entropy, log_ratio

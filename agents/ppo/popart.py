@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks import MLP
+from mtrl.agents.networks.network import MLP
 
 PopArt = dict[str, Tensor]
 

@@ -1,0 +1,1 @@
+"""What agents learn from, and how it is counted."""

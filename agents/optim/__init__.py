@@ -1,0 +1,1 @@
+"""Optimizers, and gradients per task."""

@@ -1,0 +1,1 @@
+"""Multi-task PPO: agent, settings, update."""

@@ -1,0 +1,1 @@
+"""Multi-task SAC: agent, settings, update."""

@@ -1,0 +1,248 @@
+"""Several seeds of one agent: each with its own environments and random streams, and one update for all of them.
+
+On a GPU the states of all seeds are stacked along the axis of seeds of the pure update, which is then one call; every
+agent's own state becomes views of the stack. On a CPU the products of stacked matrices round differently from single
+ones, and members go through the layers one by one anyway, so there every seed updates by itself: as fast, and bit for
+bit what the seed learns alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtrl.agents.agent import Agent
+from mtrl.agents.errors import AgentError, DivergedError
+from mtrl.agents.members import Networks
+from mtrl.agents.ppo.agent import MTPPO
+from mtrl.agents.ppo.update import Draw, PPOInputs, ppo_update
+from mtrl.agents.sac.agent import MTSAC
+from mtrl.agents.sac.update import SACInputs, sac_update
+from mtrl.envs import SuiteError
+
+Failure = DivergedError | SuiteError
+Metrics = dict[str, Tensor]
+
+
+class Seeds:
+    """Agents that differ in their seeds and advance in lockstep.
+
+    Args:
+        agents: one for every seed.
+        stack: whether updates of several seeds are one call; None: on a GPU.
+
+    Raises:
+        AgentError: the agents differ in more than the seed.
+    """
+
+    def __init__(self, agents: Sequence[Agent], stack: bool | None = None) -> None:
+        first = agents[0]
+        for agent in agents[1:]:
+            for name in ("name", "config", "spec", "device"):
+                own, other = getattr(first, name), getattr(agent, name)
+                if own != other:
+                    raise AgentError(
+                        f"agents: {name} is {own!r} in one and {other!r} in another; only seeds may differ"
+                    )
+        self.agents = list(agents)
+        self._stack = first.device.type == "cuda" if stack is None else stack
+        self._stacked: Stack | None = None
+
+    def advance(self, which: Sequence[int] | None = None) -> dict[int, Failure]:
+        """One ``advance`` of every agent, or of those in ``which``.
+
+        Returns:
+            Which agents could not go on, and why; the others have advanced all the same.
+        """
+        members = list(range(len(self.agents))) if which is None else list(which)
+        failures: dict[int, Failure] = {}
+        kind = type(self.agents[0])
+        if self._stack and len(members) > 1 and issubclass(kind, MTSAC):
+            self._step_together(members, failures)
+        elif self._stack and len(members) > 1 and issubclass(kind, MTPPO):
+            rollouts = _each(members, lambda member: self._ppo(member).collect(), failures)
+            self._learn(rollouts, self._update_ppo, failures)
+        else:
+            _each(members, lambda member: self.agents[member].advance(), failures)
+        return failures
+
+    def _sac(self, member: int) -> MTSAC:
+        agent = self.agents[member]
+        assert isinstance(agent, MTSAC)
+        return agent
+
+    def _ppo(self, member: int) -> MTPPO:
+        agent = self.agents[member]
+        assert isinstance(agent, MTPPO)
+        return agent
+
+    def _step_together(self, members: list[int], failures: dict[int, Failure]) -> None:
+        """One vector step of every agent, and the updates that are due, in lockstep."""
+        started = _each(members, lambda member: self._sac(member).start_step(), failures)
+        waiting = list(started)
+        while waiting:
+            batches = _each(waiting, lambda member: self._sac(member).next_batch(), failures)
+            due = {member: batch for member, batch in batches.items() if batch is not None}
+            self._learn(due, self._update_sac, failures)
+            waiting = [member for member in due if member not in failures]
+        going_on = [member for member in started if member not in failures]
+        _each(going_on, lambda member: self._sac(member).finish_step(), failures)
+
+    def _learn(
+        self,
+        data: Mapping[int, Any],
+        update_together: Callable[[list[int], list[Any]], None],
+        failures: dict[int, Failure],
+    ) -> None:
+        """Let every agent learn from its data: as one call those whose updates can be, the others alone."""
+        groups: dict[object, list[int]] = {}
+        for member in data:
+            agent = self.agents[member]
+            assert isinstance(agent, MTSAC | MTPPO)
+            key = agent.stack_key()
+            groups.setdefault(("alone", member) if key is None else key, []).append(member)
+        for group in groups.values():
+            if len(group) > 1:
+                update_together(group, [data[member] for member in group])
+            else:
+                _each(group, lambda member: self._alone(member, data[member]), failures)
+
+    def _alone(self, member: int, data: Any) -> None:
+        agent = self.agents[member]
+        assert isinstance(agent, MTSAC | MTPPO)
+        agent.update(data)
+
+    def _update_sac(self, members: list[int], batches: list[Any]) -> None:
+        agents = [self._sac(member) for member in members]
+        inputs = [agent.update_inputs(batch) for agent, batch in zip(agents, batches, strict=True)]
+        stack = self._stack_of(members)
+        joint = SACInputs(
+            _join([one.batch for one in inputs]),
+            _join([one.noise for one in inputs]),
+            inputs[0].settings,
+            _progress([one.progress for one in inputs]),
+            None,
+        )
+        metrics = sac_update(stack.state, *joint)
+        stack.hand_back()
+        for agent, own in zip(agents, _split(metrics, len(agents)), strict=True):
+            agent.finish_update(own)
+
+    def _update_ppo(self, members: list[int], rollouts: list[Any]) -> None:
+        agents = [self._ppo(member) for member in members]
+        inputs = [agent.update_inputs(rollout) for agent, rollout in zip(agents, rollouts, strict=True)]
+        stack = self._stack_of(members)
+        joint = PPOInputs(
+            _join([one.rollout for one in inputs]),
+            JointEpochs([one.epochs for one in inputs]),
+            inputs[0].learning_rate,
+            inputs[0].settings,
+            _progress([one.progress for one in inputs]),
+            None,
+        )
+        metrics, _ = ppo_update(stack.state, *joint)
+        stack.hand_back()
+        passes = [int(count) for count in metrics["epochs"].tolist()]
+        for index, agent in enumerate(agents):
+            steps = passes[index] * agent.config.minibatches
+            agent.finish_update(_split(metrics, len(agents))[index], steps, inputs[index])
+
+    def _stack_of(self, members: list[int]) -> Stack:
+        states: list[Networks] = []
+        for member in members:
+            agent = self.agents[member]
+            assert isinstance(agent, MTSAC | MTPPO)
+            states.append(agent.state)
+        if self._stacked is None or not self._stacked.holds(states):
+            self._stacked = Stack(states)
+        return self._stacked
+
+
+class JointEpochs:
+    """The minibatches of several seeds, pass by pass, as those of one."""
+
+    def __init__(self, parts: Sequence[Any]) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return min(len(part) for part in self._parts)
+
+    def __getitem__(self, index: int) -> list[Draw]:
+        each = [part[index] for part in self._parts]
+        return [_join(draws) for draws in zip(*each, strict=True)]
+
+
+class Stack:
+    """Equal states as one along the axis of seeds; they become views of it.
+
+    Attributes:
+        state: tensors ``[S, ...]`` of tensors ``[1, ...]``, and ``[S]`` of scalars.
+    """
+
+    def __init__(self, states: Sequence[Networks]) -> None:
+        self._states = list(states)
+        self.state = {
+            net: {name: _joined([state[net][name] for state in states]) for name in tensors}
+            for net, tensors in states[0].items()
+        }
+        self._scalars = {
+            (net, name) for net, tensors in states[0].items() for name, value in tensors.items() if not value.dim()
+        }
+        self._handed: dict[str, dict[str, Tensor]] = {}
+        self.hand_back()
+
+    def holds(self, states: Sequence[Networks]) -> bool:
+        """Whether exactly these states are views of this stack."""
+        return len(states) == len(self._states) and all(a is b for a, b in zip(states, self._states))
+
+    def hand_back(self) -> None:
+        """Let every state see what an update replaced; what it changed in place is seen already."""
+        for net, tensors in self.state.items():
+            if self._handed.get(net) is tensors:
+                continue
+            for seed, state in enumerate(self._states):
+                state[net] = {
+                    name: value[seed] if (net, name) in self._scalars else value[seed : seed + 1]
+                    for name, value in tensors.items()
+                }
+        self._handed = dict(self.state)
+
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(tensors)) if tensors[0].dim() else torch.stack(list(tensors))
+
+
+def _each(members: Sequence[int], action: Callable[[int], Any], failures: dict[int, Failure]) -> dict[int, Any]:
+    """What ``action`` returns for each of ``members``; one that fails is noted and left out."""
+    results = {}
+    for member in members:
+        try:
+            results[member] = action(member)
+        except (DivergedError, SuiteError) as error:
+            failures[member] = error
+    return results
+
+
+def _join(parts: Sequence[Any]) -> Any:
+    """Named tuples of tensors ``[1, ...]`` as one of ``[S, ...]``; fields that are None stay so."""
+    joined = [None if fields[0] is None else torch.cat(fields) for fields in zip(*parts, strict=True)]
+    return type(parts[0])(*joined)
+
+
+def _progress(parts: Sequence[Any]) -> Any:
+    """The progress of several seeds as one; where only some have loss weights, those of the others are 1."""
+    first = parts[0]
+    success = None if first.success is None else torch.cat([part.success for part in parts])
+    given = next((part.weights for part in parts if part.weights is not None), None)
+    if given is None:
+        return type(first)(success, first.step, None)
+    weights = [torch.ones_like(given) if part.weights is None else part.weights for part in parts]
+    return type(first)(success, first.step, torch.cat(weights))
+
+
+def _split(metrics: Metrics, seeds: int) -> list[Metrics]:
+    """Metrics ``[S, ...]`` as those of every seed, ``[1, ...]``."""
+    return [{name: value[seed : seed + 1] for name, value in metrics.items()} for seed in range(seeds)]
