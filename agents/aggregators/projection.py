@@ -31,7 +31,8 @@ class UPGrad(Aggregator):
     Attributes:
         reg: added to the diagonal of the Gramian, in units of its trace: a task whose gradient is shorter than about
             √reg of the longest is not protected. Below 1e-9 rank-deficient problems are slow to converge.
-        pivots: active-set steps of the solver; raise it for more tasks than the gradients have dimensions.
+        pivots: active-set steps of the solver. A GPU takes all of them and stops there: raise it for more tasks than
+            the gradients have dimensions.
     """
 
     reg: float = 1e-4
