@@ -166,23 +166,20 @@ def _certify(
     A dual point is any ``u = Cy`` with ``yᵀCy ≤ c²``; no minimum is below ``min_i (b_i + u_i) / a_i``.
     """
     candidates = torch.stack([x, _pivot(cosine, a, b, c, free, active), x], -2)
-    own = torch.arange(3, device=a.device) == 2
     candidates = torch.where(active.unsqueeze(-2), candidates, 0.0)
     total = (candidates * a.unsqueeze(-2)).sum(-1, keepdim=True)
     candidates = candidates / torch.where(total > 0, total, 1.0)
     slope = candidates @ cosine
     squared = (candidates * slope).sum(-1)
     # Neither x = 0 nor a norm lost to rounding certifies anything: the first has no weights, the second no gradient.
-    judged = (total.squeeze(-1) > 0) & ((squared > 0) | own)
-    judged = judged | ~active.any(-1, keepdim=True)
+    refused = torch.cat([squared[..., :2] <= 0, total[..., 2:, 0] <= 0], -1) & active.any(-1, keepdim=True)
     squared = squared.clamp(min=1e-300)
     pull = c * slope / squared.sqrt().unsqueeze(-1)
     # Last candidate: the solver's own dual, which stays a certificate where g_w = 0 and the norm has no gradient.
     pull = b.unsqueeze(-2) + torch.cat([pull[..., :2, :], dual.unsqueeze(-2)], -2)
     value = (candidates * b.unsqueeze(-2)).sum(-1) + c * squared.sqrt()
     gap = (value.unsqueeze(-1) * a.unsqueeze(-2) - pull).masked_fill(~active.unsqueeze(-2), -torch.inf).amax(-1)
-    gap = torch.where(judged, gap.clamp(min=0).nan_to_num(nan=torch.inf), torch.inf)
-    gap, best = gap.min(-1)
+    gap, best = gap.clamp(min=0).nan_to_num(nan=torch.inf).masked_fill(refused, torch.inf).min(-1)
     x = candidates.gather(-2, best[..., None, None].expand_as(candidates[..., :1, :])).squeeze(-2)
     return x, squared.gather(-1, best.unsqueeze(-1)).squeeze(-1), gap
 
