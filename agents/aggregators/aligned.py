@@ -27,13 +27,10 @@ Scale = Literal["min", "median", "rmse"]
 
 @dataclass(frozen=True)
 class AlignedMTL(Aggregator):
-    """``w = √σ V Λ^(−1/2) Vᵀ (1/m)`` on the numerical range of ``G = VΛVᵀ`` (eigenvalues above ``m · eps · λ_max``).
-
-    Attributes:
-        scale: σ, the smallest, (lower) median or mean eigenvalue of the range.
-    """
+    """``w = √σ V Λ^(−1/2) Vᵀ (1/m)`` on the numerical range of ``G = VΛVᵀ`` (eigenvalues above ``m · eps · λ_max``)."""
 
     scale: Scale = "min"
+    """Σ, the smallest, (lower) median or mean eigenvalue of the range."""
 
     info = AggregatorInfo("aligned-mtl", frozenset({"gramian"}), "Senushkin et al. 2023 (arXiv 2305.19000), alg. 1")
 
@@ -46,19 +43,16 @@ class AlignedMTL(Aggregator):
 
 @dataclass(frozen=True)
 class EGA(Aggregator):
-    """Aligned-MTL weights times ``m · softmax((epoch loss / best epoch loss) / T)``.
-
-    Attributes:
-        temperature: T.
-        period: updates in an epoch.
-        warmup: epochs during which the second factor is 1.
-        scale: as in ``AlignedMTL``.
-    """
+    """Aligned-MTL weights times ``m · softmax((epoch loss / best epoch loss) / T)``."""
 
     temperature: float = 1.0
+    """T."""
     period: int = 1000
+    """Updates in an epoch."""
     warmup: int = 4
+    """Epochs during which the second factor is 1."""
     scale: Scale = "min"
+    """As in ``AlignedMTL``."""
 
     layout: ClassVar = {**EPOCH_STATE, "best": ("m", torch.inf), "balance": ("m", 1.0)}
     info = AggregatorInfo("ega", frozenset({"gramian", "losses"}), "radarODE-MTL (arXiv 2410.08656)", True)

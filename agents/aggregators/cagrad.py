@@ -8,12 +8,24 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mtrl.agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, check, check_types, given
+from mtrl.agents.aggregators.base import (
+    Aggregator,
+    AggregatorInfo,
+    Inputs,
+    Solution,
+    State,
+    check,
+    check_types,
+    exact,
+    given,
+)
+from mtrl.agents.aggregators.interior import norm_interior
 from mtrl.agents.aggregators.linalg import add_diagonal, correlation, matvec, may_stop, ridge_floor, spd_solve
 
 Rescale = Literal["none", "1/(1+c)", "1/(1+c²)"]
 _ROUNDS = 4  # of splitting and pivoting; one is enough for all but nearly flat hulls
 _GAP = 1e-7  # the duality gap at which a CPU goes no further
+_CERTIFIED = 1e-6  # the largest duality gap of a solution called converged
 
 
 @dataclass(frozen=True)
@@ -21,15 +33,18 @@ class CAGrad(Aggregator):
     """``d = g0 + c (‖g0‖/‖g_w‖) g_w`` with ``w = argmin_simplex g_w·g0 + c ‖g0‖ ‖g_w‖``.
 
     Tasks with a zero gradient take no part in the minimum. Where the hull of the gradients contains zero and that is
-    the minimum (a Pareto-stationary point) the update is zero.
+    the minimum (a Pareto-stationary point) the update is zero. For ``c = 0`` the ball is the point g0: the update is
+    the mean gradient, and nothing is solved.
 
-    Attributes:
-        c: radius of the ball, in units of ``‖g0‖``.
-        rescale: factor on the result; the public implementations differ in it.
+    The residual is the duality gap, for each task in units of ``‖g0‖ ‖g_i‖``, so that it depends neither on the scale
+    of the Gramian nor on how the norms differ. A solution is converged if no task's gain falls short of the maximum
+    of the worst gain by more than 1e-6 of these units.
     """
 
     c: float = 0.5
+    """Radius of the ball, in units of ``‖g0‖``; 0 gives the mean."""
     rescale: Rescale = "none"
+    """Factor on the result; the public implementations differ in it."""
 
     info = AggregatorInfo("cagrad", frozenset({"gramian"}), "Liu et al. 2021 (arXiv 2110.14048), algorithm 1")
 
@@ -45,13 +60,15 @@ class CAGrad(Aggregator):
 
     def _from(self, gramian: Tensor, mean: Tensor, eps: float) -> Solution:
         """Weights from the Gramian of the rows and the coefficients ``[..., m]`` of g0 in them."""
+        if self.c == 0:
+            return exact(mean)
         w, norm, gap = _worst_case(gramian, mean, self.c, eps)
         radius = self.c * _norm(gramian, mean)
         flat = norm <= 0
         pull = torch.where(flat, 0.0, radius / torch.where(flat, 1.0, norm))
         factor = {"none": 1.0, "1/(1+c)": 1 / (1 + self.c), "1/(1+c²)": 1 / (1 + self.c**2)}[self.rescale]
         centre = torch.where(flat & (radius > 0), 0.0, 1.0).unsqueeze(-1) * mean
-        return Solution((centre + pull.unsqueeze(-1) * w) * factor, gap, gap < 1e-4, {})
+        return Solution((centre + pull.unsqueeze(-1) * w) * factor, gap, gap < _CERTIFIED, {})
 
 
 @dataclass(frozen=True)
@@ -59,12 +76,10 @@ class CAGradFast(CAGrad):
     """CAGrad on ``n − 1`` tasks drawn without replacement and the mean of all the others as one more row.
 
     g0 stays the mean of all tasks.
-
-    Attributes:
-        n: rows after the reduction (4 for 10 tasks, 8 for 50); n ≥ m is plain CAGrad.
     """
 
     n: int = 4
+    """Rows after the reduction (4 for 10 tasks, 8 for 50); n ≥ m is plain CAGrad."""
 
     info = AggregatorInfo("cagrad-fast", frozenset({"gramian", "noise"}), "Liu et al. 2021, task sampling")
 
@@ -98,7 +113,8 @@ def _worst_case(gramian: Tensor, mean: Tensor, c: float, eps: float) -> tuple[Te
 
     Worked in unit gradients, ``x_i = w_i ‖g_i‖ / min ‖g‖``: minimise ``b·x + κ √(xᵀCx)`` with ``a·x = 1, x ≥ 0``.
     Splitting guesses the active set; on it the optimality conditions are a linear system and one quadratic equation,
-    with the worst-off task's gain μ as the unknown.
+    with the worst-off task's gain μ as the unknown. What that leaves unsolved goes to the interior point method on a
+    CPU; elsewhere the caller sees the gap.
     """
     cosine, norms, active = correlation(gramian)
     ridge = ridge_floor(gramian.shape[-1], eps)
@@ -113,29 +129,53 @@ def _worst_case(gramian: Tensor, mean: Tensor, c: float, eps: float) -> tuple[Te
     start = None
     for _ in range(_ROUNDS):
         start, x, dual = _guess(cosine, a, b, c, start)
-        x, squared, gap = _certify(cosine, a, b, c, active, x, dual)
+        x, squared, gap = _certify(cosine, a, b, c, active, x, dual, x > 0)
         if may_stop(gap < _GAP):
             break
+    hard = ~(gap < _GAP)
+    if gap.device.type == "cpu" and not may_stop(~hard):
+        found = _last_resort(cosine[hard], a[hard], b[hard], c, active[hard], ridge)
+        better = found[2] < gap[hard]
+        x[hard] = torch.where(better.unsqueeze(-1), found[0], x[hard])
+        squared[hard] = torch.where(better, found[1], squared[hard])
+        gap[hard] = torch.where(better, found[2], gap[hard])
     flat = squared <= 4 * ridge * (x * x).sum(-1)
     return x * a, torch.where(flat, 0.0, squared.sqrt() / longest.squeeze(-1)), gap
 
 
-def _certify(
-    cosine: Tensor, a: Tensor, b: Tensor, c: float, active: Tensor, x: Tensor, dual: Tensor
+def _last_resort(
+    cosine: Tensor, a: Tensor, b: Tensor, c: float, active: Tensor, ridge: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The better of a guess and what pivoting makes of it, its ``xᵀCx`` and its duality gap."""
-    candidates = torch.stack([x, _pivot(cosine, a, b, c, x > 0, active), x], -2)
+    """As ``_certify``, from the interior point method."""
+    # Rounding can make a Gramian of low rank indefinite by a little more than the ridge, here m = 50 in float32.
+    stiff = add_diagonal(cosine, 3 * ridge)
+    x, slack, dual = norm_interior(stiff, a, b, c)
+    x, squared, gap = _certify(stiff, a, b, c, active, x, dual, x > slack)
+    return x, squared - 3 * ridge * (x * x).sum(-1), gap
+
+
+def _certify(
+    cosine: Tensor, a: Tensor, b: Tensor, c: float, active: Tensor, x: Tensor, dual: Tensor, free: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The better of a guess and what pivoting from ``free`` makes of it, its ``xᵀCx`` and its duality gap.
+
+    A dual point is any ``u = Cy`` with ``yᵀCy ≤ c²``; no minimum is below ``min_i (b_i + u_i) / a_i``.
+    """
+    candidates = torch.stack([x, _pivot(cosine, a, b, c, free, active), x], -2)
     candidates = torch.where(active.unsqueeze(-2), candidates, 0.0)
     total = (candidates * a.unsqueeze(-2)).sum(-1, keepdim=True)
     candidates = candidates / torch.where(total > 0, total, 1.0)
     slope = candidates @ cosine
-    squared = (candidates * slope).sum(-1).clamp(min=1e-300)
+    squared = (candidates * slope).sum(-1)
+    # Neither x = 0 nor a norm lost to rounding certifies anything: the first has no weights, the second no gradient.
+    refused = torch.cat([squared[..., :2] <= 0, total[..., 2:, 0] <= 0], -1) & active.any(-1, keepdim=True)
+    squared = squared.clamp(min=1e-300)
     pull = c * slope / squared.sqrt().unsqueeze(-1)
-    # Last candidate: the splitting's own dual, which stays a certificate where g_w = 0 and the norm has no gradient.
+    # Last candidate: the solver's own dual, which stays a certificate where g_w = 0 and the norm has no gradient.
     pull = b.unsqueeze(-2) + torch.cat([pull[..., :2, :], dual.unsqueeze(-2)], -2)
     value = (candidates * b.unsqueeze(-2)).sum(-1) + c * squared.sqrt()
     gap = (value.unsqueeze(-1) * a.unsqueeze(-2) - pull).masked_fill(~active.unsqueeze(-2), -torch.inf).amax(-1)
-    gap, best = gap.clamp(min=0).nan_to_num(nan=torch.inf).min(-1)
+    gap, best = gap.clamp(min=0).nan_to_num(nan=torch.inf).masked_fill(refused, torch.inf).min(-1)
     x = candidates.gather(-2, best[..., None, None].expand_as(candidates[..., :1, :])).squeeze(-2)
     return x, squared.gather(-1, best.unsqueeze(-1)).squeeze(-1), gap
 

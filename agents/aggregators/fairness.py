@@ -13,16 +13,13 @@ from mtrl.agents.aggregators.linalg import add_diagonal, correlation, diagonal, 
 
 @dataclass(frozen=True)
 class FairGrad(Aggregator):
-    """``G α = α^(−1/a)``. Zero gradients get weight 0; if all are zero, the weights are those of the mean.
-
-    Attributes:
-        a: degree of fairness; 1 is proportional (Nash), towards 0 the mean, towards infinity max–min.
-        ridge: added to the Gramian of the unit gradients. Bounds the weights near Pareto-stationary points, where the
-            equation has no solution; 1e-3 is also seen, which moves the third digit of an ordinary solution.
-    """
+    """``G α = α^(−1/a)``. Zero gradients get weight 0; if all are zero, the weights are those of the mean."""
 
     a: float = 1.0
+    """Degree of fairness; 1 is proportional (Nash), towards 0 the mean, towards infinity max–min."""
     ridge: float = 1e-6
+    """Added to the Gramian of the unit gradients. Bounds the weights near Pareto-stationary points, where the
+    equation has no solution; 1e-3 is also seen, which moves the third digit of an ordinary solution."""
 
     info = AggregatorInfo("fairgrad", frozenset({"gramian"}), "Ban & Ji 2024 (arXiv 2402.15638), algorithm 1")
 
@@ -39,15 +36,12 @@ class FairGrad(Aggregator):
 
 @dataclass(frozen=True)
 class NashMTL(Aggregator):
-    """``G α = 1/α``, then the update's norm clipped; combine with ``every`` to hold the weights for k updates.
-
-    Attributes:
-        max_norm: largest ``‖Jᵀα‖``; 0 leaves it alone. Unclipped it is √m whatever the gradients.
-        ridge: as in ``FairGrad``.
-    """
+    """``G α = 1/α``, then the update's norm clipped; combine with ``every`` to hold the weights for k updates."""
 
     max_norm: float = 1.0
+    """Largest ``‖Jᵀα‖``; 0 leaves it alone. Unclipped it is √m whatever the gradients."""
     ridge: float = 1e-6
+    """As in ``FairGrad``."""
 
     info = AggregatorInfo("nash-mtl", frozenset({"gramian"}), "Navon et al. 2022 (arXiv 2202.01017), algorithm 1")
 

@@ -24,22 +24,22 @@ class GCond(Aggregator):
     own momentum, and norm relative to the largest. The update is the mean of the settled gradients.
 
     Every micro-step gives an update, from the gradients averaged since the window began.
-
-    Attributes:
-        window: K, micro-steps after which the average starts anew.
-        rounds: pairs settled at most, in units of m.
-        critical, main, weak: the borders of the zones.
-        stability: weight of stability against strength.
-        momentum: decay of each task's momentum.
     """
 
     window: int = 1
+    """K, micro-steps after which the average starts anew."""
     rounds: int = 1
+    """Pairs settled at most, in units of m."""
     critical: float = -0.8
+    """The borders of the zones."""
     main: float = -0.5
+    """The borders of the zones."""
     weak: float = 0.0
+    """The borders of the zones."""
     stability: float = 0.8
+    """Weight of stability against strength."""
     momentum: float = 0.9
+    """Decay of each task's momentum."""
 
     layout: ClassVar = {"total": ("mP", 0.0), "momentum": ("mP", 0.0), "count": ("", 0.0)}
     info = AggregatorInfo("gcond", frozenset({"jacobian"}), "Limarenko et al. 2025 (arXiv 2509.07252)", False, True)

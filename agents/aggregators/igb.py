@@ -33,26 +33,24 @@ class IGBv2(Aggregator):
 
     Weights are 1 in the first epoch (which sets L_base), then random, and the policy's after ``start`` epochs. The
     policy learns one step per update on everything since L_base is known. Entropy is that of u.
-
-    Attributes:
-        period: updates in an epoch.
-        start: epochs before the policy decides.
-        hidden: width of its two hidden layers.
-        capacity: transitions remembered.
-        batch: transitions per learning step.
-        lr: step size (Adam).
-        gamma: discount.
-        seed: of the initial networks, which have a generator of their own.
     """
 
     period: int = 1000
+    """Updates in an epoch."""
     start: int = 5
+    """Epochs before the policy decides."""
     hidden: int = 64
+    """Width of its two hidden layers."""
     capacity: int = 1024
+    """Transitions remembered."""
     batch: int = 64
+    """Transitions per learning step."""
     lr: float = 3e-4
+    """Step size (Adam)."""
     gamma: float = 0.99
+    """Discount."""
     seed: int = 0
+    """Of the initial networks, which have a generator of their own."""
 
     info = AggregatorInfo("igb-v2", frozenset({"losses", "noise"}), "Dai et al. 2023 (arXiv 2307.15429)", True)
 

@@ -28,16 +28,14 @@ class GradNorm(Aggregator):
     rate, both held fixed), then ``Σ w = m``.
 
     Norms enter in units of n̄, so that the step size does not depend on the scale of the gradients.
-
-    Attributes:
-        alpha: strength of the pull towards equal training rates (0.12 is also seen).
-        lr: step size.
-        floor: smallest weight, in units of the mean weight.
     """
 
     alpha: float = 1.5
+    """Strength of the pull towards equal training rates (0.12 is also seen)."""
     lr: float = 0.025
+    """Step size."""
     floor: float = 1e-3
+    """Smallest weight, in units of the mean weight."""
 
     layout: ClassVar = {"weights": ("m", 1.0), "first_losses": ("m", 0.0)}
     info = AggregatorInfo(
@@ -72,18 +70,16 @@ class SDMGrad(Aggregator):
 
     The descent uses ``J₁J₂ᵀ`` of two independent half batches, an unbiased Gramian, in units of its mean squared norm,
     and continues from the last update's w.
-
-    Attributes:
-        lambda_: pull towards the mean gradient (0.6 was used in RL).
-        lr: step size.
-        momentum: of the descent.
-        steps: descent steps per update.
     """
 
     lambda_: float = 0.3
+    """Pull towards the mean gradient (0.6 was used in RL)."""
     lr: float = 10.0
+    """Step size."""
     momentum: float = 0.5
+    """Of the descent."""
     steps: int = 20
+    """Descent steps per update."""
 
     layout: ClassVar = {"offset": ("m", 0.0)}
     info = AggregatorInfo("sdmgrad", frozenset({"cross_gramian"}), "Xiao et al. 2023 (arXiv 2305.18409), algorithm 1")

@@ -31,15 +31,12 @@ def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class DWA(Aggregator):
-    """``w = m · softmax((mean loss of the last epoch / of the one before) / T)``; 1 during the first two epochs.
-
-    Attributes:
-        temperature: T.
-        period: updates in an epoch.
-    """
+    """``w = m · softmax((mean loss of the last epoch / of the one before) / T)``; 1 during the first two epochs."""
 
     temperature: float = 2.0
+    """T."""
     period: int = 1000
+    """Updates in an epoch."""
 
     layout: ClassVar = {**EPOCH_STATE, "last": ("m", 0.0), "weights": ("m", 1.0)}
     info = AggregatorInfo("dwa", frozenset({"losses"}), "Liu et al. 2019 (arXiv 1803.10704), eq. 7", True)
@@ -62,13 +59,10 @@ class DWA(Aggregator):
 
 @dataclass(frozen=True)
 class IGBv1(Aggregator):
-    """``w = m · softmax(L / L_base)``, L_base the mean of the first epoch, during which the weights are 1.
-
-    Attributes:
-        period: updates in an epoch.
-    """
+    """``w = m · softmax(L / L_base)``, L_base the mean of the first epoch, during which the weights are 1."""
 
     period: int = 1000
+    """Updates in an epoch."""
 
     layout: ClassVar = {**EPOCH_STATE, "base": ("m", 0.0)}
     info = AggregatorInfo("igb-v1", frozenset({"losses"}), "Dai et al. 2023 (arXiv 2307.15429)", True)
@@ -88,17 +82,14 @@ class IGBv1(Aggregator):
 
 @dataclass(frozen=True)
 class LBTW(Aggregator):
-    """``w = (L / L0)^power``, clipped; L0 is the first loss.
-
-    Attributes:
-        power: exponent.
-        low: smallest weight.
-        high: largest weight.
-    """
+    """``w = (L / L0)^power``, clipped; L0 is the first loss."""
 
     power: float = 0.5
+    """Exponent."""
     low: float = 0.5
+    """Smallest weight."""
     high: float = 1.5
+    """Largest weight."""
 
     layout: ClassVar = {"first_losses": ("m", 0.0)}
     info = AggregatorInfo("lbtw", frozenset({"losses"}), "Liu et al. 2019 (AAAI), LBTW", True)
@@ -116,13 +107,10 @@ class LBTW(Aggregator):
 
 @dataclass(frozen=True)
 class SuccessFocal(Aggregator):
-    """``w ∝ (1 − success)^γ``, ``Σ w = 1``; the mean where every task is solved.
-
-    Attributes:
-        gamma: 0 is the mean; larger looks at the unsolved tasks only.
-    """
+    """``w ∝ (1 − success)^γ``, ``Σ w = 1``; the mean where every task is solved."""
 
     gamma: float = 1.0
+    """0 is the mean; larger looks at the unsolved tasks only."""
 
     info = AggregatorInfo("success-focal", frozenset({"success"}), "focal weighting (Lin et al. 2017) of success rates")
 
@@ -142,14 +130,12 @@ class FAMO(Aggregator):
 
     The paper evaluates the losses of the same batch again after the step; here the next update's losses stand in, which
     saves that forward pass.
-
-    Attributes:
-        lr: step size of ξ.
-        decay: weight decay γ of ξ.
     """
 
     lr: float = 0.025
+    """Step size of ξ."""
     decay: float = 1e-3
+    """Weight decay γ of ξ."""
 
     layout: ClassVar = {
         "logits": ("m", 0.0),

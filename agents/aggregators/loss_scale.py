@@ -25,13 +25,10 @@ BOUND = 12.0
 
 @dataclass(frozen=True)
 class UncertaintyWeighting(Aggregator):
-    """``Σ ½ e^(−s) L + ½ s`` with s learned by gradient descent: ``w = ½ e^(−s)``.
-
-    Attributes:
-        lr: step size of s.
-    """
+    """``Σ ½ e^(−s) L + ½ s`` with s learned by gradient descent: ``w = ½ e^(−s)``."""
 
     lr: float = 1e-3
+    """Step size of s."""
 
     layout: ClassVar = {"s": ("m", 0.0)}
     info = AggregatorInfo("uncertainty", frozenset({"losses"}), "Kendall et al. 2018 (arXiv 1705.07115), eq. 7", True)
@@ -48,13 +45,10 @@ class UncertaintyWeighting(Aggregator):
 
 @dataclass(frozen=True)
 class IMTLL(Aggregator):
-    """``Σ e^s L − s`` with s learned by gradient descent, which drives every ``e^s L`` to 1: ``w = e^s``.
-
-    Attributes:
-        lr: step size of s.
-    """
+    """``Σ e^s L − s`` with s learned by gradient descent, which drives every ``e^s L`` to 1: ``w = e^s``."""
 
     lr: float = 1e-3
+    """Step size of s."""
 
     layout: ClassVar = {"s": ("m", 0.0)}
     info = AggregatorInfo("imtl-l", frozenset({"losses"}), "Liu et al. 2021 (Impartial MTL, ICLR)", True)
@@ -71,13 +65,10 @@ class IMTLL(Aggregator):
 
 @dataclass(frozen=True)
 class GLS(Aggregator):
-    """Gradient of the geometric mean of the losses: ``w_i = (Π L)^(1/m) / (m L_i)``.
-
-    Attributes:
-        floor: losses count as at least this; one below zero does so too and is reported as not converged.
-    """
+    """Gradient of the geometric mean of the losses: ``w_i = (Π L)^(1/m) / (m L_i)``."""
 
     floor: float = 1e-8
+    """Losses count as at least this; one below zero does so too and is reported as not converged."""
 
     info = AggregatorInfo("gls", frozenset({"losses"}), "Chennupati et al. 2019 (arXiv 1904.08492)", True)
 
@@ -92,15 +83,12 @@ class GLS(Aggregator):
 
 @dataclass(frozen=True)
 class SmoothTchebycheff(Aggregator):
-    """Gradient of ``μ log Σ exp((L_i − z)/(m μ))``: ``w = softmax((L − z)/(m μ)) / m``. No sign is excluded.
-
-    Attributes:
-        mu: smoothing; towards 0 only the largest loss counts.
-        track: z is the smallest loss each task has had; otherwise 0 (the same z for all tasks changes nothing).
-    """
+    """Gradient of ``μ log Σ exp((L_i − z)/(m μ))``: ``w = softmax((L − z)/(m μ)) / m``. No sign is excluded."""
 
     mu: float = 1.0
+    """Smoothing; towards 0 only the largest loss counts."""
     track: bool = False
+    """Z is the smallest loss each task has had; otherwise 0 (the same z for all tasks changes nothing)."""
 
     layout: ClassVar = {"lowest": ("m", torch.inf)}
     info = AggregatorInfo("smooth-tchebycheff", frozenset({"losses"}), "Lin et al. 2024 (arXiv 2402.19078)")

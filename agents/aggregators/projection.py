@@ -21,21 +21,19 @@ class MGDA(Aggregator):
         gramian = given(inputs.gramian)
         ridge = ridge_floor(gramian.shape[-1], eps)
         weights, gap = min_norm_point(*correlation(gramian), ridge)
-        return Solution(weights, gap, gap < 1e-6 + 4 * ridge, {})
+        return Solution(weights, gap, gap < 1e-6, {})
 
 
 @dataclass(frozen=True)
 class UPGrad(Aggregator):
-    """Mean of the projections of each gradient on the cone ``{d : J d ≥ 0}``.
-
-    Attributes:
-        reg: added to the diagonal of the Gramian, in units of its trace: a task whose gradient is shorter than about
-            √reg of the longest is not protected. Below 1e-9 rank-deficient problems are slow to converge.
-        pivots: active-set steps of the solver; raise it for more tasks than the gradients have dimensions.
-    """
+    """Mean of the projections of each gradient on the cone ``{d : J d ≥ 0}``."""
 
     reg: float = 1e-4
+    """Added to the diagonal of the Gramian, in units of its trace: a task whose gradient is shorter than about √reg
+    of the longest is not protected. Below 1e-9 rank-deficient problems are slow to converge."""
     pivots: int = 5
+    """Active-set steps of the solver. A GPU takes all of them and stops there: raise it for more tasks than the
+    gradients have dimensions."""
 
     info = AggregatorInfo("upgrad", frozenset({"gramian"}), "Quinton & Rey 2024 (arXiv 2406.16232), eq. 3")
 

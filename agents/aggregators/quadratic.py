@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mtrl.agents.aggregators.interior import nonneg_interior
 from mtrl.agents.aggregators.linalg import add_diagonal, diagonal, matvec, may_stop, spd_solve
 
 SOLVED = 1e-10  # residual at which another iterate would not be better
@@ -15,7 +16,8 @@ def nonneg_qp(matrix: Tensor, linear: Tensor, *, splitting: int = 32, pivots: in
 
     Over-relaxed ADMM needs one inverse for all k problems and guesses the active set; block principal pivoting
     (Júdice & Pires 1994) then solves on it exactly. On a CPU, where it may stop early, pivoting comes first, from the
-    signs of q; most problems need no more. The iterate with the smallest residual is returned.
+    signs of q; most problems need no more. The iterate with the smallest residual is returned. What is then unsolved
+    goes to the interior point method on a CPU; elsewhere the caller sees the residual.
 
     Args:
         matrix: A ``[..., m, m]``, positive definite, diagonal of order 1.
@@ -35,10 +37,24 @@ def nonneg_qp(matrix: Tensor, linear: Tensor, *, splitting: int = 32, pivots: in
             return found[0] * scale, residual
     found.append(_admm(matrix, q, splitting))
     found.append(_pivot(matrix, q, found[-1] > 0, pivots))
+    x, residual = _best(matrix, q, found)
+    hard = ~(residual < SOLVED)
+    if q.device.type == "cpu" and not may_stop(~hard):
+        shared = matrix.unsqueeze(-3).expand(*hard.shape, *matrix.shape[-2:])[hard]
+        alone = q[hard].unsqueeze(-2)
+        inner, slope = nonneg_interior(shared, alone)
+        found = [x[hard].unsqueeze(-2), inner, _pivot(shared, alone, inner > slope, pivots)]
+        better, left = _best(shared, alone, found)
+        x[hard] = better.squeeze(-2)
+        residual[hard] = left.squeeze(-1)
+    return x * scale, residual
+
+
+def _best(matrix: Tensor, q: Tensor, found: list[Tensor]) -> tuple[Tensor, Tensor]:
     errors = torch.stack([_residual(matrix, q, x) for x in found], -1)
     residual, best = errors.nan_to_num(nan=torch.inf).min(-1)
     x = torch.stack(found, -2).gather(-2, best[..., None, None].expand(*q.shape[:-1], 1, q.shape[-1]))
-    return x.squeeze(-2) * scale, residual
+    return x.squeeze(-2), residual
 
 
 def _residual(matrix: Tensor, q: Tensor, x: Tensor) -> Tensor:
@@ -92,7 +108,8 @@ def min_norm_point(cosine: Tensor, norms: Tensor, active: Tensor, ridge: float) 
 
     ``min_{w ∈ simplex} wᵀGw`` is ``min_{v ≥ 0} ½ vᵀ(G + 11ᵀ)v − 1ᵀv`` up to the scale of v. Solved for unit gradients
     (``x = v · norm``), so that rows of very different size are resolved equally well. A zero gradient is the point
-    itself. The gap is ``max_i (‖d‖² − g_i·d) / (‖g_i‖ · min ‖g‖)``.
+    itself. The gap is ``max_i (‖d‖² − g_i·d) / (‖g_i‖ · min ‖g‖)`` with the ridge in the products, whose rounding it
+    covers: a weight far above that of the shortest gradient multiplies that rounding.
     """
     inverse = torch.where(active, 1 / norms, 0.0)
     longest = inverse.amax(-1, keepdim=True)
@@ -102,8 +119,9 @@ def min_norm_point(cosine: Tensor, norms: Tensor, active: Tensor, ridge: float) 
     total = weights.sum(-1, keepdim=True)
     scaled = x.squeeze(-2) / torch.where(total > 0, total, 1.0)
     weights = weights / torch.where(total > 0, total, 1.0)
-    slope = matvec(cosine, scaled)
+    slope = matvec(cosine, scaled) + ridge * scaled
     gap = ((scaled * slope).sum(-1, keepdim=True) * a - slope).masked_fill(~active, 0.0).amax(-1)
+    gap = torch.where(total.squeeze(-1) > 0, gap, torch.inf)  # x = 0 has no weights, and a gap of 0
     zero = (~active).to(weights.dtype)
     any_zero = zero.sum(-1, keepdim=True)
     weights = torch.where(any_zero > 0, zero / any_zero.clamp(min=1), weights)

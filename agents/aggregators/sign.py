@@ -23,13 +23,10 @@ from mtrl.agents.aggregators.gramians import combine
 
 @dataclass(frozen=True)
 class GradDrop(Aggregator):
-    """Each coordinate keeps only its positive or only its negative entries, drawn by their share of the magnitude.
-
-    Attributes:
-        leak: part of each gradient that passes regardless.
-    """
+    """Each coordinate keeps only its positive or only its negative entries, drawn by their share of the magnitude."""
 
     leak: float = 0.0
+    """Part of each gradient that passes regardless."""
 
     info = AggregatorInfo(
         "graddrop", frozenset({"jacobian", "noise"}), "Chen et al. 2020 (arXiv 2010.06808), alg. 1", direction_only=True
@@ -57,18 +54,16 @@ class SAMGS(Aggregator):
 
     Below γ the rows are brought to their mean norm and summed; otherwise the update is the first moment of the sum
     over the root of the running mean of ``(1 − ψ)²``, the better agreed the longer.
-
-    Attributes:
-        gamma: threshold on ψ.
-        beta1: decay of the first moment.
-        beta2: decay of the mean of ``(1 − ψ)²``.
-        floor: smallest divisor. Equal norms would otherwise ask for an infinite step.
     """
 
     gamma: float = 0.1
+    """Threshold on ψ."""
     beta1: float = 0.9
+    """Decay of the first moment."""
     beta2: float = 0.99
+    """Decay of the mean of ``(1 − ψ)²``."""
     floor: float = 0.1
+    """Smallest divisor. Equal norms would otherwise ask for an infinite step."""
 
     layout: ClassVar = {"moment": ("P", 0.0), "disagreement": ("", 0.0), "count": ("", 0.0)}
     info = AggregatorInfo(

@@ -26,13 +26,10 @@ Reduction = Literal["sum", "mean"]
 
 @dataclass(frozen=True)
 class PCGrad(Aggregator):
-    """Gradient i loses its component along every gradient j it conflicts with; an order of its own for each i.
-
-    Attributes:
-        reduction: the corrected gradients are summed (the paper) or averaged.
-    """
+    """Gradient i loses its component along every gradient j it conflicts with; an order of its own for each i."""
 
     reduction: Reduction = "sum"
+    """The corrected gradients are summed (the paper) or averaged."""
 
     info = AggregatorInfo("pcgrad", frozenset({"gramian", "noise"}), "Yu et al. 2020 (arXiv 2001.06782), algorithm 1")
 
@@ -59,14 +56,12 @@ class GradVac(Aggregator):
     """Like PCGrad, but each pair is brought up to a running target of its cosine instead of to zero.
 
     Where the cosine φ is below its target φ̂, ``‖g_i‖ (φ̂ √(1−φ²) − φ √(1−φ̂²)) / (‖g_j‖ √(1−φ̂²))`` of g_j is added.
-
-    Attributes:
-        beta: step of the running target.
-        reduction: sum (the paper) or mean of the corrected gradients.
     """
 
     beta: float = 0.5
+    """Step of the running target."""
     reduction: Reduction = "sum"
+    """Sum (the paper) or mean of the corrected gradients."""
 
     layout: ClassVar = {"target": ("mm", 0.0)}
     info = AggregatorInfo("gradvac", frozenset({"gramian", "noise"}), "Wang et al. 2021 (arXiv 2010.05874)")

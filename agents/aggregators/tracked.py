@@ -25,17 +25,14 @@ from mtrl.agents.aggregators.linalg import diagonal, matvec
 
 @dataclass(frozen=True)
 class MoCo(Aggregator):
-    """``y ← y + β (g − y)``, ``λ ← Π(λ − γ (YYᵀ + ρI) λ)``, update ``Yᵀλ``; YYᵀ in units of its mean diagonal.
-
-    Attributes:
-        beta: step of the tracked gradients.
-        gamma: step of the weights.
-        rho: regularisation, in the same units.
-    """
+    """``y ← y + β (g − y)``, ``λ ← Π(λ − γ (YYᵀ + ρI) λ)``, update ``Yᵀλ``; YYᵀ in units of its mean diagonal."""
 
     beta: float = 0.5
+    """Step of the tracked gradients."""
     gamma: float = 0.1
+    """Step of the weights."""
     rho: float = 0.0
+    """Regularisation, in the same units."""
 
     layout: ClassVar = {"rows": ("mP", 0.0), "offset": ("m", 0.0)}
     info = AggregatorInfo(
@@ -63,17 +60,14 @@ class MoCo(Aggregator):
 
 @dataclass(frozen=True)
 class DBMTL(Aggregator):
-    """Dual balancing: gradients of the log losses, averaged over time, brought to the largest norm and summed.
-
-    Attributes:
-        beta: the average keeps ``β / t^σ`` of its past at update t.
-        sigma: σ.
-        log_losses: balance the losses by their logarithm; without it any sign of the losses is fine.
-    """
+    """Dual balancing: gradients of the log losses, averaged over time, brought to the largest norm and summed."""
 
     beta: float = 0.9
+    """The average keeps ``β / t^σ`` of its past at update t."""
     sigma: float = 0.5
+    """Σ."""
     log_losses: bool = True
+    """Balance the losses by their logarithm; without it any sign of the losses is fine."""
 
     layout: ClassVar = {"rows": ("mP", 0.0), "count": ("", 0.0)}
 
@@ -104,15 +98,12 @@ class DBMTL(Aggregator):
 
 @dataclass(frozen=True)
 class ExcessMTL(Aggregator):
-    """Exponentiated weights driven by the excess risk ``g_iᵀ H_i⁻¹ g_i`` with a diagonal AdaGrad H.
-
-    Attributes:
-        lr: step size of the weights' exponent.
-        warmup: updates that only measure; the baseline of a task's risk is its mean over them, or the first one.
-    """
+    """Exponentiated weights driven by the excess risk ``g_iᵀ H_i⁻¹ g_i`` with a diagonal AdaGrad H."""
 
     lr: float = 1.0
+    """Step size of the weights' exponent."""
     warmup: int = 0
+    """Updates that only measure; the baseline of a task's risk is its mean over them, or the first one."""
 
     layout: ClassVar = {"root": ("mP", 0.0), "baseline": ("m", 0.0), "logits": ("m", 0.0), "count": ("", 0.0)}
     info = AggregatorInfo("excess-mtl", frozenset({"jacobian"}), "He et al. 2024 (arXiv 2402.02009), eq. 6 to 9")

@@ -1,11 +1,14 @@
 """Wrappers: held weights, running averages, task subsets, ridge, length."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
-from mtrl.agents.agent import AgentError
-from mtrl.agents.aggregators import Inputs, combine, gramian, make_aggregator, wrap
+from mtrl.agents.aggregators import Inputs, combine, gramian, make_aggregator, quadratic, wrap
+from mtrl.agents.aggregators.interior import nonneg_interior
+from mtrl.agents.errors import AgentError
 from tests.agents.aggregators.cases import batch_of, inputs_for, jacobian
 
 
@@ -32,7 +35,8 @@ def test_weights_every_k_updates() -> None:
             torch.testing.assert_close(a[key], b[key])
 
 
-def test_a_failed_solve_stays_reported_while_its_weights_are_held() -> None:
+def test_a_failed_solve_stays_reported_while_its_weights_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quadratic, "nonneg_interior", partial(nonneg_interior, steps=2))
     hard = gramian(jacobian(0, 20, 8))
     aggregator = wrap(make_aggregator("upgrad", reg=1e-9, pivots=1), every=2)
     state = aggregator.init(20)
