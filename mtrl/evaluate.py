@@ -5,18 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mtrl import checkpoint, cli
-from mtrl.agents import Agent
-from mtrl.agents.base import resolve_device
-from mtrl.checkpoint import Checkpoint
-from mtrl.config import TrainConfig, agent_class, make_config
 from mtrl.errors import CheckpointError, ConfigError
-from mtrl.evaluator import Evaluator, make_evaluator
 from mtrl.fields import coerce, nearest
-from mtrl.results import TaskResult
 from mtrl.statistics import wilson_interval
-from mtrl.video import film
+from mtrl.threads import spin_briefly
+
+if TYPE_CHECKING:
+    from mtrl.agents import Agent
+    from mtrl.checkpoint import Checkpoint
+    from mtrl.config import TrainConfig
+    from mtrl.evaluator import Evaluator
+    from mtrl.results import TaskResult
+
+# What imports torch is imported inside the functions, since ``spin_briefly`` comes before it.
 
 USAGE = """usage: python -m mtrl.evaluate RUN [--KEY=VALUE ...]
 
@@ -33,11 +36,17 @@ _OPTIONS = {"episodes": int, "checkpoint": str, "seed": int, "envs_per_task": in
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status (0 done, 1 failed while running, 2 bad input)."""
+    spin_briefly()
+    from mtrl import cli
+
     arguments = list(sys.argv[1:] if argv is None else argv)
     return cli.run_command("mtrl.evaluate", lambda: _run(arguments))
 
 
 def _run(arguments: list[str]) -> int:
+    from mtrl import cli
+    from mtrl.evaluator import make_evaluator
+
     words, options = cli.parse(arguments)
     if not arguments or "help" in options:
         print(USAGE)
@@ -60,6 +69,8 @@ def _run(arguments: list[str]) -> int:
         evaluator.close()
     print(table(results))
     if "video" in given:
+        from mtrl.video import film
+
         for path in film(config, agent, Path(given["video"])):
             print(path)
     return 0
@@ -71,6 +82,8 @@ def find(run: Path, wanted: str | None = None) -> Checkpoint:
     Raises:
         ConfigError, CheckpointError: there is no such run or checkpoint, or it is damaged.
     """
+    from mtrl import checkpoint
+
     if not (run / "config.yaml").is_file():
         raise ConfigError(f"RUN: {run} is not a run folder (no config.yaml)")
     if wanted is not None:
@@ -89,6 +102,8 @@ def find(run: Path, wanted: str | None = None) -> Checkpoint:
 
 def evaluation_config(saved: Checkpoint, given: dict[str, object]) -> TrainConfig:
     """The run's configuration with the evaluation's settings replaced by those given."""
+    from mtrl.config import make_config
+
     names = {"episodes": "eval.episodes_per_task", "seed": "eval.seed", "envs_per_task": "eval.envs_per_task"}
     changed = {names.get(key, key): value for key, value in given.items() if key in (*names, "device")}
     return make_config(saved.config | changed)
@@ -96,6 +111,9 @@ def evaluation_config(saved: Checkpoint, given: dict[str, object]) -> TrainConfi
 
 def load_agent(config: TrainConfig, saved: Checkpoint, evaluator: Evaluator) -> Agent:
     """The agent of a checkpoint, without its experience."""
+    from mtrl.agents.base import resolve_device
+    from mtrl.config import agent_class
+
     kind = agent_class(config.algorithm)
     agent = kind(evaluator.env, config.agent, seed=config.seed, device=resolve_device(config.device))
     agent.load_state_dict(saved.agent())

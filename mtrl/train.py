@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtrl import cli, envs, presets
+from mtrl.allocator import keep_freed_memory
 from mtrl.config import TrainConfig, run_settings
 from mtrl.envs import Suite
 from mtrl.errors import ConfigError
+from mtrl.threads import spin_briefly
 from mtrl.trainer import train_together
 
 USAGE = """usage: python -m mtrl.train SUITE [--method NAME] [--config FILE] [--KEY=VALUE ...]
@@ -22,6 +24,8 @@ USAGE = """usage: python -m mtrl.train SUITE [--method NAME] [--config FILE] [--
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status (0 done, 1 failed while running, 2 bad input, 130/143 interrupted)."""
+    spin_briefly()  # before torch is imported
+    keep_freed_memory()
     arguments = list(sys.argv[1:] if argv is None else argv)
     return cli.run_command("mtrl.train", lambda: _run(arguments))
 

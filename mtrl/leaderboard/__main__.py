@@ -6,8 +6,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from mtrl import cli
-from mtrl.config import unknown
+from mtrl.threads import spin_briefly
 
 COMMANDS = {
     "run": ("mtrl.leaderboard.run", "train suites x methods x seeds, restartable"),
@@ -20,6 +19,9 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status (0 done, 1 failed while running, 2 bad input)."""
+    spin_briefly()
+    from mtrl import cli  # imports torch, which must come after
+
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         rows = cli.columns([(name, text) for name, (_, text) in COMMANDS.items()])
@@ -30,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(command: str, arguments: list[str]) -> int:
     if command not in COMMANDS:
+        from mtrl.config import unknown
+
         raise unknown("COMMAND", command, COMMANDS)
     status: int = importlib.import_module(COMMANDS[command][0]).run(arguments)
     return status

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from mtrl import cli
+from mtrl.allocator import keep_freed_memory
 from mtrl.errors import ConfigError
 from mtrl.fields import coerce, nearest
 from mtrl.sweeps.local import LocalExecutor
@@ -57,6 +58,7 @@ def run(arguments: list[str]) -> int:
     if "dry_run" in options:
         from mtrl.sweeps.estimate import plan  # PyTorch and the environments, which a sweep itself does not need
 
+        keep_freed_memory()  # as the command that trains does
         print(plan(spec, given.get("jobs", 1)))
         return 0
     again = shlex.join(["python", "-m", "mtrl.leaderboard", "run", *arguments])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mtrl.run_folder import writing
 from mtrl.sweeps.groups import Group
+from mtrl.threads import spin_briefly
 
 TRAIN: tuple[str, ...] = (sys.executable, "-m", "mtrl.train")
 _PR_SET_PDEATHSIG = 1
@@ -66,8 +67,7 @@ def start_training(
         folder: from which relative paths count; the present one if None.
     """
     environment = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))}
-    # Threads that spin while they wait take the CPUs from other runs, which then keep them waiting.
-    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    spin_briefly(environment)
     with writing(log):
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:

@@ -1,0 +1,38 @@
+"""How long PyTorch's threads spin while they wait for each other. Imports no PyTorch: it must be settled before.
+
+The threads of libgomp, with which PyTorch shares out its work on a CPU, keep their cores busy while they wait, for some
+milliseconds. As soon as another process wants one of these cores, threads spin in wait for a thread that is not
+running. Seconds that 500 updates of mtsac on mt10 take with two threads on two cores, quiet and beside one busy process:
+
+    GOMP_SPINCOUNT            quiet   busy
+    libgomp's own              19.7   97
+    20,000                     22.2   64.1
+    5,000                      24.7   40.4
+    1,000                      25.5   31.7
+    OMP_WAIT_POLICY=passive    26.0   32.9
+    (one thread                28.5)
+
+``scripts/benchmark_threads.py`` measures it. The commands choose 1,000: on a quiet machine it costs less than any other
+process costs with libgomp's own. A program around ``mtrl.trainer.train`` has to choose itself, by a call of
+``spin_briefly`` before it imports torch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import MutableMapping
+
+SPIN_COUNT = 1_000
+
+
+def spin_briefly(environment: MutableMapping[str, str] | None = None) -> None:
+    """Let threads that wait go to sleep soon, unless GOMP_SPINCOUNT or OMP_WAIT_POLICY say otherwise.
+
+    Libgomp reads its variables once, when it is loaded: in this process call this before torch is imported.
+
+    Args:
+        environment: of a process yet to be started; by default that of this process and its children.
+    """
+    variables = os.environ if environment is None else environment
+    if "OMP_WAIT_POLICY" not in variables:
+        variables.setdefault("GOMP_SPINCOUNT", str(SPIN_COUNT))
