@@ -2,7 +2,7 @@
 
 The threads of libgomp, with which PyTorch shares out its work on a CPU, keep their cores busy while they wait, for some
 milliseconds. As soon as another process wants one of these cores, threads spin in wait for a thread that is not
-running. Seconds that 500 updates of mtsac on mt10 take with two threads on two cores, quiet and beside one busy process:
+running. Seconds of 500 updates of mtsac on mt10 with two threads on two cores, quiet and beside one busy process:
 
     GOMP_SPINCOUNT            quiet   busy
     libgomp's own              19.7   97
