@@ -2,20 +2,19 @@
 
 The threads of libgomp, with which PyTorch shares out its work on a CPU, keep their cores busy while they wait, for some
 milliseconds. As soon as another process wants one of these cores, threads spin in wait for a thread that is not
-running. mtsac on mt10 with two threads on two cores takes for 500 updates (AMD EPYC; seconds, quiet and beside one busy
-process):
+running. Seconds of 500 updates of mtsac on mt10 with two threads on two cores, quiet and beside one busy process:
 
-    GOMP_SPINCOUNT          quiet   busy
-    libgomp's own           19.7    97
-    20,000                  22.2    64
-    5,000                   24.7    40
-    1,000                   25.5    31.7
-    OMP_WAIT_POLICY=passive 26.0    32.9
-    one thread              28.5
+    GOMP_SPINCOUNT            quiet   busy
+    libgomp's own              19.7   97
+    20,000                     22.2   64.1
+    5,000                      24.7   40.4
+    1,000                      25.5   31.7
+    OMP_WAIT_POLICY=passive    26.0   32.9
+    (one thread                28.5)
 
-``scripts/benchmark_threads.py`` measures it. The commands accept the slower quiet run, since any other process on the
-machine would cost more. A program around ``mtrl.trainer.train`` decides itself: it calls ``spin_briefly`` before it
-imports torch.
+``scripts/benchmark_threads.py`` measures it. The commands choose 1,000: on a quiet machine it costs less than any other
+process costs with libgomp's own. A program around ``mtrl.trainer.train`` has to choose itself, by a call of
+``spin_briefly`` before it imports torch.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import pytest
 from mtrl import cli, evaluate, train, trainer
 from mtrl.checkpoint import newest_first
 from mtrl.errors import ConfigError
+from mtrl.evaluator import make_evaluator
 from tests.helpers.workbench import METHOD
 
 SETTINGS = [f"--method={METHOD}", "--total-env-steps=90", "--checkpoint-every=60", "--eval.every=60", "--device=cpu"]
@@ -154,7 +155,7 @@ def test_evaluate_prints_a_table(run: Path, capsys: pytest.CaptureFixture[str]) 
 def test_evaluate_repeats_the_record(run: Path) -> None:
     saved = evaluate.find(run, "60")
     config = evaluate.evaluation_config(saved, {})
-    evaluator = evaluate.make_evaluator(config)
+    evaluator = make_evaluator(config)
     results = evaluator.evaluate(evaluate.load_agent(config, saved, evaluator))
     recorded = trainer.train(config).get("evaluations")
     assert recorded is not None

@@ -10,6 +10,7 @@ import pytest
 
 from mtrl import evaluate, train
 from mtrl.agents import MTPPO
+from mtrl.evaluator import make_evaluator
 from mtrl.results import read_result
 from mtrl.video import film
 from tests.helpers.runs import final_record, final_state
@@ -51,7 +52,7 @@ def test_killed_and_resumed_is_bit_identical(whole: Path, tmp_path: Path, monkey
 def test_evaluation_and_films_of_a_checkpoint(whole: Path, tmp_path: Path) -> None:
     saved = evaluate.find(whole)
     config = evaluate.evaluation_config(saved, {})
-    evaluator = evaluate.make_evaluator(config)
+    evaluator = make_evaluator(config)
     try:
         agent = evaluate.load_agent(config, saved, evaluator)
         results = evaluator.evaluate(agent)

@@ -15,6 +15,7 @@ import pytest
 from mtrl import evaluate, train
 from mtrl.agents import MTSAC
 from mtrl.checkpoint import newest_first
+from mtrl.evaluator import make_evaluator
 from mtrl.results import read_result
 from tests.helpers.runs import final_record, final_state
 
@@ -79,7 +80,7 @@ def test_record(whole: Path, backend: str) -> None:
 def test_evaluate_gives_the_recorded_numbers_again(whole: Path) -> None:
     saved = evaluate.find(whole)
     config = evaluate.evaluation_config(saved, {})
-    evaluator = evaluate.make_evaluator(config)
+    evaluator = make_evaluator(config)
     try:
         results = evaluator.evaluate(evaluate.load_agent(config, saved, evaluator))
     finally:
