@@ -173,7 +173,7 @@ def encode_few(x: Tensor, sizes: Sizes, tables: Sequence[Tensor], dtype: torch.d
     Raises:
         AgentError: as ``look``.
     """
-    from mtrl.agents.networks.network import grid_kernels
+    from mtrl.agents.networks import grid_kernels
 
     seeds, tasks, batch, width = x.shape
     members, channels = tables[1].shape
