@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mtrl.agents.aggregators import parse_aggregator
 from mtrl.agents.networks.network import MLP
-from mtrl.agents.optim.adam import task_gradients
+from mtrl.agents.optim import task_gradients
 from mtrl.agents.optim.gramian_kernels import COLUMNS, add_products, weigh_rows
 from mtrl.agents.optim.task_gradients import Reduction
 
