@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mtrl.envs.lazy import attach
+import lazy_loader
 
 if TYPE_CHECKING:
     from mtrl.agents.agent import Agent as Agent
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from mtrl.agents.sac.settings import MTSACConfig as MTSACConfig
     from mtrl.agents.settings import AgentConfig as AgentConfig
 
-__getattr__, __dir__ = attach(
+__getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    {
-        "mtrl.agents.agent": ("Agent", "EnvSpec"),
-        "mtrl.agents.errors": ("AgentError", "DivergedError"),
-        "mtrl.agents.ppo.agent": ("MTPPO",),
-        "mtrl.agents.ppo.settings": ("MTPPOConfig",),
-        "mtrl.agents.sac.agent": ("MTSAC",),
-        "mtrl.agents.sac.settings": ("MTSACConfig",),
-        "mtrl.agents.settings": ("AgentConfig",),
+    submod_attrs={
+        "agent": ("Agent", "EnvSpec"),
+        "errors": ("AgentError", "DivergedError"),
+        "ppo.agent": ("MTPPO",),
+        "ppo.settings": ("MTPPOConfig",),
+        "sac.agent": ("MTSAC",),
+        "sac.settings": ("MTSACConfig",),
+        "settings": ("AgentConfig",),
     },
 )

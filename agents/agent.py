@@ -14,13 +14,13 @@ from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
 from mtrl.agents.callbacks import Hooks, LearningStopped, Recorder, sort_callbacks
-from mtrl.agents.errors import AgentError, unknown
-from mtrl.agents.files import read_state, write_state
+from mtrl.agents.errors import AgentError, DivergedError, unknown
+from mtrl.agents.files import read_state, split_state, write_state
 from mtrl.agents.networks.grid import GridLayout
 from mtrl.agents.settings import AgentConfig as AgentConfig
 from mtrl.agents.settings import values_of
-from mtrl.envs import TaskVectorEnv
-from mtrl.envs.checks import as_integer
+from mtrl.envs.errors import as_integer
+from mtrl.envs.vector import TaskVectorEnv
 
 State = dict[str, Any]
 MAX_SEED = 2**32 - 1  # the largest that environments take, which agents reset with their own seed
@@ -238,13 +238,16 @@ class Agent(ABC):
         """Matrices in [0, 1] worth looking at now, by log key."""
         return {}
 
-    @abstractmethod
     def check_finite(self) -> None:
         """Raise DivergedError, naming the tensor, if any parameter or optimiser state is not finite."""
+        tensors, _ = split_state(self.state_dict(experience=False))
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise DivergedError(f"{name} is not finite after {self.gradient_steps} gradient steps")
 
-    @abstractmethod
     def rebase(self, boundary: int) -> None:
-        """Restart the collection at a checkpoint boundary, for environments without an exact state."""
+        """Restart the collection at a checkpoint boundary; called for environments without an exact state only."""
+        raise AgentError(f"env: {self.name} cannot restart its collection; choose a backend that saves its exact state")
 
     @abstractmethod
     def state_dict(self, experience: bool = True) -> State:
@@ -259,9 +262,13 @@ class Agent(ABC):
         """Continue exactly from ``state_dict()``; without experience in it, collection starts afresh."""
 
     @property
-    @abstractmethod
     def num_parameters(self) -> int:
-        """Trainable parameters, target networks not counted."""
+        """Trainable parameters, target networks not counted; here, all numbers that the agent saves.
+
+        An agent whose state holds more than its parameters says so itself.
+        """
+        tensors, _ = split_state(self.state_dict(experience=False))
+        return sum(tensor.numel() for tensor in tensors.values() if tensor.is_floating_point())
 
     def set_env(self, env: TaskVectorEnv) -> None:
         """Continue in another environment with the same tasks and spaces; episodes start afresh."""
@@ -308,13 +315,17 @@ class Agent(ABC):
 
     def save(self, path: str | Path) -> None:
         """Write the agent, without collected experience, to one safetensors file."""
+        write_state(Path(path), self.saved())
+
+    def saved(self) -> State:
+        """What ``save`` writes and ``load`` reads: how to make the agent again, and its state without experience."""
         about = {
             "agent": self.name,
             "config": json.dumps(values_of(self.config)),
             "spec": json.dumps(dataclasses.asdict(self.spec)),
             "seed": self.seed,
         }
-        write_state(Path(path), {"about": about, "state": self.state_dict(experience=False)})
+        return {"about": about, "state": self.state_dict(experience=False)}
 
     @classmethod
     def load(cls, path: str | Path, env: TaskVectorEnv | None = None, device: str | torch.device = "auto") -> Self:

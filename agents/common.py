@@ -17,7 +17,7 @@ from mtrl.agents.networks.grid import GridLayout, GridNet
 from mtrl.agents.networks.memory import GRUNet
 from mtrl.agents.networks.network import MLP
 from mtrl.agents.optim.precision import trunk_dtype
-from mtrl.envs import TaskVectorEnv
+from mtrl.envs.vector import TaskVectorEnv
 
 Networks = dict[str, dict[str, Tensor]]
 

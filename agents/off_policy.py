@@ -26,7 +26,7 @@ from mtrl.agents.members import group_rows
 from mtrl.agents.networks.network import MLP
 from mtrl.agents.policies import ActorCriticPolicy
 from mtrl.agents.scheduled import PROBES, ScheduledAgent
-from mtrl.envs import TaskVectorEnv
+from mtrl.envs.vector import TaskVectorEnv
 
 
 class OffPolicyAgent(ScheduledAgent):

@@ -18,16 +18,16 @@ from torch import Tensor
 from mtrl.agents.agent import EnvSpec, State
 from mtrl.agents.common import check_networks_finite, obs_rows, restore_networks, stream_seed, task_ids
 from mtrl.agents.curricula.coupling import Features
+from mtrl.agents.data.noise import CorrelatedNoise
 from mtrl.agents.data.normalize import ObsNormalizer
 from mtrl.agents.data.rollout import Rollout, RolloutBuffer
 from mtrl.agents.data.tracking import EpisodeTracker, Meter
 from mtrl.agents.errors import AgentError
-from mtrl.agents.exploration import CorrelatedNoise
 from mtrl.agents.members import group_rows
 from mtrl.agents.networks.network import MLP, Recall, Views
 from mtrl.agents.policies import Gaussian, RatioPolicy
 from mtrl.agents.scheduled import PROBES, ScheduledAgent
-from mtrl.envs import TaskVectorEnv
+from mtrl.envs.vector import TaskVectorEnv
 
 
 class OnPolicyAgent(ScheduledAgent):

@@ -21,7 +21,7 @@ from mtrl.agents.ppo.agent import MTPPO
 from mtrl.agents.ppo.update import Draw, PPOInputs, ppo_update
 from mtrl.agents.sac.agent import MTSAC
 from mtrl.agents.sac.update import SACInputs, sac_update
-from mtrl.envs import SuiteError
+from mtrl.envs.errors import SuiteError
 
 Failure = DivergedError | SuiteError
 Metrics = dict[str, Tensor]

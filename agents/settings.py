@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
 import functools
 import importlib
 import inspect
@@ -36,6 +35,7 @@ import pydantic.dataclasses
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mtrl.agents.errors import AgentError, unknown
+from mtrl.envs.errors import choices
 
 T = TypeVar("T")
 Heads = Literal["multi-head", "one-hot", "separate"]
@@ -89,8 +89,7 @@ def _sentence(error: ValidationError, cls: type) -> str:
     if isinstance(cause, AgentError):
         return at(name, cause, hints[name])
     if name not in hints:
-        close = difflib.get_close_matches(name, hints, n=1, cutoff=0.4)
-        return f"{name}: unknown setting" + (f"; did you mean {close[0]!r}?" if close else "")
+        return f"{name}: unknown setting; {choices(name, hints)}"
     if first["type"] == "missing":
         return f"{name}: no value given, and there is no default"
     return f"{name}: {complaint(first['input'], hints[name], first['type'])}"
@@ -115,10 +114,7 @@ def complaint(value: Any, hint: Any, kind: str = "") -> str:
     if kind.startswith(("greater_than", "less_than")):
         return f"{value} is out of range; it must {range_of(hint)}"
     if get_origin(bare(hint)) is Literal:
-        choices = [str(choice) for choice in get_args(bare(hint))]
-        close = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.4)
-        near = f"did you mean {close[0]!r}? " if close else ""
-        return f"{shown} is unknown; {near}use one of {', '.join(choices)}"
+        return f"{shown} is unknown; {choices(str(value), map(str, get_args(bare(hint))))}"
     return f"{shown} is not {describe(hint)}"
 
 

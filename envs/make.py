@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import fields
 from importlib import import_module
 
+from mtrl.envs.errors import SuiteError, nearest
 from mtrl.envs.rendering import prepare_mujoco
 from mtrl.envs.seeding import check_seed
 from mtrl.envs.settings import EnvSettings
-from mtrl.envs.specs import Suite, SuiteError
-from mtrl.envs.suites import get_suite, nearest
+from mtrl.envs.specs import Suite
+from mtrl.envs.suites import get_suite
 from mtrl.envs.vector import TaskVectorEnv
 
 # family -> backend -> module. The first backend of a family is its default ("auto"). A module offers
@@ -106,7 +107,7 @@ def make_vec(
     known, able = BACKENDS[spec.family], _able(spec)
     name = next(iter(able)) if backend == "auto" else backend
     if name not in known:
-        raise SuiteError(f"{spec.id} has no backend {name!r}; the nearest is {nearest(str(name), known)!r}.")
+        raise SuiteError(f"{spec.id} has no backend {name!r}; the nearest is {nearest(str(name), known, 0.0)!r}.")
     if name not in able:
         version = spec.reward_version.upper()
         raise SuiteError(f"Backend {name!r} lacks the {version} rewards of {spec.id}; {', '.join(able)} has them.")

@@ -8,7 +8,7 @@ import traceback
 from ctypes.util import find_library
 from importlib import import_module
 
-from mtrl.envs.specs import SuiteError
+from mtrl.envs.errors import SuiteError
 
 HELP = (
     "rendering needs OpenGL: on Debian or Ubuntu `apt-get install libegl1 libgl1-mesa-dri` and MUJOCO_GL=egl, "

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mtrl.envs.checks import as_integer
-from mtrl.envs.specs import SuiteError
+from mtrl.envs.errors import SuiteError, as_integer
 
 MAX_SEED = 2**32 - 1
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mtrl.envs.checks import as_integer
-from mtrl.envs.specs import SuiteError
+from mtrl.envs.errors import SuiteError, as_integer
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 
-from mtrl.envs.specs import Suite, SuiteError
+from mtrl.envs.errors import SuiteError, nearest
+from mtrl.envs.specs import Suite
 
 FAMILIES = {
     "metaworld": "mtrl.envs.metaworld.suites",
@@ -34,10 +34,4 @@ def get_suite(suite_id: str) -> Suite:
     suites = _all_suites()
     if suite_id in suites:
         return suites[suite_id]
-    raise SuiteError(f"There is no suite {suite_id!r}; the nearest id is {nearest(str(suite_id), suites)!r}.")
-
-
-def nearest(name: str, known: Mapping[str, object]) -> str:
-    """The known name most like ``name``."""
-    folded = {key.lower(): key for key in known}
-    return folded[difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.0)[0]]
+    raise SuiteError(f"There is no suite {suite_id!r}; the nearest id is {nearest(str(suite_id), suites, 0.0)!r}.")

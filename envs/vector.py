@@ -18,7 +18,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from mtrl.envs.specs import Suite, SuiteError
+from mtrl.envs.errors import SuiteError
+from mtrl.envs.specs import Suite
 
 Info = dict[str, Any]
 

@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
     from mtrl.agents import MTPPO as MTPPO
@@ -31,23 +32,14 @@ if TYPE_CHECKING:
     from mtrl.statistics import t_interval as t_interval
     from mtrl.statistics import wilson_interval as wilson_interval
 
-_HOMES = {
-    "mtrl.agents": ("MTPPO", "MTSAC", "Agent", "AgentError", "MTPPOConfig", "MTSACConfig"),
-    "mtrl.config": ("EvalConfig", "TrainConfig"),
-    "mtrl.envs": ("Suite", "SuiteError", "TaskSpec", "TaskVectorEnv", "get_suite", "make_vec", "suite_ids"),
-    "mtrl.evaluator": ("Evaluator",),
-    "mtrl.results": ("TaskResult", "read_result"),
-    "mtrl.statistics": ("t_interval", "wilson_interval"),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = list(_HOME_OF)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'mtrl' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME_OF[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF})
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "agents": ("MTPPO", "MTSAC", "Agent", "AgentError", "MTPPOConfig", "MTSACConfig"),
+        "config": ("EvalConfig", "TrainConfig"),
+        "envs": ("Suite", "SuiteError", "TaskSpec", "TaskVectorEnv", "get_suite", "make_vec", "suite_ids"),
+        "evaluator": ("Evaluator",),
+        "results": ("TaskResult", "read_result"),
+        "statistics": ("t_interval", "wilson_interval"),
+    },
+)

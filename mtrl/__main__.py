@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from collections.abc import Sequence
+
+from mtrl.envs.errors import choices
 
 COMMANDS = {
     "train": ("mtrl.train", "train an agent, or continue a run"),
@@ -23,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     command = arguments[0]
     if command not in COMMANDS:
-        print(f"mtrl: {_unknown(command)}", file=sys.stderr)
+        print(f"mtrl: COMMAND: {command!r} is unknown; {choices(command, COMMANDS)}", file=sys.stderr)
         return 2
     status: int = importlib.import_module(COMMANDS[command][0]).main(arguments[1:])
     return status
@@ -34,13 +35,6 @@ def overview() -> str:
     width = max(len(name) for name in COMMANDS)
     lines = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(["usage: mtrl COMMAND ...   (COMMAND --help shows its settings)", "", *lines])
-
-
-# mtrl.cli would say both in the same words, but importing it takes seconds: it loads PyTorch.
-def _unknown(command: str) -> str:
-    close = difflib.get_close_matches(command, COMMANDS, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"the commands are {', '.join(COMMANDS)}"
-    return f"COMMAND: {command!r} is unknown; {hint}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Checkpoints: safetensors and JSON in one folder, whole or absent, every file under a digest. No pickle.
 
 ``checkpoints/000000200000/`` holds ``manifest.json`` (schema, configuration, sha256 of the other files and of itself),
-``agent.safetensors`` (the agent without its experience, all that evaluation needs) and ``state.safetensors`` (all that
+``agent.safetensors`` (what ``agent.save`` writes, all that evaluation needs) and ``state.safetensors`` (all that
 training needs). Values that are not tensors are JSON in the safetensors headers.
 """
 
@@ -39,7 +39,9 @@ class Checkpoint:
 
     def agent(self) -> State:
         """The agent's state without experience, tensors on the CPU."""
-        return read_state(self.path / "agent.safetensors")
+        saved: State = read_state(self.path / "agent.safetensors")
+        state: State = saved["state"]
+        return state
 
     def state(self) -> State:
         """The whole training state, tensors on the CPU."""

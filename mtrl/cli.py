@@ -9,10 +9,9 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mtrl.agents.errors import AgentError
 from mtrl.agents.settings import Setting, describe, range_of, registry_of
-from mtrl.envs.specs import SuiteError
-from mtrl.errors import ConfigError, WorkbenchError
+from mtrl.envs.errors import UserError
+from mtrl.errors import ConfigError
 
 
 def run_command(name: str, body: Callable[[], int]) -> int:
@@ -24,10 +23,8 @@ def run_command(name: str, body: Callable[[], int]) -> int:
     except BrokenPipeError:  # the reader of the output has left, as in `--help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except WorkbenchError as error:
+    except UserError as error:
         return _complain(name, error, error.exit_status)
-    except (SuiteError, AgentError) as error:
-        return _complain(name, error, 2)
     except KeyboardInterrupt:
         return _complain(name, "stopped at once; what was saved before is whole", 130)
 

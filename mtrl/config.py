@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,8 +17,9 @@ from mtrl import envs
 from mtrl.agents.errors import AgentError
 from mtrl.agents.settings import AgentConfig, Count, Natural, Setting, settings
 from mtrl.algorithms import ALGORITHMS
+from mtrl.envs.errors import choices, nearest
 from mtrl.errors import ConfigError
-from mtrl.fields import Flat, build, choice_of, coerce, flatten, nearest, read_choice, settings_of
+from mtrl.fields import Flat, build, choice_of, coerce, flatten, read_choice, settings_of
 
 # What may differ between a checkpoint and the run that continues it: where it runs, how long, and what is only shown.
 FREE_KEYS = frozenset({"run_dir", "device", "total_env_steps", "tensorboard", "num_workers", "num_threads"})
@@ -169,15 +171,15 @@ def make_config(values: Flat, sources: dict[str, str] | None = None) -> TrainCon
         if key not in known and choice_of(key, known) is None:
             raise unknown_key(key, origins.get(key, ""), known)
     typed: Flat = {}
-    choices: dict[str, Flat] = {}
+    chosen: dict[str, Flat] = {}
     for key, value in values.items():
         owner = key if key in known else choice_of(key, known)
         assert owner is not None
         if choice_of(f"{owner}.", known) == owner:
-            choices.setdefault(owner, {})[key[len(owner) + 1 :]] = value
+            chosen.setdefault(owner, {})[key[len(owner) + 1 :]] = value
         else:
             typed[key] = coerce(f"{origins.get(key, '')}{key}", value, known[key].hint)
-    for owner, given in choices.items():
+    for owner, given in chosen.items():
         origin = next((origins[key] for key in origins if key == owner or key.startswith(f"{owner}.")), "")
         typed[owner] = read_choice(owner, given, known[owner], origin)
     return build(TrainConfig, typed, {"agent": settings_class(algorithm)})
@@ -191,12 +193,9 @@ def unknown_key(key: str, origin: str, known: dict[str, Setting]) -> ConfigError
     )
 
 
-def unknown(field: str, value: str, allowed: Any) -> ConfigError:
+def unknown(field: str, value: str, allowed: Iterable[str]) -> ConfigError:
     """The error for a name that does not exist, with the nearest right one."""
-    names = sorted(allowed)
-    close = nearest(value, names)
-    hint = f"did you mean {close!r}? The choices are " if close else "the choices are "
-    return ConfigError(f"{field}: {value!r} is unknown; {hint}{', '.join(names)}")
+    return ConfigError(f"{field}: {value!r} is unknown; {choices(value, allowed)}")
 
 
 def canonical(saved: Flat) -> Flat:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from mtrl.envs.errors import UserError
 
-class WorkbenchError(Exception):
-    """Something the user can act on. The message is one sentence; ``exit_status`` is the command's status."""
+
+class WorkbenchError(UserError):
+    """An error of a run or a command."""
 
     exit_status = 1
 

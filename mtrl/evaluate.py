@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from mtrl import cli
 from mtrl.algorithms import agent_class
 from mtrl.config import TrainConfig, make_config
+from mtrl.envs.errors import nearest
 from mtrl.errors import CheckpointError, ConfigError
-from mtrl.fields import coerce, nearest
+from mtrl.fields import coerce
 from mtrl.statistics import wilson_interval
 from mtrl.threads import spin_briefly
 

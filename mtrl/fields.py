@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from mtrl.agents.errors import AgentError
@@ -118,16 +117,3 @@ def flatten(instance: Any, prefix: str = "") -> Flat:
         else:
             flat[key] = list(value) if isinstance(value, tuple) else value
     return flat
-
-
-def nearest(key: str, known: Iterable[str]) -> str | None:
-    """The known key most like ``key``: the one with the same last part, else the most similar spelling."""
-    known = list(known)
-    same_tail = [candidate for candidate in known if candidate.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
-    if same_tail:
-        return min(same_tail, key=len)
-    tails = {candidate.rsplit(".", 1)[-1]: candidate for candidate in reversed(known)}
-    close = difflib.get_close_matches(key, known, 1, 0.6) or [
-        tails[tail] for tail in difflib.get_close_matches(key.rsplit(".", 1)[-1], tails, 1, 0.5)
-    ]
-    return close[0] if close else None

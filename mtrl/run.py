@@ -198,9 +198,7 @@ class Run:
             "evaluations": self.record["evaluations"],
         }
         state = {"trainer": trainer, "agent": agent.state_dict(), "env": checkpoint.tensors_of(env.state_dict())}
-        checkpoint.save(
-            self.folder.checkpoints, agent.env_steps, self.config.flat(), state, agent.state_dict(experience=False)
-        )
+        checkpoint.save(self.folder.checkpoints, agent.env_steps, self.config.flat(), state, agent.saved())
         self._saved = (agent.env_steps, len(self.record["evaluations"]))
 
     def _restore(self, found: Checkpoint) -> None:

@@ -27,11 +27,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import lazy_loader
+
 from mtrl.agents.aggregators.registry import AGGREGATORS as AGGREGATORS
 from mtrl.agents.aggregators.registry import AggregatorChoice as AggregatorChoice
 from mtrl.agents.aggregators.registry import make_aggregator as make_aggregator
 from mtrl.agents.aggregators.registry import parse_aggregator as parse_aggregator
-from mtrl.envs.lazy import attach
 
 if TYPE_CHECKING:
     from mtrl.agents.aggregators.base import Aggregator as Aggregator
@@ -53,14 +54,14 @@ if TYPE_CHECKING:
     from mtrl.agents.aggregators.wrappers import Subset as Subset
     from mtrl.agents.aggregators.wrapping import wrap as wrap
 
-__getattr__, __dir__ = attach(
+__getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    {
-        "mtrl.agents.aggregators.base": ("Aggregator", "AggregatorInfo", "Direction", "Inputs", "State", "Weights"),
-        "mtrl.agents.aggregators.flat_minima": ("FlatMinima", "sparse_mask"),
-        "mtrl.agents.aggregators.gramians": ("combine", "gramian", "linear_gramian", "linear_task_gradients"),
-        "mtrl.agents.aggregators.wrapping": ("wrap",),
-        "mtrl.agents.aggregators.wrappers": ("Ema", "Every", "Rescale", "Ridge", "Subset"),
+    submod_attrs={
+        "base": ("Aggregator", "AggregatorInfo", "Direction", "Inputs", "State", "Weights"),
+        "flat_minima": ("FlatMinima", "sparse_mask"),
+        "gramians": ("combine", "gramian", "linear_gramian", "linear_task_gradients"),
+        "wrapping": ("wrap",),
+        "wrappers": ("Ema", "Every", "Rescale", "Ridge", "Subset"),
     },
 )
 

@@ -23,11 +23,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import lazy_loader
+
 from mtrl.agents.curricula.registry import CURRICULA as CURRICULA
 from mtrl.agents.curricula.registry import CurriculumChoice as CurriculumChoice
 from mtrl.agents.curricula.registry import make_curriculum as make_curriculum
 from mtrl.agents.curricula.registry import parse_curriculum as parse_curriculum
-from mtrl.envs.lazy import attach
 
 if TYPE_CHECKING:
     from mtrl.agents.curricula.base import CoupledCurriculum as CoupledCurriculum
@@ -51,4 +52,4 @@ _BASE = (
     "Tasks",
     "Turn",
 )
-__getattr__, __dir__ = attach(__name__, {"mtrl.agents.curricula.base": _BASE})
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"base": _BASE})

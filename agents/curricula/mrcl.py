@@ -22,7 +22,7 @@ class MRCL(Curriculum):
     hands ``delta_pred`` of its attention to the tasks it builds on and ``delta_succ`` to those that build on it, and
     shares are proportional, mixed with ``epsilon`` of equal shares.
 
-    The task graph is that of ``envs/graph.py``; without edges only progress and mastery count.
+    The task graph is that of ``envs/specs.py``; without edges only progress and mastery count.
     """
 
     window: int = 10

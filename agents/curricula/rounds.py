@@ -29,7 +29,7 @@ from mtrl.agents.data.tracking import EpisodeTracker
 from mtrl.agents.errors import AgentError
 from mtrl.agents.networks.network import MLP
 from mtrl.agents.settings import Choice
-from mtrl.envs import task_graph
+from mtrl.envs.specs import task_graph
 
 
 class Rounds:
@@ -247,5 +247,5 @@ def make_rounds(
     curriculum: Choice, spec: EnvSpec, heads: str, networks: Mapping[str, MLP], params: Params, seed: int
 ) -> Rounds:
     """``Rounds`` of the curriculum that a setting describes, for an environment of ``spec``; see there."""
-    graph = torch.from_numpy(task_graph(spec.task_names))
+    graph = torch.tensor(task_graph(spec.task_names))
     return Rounds(CURRICULA.make(curriculum), Tasks(spec.task_names, graph), heads, networks, params, seed)

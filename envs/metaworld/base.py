@@ -11,11 +11,12 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
+from mtrl.envs.errors import SuiteError
 from mtrl.envs.metaworld.arrays import INFO_KEYS, Arrays
 from mtrl.envs.metaworld.goals import Goals, GoalSchedule, benchmark_goals
 from mtrl.envs.seeding import check_seed
 from mtrl.envs.settings import EnvSettings
-from mtrl.envs.specs import Suite, SuiteError
+from mtrl.envs.specs import Suite
 from mtrl.envs.vector import Info, TaskVectorEnv
 
 _HAND_LOW, _HAND_HIGH = (-0.525, 0.348, -0.0525), (0.525, 1.025, 0.7)

@@ -12,9 +12,9 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 from numpy.typing import NDArray
 
+from mtrl.envs.errors import SuiteError
 from mtrl.envs.metaworld.arrays import INFO_KEYS, Arrays
 from mtrl.envs.rendering import HELP, forget_quietly
-from mtrl.envs.specs import SuiteError
 
 _VIEW = (0.0, 0.6, 0.15)
 """Point that frames are centered on, the same for all environments and backends: the middle of the table."""

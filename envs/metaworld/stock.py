@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl.envs.errors import SuiteError
 from mtrl.envs.metaworld.arrays import Arrays
 from mtrl.envs.metaworld.base import MetaWorldVectorEnv
 from mtrl.envs.metaworld.simulators import Group
 from mtrl.envs.metaworld.workers import RENDER, RESET, STEP, Workers
 from mtrl.envs.settings import EnvSettings
-from mtrl.envs.specs import Suite, SuiteError
+from mtrl.envs.specs import Suite
 
 OPTIONS = frozenset({"goals", "goal_seed", "stagger", "num_workers", "render_mode"})
 _ENVS_PER_WORKER = 10

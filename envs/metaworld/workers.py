@@ -22,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mtrl.envs.errors import SuiteError
 from mtrl.envs.metaworld.arrays import Arrays
-from mtrl.envs.specs import Suite, SuiteError
+from mtrl.envs.specs import Suite
 
 RESET, STEP, RENDER = b"r", b"s", b"f"
 _SINGLE_THREADED = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}

@@ -11,13 +11,14 @@ import numpy as np
 from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 
+from mtrl.envs.errors import SuiteError
 from mtrl.envs.minigrid.batch import STAND_STILL, first_outside
 from mtrl.envs.minigrid.layout import ObsLayout
 from mtrl.envs.minigrid.streams import LevelStreams
 from mtrl.envs.minigrid.tasks import TASKS, GridTask
 from mtrl.envs.seeding import check_seed
 from mtrl.envs.settings import EnvSettings
-from mtrl.envs.specs import Suite, SuiteError
+from mtrl.envs.specs import Suite
 from mtrl.envs.vector import Info, TaskVectorEnv
 
 OPTIONS = frozenset({"goals", "goal_seed", "render_mode"})

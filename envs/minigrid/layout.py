@@ -9,9 +9,9 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
+from mtrl.envs.errors import SuiteError
 from mtrl.envs.minigrid.missions import NUM_TOKENS
 from mtrl.envs.minigrid.view import VIEW_BYTES
-from mtrl.envs.specs import SuiteError
 
 VIEW_SHAPE = (7, 7, 3)
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrl.envs.copying import CopiedByState
+from mtrl.envs.errors import SuiteError
 from mtrl.envs.minigrid import base
 from mtrl.envs.minigrid.base import MiniGridVectorEnv
 from mtrl.envs.minigrid.batch import START, run_range
@@ -20,7 +21,7 @@ from mtrl.envs.minigrid.cells import BORDER, HEIGHT, STATE_SLOTS, WALL, WIDTH, a
 from mtrl.envs.minigrid.drawing import Drawing
 from mtrl.envs.minigrid.rng import RNG_WORDS
 from mtrl.envs.settings import EnvSettings
-from mtrl.envs.specs import Suite, SuiteError
+from mtrl.envs.specs import Suite
 
 OPTIONS = base.OPTIONS | {"num_threads"}
 MINIGRID_VERSION = "3.2.0"

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from mtrl import cli
+from mtrl.envs.errors import nearest
 from mtrl.errors import ConfigError
-from mtrl.fields import nearest
 from mtrl.leaderboard import export, outside, page, runs, svg, text
 from mtrl.leaderboard.board import Board, make_board
 from mtrl.run_folder import write_text, writing

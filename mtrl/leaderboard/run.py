@@ -8,8 +8,9 @@ from pathlib import Path
 
 from mtrl import cli
 from mtrl.allocator import keep_freed_memory
+from mtrl.envs.errors import nearest
 from mtrl.errors import ConfigError
-from mtrl.fields import coerce, nearest
+from mtrl.fields import coerce
 from mtrl.sweeps.local import LocalExecutor
 from mtrl.sweeps.progress import SweepProgress, describe
 from mtrl.sweeps.scheduler import Executor, Scheduler

@@ -11,10 +11,11 @@ from typing import Any
 from mtrl import cli
 from mtrl.checkpoint import Checkpoint
 from mtrl.config import unknown
+from mtrl.envs.errors import nearest
 from mtrl.errors import CheckpointError, ConfigError, ResultError
 from mtrl.evaluate import evaluation_config, find, load_agent
 from mtrl.evaluator import make_evaluator
-from mtrl.fields import coerce, nearest
+from mtrl.fields import coerce
 from mtrl.leaderboard import files
 from mtrl.presets import read_yaml
 from mtrl.results import Record, TaskResult, read_result, success_mean

@@ -12,8 +12,8 @@ from mtrl import presets
 from mtrl.cli import as_text
 from mtrl.config import TrainConfig
 from mtrl.envs import SuiteError
+from mtrl.envs.errors import nearest
 from mtrl.errors import ConfigError
-from mtrl.fields import nearest
 
 Values = dict[str, Any]
 KEYS = {

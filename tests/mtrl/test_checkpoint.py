@@ -18,7 +18,7 @@ STATE = {
     "env": checkpoint.tensors_of({"rng": np.array([2**63 + 1], np.uint64), "done": np.array([True])}),
     "trainer": {"evaluations": [{"env_steps": 1}], "wall_s": 0.1},
 }
-AGENT = {"weight": torch.arange(4.0), "steps": 3}
+AGENT = {"about": {"agent": "fake"}, "state": {"weight": torch.arange(4.0), "steps": 3}}
 
 
 def save(folder: Path, *steps: int) -> None:

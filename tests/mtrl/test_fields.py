@@ -6,8 +6,9 @@ from typing import Any, Literal
 import pytest
 
 from mtrl.agents.settings import describe
+from mtrl.envs.errors import nearest
 from mtrl.errors import ConfigError
-from mtrl.fields import build, coerce, flatten, nearest, settings_of
+from mtrl.fields import build, coerce, flatten, settings_of
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrl.envs.copying import CopiedByState
+from mtrl.envs.errors import SuiteError, nearest
 from mtrl.envs.metaworld.arrays import Arrays
 from mtrl.envs.metaworld.base import MetaWorldVectorEnv
 from mtrl.envs.metaworld.goals import NUM_GOALS, Goals
@@ -28,8 +29,7 @@ from mtrl.envs.metaworld.native.spec import Task
 from mtrl.envs.metaworld.native.tasks import TASKS
 from mtrl.envs.progress import progress
 from mtrl.envs.settings import EnvSettings
-from mtrl.envs.specs import Suite, SuiteError
-from mtrl.envs.suites import nearest
+from mtrl.envs.specs import Suite
 from mtrl.envs.vector import Info
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class NativeMetaWorld(CopiedByState, MetaWorldVectorEnv):
 def _tasks(suite: Suite) -> tuple[Task, ...]:
     for spec in suite.tasks:
         if spec.env_id not in TASKS:
-            near = nearest(spec.env_id, TASKS)
+            near = nearest(spec.env_id, TASKS, 0.0)
             raise SuiteError(f"Backend 'native' has no task {spec.env_id!r} of {suite.id}; the nearest is {near!r}.")
     return tuple(TASKS[spec.env_id] for spec in suite.tasks)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import mujoco
 
+from mtrl.envs.errors import SuiteError
 from mtrl.envs.metaworld.native.spec import Task
-from mtrl.envs.specs import SuiteError
 
 MUJOCO_VERSION = "3.3.0"
 

@@ -8,11 +8,11 @@ import mujoco
 import numpy as np
 import pytest
 
+from mtrl.envs.errors import SuiteError
 from mtrl.envs.metaworld.native.models import check_mujoco, stripped_model
 from mtrl.envs.metaworld.native.stock import make_stock
 from mtrl.envs.metaworld.native.structs import offsets
 from mtrl.envs.metaworld.native.tasks import TASKS
-from mtrl.envs.specs import SuiteError
 
 PREFIXES = ("body_", "jnt_", "dof_", "actuator_", "eq_", "geom_")
 # Indices into the lists of geoms, meshes and materials, which are shorter; colors.
