@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl.envs.compiled import kernel
 from mtrl.envs.minigrid.cells import (
     ARTICLE,
     ARTICLE_2,
@@ -19,7 +20,6 @@ from mtrl.envs.minigrid.cells import (
     TYPE,
     TYPE_2,
 )
-from mtrl.envs.minigrid.jit import kernel
 from mtrl.envs.specs import SuiteError
 
 VOCABULARY = (
