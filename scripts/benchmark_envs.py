@@ -61,9 +61,10 @@ class Physics:
     """Five ``mj_step`` and one ``mj_forward`` on the native engine's models, with the same actions; nothing else."""
 
     def __init__(self, envs_per_task: int) -> None:
+        from mtrl.envs.compiled import kernel
         from mtrl.envs.metaworld.native import layout as at
         from mtrl.envs.metaworld.native import share
-        from mtrl.envs.metaworld.native.jit import call_two, kernel
+        from mtrl.envs.metaworld.native.jit import call_two
         from mtrl.envs.metaworld.native.kernel import load, place, save
         from mtrl.envs.metaworld.native.physics import FRAME_SKIP
 

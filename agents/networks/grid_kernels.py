@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mtrl.envs.minigrid.jit import kernel
+from mtrl.envs.compiled import kernel
 
 SIDE, KERNEL, STRIDE, WINDOW = 7, 3, 2, 3
 OUT = (SIDE - KERNEL) // STRIDE + 1

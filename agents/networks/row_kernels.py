@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mtrl.envs.minigrid.jit import kernel
+from mtrl.envs.compiled import kernel
 
 # Sums may be taken in any order, which is what lets the compiler use vectors; NaN and infinity keep their meaning.
 sums_anyhow = partial(kernel, fastmath={"reassoc", "contract", "nsz"})

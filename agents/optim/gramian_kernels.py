@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mtrl.envs.minigrid.jit import kernel
+from mtrl.envs.compiled import kernel
 
 COLUMNS = 256  # as many of all rows as the nearest caches hold
 ROWS, OTHERS = 2, 5  # their products are summed in registers

@@ -9,46 +9,16 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import tempfile
 import threading
 import warnings
 from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl.envs.cache import cache_root, warn_unwritable, writable_folder
+
 _DIGEST_SIZE = 32
-
-
-def cache_root() -> Path:
-    """Folder for everything that can be made again: ``$MTRL_CACHE``, else ``mtrl`` in the user's cache folder."""
-    if chosen := os.environ.get("MTRL_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mtrl"
-
-
-@cache
-def writable_folder(folder: Path) -> bool:
-    """Whether files can be written to ``folder``, which is made if needed; warns once if not."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        _warn_unwritable(cache_root(), error.strerror)
-        return False
-    return True
-
-
-@cache
-def _warn_unwritable(root: Path, reason: str) -> None:
-    warnings.warn(
-        f"Nothing can be kept in {root} ({reason}), so every start prepares and compiles again; "
-        "set MTRL_CACHE to a folder that can be written.",
-        RuntimeWarning,
-        stacklevel=4,
-    )
 
 
 def digest(*parts: object) -> str:
@@ -90,4 +60,4 @@ def save(name: str, arrays: Mapping[str, NDArray]) -> None:
         unfinished.write_bytes(hashlib.sha256(content).digest() + content)
         unfinished.replace(folder / name)
     except OSError as error:  # such as a full disk
-        _warn_unwritable(cache_root(), str(error.strerror))
+        warn_unwritable(cache_root(), str(error.strerror))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl.envs.compiled import kernel
 from mtrl.envs.minigrid.cells import BORDER, HEIGHT, HORIZON, SEE_THROUGH, STEPS, WIDTH, WORDS
-from mtrl.envs.minigrid.jit import kernel
 from mtrl.envs.minigrid.levels import start_level
 from mtrl.envs.minigrid.missions import write_mission
 from mtrl.envs.minigrid.rng import level_seed

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl.envs.compiled import kernel
 from mtrl.envs.minigrid.cells import COLORS_BY_NAME, DIRECTION, EMPTY, KEY, WALL, X, Y
-from mtrl.envs.minigrid.jit import kernel
 from mtrl.envs.minigrid.rng import rand_int
 
 Grid = NDArray[np.uint8]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from mtrl.envs.compiled import kernel
 from mtrl.envs.minigrid import families as f
 from mtrl.envs.minigrid import levels_babyai as babyai
 from mtrl.envs.minigrid import levels_plain as plain
 from mtrl.envs.minigrid import levels_rooms as rooms
 from mtrl.envs.minigrid.cells import EMPTY, FAMILY, X, Y
 from mtrl.envs.minigrid.grid import Grid, Rng, State
-from mtrl.envs.minigrid.jit import kernel
 from mtrl.envs.minigrid.rng import seed_rng
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mtrl.envs.compiled import kernel
 from mtrl.envs.minigrid.cells import (
     ARTICLE_2,
     BALL,
@@ -38,7 +39,6 @@ from mtrl.envs.minigrid.cells import (
     Y,
 )
 from mtrl.envs.minigrid.grid import Grid, Rng, State, rand_color, rand_type
-from mtrl.envs.minigrid.jit import kernel
 from mtrl.envs.minigrid.levels_plain import Task
 from mtrl.envs.minigrid.missions import GO_TO, OPEN, PICK_UP, PUT_NEXT_TO, describe
 from mtrl.envs.minigrid.rng import next64, rand_int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mtrl.envs.compiled import kernel
 from mtrl.envs.minigrid.cells import (
     ARTICLE_2,
     BALL,
@@ -44,7 +45,6 @@ from mtrl.envs.minigrid.grid import (
     rand_type,
     wall_rect,
 )
-from mtrl.envs.minigrid.jit import kernel
 from mtrl.envs.minigrid.missions import GET, GO_TO, PUT_NEAR, describe
 from mtrl.envs.minigrid.rng import rand_int, shuffle
 

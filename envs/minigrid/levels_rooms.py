@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mtrl.envs.compiled import kernel
 from mtrl.envs.minigrid.cells import (
     BALL,
     BLUE,
@@ -21,7 +22,6 @@ from mtrl.envs.minigrid.cells import (
     VARIANT,
 )
 from mtrl.envs.minigrid.grid import Grid, Rng, State, place, place_agent, rand_color, wall_rect
-from mtrl.envs.minigrid.jit import kernel
 from mtrl.envs.minigrid.levels_plain import Task
 from mtrl.envs.minigrid.missions import PICK_UP, describe
 from mtrl.envs.minigrid.rng import rand_int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl.envs.compiled import kernel
 from mtrl.envs.errors import SuiteError
 from mtrl.envs.minigrid.cells import (
     ARTICLE,
@@ -20,7 +21,6 @@ from mtrl.envs.minigrid.cells import (
     TYPE,
     TYPE_2,
 )
-from mtrl.envs.minigrid.jit import kernel
 
 VOCABULARY = (
     "a", "ball", "behind", "blue", "box", "door", "fetch", "front", "get", "go", "green", "grey", "in", "key", "left",

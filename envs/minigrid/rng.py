@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl.envs.minigrid.jit import kernel
+from mtrl.envs.compiled import kernel
 
 RNG_WORDS = 6
 TRAINING_SEEDS = 1 << 30

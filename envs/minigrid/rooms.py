@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl.envs.compiled import kernel
 from mtrl.envs.minigrid.cells import (
     CLOSED,
     COLORS_BY_NAME,
@@ -25,7 +26,6 @@ from mtrl.envs.minigrid.cells import (
     Y,
 )
 from mtrl.envs.minigrid.grid import Grid, Rng, State, place, place_agent, rand_color, wall_rect
-from mtrl.envs.minigrid.jit import kernel
 from mtrl.envs.minigrid.rng import rand_int
 
 RIGHT, DOWN, LEFT, UP = range(4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mtrl.envs.compiled import kernel
 from mtrl.envs.minigrid import families as f
 from mtrl.envs.minigrid.cells import (
     ACTIONS,
@@ -35,7 +36,6 @@ from mtrl.envs.minigrid.cells import (
     Y,
 )
 from mtrl.envs.minigrid.grid import Grid, Rng, State
-from mtrl.envs.minigrid.jit import kernel
 from mtrl.envs.minigrid.rng import rand_int
 
 TURN_LEFT, TURN_RIGHT, FORWARD, PICK_UP, DROP, TOGGLE, DONE = range(7)

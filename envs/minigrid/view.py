@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl.envs.compiled import kernel
 from mtrl.envs.minigrid.cells import BORDER, CARRIED, DIRECTION, EMPTY, STEP_X, STEP_Y, X, Y
-from mtrl.envs.minigrid.jit import kernel
 
 VIEW_BYTES = 7 * 7 * 3
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import weakref
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl.envs.cache import announcement
+from mtrl.envs.compiled import is_kept
 from mtrl.envs.copying import CopiedByState
 from mtrl.envs.errors import SuiteError, nearest
 from mtrl.envs.metaworld.arrays import Arrays
@@ -20,7 +21,7 @@ from mtrl.envs.metaworld.base import MetaWorldVectorEnv
 from mtrl.envs.metaworld.goals import NUM_GOALS, Goals
 from mtrl.envs.metaworld.native import layout as at
 from mtrl.envs.metaworld.native import share
-from mtrl.envs.metaworld.native.jit import compiled_reward, is_compiled
+from mtrl.envs.metaworld.native.jit import compiled_reward
 from mtrl.envs.metaworld.native.models import check_mujoco
 from mtrl.envs.metaworld.native.pool import Pool
 from mtrl.envs.metaworld.native.prepare import Prepared, prepare
@@ -74,7 +75,7 @@ class NativeMetaWorld(CopiedByState, MetaWorldVectorEnv):
         self._prepared: list[Prepared] = []
         self._simulations: list[Simulation] = []
         super().__init__(suite, settings, Arrays(num_envs, render=False))
-        _compile(self._tasks)
+        _compile_rewards(self._tasks)
         self._bounds = np.stack([each.bounds for each in self._prepared])
         self._chunks = _chunks(suite.num_tasks, settings.envs_per_task, self._num_threads)
         self._ends = self._chunks[:, share.PAST].copy()
@@ -216,12 +217,11 @@ def _chunks(num_tasks: int, envs_per_task: int, num_threads: int) -> NDArray[np.
     return np.column_stack([np.array(rows, np.int64), np.arange(len(rows))])
 
 
-def _compile(tasks: Sequence[Task]) -> None:
-    """Compiles what is not kept from an earlier start, saying so."""
-    if not is_compiled(share.take_part.py_func):
-        print("Compiling the Meta-World engine (kept for next time)", file=sys.stderr, flush=True)
-    silent = all(is_compiled(task.reward) for task in tasks)
-    for task in progress(tasks, desc="Compiling Meta-World rewards (kept for next time)", unit="task", disable=silent):
+def _compile_rewards(tasks: Sequence[Task]) -> None:
+    """Compiles the reward functions that are not kept from an earlier start, saying so."""
+    silent = all(is_kept(task.reward) for task in tasks)
+    title = announcement("Compiling Meta-World rewards")
+    for task in progress(tasks, desc=title, unit="task", disable=silent):
         compiled_reward(task.reward)
 
 

@@ -1,4 +1,4 @@
-"""How the engine compiles: one decorator, one cache, and the few instructions that reach memory by address.
+"""The compiled reward functions, and the few instructions with which compiled code reaches memory by address.
 
 Compiled code never holds an address: those of libmujoco, of models and of data are passed in as integers on every call,
 so that code cached on disk stays valid from one process to the next.
@@ -6,67 +6,15 @@ so that code cached on disk stays valid from one process to the next.
 
 from __future__ import annotations
 
-import hashlib
-import platform
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-import llvmlite  # type: ignore[import-untyped]
-import mujoco
-import numba
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
-from mtrl.envs.metaworld.store import cache_root, writable_folder
-
-PACKAGE = Path(__file__).parent
-# IEEE semantics, no exceptions from a division by zero: what numpy scalars do.
-OPTIONS = {"error_model": "numpy", "fastmath": False}
-
-
-@cache
-def _core_digest() -> str:
-    """Digest of all that can be compiled into any function: the shared sources and the tools' versions."""
-    digest = hashlib.sha256()
-    for version in (numba.__version__, llvmlite.__version__, mujoco.__version__, platform.python_version()):
-        digest.update(version.encode())
-    for path in sorted(PACKAGE.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-@cache
-def _code_folder(source: str) -> Path:
-    # numba notices a change of the function's own file only, not of the helpers compiled into it; hence the digest.
-    digest = hashlib.sha256(_core_digest().encode() + Path(source).read_bytes()).hexdigest()
-    return cache_root() / "code" / digest[:16]
-
-
-def is_compiled(function: Callable) -> bool:
-    """Whether an undecorated function was compiled before, in this process or another."""
-    source = function.__code__.co_filename
-    return any(_code_folder(source).rglob(f"{Path(source).stem}.{function.__name__}-*.nbi"))
-
-
-def _with_cache(function: Callable, compile_with: Callable[[bool], Any]) -> Any:
-    folder = _code_folder(function.__code__.co_filename)
-    if not writable_folder(folder):
-        return compile_with(False)
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(folder)
-    try:
-        return compile_with(True)
-    finally:
-        numba.config.CACHE_DIR = before
-
-
-def kernel(function: Callable) -> Any:
-    """Decorator of every function that compiled code calls. Compiles at the first call, without the GIL."""
-    return _with_cache(function, lambda on: numba.njit(cache=on, nogil=True, **OPTIONS)(function))
-
+from mtrl.envs.compiled import callback
 
 REWARD_SIGNATURE = types.void(
     types.CPointer(types.float64),
@@ -80,7 +28,7 @@ REWARD_SIGNATURE = types.void(
 @cache
 def compiled_reward(function: Callable) -> Any:
     """The C callback of a task's reward function; compiled here (or read from the cache), once a process."""
-    return _with_cache(function, lambda on: numba.cfunc(REWARD_SIGNATURE, cache=on, **OPTIONS)(function))
+    return callback(function, REWARD_SIGNATURE)
 
 
 def _pointer(builder: Any, address: Any, index: Any, element: ir.Type) -> Any:

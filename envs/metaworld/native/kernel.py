@@ -7,8 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl.envs.compiled import kernel
 from mtrl.envs.metaworld.native import layout as at
-from mtrl.envs.metaworld.native.jit import call_reward, call_two, kernel, load_f64, load_i32, load_i64, store_f64
+from mtrl.envs.metaworld.native.jit import call_reward, call_two, load_f64, load_i32, load_i64, store_f64
 from mtrl.envs.metaworld.native.physics import advance, forget_pairs, forward, is_diverged
 
 ACTION_SCALE = np.float32(0.01)

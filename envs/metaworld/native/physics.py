@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from numpy.typing import NDArray
 
+from mtrl.envs.compiled import kernel
 from mtrl.envs.metaworld.native import layout as at
 from mtrl.envs.metaworld.native.jit import (
     call_boxes,
     call_two,
-    kernel,
     load_f64,
     load_i32,
     load_i64,

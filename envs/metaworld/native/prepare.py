@@ -14,6 +14,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl.envs.cache import announcement
 from mtrl.envs.metaworld import store
 from mtrl.envs.metaworld.native.spec import Task
 from mtrl.envs.progress import progress
@@ -52,8 +53,9 @@ def prepare(tasks: Sequence[Task], goals: Sequence[NDArray[np.float64]], num_thr
     missing = [job for job in jobs if not job.load()]
     if missing:
         total = sum(len(job.goals) for job in missing)
+        title = announcement("Preparing Meta-World resets")
         with (
-            progress(total=total, desc="Preparing Meta-World resets (kept for next time)", unit="reset") as bar,
+            progress(total=total, desc=title, unit="reset") as bar,
             ThreadPoolExecutor(num_threads) as threads,
         ):
             for future in [threads.submit(job.make, bar.update) for job in missing]:

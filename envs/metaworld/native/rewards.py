@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from mtrl.envs.compiled import kernel
 from mtrl.envs.metaworld.native import layout as at
-from mtrl.envs.metaworld.native.jit import kernel
 from mtrl.envs.metaworld.native.kernel import clip as clip
 
 Vec = tuple[float, float, float]

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl.envs.compiled import kernel
 from mtrl.envs.metaworld.native import layout as at
-from mtrl.envs.metaworld.native.jit import call_two, kernel
+from mtrl.envs.metaworld.native.jit import call_two
 from mtrl.envs.metaworld.native.kernel import step_one
 
 # The int64 array ``pool``: addresses of pthread functions, then counters, then room for one mutex and two conditions.

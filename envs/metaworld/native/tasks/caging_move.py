@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from mtrl.envs.compiled import kernel
 from mtrl.envs.metaworld.native import layout as at
-from mtrl.envs.metaworld.native.jit import kernel
 from mtrl.envs.metaworld.native.rewards import (
     caging_high,
     caging_medium,
