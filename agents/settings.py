@@ -57,6 +57,20 @@ NonNegative = Annotated[float, BeforeValidator(_no_bool), Field(ge=0)]
 Share = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, le=1)]
 ShareBelowOne = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, lt=1)]
 
+
+@dataclass(frozen=True)
+class Only:
+    """Marks the type of a setting that does nothing elsewhere.
+
+    Attributes:
+        where: where the setting has an effect, in words.
+    """
+
+    where: str
+
+
+CONTINUOUS = Only("continuous actions")
+
 _CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, validate_default=True)
 
 
@@ -447,6 +461,11 @@ def _text(value: Any) -> str:
 def registry_of(hint: Any) -> Registry[Any] | None:
     """The registry whose names a setting takes; None for other settings."""
     return next((note for note in _notes(hint) if isinstance(note, Registry)), None)
+
+
+def only_of(hint: Any) -> Only | None:
+    """Where a setting has an effect; None if it has one everywhere."""
+    return next((note for note in _notes(hint) if isinstance(note, Only)), None)
 
 
 def values_of(config: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pydantic import InstanceOf, PlainValidator
 
 from mtrl import envs
 from mtrl.agents.errors import AgentError
-from mtrl.agents.settings import AgentConfig, Count, Natural, Setting, settings
+from mtrl.agents.settings import AgentConfig, Count, Natural, Setting, registry_of, settings
 from mtrl.algorithms import ALGORITHMS
 from mtrl.envs.errors import choices, nearest
 from mtrl.errors import ConfigError
@@ -212,6 +212,26 @@ def canonical(saved: Flat) -> Flat:
             result |= written
         else:
             result[key] = value
+    return result
+
+
+def shortened(flat: Flat) -> Flat:
+    """Flat settings with each choice as one text, such as ``cagrad:c=0.9``, in the place of its first key."""
+    known = run_settings(str(flat.get("algorithm")))
+    result: Flat = {}
+    parts: dict[str, Flat] = {}
+    for key, value in canonical(flat).items():
+        owner = choice_of(key, known)
+        if owner is None:
+            result[key] = value
+        else:
+            result.setdefault(owner, None)
+            parts.setdefault(owner, {})[key[len(owner) + 1 :]] = value
+    for owner, given in parts.items():
+        setting = known[owner]
+        choice, registry = read_choice(owner, given, setting), registry_of(setting.hint)
+        assert choice is not None and registry is not None
+        result[owner] = registry.short(choice)
     return result
 
 

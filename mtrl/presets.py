@@ -133,6 +133,16 @@ def resolve(given: Values, config_file: Path | None = None) -> TrainConfig:
     return make_config(*_merge([*layers, ("", given)]))
 
 
+def plain(suite: str, algorithm: str) -> TrainConfig:
+    """An algorithm with the values of a suite alone, as a method that changes nothing has them.
+
+    Raises:
+        ConfigError, SuiteError: there is no such suite or algorithm.
+    """
+    layers = [(f"{path}: ", read_yaml(path)) for path in suite_files(suite)]
+    return make_config(*_merge([*layers, ("", {"suite": suite, "algorithm": algorithm})]))
+
+
 def _merge(layers: list[tuple[str, Values]]) -> tuple[Values, dict[str, str]]:
     """The strongest value of each key and where it was read.
 

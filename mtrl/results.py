@@ -10,9 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mtrl.config import TrainConfig
+from mtrl.config import TrainConfig, shortened
 from mtrl.envs import Suite
 from mtrl.errors import ResultError
+from mtrl.fields import Flat
 from mtrl.provenance import provenance
 from mtrl.run_folder import write_text
 from mtrl.schema import Check, compile_schema, join, show
@@ -54,7 +55,7 @@ def new_record(
     config: TrainConfig, suite: Suite, backend: str, num_parameters: int, device: str, command: str
 ) -> Record:
     """The record of a run that has not stepped yet; status ``running``."""
-    params = config.flat()
+    params = {key: value for key, value in config.flat().items() if key not in ("run_dir", "device")}
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": config.run_id,
@@ -71,19 +72,24 @@ def new_record(
             "deterministic": True,
             "eval_seed": config.eval.seed,
         },
-        "method": {
-            "name": config.method,
-            "agent": config.algorithm,
-            "aggregator": params.get("agent.aggregator"),
-            "curriculum": params.get("agent.curriculum"),
-            "architecture": params.get("agent.architecture", params.get("agent.heads")),
-            "params": {key: value for key, value in params.items() if key not in ("run_dir", "device")},
-            "num_parameters": num_parameters,
-        },
+        "method": method_of(params) | {"num_parameters": num_parameters},
         "seed": config.seed,
         "budget": {"env_steps": 0, "gradient_steps": 0},
         "evaluations": [],
         "provenance": provenance(config.sha256, device, command),
+    }
+
+
+def method_of(params: Flat) -> Record:
+    """The ``method`` object of a run with these settings, the number of its parameters apart."""
+    short = shortened(params)
+    return {
+        "name": params["method"],
+        "agent": params["algorithm"],
+        "aggregator": short.get("agent.aggregator"),
+        "curriculum": short.get("agent.curriculum"),
+        "architecture": short.get("agent.architecture", short.get("agent.heads")),
+        "params": params,
     }
 
 

@@ -1,4 +1,4 @@
-"""Print the finished runs in a folder of result files as a Markdown table: a line for each suite, budget and method.
+"""Print the rows of a folder of result files as a Markdown table, under the labels of the leaderboard.
 
 python scripts/results_table.py results
 """
@@ -6,53 +6,39 @@ python scripts/results_table.py results
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Iterator
 from pathlib import Path
-from statistics import mean
 
-from mtrl.results import Record, read_result, success_mean
+from mtrl.leaderboard.runs import load
+from mtrl.leaderboard.tables import Row, Table, tables
 
 HEAD = "| suite | env steps | method | success | seed: its success | hours | raw files |\n" + "|---" * 7 + "|"
-Found = tuple[Path, Record]
 
 
-def success(record: Record) -> float:
-    """Mean over tasks of the final evaluation."""
-    return success_mean(record["evaluations"][-1]["per_task"])
+def lines(folder: Path) -> Iterator[str]:
+    """A line for each row that has a number: the mean over seeds, each seed's own, and the hours that a seed took."""
+    runs, _ = load(folder, folder / "leaderboard")
+    for table in tables(runs):
+        for row in table.rows:
+            if row.seeds:
+                yield _line(folder, table, row)
 
 
-def row_of(found: Found) -> tuple[str, str, int, str, str]:
-    """What runs in one line have in common: folder, suite, budget, method, and the agent's settings."""
-    path, record = found
-    method, suite = record["method"], record["protocol"]["suite"]
-    budget = int(method["params"].get("total_env_steps", record["budget"]["env_steps"]))  # rollouts end a little later
-    settings = {name: value for name, value in method["params"].items() if name.startswith("agent.")}
-    return str(path.parent), suite, budget, method["name"], json.dumps(settings, sort_keys=True)
-
-
-def line(runs: Sequence[Found]) -> str:
-    """One method: the mean over seeds of the mean over tasks, each seed's own, and the hours that a seed took."""
-    folder, suite, steps, method, _ = row_of(runs[0])
-    records = sorted((record for _, record in runs), key=lambda record: record["seed"])
-    each = ", ".join(f"{record['seed']}: {success(record):.3f}" for record in records)
-    hours = mean(record["evaluations"][-1]["wall_s"] for record in records) / 3600
-    where = f"[{folder}]({folder})" if len(runs) > 1 else f"[{runs[0][0].name}]({runs[0][0]})"
-    average = f"{mean(map(success, records)):.3f}"
-    return "| " + " | ".join([suite, f"{steps:,}", method, average, each, f"{hours:.2f}", where]) + " |"
+def _line(folder: Path, table: Table, row: Row) -> str:
+    each = ", ".join(f"{run.seed}: {mean:.3f}" for run, mean in zip(row.counted, row.seed_means))
+    path = folder / row.counted[0].file
+    where, text = (path.parent, f"{row.seeds} files") if row.seeds > 1 else (path, "1 file")
+    cells = [table.suite, f"{row.budget:,}", row.label, f"{row.headline.value:.3f}", each,
+             f"{row.summaries['hours']:.2f}", f"[{text}]({where})"]  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("results"))
-    folder = parser.parse_args().folder
-    paths = sorted(path for path in folder.rglob("*.json") if path.parent != folder)  # beside them lie benchmarks
-    finished = [(path, record) for path in paths if (record := read_result(path))["status"] == "finished"]
-    lines = [list(runs) for _, runs in groupby(sorted(finished, key=row_of), key=row_of)]
     print(HEAD)
-    for runs in lines:
-        print(line(runs))
+    for line in lines(parser.parse_args().folder):
+        print(line)
 
 
 if __name__ == "__main__":

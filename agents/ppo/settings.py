@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from mtrl.agents.aggregators.registry import AGGREGATORS, AggregatorChoice
 from mtrl.agents.curricula.registry import CurriculumChoice
 from mtrl.agents.errors import AgentError
 from mtrl.agents.settings import (
+    CONTINUOUS,
     AgentConfig,
     Choice,
     Count,
@@ -48,22 +49,22 @@ class MTPPOConfig(AgentConfig):
     """Nonlinearity of the actor; layer_norm is LayerNorm, then ReLU."""
     critic_activation: Activation = "layer_norm"
     """Nonlinearity of the critic."""
-    deterministic_action: Literal["mode", "mean"] = "mode"
+    deterministic_action: Annotated[Literal["mode", "mean"], CONTINUOUS] = "mode"
     """What deterministic prediction takes of continuous actions: the Gaussian's mode, clipped to the bounds, or the
     mean of the clipped Gaussian, which is what training acts with on average."""
-    initial_std: Positive = 1.0
+    initial_std: Annotated[Positive, CONTINUOUS] = 1.0
     """Initial standard deviation of continuous actions, on the scale where the bounds are -1 and 1."""
-    noise_correlation: ShareBelowOne = 0.4
+    noise_correlation: Annotated[ShareBelowOne, CONTINUOUS] = 0.4
     """Correlation of successive exploration noise of continuous actions, in [0, 1): an environment's noise is an AR(1)
     process, so that actions push in one direction for a while; 0 is independent noise. Follows the schedule."""
-    noise_until: Share | None = None
+    noise_until: Annotated[Share, CONTINUOUS] | None = None
     """Share of a linear schedule after which noise is independent, the correlation being constant before; none lets it
     fall with the schedule."""
-    noise_by_failure: bool = False
+    noise_by_failure: Annotated[bool, CONTINUOUS] = False
     """Whether the correlation also shrinks with each task's recent success rate, to 0 at 1."""
     learning_rate: Positive = 5e-4
     """Adam step size of actor and critic. Follows the schedule."""
-    std_learning_rate: Positive = 5e-4
+    std_learning_rate: Annotated[Positive, CONTINUOUS] = 5e-4
     """Adam step size of the logarithms of standard deviations. Follows the schedule."""
     schedule: Literal["linear", "constant"] = "linear"
     """Linear lets step sizes and noise correlation fall to 0 over the env steps asked of learn."""

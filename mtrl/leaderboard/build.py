@@ -8,7 +8,7 @@ from pathlib import Path
 from mtrl import cli
 from mtrl.envs.errors import nearest
 from mtrl.errors import ConfigError
-from mtrl.leaderboard import export, outside, page, runs, svg, text
+from mtrl.leaderboard import export, files, outside, page, runs, svg, text
 from mtrl.leaderboard.board import Board, make_board
 from mtrl.run_folder import write_text, writing
 
@@ -23,7 +23,6 @@ plots/ (SVG) and rliable/ (matrices of runs and tasks). Equal results give equal
 
 Exit status 1 if files had to be left out (each is named, on stderr and on the page), 2 if nothing could be built."""
 _OPTIONS = ("out", "outside")
-_FOLDERS = {"csv": (".csv",), "plots": (".svg",), "rliable": (".json", ".npz")}
 
 
 def run(arguments: list[str]) -> int:
@@ -87,9 +86,8 @@ def write(board: Board, out: Path) -> None:
 
 def _clear(out: Path) -> None:
     """Make the folders; remove the files of an earlier build, and nothing else."""
-    page_file = out / "index.html"
-    ours = page_file.is_file() and page.TITLE in page_file.read_text(encoding="utf-8", errors="replace")[:100_000]
-    for name, suffixes in _FOLDERS.items():
+    ours = files.holds_page(out)
+    for name, suffixes in files.BUILT.items():
         folder = out / name
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)

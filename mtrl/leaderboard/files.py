@@ -20,6 +20,10 @@ MAX_BYTES = 16 * 2**20
 """Largest result file that is read: mt50 with an evaluation every 200k env steps up to 100M takes 7 MB."""
 OTHER_FILES = ("benchmark_*.json", "fidelity_*.json")
 """Names of JSON files that lie beside results and are something else."""
+PAGE_TITLE = "<title>mtrl leaderboard</title>"
+"""Marks the page that ``build`` writes, and with it the folders of its plots and data."""
+BUILT = {"csv": (".csv",), "plots": (".svg",), "rliable": (".json", ".npz")}
+"""Folders that ``build`` writes beside its page, with the endings of their files."""
 _SKIPPED_FOLDERS = ("checkpoints", "tensorboard", "node_modules")
 
 
@@ -39,7 +43,9 @@ class Omission:
 
 
 def find(folder: Path) -> Iterator[Path]:
-    """Every ``*.json`` below ``folder`` in order of path; linked folders are not entered.
+    """Every ``*.json`` below ``folder`` in order of path, but for the data of pages that ``build`` wrote there.
+
+    Linked folders are not entered.
 
     Raises:
         ConfigError: there is no such folder.
@@ -48,9 +54,22 @@ def find(folder: Path) -> Iterator[Path]:
         raise ConfigError(f"RESULTS: {show(str(folder), 200)} is not a folder")
     found = []
     for root, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if name not in _SKIPPED_FOLDERS and not name.startswith(".")]
+        skipped = (*_SKIPPED_FOLDERS, *BUILT) if "index.html" in files and holds_page(Path(root)) else _SKIPPED_FOLDERS
+        folders[:] = [name for name in folders if name not in skipped and not name.startswith(".")]
         found += [Path(root, name) for name in files if name.endswith(".json") and not name.startswith(".")]
     yield from sorted(found, key=lambda path: os.fsencode(path))
+
+
+def holds_page(folder: Path) -> bool:
+    """Whether ``build`` wrote its page into a folder."""
+    path = folder / "index.html"
+    try:
+        if not path.is_file():
+            return False
+        with path.open(encoding="utf-8", errors="replace") as page:
+            return PAGE_TITLE in page.read(100_000)
+    except OSError:
+        return False
 
 
 def is_other(path: Path) -> bool:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from mtrl.leaderboard import details, svg
 from mtrl.leaderboard.board import Board
+from mtrl.leaderboard.files import PAGE_TITLE
 from mtrl.leaderboard.score_table import score_table
 from mtrl.leaderboard.svg import escape
 from mtrl.leaderboard.tables import Table
 
-TITLE = "<title>mtrl leaderboard</title>"
 _ASSETS = Path(__file__).parent / "assets"
 
 
@@ -33,7 +33,7 @@ def render(board: Board) -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"{TITLE}\n<style>{style}</style>\n</head>\n<body>\n"
+        f"{PAGE_TITLE}\n<style>{style}</style>\n</head>\n<body>\n"
         f"{_header(board)}\n<main>\n{body}{details.omissions(board.omitted)}</main>\n"
         f"<script>{script}</script>\n</body>\n</html>\n"
     )

@@ -15,15 +15,7 @@ from numpy.typing import NDArray
 from mtrl.errors import ResultError
 from mtrl.leaderboard.files import Omission, find, is_other, printable, read_checked
 from mtrl.results import Record
-
-MACHINE_KEYS = frozenset(
-    (
-        *("seed", "seeds", "suite", "method", "run_dir", "device", "num_workers", "num_threads", "torch_threads"),
-        *("total_env_steps", "tensorboard", "log_every", "checkpoint_every", "backend"),
-        *("eval.every", "eval.envs_per_task", "eval.episodes_per_task", "eval.seed"),
-    )
-)
-"""Settings that do not tell two methods apart: the seed, the machine, what is logged, and what the protocol holds."""
+from mtrl.rows import told_apart
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -110,8 +102,8 @@ def _run(record: Record, name: str, link: str) -> Run:
     def column(key: str, kind: type) -> NDArray[Any]:
         return np.array([[task[key] for task in row] for row in tasks], dtype=kind).reshape(shape)
 
-    told_apart = {key: value for key, value in params.items() if key not in MACHINE_KEYS}
-    identity = {**record["method"], "params": told_apart, "num_parameters": None}
+    settings = told_apart(settings_of(record["method"], record["protocol"]))
+    identity = {**record["method"], "params": settings, "num_parameters": None}
     return Run(
         file=name,
         link=link,
@@ -131,6 +123,11 @@ def _run(record: Record, name: str, link: str) -> Run:
         final_step=column("final_step_successes", np.int64),
         returns=column("return_mean", np.float64),
     )
+
+
+def settings_of(method: Record, protocol: Record) -> Record:
+    """The settings of a run, with the names that its record gives to suite, algorithm and method."""
+    return {**method["params"], "suite": protocol["suite"], "algorithm": method["agent"], "method": method["name"]}
 
 
 def _without_doubles(runs: list[Run]) -> tuple[list[Run], list[Omission]]:

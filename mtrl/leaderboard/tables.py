@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import math
 import re
 from collections import defaultdict
@@ -17,8 +16,11 @@ from numpy.typing import NDArray
 
 from mtrl import statistics
 from mtrl.envs import suite_ids
-from mtrl.leaderboard.runs import Run
+from mtrl.leaderboard.runs import Run, settings_of
+from mtrl.rows import changes, label
 
+_SAID = 4
+"""Differences that a label names; a search over many settings would make it a paragraph."""
 FULL_SEEDS = 5
 """Below this number of seeds a row shows its seeds as dots and is called preliminary."""
 Floats = NDArray[np.float64]
@@ -248,36 +250,25 @@ def _table(runs: list[Run], slug: str) -> Table:
 
 
 def _labels(firsts: dict[tuple[int, str], Run]) -> dict[tuple[int, str], str]:
-    """The method's name, with the settings that tell it from others of that name and budget."""
+    """The method's name, with what tells a row from others of that name and budget.
+
+    Args:
+        firsts: a run of each row, by budget and method.
+    """
     alike: dict[tuple[int, str], list[tuple[int, str]]] = defaultdict(list)
     for key, run in firsts.items():
         alike[key[0], run.method["name"]].append(key)
     labels = {}
     for (_, name), keys in alike.items():
-        values = [{**firsts[key].method["params"], **_parts(firsts[key])} for key in keys]
-        differing = [
-            setting
-            for setting in sorted({setting for value in values for setting in value})
-            if setting in told_apart(firsts[keys[0]])
-            and not any(f"agent.{setting}" in value for value in values)  # which says the same
-            and len({json.dumps(value.get(setting), sort_keys=True) for value in values}) > 1
-        ]
-        # A setting that some of the runs did not know yet says least: it comes last.
-        differing.sort(key=lambda setting: any(setting not in value for value in values))
-        for key, value in zip(keys, values):
-            details = ", ".join(f"{setting.removeprefix('agent.')}={value.get(setting)}" for setting in differing[:3])
-            more = f" +{len(differing) - 3}" if len(differing) > 3 else ""
-            labels[key] = f"{name} ({details}{more})" if details else name
+        if len(keys) == 1:
+            labels[keys[0]] = name
+            continue
+        found = [changes(settings_of(firsts[key].method, firsts[key].protocol)) for key in keys]
+        for key, own in zip(keys, found):
+            words = [text for setting, text in own.items() if any(other.get(setting) != text for other in found)]
+            more = [f"and {len(words) - _SAID} more"] if len(words) > _SAID else []
+            labels[key] = label(name, words[:_SAID] + more)
     return _distinct(labels)
-
-
-def _parts(run: Run) -> dict[str, Any]:
-    return {key: run.method[key] for key in ("agent", "aggregator", "curriculum", "architecture")}
-
-
-def told_apart(run: Run) -> set[str]:
-    """Names of the settings that tell this run's method from others."""
-    return set(json.loads(run.method_key)["params"]) | set(_parts(run))
 
 
 def _distinct(labels: dict[tuple[int, str], str]) -> dict[tuple[int, str], str]:

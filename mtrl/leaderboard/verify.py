@@ -10,12 +10,12 @@ from typing import Any
 
 from mtrl import cli
 from mtrl.checkpoint import Checkpoint
-from mtrl.config import unknown
+from mtrl.config import canonical, unknown
 from mtrl.envs.errors import nearest
 from mtrl.errors import CheckpointError, ConfigError, ResultError
 from mtrl.evaluate import evaluation_config, find, load_agent
 from mtrl.evaluator import make_evaluator
-from mtrl.fields import coerce
+from mtrl.fields import Flat, coerce
 from mtrl.leaderboard import files
 from mtrl.presets import read_yaml
 from mtrl.results import Record, TaskResult, read_result, success_mean
@@ -24,13 +24,15 @@ from mtrl.statistics import t_interval, wilson_interval
 USAGE = """usage: python -m mtrl.leaderboard verify ROW ... [--KEY=VALUE ...]
 
 Evaluates the final checkpoint of every run of a row under the official protocol, and compares the mean with the row's
-interval. ROW is SUITE/METHOD, looked up among the result files, or run folders, or result files. Exit status 1 if the
-row does not hold.
+interval. ROW is SUITE/METHOD, or SUITE/BUDGET/ROW as result files stand, looked up among the results; or run folders
+or result files. Exit status 1 if the row does not hold.
 
-  --results=DIR  where SUITE/METHOD is looked up, by default results
+  --results=DIR  where ROW is looked up, by default results
   --runs=DIR     where run folders lie, for result files that do not lie in or beside them; by default runs
   --seed=N       evaluation seed; by default each run's own, which repeats its evaluation
   --device=NAME  auto, cpu, cuda or cuda:N"""
+_DEPTH = 4
+"""Parts of a result file's path below the results: SUITE/BUDGET/ROW/seed-N.json."""
 _OPTIONS = {"results": str, "runs": str, "seed": int, "device": str}
 
 
@@ -105,8 +107,7 @@ def run_folder(path: Path, record: Record, runs: Path) -> Path:
         CheckpointError: none of them holds that run.
     """
     suite, method = record["protocol"]["suite"].replace(":", "-"), record["method"]["name"]
-    below = Path(suite) / method / f"seed-{record['seed']}"
-    places = [path.parent, path.parent.parent / ".runs" / below, runs / below]
+    places = [path.parent, *_place_in_sweep(path), runs / suite / method / f"seed-{record['seed']}"]
     for place in places:
         if (place / "config.yaml").is_file() and _is_of(read_yaml(place / "config.yaml"), record):
             return place
@@ -114,6 +115,14 @@ def run_folder(path: Path, record: Record, runs: Path) -> Path:
     raise CheckpointError(
         f"{path}: the checkpoints of {record['run_id']} are not in {looked}; name the run folder itself"
     )
+
+
+def _place_in_sweep(path: Path) -> list[Path]:
+    """Where the sweep that wrote a result file kept the run's folder."""
+    if len(path.absolute().parents) <= _DEPTH:
+        return []
+    results = path.absolute().parents[_DEPTH - 1]
+    return [results / ".runs" / path.absolute().relative_to(results).with_suffix("")]
 
 
 def verdict(claims: Sequence[Claim], again: Sequence[dict[str, TaskResult]]) -> tuple[str, bool]:
@@ -153,20 +162,32 @@ def interval(claims: Sequence[Claim], means: Sequence[float]) -> tuple[float, fl
 
 
 def _paths(word: str, results: Path) -> Iterator[Path]:
-    """The files or folders that a word of the command line names."""
+    """The files or folders that a word of the command line names.
+
+    Raises:
+        ConfigError: it names no row, or several.
+    """
     if Path(word).exists():
-        yield Path(word)
+        yield from sorted(Path(word).glob("seed-*.json")) or [Path(word)]
         return
-    rows: dict[str, list[Path]] = {}
+    if (results / word).is_dir() and (found := sorted((results / word).glob("seed-*.json"))):
+        yield from found
+        return
+    methods: dict[str, dict[Path, list[Path]]] = {}
     for path in files.find(results):
         try:
             record: Any = files.read_checked(path)
         except ResultError:
             continue  # `check` names such files
-        rows.setdefault(f"{record['protocol']['suite']}/{record['method']['name']}", []).append(path)
-    if word not in rows:
-        raise unknown("ROW", word, rows) if rows else ConfigError(f"ROW: {results} holds no result files")
-    yield from rows[word]
+        name = f"{record['protocol']['suite']}/{record['method']['name']}"
+        methods.setdefault(name, {}).setdefault(path.parent, []).append(path)
+    if word not in methods:
+        raise unknown("ROW", word, methods) if methods else ConfigError(f"ROW: {results} holds no result files")
+    if len(methods[word]) > 1:
+        rows = ", ".join(folder.relative_to(results).as_posix() for folder in methods[word])
+        raise ConfigError(f"ROW: {word} has {len(methods[word])} rows; name one of {rows}")
+    for paths in methods[word].values():
+        yield from paths
 
 
 def _evaluate(entry: Claim, changes: dict[str, Any]) -> dict[str, TaskResult]:
@@ -178,9 +199,9 @@ def _evaluate(entry: Claim, changes: dict[str, Any]) -> dict[str, TaskResult]:
         evaluator.close()
 
 
-def _is_of(config: dict[str, Any], record: Record) -> bool:
-    params = record["method"]["params"]
-    return all(config.get(key) == value for key, value in params.items() if key != "total_env_steps")
+def _is_of(config: Flat, record: Record) -> bool:
+    saved, params = canonical(config), canonical(record["method"]["params"])
+    return all(saved.get(key) == value for key, value in params.items() if key != "total_env_steps")
 
 
 def _mean(result: dict[str, TaskResult]) -> float:

@@ -16,7 +16,7 @@ from mtrl.config import TrainConfig
 from mtrl.envs import TaskVectorEnv
 from mtrl.sweeps.groups import Group, groups_of
 from mtrl.sweeps.progress import describe
-from mtrl.sweeps.spec import Spec
+from mtrl.sweeps.spec import Spec, Unit
 from mtrl.sweeps.state import State, measured_rate, state_of
 from mtrl.torch_settings import torch_settings
 
@@ -38,11 +38,11 @@ class Speed(NamedTuple):
 def plan(spec: Spec, jobs: int) -> str:
     """Every run with where it stands and the hours it has left, then the total on ``jobs`` jobs.
 
-    Speed is that of finished runs of the same suite and method among the results, which includes their evaluations,
-    else that of a short calibration here and now, which does not.
+    Speed is that of finished runs of the same row among the results, which includes their evaluations, else that of a
+    short calibration here and now, which does not.
     """
     states = {unit.name: state_of(unit) for unit in spec.units}
-    speeds = _speeds(spec, {unit.row: unit.config for unit in spec.units if not states[unit.name].over})
+    speeds = _speeds({unit.row: unit for unit in spec.units if not states[unit.name].over})
     lines, hours = [], []
     for group in groups_of(spec):
         together = len(group.units) > 1
@@ -80,11 +80,11 @@ def _lines(
     return lines, hours
 
 
-def _speeds(spec: Spec, rows: Mapping[tuple[str, str], TrainConfig]) -> dict[tuple[str, str], Speed]:
-    """Speed of every suite and method in ``rows``, of which each has the configuration of one run."""
-    rates = {row: measured_rate(spec, row) for row in rows}
+def _speeds(rows: Mapping[tuple[str, str], Unit]) -> dict[tuple[str, str], Speed]:
+    """Speed of every suite and method in ``rows``, of which each has one run."""
+    rates = {row: measured_rate(unit) for row, unit in rows.items()}
     speeds = {row: Speed(rate, "measured") for row, rate in rates.items() if rate is not None}
-    unknown = {row: config for row, config in rows.items() if row not in speeds}
+    unknown = {row: unit.config for row, unit in rows.items() if row not in speeds}
     limit = min(CALIBRATION_S, ALL_S / max(len(unknown), 1))
     calibrations = Calibrations()
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from mtrl import presets
+from mtrl import presets, rows
 from mtrl.cli import as_text
 from mtrl.config import TrainConfig
 from mtrl.envs import SuiteError
@@ -23,7 +23,7 @@ KEYS = {
     "total_env_steps": "env steps of every run, or a mapping from suites to them",
     "settings": "a mapping of dotted settings for every run",
     "together": "true, or how many seeds of a suite and method share a process; false (the default) gives each its own",
-    "results": "the folder of result files",
+    "results": "the folder of result files, by default results",
 }
 OWN = ("suite", "method", "seed", "total_env_steps", "run_dir", "resume", "config")
 
@@ -74,10 +74,11 @@ class Spec:
 def read_spec(path: Path) -> Spec:
     """Read and check a sweep's file.
 
-    Result files go to ``RESULTS/SUITE/METHOD_seed-N.json``, run folders to ``RESULTS/.runs/SUITE/METHOD/seed-N``
-    (hidden, so that ``leaderboard build`` sees each run once); RESULTS is ``results/NAME-OF-THE-FILE`` if left out.
-    Method files count from the folder of the sweep's file. Seeds are the outer loop, so that a sweep cut short has
-    every row.
+    Result files go to ``RESULTS/SUITE/BUDGET/ROW/seed-N.json``, run folders to
+    ``RESULTS/.runs/SUITE/BUDGET/ROW/seed-N`` (hidden, so that ``leaderboard build`` sees each run once). ROW is the
+    method with the settings that differ from its preset (``mtrl.rows``), so sweeps that share a results folder share a
+    run only where they mean the same one. RESULTS is ``results`` if left out. Method files count from the folder of
+    the sweep's file. Seeds are the outer loop, so that a sweep cut short has every row.
 
     Raises:
         ConfigError: one sentence about the first thing that is wrong, with the nearest right name.
@@ -94,7 +95,7 @@ def read_spec(path: Path) -> Spec:
     suites, methods = _list(path, values, "suites"), _methods(path, values["methods"])
     seeds = _seeds(path, values.get("seeds", 1))
     shared = _mapping(path, "settings", values.get("settings") or {})
-    results = Path(str(values.get("results", f"results/{path.stem}")))
+    results = Path(str(values.get("results", "results")))
     units = [
         _unit(path, results, suite, method, seed, _budget(path, values, suite, suites) | shared | own)
         for seed in seeds
@@ -172,15 +173,13 @@ def _unit(path: Path, results: Path, suite: str, method: str, seed: int, setting
     for key in settings:
         if key in OWN and key != "total_env_steps":
             raise ConfigError(f"{path}: {key}: is set by the sweep itself, not among settings")
-    if method.endswith((".yaml", ".yml")):
-        method = str(path.parent / method)
-    folder = suite.replace(":", "-")
-    run = results / ".runs" / folder / Path(method).stem / f"seed-{seed}"
-    given = {"suite": suite, "method": method, "seed": seed, **settings, "run_dir": str(run)}
+    file = path.parent / method if method.endswith((".yaml", ".yml")) else None
+    given = {"suite": suite, "method": str(file or method), "seed": seed, **settings}
     try:
         config = presets.resolve(given)
     except (ConfigError, SuiteError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from None
-    options = {key: value for key, value in given.items() if key not in ("suite", "run_dir")}
-    arguments = (suite, *(f"--{key.replace('_', '-')}={as_text(value)}" for key, value in options.items()))
-    return Unit(config, arguments, results / folder / f"{Path(method).stem}_seed-{seed}.json")
+    place = rows.place(config.flat(), file)
+    run = results / ".runs" / place.with_suffix("")
+    arguments = (suite, *(f"--{key.replace('_', '-')}={as_text(given[key])}" for key in given if key != "suite"))
+    return Unit(dataclasses.replace(config, run_dir=str(run)), arguments, results / place)

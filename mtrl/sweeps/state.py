@@ -14,7 +14,7 @@ from mtrl.config import difference
 from mtrl.errors import ResultError, RunFolderError
 from mtrl.presets import read_yaml
 from mtrl.results import Record, read_result, success_mean, write_result
-from mtrl.sweeps.spec import Spec, Unit
+from mtrl.sweeps.spec import Unit
 
 Status = Literal["finished", "diverged", "failed", "begun", "new"]
 
@@ -91,18 +91,18 @@ def in_use(unit: Unit) -> bool:
     return False
 
 
-def measured_rate(spec: Spec, row: tuple[str, str]) -> float | None:
-    """Env steps per second of the finished runs of a suite and method among the results, evaluations included.
+def measured_rate(unit: Unit) -> float | None:
+    """Env steps per second of the finished runs among the results that differ in their seed only.
 
-    A run that shared its process with other seeds counts as if it had had it to itself.
+    Evaluations are included. A run that shared its process with other seeds counts as if it had had it to itself.
     """
     steps, seconds = 0, 0.0
-    for path in sorted(spec.results.glob("*/*.json")):
+    for path in sorted(unit.result.parent.glob("seed-*.json")):
         try:
             record = read_result(path)
         except ResultError:
             continue  # `leaderboard check` names such files; for an estimate the others suffice
-        if (record["protocol"]["suite"], record["method"]["name"]) == row and record["status"] == "finished":
+        if record["status"] == "finished":
             steps += record["evaluations"][-1]["env_steps"] * _seeds_in(record["provenance"]["command"])
             seconds += record["evaluations"][-1]["wall_s"]
     return steps / seconds if seconds > 0 else None

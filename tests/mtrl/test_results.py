@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from mtrl.errors import ResultError
-from mtrl.results import new_record, problems, read_result, success_mean, validate, write_result
+from mtrl.presets import resolve
+from mtrl.results import method_of, new_record, problems, read_result, success_mean, validate, write_result
 from tests.helpers.fakes import SUITES
 from tests.mtrl.conftest import ShortConfig
 
@@ -33,6 +34,20 @@ def test_new_record_has_exactly_the_fields_of_the_protocol(record: Record) -> No
     assert "run_dir" not in record["method"]["params"]
     assert record["provenance"]["packages"]["torch"]
     assert len(record["provenance"]["config_sha256"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("given", "parts"),
+    [
+        ({}, ("mean", "uniform", "multi-head")),
+        ({"agent.aggregator": "cagrad:c=0.9,every=4"}, ("cagrad:c=0.9,every=4", "uniform", "multi-head")),
+        ({"method": "camrl-ppo", "agent.curriculum.warmup": 5}, ("mean", "camrl:warmup=5", "separate")),
+        ({"method": "sb3-ppo"}, (None, None, None)),
+    ],
+)
+def test_a_record_names_choices_in_their_short_form(given: Record, parts: tuple[str | None, ...]) -> None:
+    method = method_of(resolve({"suite": "mt10", **given}).flat())
+    assert (method["aggregator"], method["curriculum"], method["architecture"]) == parts
 
 
 def test_success_mean_is_unweighted_over_tasks(record: Record) -> None:

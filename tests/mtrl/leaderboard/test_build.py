@@ -84,6 +84,20 @@ def test_equal_results_give_equal_bytes(results: Path, tmp_path: Path) -> None:
     assert first == everything(tmp_path / "b") == everything(tmp_path / "a")
 
 
+def test_an_earlier_page_among_the_results_is_no_result(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build(results, results / "lb") == 0
+    assert build(results, tmp_path / "out") == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert main(["check", str(results)]) == 0
+    assert "10 files checked, no problems" in capsys.readouterr().out
+    (results / "lb" / "index.html").write_text("<title>mine</title>")
+    assert build(results, tmp_path / "out") == 1
+    assert "left out: lb/rliable/mt10-native.json: schema_version: is missing" in capsys.readouterr().err
+
+
 def test_the_page_shows_what_the_protocol_asks_for(results: Path, tmp_path: Path) -> None:
     assert build(results, tmp_path / "out") == 0
     page = Reader((tmp_path / "out" / "index.html").read_text(encoding="utf-8"))

@@ -61,18 +61,58 @@ def test_budgets_and_settings_make_rows(tmp_path: Path) -> None:
         make_record(env_steps=2000, seed=1, num_threads=4),
     )
     assert [(row.budget, row.label, len(row.runs)) for row in table.rows] == [
-        (2000, "mtsac (width=1024)", 1),
-        (2000, "mtsac (width=400)", 2),
+        (2000, "mtsac", 2),
+        (2000, "mtsac, width 1024", 1),
         (1000, "mtsac", 1),
     ]
     assert table.name(table.rows[2]) == "mtsac, 1k"
 
 
-def test_a_row_is_named_by_settings_that_all_of_its_rivals_have(tmp_path: Path) -> None:
-    later = {"agent__about": 1, "agent__beyond": 2, "agent__curve": 3}
+def labels(table: Table) -> list[str]:
+    return sorted(row.label for row in table.rows)
+
+
+def test_a_label_says_what_differs_from_the_preset_and_from_other_rows(tmp_path: Path) -> None:
+    common = {"agent__gamma": 0.9, "agent__aggregator__kind": "cagrad", "agent__aggregator__c": 0.5}
+    (table,) = grouped(
+        tmp_path,
+        make_record(**common, agent__precision="fp32"),
+        make_record(**common, stagger=False, agent__actor_aggregator=None),
+        make_record(**common | {"agent__aggregator__c": 0.9}, stagger=True),
+    )
+    assert labels(table) == [
+        "mtsac, aggregator cagrad, fp32",
+        "mtsac, aggregator cagrad, without stagger",
+        "mtsac, aggregator cagrad:c=0.9",
+    ]
+
+
+def test_settings_that_only_some_rows_know(tmp_path: Path) -> None:
+    later = {"agent__about": 1, "agent__beyond": 2, "agent__curve": 3, "agent__dim": 4}
     (table,) = grouped(tmp_path, make_record(agent__width=1024, **later), make_record())
-    names = sorted(row.label for row in table.rows)
-    assert [name.split(",")[0] for name in names] == ["mtsac (width=1024", "mtsac (width=400"]
+    assert labels(table) == ["mtsac", "mtsac, width 1024, about 1, beyond 2, curve 3, and 1 more"]
+
+
+def test_rows_of_agents_and_methods_that_do_not_ship(tmp_path: Path) -> None:
+    records = [make_record(method="own", agent__width=width) for width in (1, 2)]
+    records += [make_record(method="mtsac-own", agent__width=width) for width in (1, 400)]
+    (table,) = grouped(tmp_path, *records)
+    assert labels(table) == ["mtsac-own", "mtsac-own, width 1", "own, width 1", "own, width 2"]
+
+
+def test_rows_that_words_do_not_tell_apart_are_numbered(tmp_path: Path) -> None:
+    other = make_record(seed=1)
+    other["method"]["architecture"] = "one-hot"
+    (table,) = grouped(tmp_path, make_record(), other)
+    assert labels(table) == ["mtsac", "mtsac #2"]
+
+
+def test_settings_that_do_nothing_on_a_suite_make_no_row(tmp_path: Path) -> None:
+    noises = [{"agent__noise_correlation": 0.0}, {"agent__noise_correlation": 0.4, "agent__noise_until": None}]
+    for suite, rows in (("mg3", 1), ("mt10", 2)):
+        records = [make_record(suite, "mtppo", seed, **noise) for seed, noise in enumerate(noises)]
+        (table,) = grouped(tmp_path / suite, *records)
+        assert len(table.rows) == rows
 
 
 def test_diverged_runs_count_and_failed_ones_are_kept_in_sight(tmp_path: Path) -> None:
@@ -121,7 +161,7 @@ def test_of_plain_rows_the_one_with_most_settings_in_common_is_the_baseline(tmp_
         *seeds("mtsac-pcgrad", [0.5, 0.6, 0.7], agent__precision="auto"),
     )
     (comparison,) = table.comparisons.values()
-    assert comparison.baseline.label == "mtsac (precision=auto)"
+    assert comparison.baseline.label == "mtsac"
 
 
 def test_single_task_runs_are_a_reference_under_the_same_rules(tmp_path: Path) -> None:

@@ -17,16 +17,18 @@ from mtrl.sweeps.state import collect
 from mtrl.trainer import train
 from tests.mtrl.conftest import ShortConfig
 
+ROW = "mt10-fake/60/fake-learning-rate-0.1"
+
 
 @pytest.fixture
 def row(short_config: ShortConfig, tmp_path: Path) -> list[TrainConfig]:
     """Two finished runs of one row, laid out as a sweep does, with their result files."""
     configs = []
     for seed in (0, 1):
-        folder = f"results/.runs/mt10-fake/fake/seed-{seed}"
+        folder = f"results/.runs/{ROW}/seed-{seed}"
         configs.append(short_config(folder, seed=seed, total_env_steps=60, agent__learning_rate=0.1))
         train(configs[-1])
-        collect(Unit(configs[-1], (), tmp_path / f"results/mt10-fake/fake_seed-{seed}.json"))
+        collect(Unit(configs[-1], (), tmp_path / f"results/{ROW}/seed-{seed}.json"))
     return configs
 
 
@@ -44,7 +46,9 @@ def test_a_row_holds_by_name_by_file_and_by_folder(
     monkeypatch.setattr("mtrl.leaderboard.files.suite_problems", lambda protocol: [])  # the fake suites are not envs'
     names = (
         ["mt10:fake/fake", f"--results={tmp_path / 'results'}"],
-        [str(path) for path in sorted((tmp_path / "results/mt10-fake").glob("*.json"))],
+        [ROW, f"--results={tmp_path / 'results'}"],
+        [str(tmp_path / "results" / ROW)],
+        [str(path) for path in sorted((tmp_path / "results" / ROW).glob("*.json"))],
         [str(config.folder) for config in row],
     )
     for words in names:
@@ -54,10 +58,19 @@ def test_a_row_holds_by_name_by_file_and_by_folder(
         assert lines[2].startswith("mt10:fake/fake holds: found ") and "over 2 seeds" in lines[2]
 
 
+def test_a_method_of_several_rows_is_asked_about(
+    row: list[TrainConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mtrl.leaderboard.files.suite_problems", lambda protocol: [])
+    shutil.copytree(tmp_path / "results" / ROW, tmp_path / "results/mt10-fake/90/fake")
+    assert main(["verify", "mt10:fake/fake", f"--results={tmp_path / 'results'}"]) == 2
+    assert f"mt10:fake/fake has 2 rows; name one of {ROW}, mt10-fake/90/fake" in capsys.readouterr().err
+
+
 def test_a_false_claim_does_not_hold(
     row: list[TrainConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    paths = sorted((tmp_path / "results/mt10-fake").glob("*.json"))
+    paths = sorted((tmp_path / "results" / ROW).glob("*.json"))
     found = [json.loads(path.read_text())["evaluations"][-1]["per_task"]["task-0"]["successes"] for path in paths]
     for path in paths:
         edit(path, 0 if sum(found) > 4 else 4)
@@ -84,7 +97,7 @@ def test_the_interval_covers_seeds_and_episodes() -> None:
 def test_missing_checkpoints_are_one_sentence(
     row: list[TrainConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = tmp_path / "results/mt10-fake/fake_seed-0.json"
+    result = tmp_path / "results" / ROW / "seed-0.json"
     newest = newest_first(row[0].folder / "checkpoints")[0]
     newest.rename(newest.with_name("old"))
     assert main(["verify", str(result)]) == 2
@@ -98,7 +111,7 @@ def test_missing_checkpoints_are_one_sentence(
 def test_only_final_results_of_one_row(
     row: list[TrainConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, second = sorted((tmp_path / "results/mt10-fake").glob("*.json"))
+    first, second = sorted((tmp_path / "results" / ROW).glob("*.json"))
     record = json.loads(first.read_text())
     first.write_text(json.dumps(record | {"method": record["method"] | {"name": "other"}}))
     (row[0].folder / "result.json").write_text(first.read_text())

@@ -21,6 +21,8 @@ SETTINGS = {
     "checkpoint_every": 90, "log_every": 60, "eval.every": 150, "eval.episodes_per_task": 4, "eval.envs_per_task": 2,
     "tensorboard": False, "device": "cpu",
 }  # fmt: skip
+ROW = "fake-eval.episodes-per-task-4"
+"""The folder's name of the fake method under these settings."""
 MakeSpec = Callable[..., Path]
 
 
@@ -59,7 +61,7 @@ def start(*arguments: str, pace: float = 0.0) -> subprocess.Popen[str]:
 def results_of(folder: Path) -> dict[str, Any]:
     """Every result file of a sweep, without wall-clock times."""
     records = {}
-    for path in sorted(folder.glob("*/*.json")):
+    for path in sorted(folder.glob("*/*/*/seed-*.json")):
         record = json.loads(path.read_text())
         record["provenance"].pop("command")
         records[str(path.relative_to(folder))] = without_clock(record)

@@ -142,7 +142,7 @@ def test_two_nodes_one_killed_give_the_results_of_a_local_run(
     runs = tmp_path / "results-shared" / ".runs"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and sweep.poll() is None:
-        begun = [run for run in runs.glob("*/*/seed-*/checkpoints") if newest_first(run)]
+        begun = [run for run in runs.glob("*/*/*/seed-*/checkpoints") if newest_first(run)]
         if begun:
             break
         time.sleep(0.05)

@@ -71,6 +71,22 @@ def method_beside_the_spec(tmp_path: Path) -> None:
     (tmp_path / "fake.yaml").write_text("# Fake.\nalgorithm: fake\n")
 
 
+def test_sweeps_that_share_a_results_folder_share_no_run_of_other_settings(faked: None, make_spec: MakeSpec) -> None:
+    common: dict[str, Any] = {"suites": ["mt10:fake"], "results": "results"}
+    methods = [{"fake.yaml": own} for own in ({}, {"agent.nan_at": 3}, {"agent.learning_rate": 0.5})]
+    specs = [read_spec(make_spec(methods=own, **common)) for own in methods]
+    specs.append(read_spec(make_spec(methods=methods[0], total_env_steps=1800, **common)))
+    specs.append(read_spec(make_spec(methods=methods[0], settings={"eval.episodes_per_task": 5}, **common)))
+    assert [str(spec.units[0].result.parent) for spec in specs] == [
+        "results/mt10-fake/900/fake-eval.episodes-per-task-4",
+        "results/mt10-fake/900/fake-eval.episodes-per-task-4-nan-at-3",
+        "results/mt10-fake/900/fake-eval.episodes-per-task-4-learning-rate-0.5",
+        "results/mt10-fake/1.8k/fake-eval.episodes-per-task-4",
+        "results/mt10-fake/900/fake-eval.episodes-per-task-5",
+    ]
+    assert len({unit.folder for spec in specs for unit in spec.units}) == 5
+
+
 def test_overrides_of_a_method_beat_those_of_the_sweep(faked: None, make_spec: MakeSpec) -> None:
     spec = read_spec(
         make_spec(methods={"fake.yaml": {"log_every": 5}}, settings={"log_every": 7, "checkpoint_every": 8})
@@ -128,12 +144,15 @@ def test_no_file(tmp_path: Path) -> None:
 
 def test_real_names_resolve(tmp_path: Path) -> None:
     path = tmp_path / "spec.yaml"
-    path.write_text("suites: [mt10, 'mt1:reach-v3']\nmethods: [mtppo, sb3-ppo]\nseeds: 3\ntotal_env_steps: 1e6\n")
+    path.write_text(
+        "suites: [mt10, 'mt1:reach-v3']\nmethods: {mtppo: {agent.precision: fp32}, sb3-ppo: {}}\nseeds: 3\n"
+        "total_env_steps: 1e6\n"
+    )
     spec = read_spec(path)
     assert len(spec.units) == 12
-    assert spec.results == Path("results/spec")
-    assert spec.units[0].result == Path("results/spec/mt10/mtppo_seed-0.json")
-    assert spec.units[2].folder == Path("results/spec/.runs/mt1-reach-v3/mtppo/seed-0")
+    assert spec.results == Path("results")
+    assert spec.units[0].result == Path("results/mt10/1m/mtppo-fp32/seed-0.json")
+    assert spec.units[2].folder == Path("results/.runs/mt1-reach-v3/1m/mtppo-fp32/seed-0")
     assert spec.units[1].config == presets.resolve(
         {"suite": "mt10", "method": "sb3-ppo", "total_env_steps": 10**6, "run_dir": str(spec.units[1].folder)}
     )

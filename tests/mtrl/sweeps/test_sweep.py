@@ -26,7 +26,7 @@ from mtrl.sweeps.state import State, collect, in_use, state_of
 from mtrl.trainer import train
 from tests.helpers.fakes import FakeAgent
 from tests.helpers.workbench import METHOD
-from tests.mtrl.sweeps.conftest import MakeSpec, results_of, start
+from tests.mtrl.sweeps.conftest import ROW, SETTINGS, MakeSpec, results_of, start
 
 
 def children(pid: int) -> list[int]:
@@ -38,7 +38,7 @@ def wait_for_checkpoint(results: Path, count: int, process: subprocess.Popen[str
     """Wait until the runs of a sweep hold ``count`` checkpoints or more env steps than before."""
     deadline = time.monotonic() + 90
     while process.poll() is None and time.monotonic() < deadline:
-        newest = [newest_first(run / "checkpoints") for run in results.glob(".runs/*/*/seed-*") if run.is_dir()]
+        newest = [newest_first(run / "checkpoints") for run in results.glob(".runs/*/*/*/seed-*") if run.is_dir()]
         if sum(int(paths[0].name) for paths in newest if paths) >= count:
             return
         time.sleep(0.01)
@@ -66,7 +66,7 @@ def test_killed_twice_and_restarted_gives_the_same_files(faked: None, make_spec:
     sweep.kill()
     _, err = sweep.communicate()
     assert "ended early (killed by signal 9" in err
-    assert len(list(results.glob("*/*.json"))) <= 1
+    assert len(list(results.glob("*/*/*/seed-*.json"))) <= 1
 
     last = start(str(killed), "--jobs=2")
     out, err = last.communicate(timeout=120)
@@ -75,9 +75,9 @@ def test_killed_twice_and_restarted_gives_the_same_files(faked: None, make_spec:
     assert results_of(results) == results_of(tmp_path / "results-whole")
     assert len(results_of(results)) == 2
 
-    before = {path: path.stat().st_mtime_ns for path in results.glob("*/*.json")}
+    before = {path: path.stat().st_mtime_ns for path in results.glob("*/*/*/seed-*.json")}
     assert main(["run", str(killed)]) == 0  # nothing is left to do
-    assert before == {path: path.stat().st_mtime_ns for path in results.glob("*/*.json")}
+    assert before == {path: path.stat().st_mtime_ns for path in results.glob("*/*/*/seed-*.json")}
 
 
 def test_ctrl_c_saves_stops_and_says_how_to_continue(make_spec: MakeSpec, tmp_path: Path) -> None:
@@ -93,14 +93,14 @@ def test_ctrl_c_saves_stops_and_says_how_to_continue(make_spec: MakeSpec, tmp_pa
     )
     assert "Traceback" not in err
     assert not Path(f"/proc/{child}").exists()
-    log = (tmp_path / "results-sweep" / ".runs" / "mt10-fake" / "fake" / "seed-0.log").read_text()
+    log = (tmp_path / "results-sweep" / ".runs" / "mt10-fake" / "90k" / ROW / "seed-0.log").read_text()
     assert "mtrl.train: stopped at" in log
 
 
 def test_failures_are_tried_once_more_and_reported(make_spec: MakeSpec, tmp_path: Path) -> None:
     """A run that diverges is recorded and not tried again; one that cannot start is reported."""
     spec = make_spec(suites=["mt10:fake"], seeds=[0, 1], total_env_steps=300, methods={METHOD: {"agent.nan_at": 150}})
-    foreign = tmp_path / "results-sweep" / ".runs" / "mt10-fake" / "fake" / "seed-1"
+    foreign = tmp_path / "results-sweep" / ".runs" / "mt10-fake" / "300" / f"{ROW}-nan-at-150" / "seed-1"
     foreign.mkdir(parents=True)
     (foreign / "notes.txt").write_text("mine")
     sweep = start(str(spec), "--jobs=2")
@@ -136,10 +136,10 @@ def test_another_configuration_is_refused(
     unit = read_spec(make_spec(**changed)).units[0]
     train(unit.config)
     assert collect(unit).status == state_of(unit).status == "finished"
-    longer = read_spec(make_spec(**changed | {"total_env_steps": 180}))
-    assert state_of(longer.units[0]) == State("begun", 90)
-    assert main(["run", str(make_spec(**changed, methods={METHOD: {"agent.heads": "one-hot"}}))]) == 2
-    assert "is of another run: agent.heads is 'multi-head' there and 'one-hot' here" in capsys.readouterr().err
+    for other in ({"total_env_steps": 180}, {"methods": {METHOD: {"agent.heads": "one-hot"}}}):  # rows of their own
+        assert state_of(read_spec(make_spec(**changed | other)).units[0]) == State("new")
+    assert main(["run", str(make_spec(**changed, settings=SETTINGS | {"log_every": 45}))]) == 2
+    assert "is of another run: log_every is 60 there and 45 here; choose another" in capsys.readouterr().err
 
 
 def test_the_plan_says_where_its_speeds_come_from(
@@ -283,7 +283,7 @@ def test_seeds_together_killed_and_restarted_give_the_files_of_single_runs(
 
 def test_a_seed_that_cannot_run_leaves_its_group_alone(make_spec: MakeSpec, tmp_path: Path) -> None:
     spec = make_spec(suites=["mt10:fake"], seeds=3, total_env_steps=300, together=True)
-    foreign = tmp_path / "results-sweep" / ".runs" / "mt10-fake" / "fake" / "seed-1"
+    foreign = tmp_path / "results-sweep" / ".runs" / "mt10-fake" / "300" / ROW / "seed-1"
     foreign.mkdir(parents=True)
     (foreign / "notes.txt").write_text("mine")
     sweep = start(str(spec), "--jobs=2")

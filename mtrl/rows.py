@@ -1,0 +1,144 @@
+"""Which runs make one row: the settings that tell methods apart, a row's label, and where its result files stand."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+from mtrl import envs
+from mtrl.agents.settings import CONTINUOUS, Setting, only_of
+from mtrl.config import run_settings, shortened
+from mtrl.envs import SuiteError
+from mtrl.errors import ConfigError
+from mtrl.fields import Flat
+from mtrl.presets import methods, plain, resolve
+
+MACHINE_KEYS = frozenset(
+    (
+        *("seed", "seeds", "suite", "method", "run_dir", "device", "num_workers", "num_threads", "torch_threads"),
+        *("total_env_steps", "tensorboard", "log_every", "checkpoint_every", "eval.every", "eval.envs_per_task"),
+    )
+)
+"""Settings that do not tell two methods apart: the run's own names, the machine, what is logged."""
+PROTOCOL_KEYS = frozenset(("backend", "eval.episodes_per_task", "eval.seed"))
+"""Settings that tell tables apart, not methods: a record's protocol holds what came of them."""
+_SPEAKING = ("agent.heads", "agent.memory", "agent.precision")
+"""Settings whose values need no name beside them: fp32, gru, one-hot."""
+_LONGEST = 120  # characters of a folder's name; file systems end at 255 bytes
+
+
+def told_apart(params: Flat) -> Flat:
+    """The settings in which two runs of one row agree."""
+    ignored = MACHINE_KEYS | PROTOCOL_KEYS | idle(str(params.get("suite")), str(params.get("algorithm")))
+    return {key: value for key, value in params.items() if key not in ignored}
+
+
+def idle(suite: str, algorithm: str) -> frozenset[str]:
+    """Settings that do nothing on a suite, such as exploration noise where actions are discrete."""
+    try:
+        return _idle(suite, algorithm)
+    except (ConfigError, SuiteError):
+        return frozenset()
+
+
+@cache
+def _idle(suite: str, algorithm: str) -> frozenset[str]:
+    if not envs.get_suite(suite).discrete:
+        return frozenset()
+    settings = run_settings(algorithm)
+    return frozenset(key for key, setting in settings.items() if only_of(setting.hint) is CONTINUOUS)
+
+
+def changes(params: Flat, file: Path | None = None) -> dict[str, str]:
+    """How a run differs from its method's preset: a few words for each setting that does.
+
+    A setting that ``params`` lacks says nothing.
+
+    Args:
+        params: flat settings, ``suite``, ``algorithm`` and ``method`` among them.
+        file: the method's own file, where it does not ship. Without one, such a method is compared with the plain
+            algorithm.
+    """
+    suite, algorithm = str(params.get("suite")), str(params.get("algorithm"))
+    usual: Flat = {}
+    settings: dict[str, Setting] = {}
+    own = params
+    try:
+        usual = _reference(suite, str(params.get("method")), algorithm, file)
+        own, settings = shortened(params), run_settings(algorithm)
+    except (ConfigError, SuiteError):
+        pass  # of an agent that is not ours, or of another version of mtrl: the label says everything
+    ignored = MACHINE_KEYS | idle(suite, algorithm)
+    return {
+        key: _words(key, value, settings.get(key))
+        for key, value in own.items()
+        if key not in ignored and (key not in usual or usual[key] != value)
+    }
+
+
+@cache
+def _reference(suite: str, method: str, algorithm: str, file: Path | None) -> Flat:
+    """What a label need not say: the settings of a method's preset on a suite, choices in their short form."""
+    if method in methods():
+        config = resolve({"suite": suite, "method": method})
+    elif file is not None:
+        config = resolve({"suite": suite, "method": str(file)})
+    else:
+        config = plain(suite, algorithm)
+    return shortened(config.flat())
+
+
+def label(method: str, words: Iterable[str]) -> str:
+    """A row's name: ``mtppo``, or ``mtppo, fp32, rollout_per_task 800``."""
+    return ", ".join([method, *words])
+
+
+def place(params: Flat, file: Path | None = None) -> Path:
+    """Where the result file of a run stands below the results folder: ``SUITE/BUDGET/ROW/seed-N.json``.
+
+    Args:
+        params, file: as of ``changes``.
+    """
+    words = changes(params, file).values()
+    row = folder_name(label(str(params["method"]), words))
+    suite = str(params["suite"]).replace(":", "-")
+    return Path(suite, budget_name(int(params["total_env_steps"])), row, f"seed-{params['seed']}.json")
+
+
+def budget_name(env_steps: int) -> str:
+    """A number of env steps, exact and short: 200k, 1.4m, 999."""
+    for unit, letter in ((10**6, "m"), (10**3, "k")):
+        whole, rest = divmod(env_steps, unit)
+        if whole:
+            digits = str(unit + rest)[1:].rstrip("0")
+            return f"{whole}{'.' if digits else ''}{digits}{letter}"
+    return str(env_steps)
+
+
+def folder_name(row: str) -> str:
+    """A label as the name of a folder: letters, digits, dots and dashes. Different settings keep different names."""
+    signed = re.sub(r"(?<=[ =,])-(?=\d)", "minus ", row).replace("e+", "e")  # -4 is not 4, 1e+20 not 1e-20
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", signed).strip("-.") or "method"
+    if len(name) <= _LONGEST:
+        return name
+    return f"{name[: _LONGEST - 9].rstrip('-.')}-{hashlib.sha256(row.encode()).hexdigest()[:8]}"
+
+
+def _words(key: str, value: Any, setting: Setting | None) -> str:
+    """A setting and its value as a person writes them: ``without stagger``, ``fp32``, ``width 1024``."""
+    name = key.removeprefix("agent.")
+    if value is True:
+        return f"with {name}"
+    if value is None or value is False or value == "none" or _turned_off(value, setting):
+        return f"without {name}"
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if key in _SPEAKING else f"{name} {text}"
+
+
+def _turned_off(value: Any, setting: Setting | None) -> bool:
+    """Whether a number is 0 and that is its way to be left out; where null is, 0 is a number like others."""
+    return setting is not None and value == 0 and type(None) not in get_args(setting.hint)

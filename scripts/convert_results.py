@@ -1,0 +1,182 @@
+"""Bring result files to today's form of the settings and to ``SUITE/BUDGET/ROW/seed-N.json``; numbers stay.
+
+python scripts/convert_results.py results           # convert and move
+python scripts/convert_results.py results --check   # say what would change; exit status 1 if anything would
+
+A row is named by what differs from its method's preset, so after a change of presets this script names folders anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mtrl.config import canonical, make_config, run_settings
+from mtrl.errors import ResultError, WorkbenchError
+from mtrl.fields import Flat
+from mtrl.leaderboard.files import find, is_other
+from mtrl.results import Record, method_of, read_result, validate, write_result
+from mtrl.rows import place, told_apart
+
+MADE_LATER: Flat = {
+    # 3a1c426 added staggered episodes; before it all environments of a task started in phase.
+    "stagger": False,
+    # a4fa8bb gave MTSAC an encoder of MiniGrid views; on Meta-World, where older runs are, the setting does nothing.
+    "agent.channels": 32,
+    # d84ebf8 made a limit of rewards a setting; before c7164ed critics' targets had no bound.
+    "agent.max_reward": None,
+    # 700b9a7 gave MTSAC gradient methods; before it the loss was `losses.mean(-1).sum()`, the mean over tasks.
+    "agent.aggregator": "mean",
+    "agent.actor_aggregator": None,
+    "agent.critic_aggregator": None,
+    # aea8e8e and 3dc3e7d added curricula; before them every task trained all the time.
+    "agent.curriculum": "uniform",
+    # c4548d7 added the diagnostics, which are only logged.
+    "agent.gradient_diagnostics": False,
+    # 41134a0 added the mean of the clipped Gaussian; before it deterministic actions were the mode.
+    "agent.deterministic_action": "mode",
+    # a432583 let the correlation of noise shrink with success, 9961b39 let it end; before, it fell with the schedule.
+    "agent.noise_by_failure": False,
+    "agent.noise_until": None,
+    # 7ac1cc3 added the floor; before it advantages were divided by their own deviation, however small.
+    "agent.advantage_floor": 0.0,
+}
+"""Settings that some published runs are older than, each with the value that does what the code did before it."""
+GONE: Flat = {
+    # 41134a0 to b096468: the share of the run after which step sizes began to fall. From 0 on is today's schedule.
+    "agent.decay_start": 0.0,
+    # 6c281da to a432583: whether environments of a task differed in their noise. They do not today.
+    "agent.noise_spread": False,
+}
+"""Settings that are gone, each with the value at which it did nothing."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """A record in its new form and its new place; the same place if only the form changes."""
+
+    old: Path
+    new: Path
+    record: Record
+
+
+def converted(record: Record) -> Record:
+    """The record with complete settings in today's form; nothing else changes.
+
+    Raises:
+        ResultError: a setting is missing whose value then is not known, or has gone that did something.
+    """
+    method = record["method"]
+    params = dict(method["params"])
+    for key, idle in GONE.items():
+        if params.pop(key, idle) != idle:
+            raise ResultError(f"method.params.{key}: a setting that is gone, and did something in this run")
+    known = run_settings(method["agent"])
+    given = canonical(params)
+    for key, value in MADE_LATER.items():
+        if key in known and not any(name == key or name.startswith(f"{key}.") for name in given):
+            params[key] = value
+    config = make_config(params)
+    complete = {key: value for key, value in config.flat().items() if key not in ("run_dir", "device")}
+    missing = sorted(complete.keys() - canonical(params).keys())
+    if missing:
+        raise ResultError(f"method.params.{missing[0]}: is missing, and what the run did is not known")
+    made = method_of(complete) | {"num_parameters": method["num_parameters"]}
+    return validate(record | {"method": made})
+
+
+def plan(folder: Path) -> tuple[list[Move], int]:
+    """What is to change below a folder, and how many records there are.
+
+    Raises:
+        ResultError: a record cannot be converted, two would become one file, or rows of different settings one folder.
+    """
+    moves: list[Move] = []
+    count = 0
+    taken: dict[Path, Record] = {}
+    rows: dict[Path, tuple[Path, Flat]] = {}
+    for path, record in _records(folder):
+        count += 1
+        try:
+            new = converted(record)
+        except WorkbenchError as error:
+            raise ResultError(f"{path}: {error}") from None
+        params = new["method"]["params"]
+        target = folder / place(params)
+        # Equal records are one that was written and not yet removed when an earlier conversion was stopped.
+        if not _same(taken.setdefault(target, new), new):
+            raise ResultError(f"{path}: its place, {target}, is also that of another record")
+        first, settings = rows.setdefault(target.parent, (path, told_apart(params)))
+        if settings != told_apart(params):
+            raise ResultError(f"{path}: its settings differ from those of {first}, and their folder would be the same")
+        if target != path or not _same(new, record):
+            moves.append(Move(path, target, new))
+    return moves, count
+
+
+def carry_out(moves: Sequence[Move], folder: Path) -> None:
+    """Write each new file, then remove the old one and the folders that are left empty.
+
+    Raises:
+        ResultError: a file would be overwritten.
+    """
+    waiting = list(moves)
+    while waiting:
+        sources = {move.old for move in waiting}
+        free = [move for move in waiting if move.new == move.old or move.new not in sources]
+        if not free:
+            raise ResultError(f"{waiting[0].new}: has to make room first, as have the others; move one aside by hand")
+        for move in free:
+            _carry_out(move, folder)
+        waiting = [move for move in waiting if move.new != move.old and move.new in sources]
+
+
+def _carry_out(move: Move, folder: Path) -> None:
+    if move.new != move.old and move.new.exists() and not _same(read_result(move.new), move.record):
+        raise ResultError(f"{move.new}: is there already; {move.old} would overwrite it")
+    move.new.parent.mkdir(parents=True, exist_ok=True)
+    write_result(move.new, move.record)
+    if move.new == move.old:
+        return
+    move.old.unlink()
+    for parent in move.old.parents:
+        if parent == folder or any(parent.iterdir()):
+            break
+        parent.rmdir()
+
+
+def _records(folder: Path) -> Iterator[tuple[Path, Record]]:
+    for path in find(folder):
+        if not is_other(path):
+            yield path, read_result(path)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two records are equal, the order of their settings included."""
+    return one == other and list(one["method"]["params"]) == list(other["method"]["params"])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("results"))
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    options = parser.parse_args(arguments)
+    try:
+        moves, count = plan(options.folder)
+        for move in moves:
+            print(f"{move.old} -> {move.new}" if move.old != move.new else f"{move.old}: settings in today's form")
+        if not options.check:
+            carry_out(moves, options.folder)
+    except WorkbenchError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{count} result files, {len(moves)} {'to change' if options.check else 'changed'}")
+    return 1 if options.check and moves else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

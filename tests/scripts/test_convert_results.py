@@ -1,0 +1,163 @@
+"""Published result files in today's form and place: nothing of a record but its settings changes, and none is lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mtrl.config import canonical, make_config
+from mtrl.errors import ResultError
+from mtrl.leaderboard.runs import load
+from mtrl.leaderboard.tables import tables
+from scripts.convert_results import GONE, converted, main, plan
+
+OLD = Path(__file__).parent / "old_results"
+PLACES = {
+    "camrl-ppo-no-loss-rank_seed-1.json":
+        "camrl-minigrid/315k/camrl-ppo-no-loss-rank-rollout-per-task-1000-minibatches-4/seed-1.json",
+    "mtppo-paced_seed-1_3m.json":
+        "mt10/3m/mtppo-paced-noise-correlation-0.4-without-noise-until-without-noise-by-failure/seed-1.json",
+    "mtsac_reach-v3_seed-1_80k.json": "mt1-reach-v3/80k/mtsac-without-stagger-without-max-reward/seed-1.json",
+    "mtsac_seed-1_500k.json": "mt10/500k/mtsac-without-stagger/seed-1.json",
+    "toppo_seed-1_1m.json": "mt10/1m/toppo/seed-1.json",
+}  # fmt: skip
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Result files as they were published."""
+    return Path(shutil.copytree(OLD, tmp_path / "results" / "old").parent)
+
+
+def read(path: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(path.read_text())
+    return record
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*.json"))}
+
+
+def test_every_record_moves_and_keeps_all_but_the_form_of_its_settings(results: Path) -> None:
+    assert main([str(results)]) == 0
+    assert sorted(contents(results)) == sorted(PLACES.values())
+    assert not (results / "old").exists()
+    for name, place in PLACES.items():
+        old, new = read(OLD / name), read(results / place)
+        before, after = old.pop("method"), new.pop("method")
+        assert old == new
+        assert {key: before[key] for key in ("name", "agent", "architecture", "num_parameters")} == {
+            key: after[key] for key in ("name", "agent", "architecture", "num_parameters")}  # fmt: skip
+        params = canonical(before["params"])
+        assert {key: value for key, value in params.items() if key not in GONE}.items() <= after["params"].items()
+
+
+def test_settings_are_complete_and_written_out(results: Path) -> None:
+    main([str(results)])
+    for path in results.rglob("*.json"):
+        params = read(path)["method"]["params"]
+        flat = make_config(params).flat()
+        assert list(params) == [key for key in flat if key not in ("run_dir", "device")]
+        assert params == {key: flat[key] for key in params}
+
+
+def test_settings_made_later_have_the_value_that_does_what_the_run_did(results: Path) -> None:
+    main([str(results)])
+    mtsac = read(results / PLACES["mtsac_seed-1_500k.json"])["method"]
+    assert (mtsac["aggregator"], mtsac["curriculum"]) == ("mean", "uniform")
+    params = mtsac["params"]
+    assert (params["stagger"], params["agent.max_reward"], params["agent.aggregator.every"]) == (False, None, 1)
+    toppo = read(results / PLACES["toppo_seed-1_1m.json"])["method"]["params"]
+    assert "agent.decay_start" not in toppo
+    assert (toppo["agent.noise_until"], toppo["agent.advantage_floor"]) == (None, 0.0)
+    assert (toppo["agent.actor_aggregator.kind"], toppo["agent.actor_aggregator.reduction"]) == ("pcgrad", "mean")
+
+
+def test_again_changes_nothing(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(results), "--check"]) == 1
+    assert capsys.readouterr().out.endswith("5 result files, 5 to change\n")
+    assert main([str(results)]) == 0
+    before = contents(results)
+    assert main([str(results)]) == main([str(results), "--check"]) == 0
+    assert contents(results) == before
+
+
+def test_a_conversion_that_was_stopped_goes_on(results: Path) -> None:
+    name, place = next(iter(PLACES.items()))
+    old = (results / "old" / name).read_text()
+    main([str(results)])
+    whole = contents(results)
+    (results / "old").mkdir()
+    (results / "old" / name).write_text(old)  # written in its new place, not yet removed from the old one
+    assert main([str(results)]) == 0
+    assert contents(results) == whole and place in whole
+
+
+def test_nothing_is_overwritten(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = read(OLD / "toppo_seed-1_1m.json")
+    other["run_id"] = "another"
+    (results / "old" / "other.json").write_text(json.dumps(other))
+    before = contents(results)
+    assert main([str(results)]) == 2
+    assert "is also that of another record" in capsys.readouterr().err
+    assert contents(results) == before
+
+
+def test_a_file_that_makes_room_is_not_lost(results: Path) -> None:
+    """One record stands where another belongs, and has a place of its own."""
+    main([str(results)])
+    whole = contents(results)
+    first, second = results / PLACES["toppo_seed-1_1m.json"], results / PLACES["mtsac_seed-1_500k.json"]
+    aside = first.with_name("aside.json")
+    first.rename(aside)
+    second.rename(first)
+    assert main([str(results)]) == 0
+    assert contents(results) == whole
+    first.rename(aside)
+    second.rename(first)
+    aside.rename(second)
+    assert main([str(results)]) == 2  # each waits for the other
+    assert sorted(contents(results).values()) == sorted(whole.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"agent.decay_start": 0.7}, "agent.decay_start: a setting that is gone, and did something"),
+        ({"agent.gamma": None}, "agent.gamma: is missing, and what the run did is not known"),
+        ({"agent.unheard_of": 3}, "agent.unheard_of: unknown setting"),
+    ],
+)
+def test_what_cannot_be_converted_is_one_sentence(results: Path, changes: dict[str, Any], words: str) -> None:
+    path = results / "old" / "toppo_seed-1_1m.json"
+    record = read(path)
+    params = record["method"]["params"] | changes
+    record["method"]["params"] = {key: value for key, value in params.items() if value is not None}
+    path.write_text(json.dumps(record))
+    with pytest.raises(ResultError, match=words) as caught:
+        plan(results)
+    assert str(path) in str(caught.value)
+
+
+def test_rows_stay_the_same(results: Path, tmp_path: Path) -> None:
+    def rows() -> list[Any]:
+        runs, omitted = load(results, tmp_path / "out")
+        assert not [one for one in omitted if one.fault]
+        found = [(table.slug, row.budget, row.method, row.seed_means, [run.run_id for run in row.runs])
+                 for table in tables(runs) for row in table.rows]  # fmt: skip
+        return sorted(found, key=str)
+
+    before = rows()
+    assert len(before) == 5
+    main([str(results)])
+    assert rows() == before
+
+
+def test_a_converted_record_is_its_own_conversion() -> None:
+    for path in OLD.glob("*.json"):
+        once = converted(read(path))
+        assert converted(once) == once
