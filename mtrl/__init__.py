@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from mtrl.agents import AgentError as AgentError
     from mtrl.agents import MTPPOConfig as MTPPOConfig
     from mtrl.agents import MTSACConfig as MTSACConfig
-    from mtrl.config import EvalConfig as EvalConfig
-    from mtrl.config import TrainConfig as TrainConfig
     from mtrl.envs import Suite as Suite
     from mtrl.envs import SuiteError as SuiteError
     from mtrl.envs import TaskSpec as TaskSpec
@@ -26,9 +24,11 @@ if TYPE_CHECKING:
     from mtrl.envs import get_suite as get_suite
     from mtrl.envs import make_vec as make_vec
     from mtrl.envs import suite_ids as suite_ids
-    from mtrl.evaluator import Evaluator as Evaluator
-    from mtrl.results import TaskResult as TaskResult
-    from mtrl.results import read_result as read_result
+    from mtrl.evaluation.evaluator import Evaluator as Evaluator
+    from mtrl.records.results import TaskResult as TaskResult
+    from mtrl.records.results import read_result as read_result
+    from mtrl.settings.config import EvalConfig as EvalConfig
+    from mtrl.settings.config import TrainConfig as TrainConfig
     from mtrl.statistics import t_interval as t_interval
     from mtrl.statistics import wilson_interval as wilson_interval
 
@@ -36,10 +36,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "agents": ("MTPPO", "MTSAC", "Agent", "AgentError", "MTPPOConfig", "MTSACConfig"),
-        "config": ("EvalConfig", "TrainConfig"),
+        "settings.config": ("EvalConfig", "TrainConfig"),
         "envs": ("Suite", "SuiteError", "TaskSpec", "TaskVectorEnv", "get_suite", "make_vec", "suite_ids"),
-        "evaluator": ("Evaluator",),
-        "results": ("TaskResult", "read_result"),
+        "evaluation.evaluator": ("Evaluator",),
+        "records.results": ("TaskResult", "read_result"),
         "statistics": ("t_interval", "wilson_interval"),
     },
 )

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mtrl import cli
-from mtrl.algorithms import agent_class
-from mtrl.config import TrainConfig, make_config
 from mtrl.envs.errors import nearest
 from mtrl.errors import CheckpointError, ConfigError
-from mtrl.fields import coerce
+from mtrl.settings.algorithms import agent_class
+from mtrl.settings.config import TrainConfig, make_config
+from mtrl.settings.fields import coerce
 from mtrl.statistics import wilson_interval
 from mtrl.threads import spin_briefly
 
 if TYPE_CHECKING:
     from mtrl.agents import Agent
-    from mtrl.checkpoint import Checkpoint
-    from mtrl.evaluator import Evaluator
-    from mtrl.results import TaskResult
+    from mtrl.evaluation.evaluator import Evaluator
+    from mtrl.records.results import TaskResult
+    from mtrl.training.checkpoint import Checkpoint
 
 # What imports torch is imported inside the functions, since ``spin_briefly`` comes before it.
 
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    from mtrl.evaluator import make_evaluator
+    from mtrl.evaluation.evaluator import make_evaluator
 
     words, options = cli.parse(arguments)
     if not arguments or "help" in options:
@@ -69,7 +69,7 @@ def _run(arguments: list[str]) -> int:
         evaluator.close()
     print(table(results))
     if "video" in given:
-        from mtrl.video import film
+        from mtrl.evaluation.video import film
 
         for path in film(config, agent, Path(given["video"])):
             print(path)
@@ -82,7 +82,7 @@ def find(run: Path, wanted: str | None = None) -> Checkpoint:
     Raises:
         ConfigError, CheckpointError: there is no such run or checkpoint, or it is damaged.
     """
-    from mtrl import checkpoint
+    from mtrl.training import checkpoint
 
     if not (run / "config.yaml").is_file():
         raise ConfigError(f"RUN: {run} is not a run folder (no config.yaml)")

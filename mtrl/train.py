@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mtrl import cli, envs, presets
+from mtrl import cli, envs
 from mtrl.agents.aggregators.registry import AGGREGATORS
 from mtrl.agents.curricula.registry import CURRICULA
 from mtrl.agents.settings import Registry
-from mtrl.allocator import keep_freed_memory
-from mtrl.config import TrainConfig, run_settings
 from mtrl.envs.specs import Suite
 from mtrl.errors import ConfigError
+from mtrl.settings import presets
+from mtrl.settings.config import TrainConfig, run_settings
 from mtrl.threads import spin_briefly
+from mtrl.training.allocator import keep_freed_memory
 
 USAGE = """usage: python -m mtrl.train SUITE [--method NAME] [--config FILE] [--KEY=VALUE ...]
        python -m mtrl.train SUITE --seeds 1,2,3 [...]     seeds of one method together, each in a folder of its own

@@ -9,22 +9,22 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from mtrl import checkpoint
 from mtrl.agents import DivergedError
 from mtrl.agents.agent import resolve_device
 from mtrl.agents.seeds import Failure, Seeds
-from mtrl.checkpoint import Checkpoint
-from mtrl.config import TrainConfig, difference
 from mtrl.envs import SuiteError
 from mtrl.errors import CheckpointError, InterruptedTraining, RunFolderError, TrainingDiverged, WriteError
-from mtrl.evaluator import EvaluationStopped
-from mtrl.interrupts import Interrupts
-from mtrl.presets import read_yaml
-from mtrl.progress import Progress
-from mtrl.results import Record, read_result
-from mtrl.run import Run
-from mtrl.run_folder import RunFolder
-from mtrl.torch_settings import torch_settings
+from mtrl.evaluation.evaluator import EvaluationStopped
+from mtrl.records.results import Record, read_result
+from mtrl.settings.config import TrainConfig, difference
+from mtrl.settings.presets import read_yaml
+from mtrl.training import checkpoint
+from mtrl.training.checkpoint import Checkpoint
+from mtrl.training.interrupts import Interrupts
+from mtrl.training.progress import Progress
+from mtrl.training.run import Run
+from mtrl.training.run_folder import RunFolder
+from mtrl.training.torch_settings import torch_settings
 
 
 def never() -> bool:
@@ -37,8 +37,8 @@ def train(config: TrainConfig, command: str = "", should_stop: Callable[[], bool
 
     In the main thread the first Ctrl-C or SIGTERM ends the training cleanly. In another thread, where Python handles no
     signals, only ``should_stop`` does, such as ``threading.Event().is_set``. PyTorch's settings of the process are
-    changed meanwhile and given back (``mtrl.torch_settings``). What only the commands do for speed, a program around
-    this does itself, before it imports torch: see ``mtrl.threads`` and ``mtrl.allocator``.
+    changed meanwhile and given back (``training.torch_settings``). What only the commands do for speed, a program around
+    this does itself, before it imports torch: see ``mtrl.threads`` and ``mtrl.training.allocator``.
 
     Args:
         command: how the run was asked for, for the record.

@@ -24,7 +24,7 @@ from torch import Tensor
 from mtrl.agents import MTSAC, EnvSpec
 from mtrl.agents.aggregators import AGGREGATORS, Inputs, gramian, make_aggregator
 from mtrl.agents.data.replay import ReplayBuffer
-from mtrl.allocator import keep_freed_memory
+from mtrl.training.allocator import keep_freed_memory
 
 Report = dict[str, dict[str, object]]
 

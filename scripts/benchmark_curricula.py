@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from mtrl.agents import MTSAC
-from mtrl.allocator import keep_freed_memory
 from mtrl.envs import make_vec
+from mtrl.training.allocator import keep_freed_memory
 
 COUPLED = "warmup=0,switch=false"
 SEPARATE = {"single-task": "uniform", "camrl": f"camrl:{COUPLED}"}

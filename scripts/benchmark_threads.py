@@ -32,8 +32,8 @@ def train(updates: int, threads: int) -> float:
     import torch
 
     from mtrl.agents import MTSAC
-    from mtrl.allocator import keep_freed_memory
     from mtrl.envs import make_vec
+    from mtrl.training.allocator import keep_freed_memory
 
     keep_freed_memory()
     torch.set_num_threads(threads)

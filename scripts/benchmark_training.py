@@ -24,8 +24,8 @@ import torch
 from mtrl.agents import MTPPO, MTSAC, Agent, EnvSpec
 from mtrl.agents.data.replay import Batch, ReplayBuffer
 from mtrl.agents.optim.precision import trunk_dtype
-from mtrl.allocator import keep_freed_memory
 from mtrl.envs import make_vec
+from mtrl.training.allocator import keep_freed_memory
 
 MT10 = EnvSpec("mt10", tuple(f"task-{i}" for i in range(10)), 39, (-1.0,) * 4, (1.0,) * 4)
 
@@ -115,7 +115,7 @@ class Clock:
 
 def end_to_end(vector_steps: int) -> dict[str, Any]:
     """Env steps a second of the whole training loop with TensorBoard logging, and the share of each part."""
-    from mtrl.logger import TensorBoardLogger
+    from mtrl.training.logger import TensorBoardLogger
 
     env = make_vec("mt10", seed=0)
     agent = MTSAC(env, device="cpu", learning_starts=150)

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtrl.config import canonical, make_config, run_settings
 from mtrl.errors import ResultError, WorkbenchError
-from mtrl.fields import Flat
 from mtrl.leaderboard.files import find, is_other
-from mtrl.results import Record, method_of, read_result, validate, write_result
-from mtrl.rows import place, told_apart
+from mtrl.records.results import Record, method_of, read_result, validate, write_result
+from mtrl.records.rows import place, told_apart
+from mtrl.settings.config import canonical, make_config, run_settings
+from mtrl.settings.fields import Flat
 
 MADE_LATER: Flat = {
     # 3a1c426 added staggered episodes; before it all environments of a task started in phase.

@@ -138,7 +138,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         "mtrl/configs/mt10.yaml",
         "mtrl/configs/methods/mtppo.yaml",
         "mtrl/configs/sweeps/mg10.yaml",
-        "mtrl/schemas/result-1.json",
+        "mtrl/records/schemas/result-1.json",
         "mtrl/leaderboard/assets/page.css",
     }
     assert expected <= ours

@@ -10,7 +10,7 @@ from mtrl.envs.errors import nearest
 from mtrl.errors import ConfigError
 from mtrl.leaderboard import export, files, outside, page, runs, svg, text
 from mtrl.leaderboard.board import Board, make_board
-from mtrl.run_folder import write_text, writing
+from mtrl.training.run_folder import write_text, writing
 
 USAGE = """usage: python -m mtrl.leaderboard build RESULTS [--out=DIR] [--outside=FILE]
 

@@ -9,7 +9,7 @@ from typing import Any
 from mtrl import cli
 from mtrl.errors import ConfigError, ResultError
 from mtrl.leaderboard.files import find, is_other, printable, read_checked
-from mtrl.results import schema_path
+from mtrl.records.results import schema_path
 
 USAGE = """usage: python -m mtrl.leaderboard check FILE-OR-FOLDER ... | --schema
 

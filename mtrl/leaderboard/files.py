@@ -13,8 +13,8 @@ from typing import Any
 
 from mtrl.envs import SuiteError, get_suite
 from mtrl.errors import ConfigError, ResultError
-from mtrl.results import Record, problems
-from mtrl.schema import show
+from mtrl.records.results import Record, problems
+from mtrl.records.schema import show
 
 MAX_BYTES = 16 * 2**20
 """Largest result file that is read: mt50 with an evaluation every 200k env steps up to 100M takes 7 MB."""

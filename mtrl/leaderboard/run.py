@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 from mtrl import cli
-from mtrl.allocator import keep_freed_memory
 from mtrl.envs.errors import nearest
 from mtrl.errors import ConfigError
-from mtrl.fields import coerce
+from mtrl.settings.fields import coerce
 from mtrl.sweeps.local import LocalExecutor
 from mtrl.sweeps.progress import SweepProgress, describe
 from mtrl.sweeps.scheduler import Executor, Scheduler
 from mtrl.sweeps.spec import KEYS, read_spec
+from mtrl.training.allocator import keep_freed_memory
 
 _KEYS = "\n".join(f"  {key:<16} {text}" for key, text in KEYS.items())
 USAGE = f"""usage: python -m mtrl.leaderboard run SPEC.yaml [--jobs=N] [--ray=ADDRESS] [--dry-run]

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from mtrl.errors import ResultError
 from mtrl.leaderboard.files import Omission, find, is_other, printable, read_checked
-from mtrl.results import Record
-from mtrl.rows import told_apart
+from mtrl.records.results import Record
+from mtrl.records.rows import told_apart
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mtrl import statistics
 from mtrl.envs import suite_ids
 from mtrl.leaderboard.runs import Run, settings_of
-from mtrl.rows import changes, label
+from mtrl.records.rows import changes, label
 
 _SAID = 4
 """Differences that a label names; a search over many settings would make it a paragraph."""

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from mtrl import cli
-from mtrl.checkpoint import Checkpoint
-from mtrl.config import canonical, unknown
 from mtrl.envs.errors import nearest
 from mtrl.errors import CheckpointError, ConfigError, ResultError
 from mtrl.evaluate import evaluation_config, find, load_agent
-from mtrl.evaluator import make_evaluator
-from mtrl.fields import Flat, coerce
+from mtrl.evaluation.evaluator import make_evaluator
 from mtrl.leaderboard import files
-from mtrl.presets import read_yaml
-from mtrl.results import Record, TaskResult, read_result, success_mean
+from mtrl.records.results import Record, TaskResult, read_result, success_mean
+from mtrl.settings.config import canonical, unknown
+from mtrl.settings.fields import Flat, coerce
+from mtrl.settings.presets import read_yaml
 from mtrl.statistics import t_interval, wilson_interval
+from mtrl.training.checkpoint import Checkpoint
 
 USAGE = """usage: python -m mtrl.leaderboard verify ROW ... [--KEY=VALUE ...]
 

@@ -11,14 +11,14 @@ import torch
 
 from mtrl import envs
 from mtrl.agents.agent import resolve_device
-from mtrl.algorithms import agent_class
-from mtrl.config import TrainConfig
 from mtrl.envs import TaskVectorEnv
+from mtrl.settings.algorithms import agent_class
+from mtrl.settings.config import TrainConfig
 from mtrl.sweeps.groups import Group, groups_of
 from mtrl.sweeps.progress import describe
 from mtrl.sweeps.spec import Spec, Unit
 from mtrl.sweeps.state import State, measured_rate, state_of
-from mtrl.torch_settings import torch_settings
+from mtrl.training.torch_settings import torch_settings
 
 CALIBRATION_S = 4.0  # of training, for each suite and method
 ALL_S = 30.0  # for all of them

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtrl.run_folder import writing
 from mtrl.sweeps.groups import Group
 from mtrl.threads import spin_briefly
+from mtrl.training.run_folder import writing
 
 TRAIN: tuple[str, ...] = (sys.executable, "-m", "mtrl.train")
 _PR_SET_PDEATHSIG = 1

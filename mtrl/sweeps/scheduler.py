@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from mtrl.errors import InterruptedTraining
-from mtrl.interrupts import Interrupts
 from mtrl.sweeps.groups import Group, groups_of
 from mtrl.sweeps.local import last_line
 from mtrl.sweeps.progress import SweepProgress
 from mtrl.sweeps.spec import Spec, Unit
 from mtrl.sweeps.state import State, collect, in_use, state_of
+from mtrl.training.interrupts import Interrupts
 
 POLL_S = 0.2
 RETRIES = 1

@@ -9,12 +9,12 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from mtrl import checkpoint
-from mtrl.config import difference
 from mtrl.errors import ResultError, RunFolderError
-from mtrl.presets import read_yaml
-from mtrl.results import Record, read_result, success_mean, write_result
+from mtrl.records.results import Record, read_result, success_mean, write_result
+from mtrl.settings.config import difference
+from mtrl.settings.presets import read_yaml
 from mtrl.sweeps.spec import Unit
+from mtrl.training import checkpoint
 
 Status = Literal["finished", "diverged", "failed", "begun", "new"]
 

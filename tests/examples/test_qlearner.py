@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mtrl import evaluate, train
-from mtrl.algorithms import ALGORITHMS, Algorithm
-from mtrl.results import read_result, success_mean
+from mtrl.records.results import read_result, success_mean
+from mtrl.settings.algorithms import ALGORITHMS, Algorithm
 from tests.examples import qlearner
 from tests.helpers.runs import final_record, final_state
 

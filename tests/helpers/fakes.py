@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from mtrl.agents.agent import Agent, State
 from mtrl.agents.errors import DivergedError
 from mtrl.agents.settings import AgentConfig, settings
-from mtrl.algorithms import Algorithm
 from mtrl.envs import Suite, SuiteError, TaskSpec, TaskVectorEnv
+from mtrl.settings.algorithms import Algorithm
 
 HORIZON = 20
 ORDER = (0, 2, 1)  # like real suites, not sorted by name

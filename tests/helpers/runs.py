@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mtrl.agents.files import read_state, split_state
-from mtrl.checkpoint import newest_first
+from mtrl.training.checkpoint import newest_first
 
 
 def final_state(run: Path) -> tuple[dict[str, bytes], dict[str, Any]]:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from mtrl import envs
-from mtrl.algorithms import ALGORITHMS
+from mtrl.settings.algorithms import ALGORITHMS
 from mtrl.sweeps import local
 from tests.helpers import fakes
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from mtrl import envs
-from mtrl.algorithms import ALGORITHMS
-from mtrl.config import TrainConfig
-from mtrl.presets import resolve
+from mtrl.settings.algorithms import ALGORITHMS
+from mtrl.settings.config import TrainConfig
+from mtrl.settings.presets import resolve
 from tests.helpers import fakes
 from tests.helpers.workbench import METHOD
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from mtrl import checkpoint
 from mtrl.errors import CheckpointError, WriteError
+from mtrl.training import checkpoint
 from tests.mtrl.conftest import limited_file_size
 
 STATE = {

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from mtrl import cli, evaluate, train, trainer
-from mtrl.checkpoint import newest_first
 from mtrl.errors import ConfigError
-from mtrl.evaluator import make_evaluator
+from mtrl.evaluation.evaluator import make_evaluator
+from mtrl.training.checkpoint import newest_first
 from tests.helpers.workbench import METHOD
 
 SETTINGS = [f"--method={METHOD}", "--total-env-steps=90", "--checkpoint-every=60", "--eval.every=60", "--device=cpu"]

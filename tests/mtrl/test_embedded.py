@@ -14,12 +14,12 @@ import torch
 
 from mtrl import evaluate
 from mtrl.errors import InterruptedTraining, RunFolderError, TrainingDiverged
-from mtrl.interrupts import Interrupts
-from mtrl.results import Record, read_result
-from mtrl.run_folder import RunFolder
+from mtrl.records.results import Record, read_result
 from mtrl.sweeps.estimate import Calibrations
-from mtrl.torch_settings import torch_settings
 from mtrl.trainer import train
+from mtrl.training.interrupts import Interrupts
+from mtrl.training.run_folder import RunFolder
+from mtrl.training.torch_settings import torch_settings
 from tests.helpers import fakes
 from tests.helpers.runs import final_record, final_state
 from tests.mtrl.conftest import ShortConfig

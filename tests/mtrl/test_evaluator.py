@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from mtrl.agents.agent import State
-from mtrl.config import EvalConfig
-from mtrl.evaluator import EvaluationStopped, Evaluator, evaluation_seed, make_evaluator
-from mtrl.results import TaskResult
+from mtrl.evaluation.evaluator import EvaluationStopped, Evaluator, evaluation_seed, make_evaluator
+from mtrl.records.results import TaskResult
+from mtrl.settings.config import EvalConfig
 from tests.helpers.fakes import HORIZON, FakeAgent, FakeEnv, make_vec
 from tests.mtrl.conftest import ShortConfig
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from mtrl import logger, run, trainer
+from mtrl import trainer
 from mtrl.agents import AgentError
 from mtrl.errors import InterruptedTraining, ResultError, WorkbenchError, WriteError
-from mtrl.run_folder import RunFolder
 from mtrl.trainer import train, train_together
+from mtrl.training import logger, run
+from mtrl.training.run_folder import RunFolder
 from tests.helpers import fakes
 from tests.helpers.runs import final_record, final_state
 from tests.mtrl.conftest import ShortConfig

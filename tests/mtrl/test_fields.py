@@ -8,7 +8,7 @@ import pytest
 from mtrl.agents.settings import describe
 from mtrl.envs.errors import nearest
 from mtrl.errors import ConfigError
-from mtrl.fields import build, coerce, flatten, settings_of
+from mtrl.settings.fields import build, coerce, flatten, settings_of
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mtrl import trainer
 from mtrl.errors import WriteError
-from mtrl.logger import TensorBoardLogger
 from mtrl.trainer import train
+from mtrl.training.logger import TensorBoardLogger
 from tests.helpers.fakes import FakeEnv
 from tests.mtrl.conftest import ShortConfig
 

@@ -10,9 +10,9 @@ import pytest
 
 from mtrl import evaluate, train
 from mtrl.agents import MTPPO
-from mtrl.evaluator import make_evaluator
-from mtrl.results import read_result
-from mtrl.video import film
+from mtrl.evaluation.evaluator import make_evaluator
+from mtrl.evaluation.video import film
+from mtrl.records.results import read_result
 from tests.helpers.runs import final_record, final_state
 
 SUITE = "mg3"

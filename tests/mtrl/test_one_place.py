@@ -50,7 +50,8 @@ def test_the_command_line_checks_it(copy: Path) -> None:
 
 def test_the_resolved_file_holds_it(copy: Path, tmp_path: Path) -> None:
     code = (
-        "from mtrl.config import to_yaml; from mtrl.presets import resolve; print(to_yaml(resolve({'suite': 'mg3'})))"
+        "from mtrl.settings.config import to_yaml; from mtrl.settings.presets import resolve; "
+        "print(to_yaml(resolve({'suite': 'mg3'})))"
     )
     environment = {"PYTHONPATH": str(copy), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(

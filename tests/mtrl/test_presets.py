@@ -9,12 +9,12 @@ from mtrl import envs
 from mtrl.agents.aggregators.registry import AGGREGATORS
 from mtrl.agents.curricula.registry import CURRICULA
 from mtrl.agents.settings import Registry
-from mtrl.algorithms import ALGORITHMS
-from mtrl.config import difference, make_config, to_yaml
 from mtrl.envs import SuiteError
 from mtrl.errors import ConfigError
-from mtrl.fields import flatten
-from mtrl.presets import FOLDER, method_file, methods, read_yaml, resolve, suite_files, summary
+from mtrl.settings.algorithms import ALGORITHMS
+from mtrl.settings.config import difference, make_config, to_yaml
+from mtrl.settings.fields import flatten
+from mtrl.settings.presets import FOLDER, method_file, methods, read_yaml, resolve, suite_files, summary
 from tests.helpers.workbench import METHOD
 from tests.mtrl.conftest import ShortConfig
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from mtrl import progress
-from mtrl.progress import Progress
+from mtrl.training import progress
+from mtrl.training.progress import Progress
 from tests.helpers.terminal import open_terminal, read_all
 
 

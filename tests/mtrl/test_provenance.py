@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mtrl.provenance import git_state, package_versions
+from mtrl.records.provenance import git_state, package_versions
 
 
 @pytest.fixture

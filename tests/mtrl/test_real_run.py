@@ -14,9 +14,9 @@ import pytest
 
 from mtrl import evaluate, train
 from mtrl.agents import MTSAC
-from mtrl.checkpoint import newest_first
-from mtrl.evaluator import make_evaluator
-from mtrl.results import read_result
+from mtrl.evaluation.evaluator import make_evaluator
+from mtrl.records.results import read_result
+from mtrl.training.checkpoint import newest_first
 from tests.helpers.runs import final_record, final_state
 
 ROOT = Path(__file__).resolve().parents[2]

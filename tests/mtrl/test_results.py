@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mtrl.errors import ResultError
-from mtrl.presets import resolve
-from mtrl.results import method_of, new_record, problems, read_result, success_mean, validate, write_result
+from mtrl.records.results import method_of, new_record, problems, read_result, success_mean, validate, write_result
+from mtrl.settings.presets import resolve
 from tests.helpers.fakes import SUITES
 from tests.mtrl.conftest import ShortConfig
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mtrl import train
-from mtrl.checkpoint import newest_first
+from mtrl.training.checkpoint import newest_first
 from tests.helpers.runs import final_record, final_state
 from tests.helpers.terminal import read_all
 from tests.helpers.workbench import METHOD

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mtrl.presets import resolve
-from mtrl.rows import budget_name, changes, folder_name, label, place, told_apart
+from mtrl.records.rows import budget_name, changes, folder_name, label, place, told_apart
+from mtrl.settings.presets import resolve
 
 
 def params(**given: Any) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from mtrl.errors import RunFolderError, WriteError
-from mtrl.run_folder import RunFolder, write_text
+from mtrl.training.run_folder import RunFolder, write_text
 
 HOLD = """
 import sys
 from pathlib import Path
-from mtrl.run_folder import RunFolder
+from mtrl.training.run_folder import RunFolder
 with RunFolder(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtrl.results import schema_path
-from mtrl.schema import compile_schema, show
+from mtrl.records.results import schema_path
+from mtrl.records.schema import compile_schema, show
 from tests.helpers.records import make_record
 
 SCHEMA = json.loads(schema_path().read_text(encoding="utf-8"))

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from mtrl import checkpoint, train
-from mtrl.checkpoint import newest_first
-from mtrl.config import TrainConfig
+from mtrl import train
 from mtrl.errors import InterruptedTraining, TrainingDiverged
-from mtrl.presets import read_yaml
-from mtrl.results import read_result
+from mtrl.records.results import read_result
+from mtrl.settings.config import TrainConfig
+from mtrl.settings.presets import read_yaml
 from mtrl.trainer import train_together
+from mtrl.training import checkpoint
+from mtrl.training.checkpoint import newest_first
 from tests.helpers.fakes import FakeAgent, FakeEnv
 from tests.helpers.runs import final_record, final_state
 from tests.helpers.workbench import METHOD

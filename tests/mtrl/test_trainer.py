@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from mtrl import checkpoint, trainer
-from mtrl.config import TrainConfig
+from mtrl import trainer
 from mtrl.errors import CheckpointError, RunFolderError, TrainingDiverged, WriteError
-from mtrl.progress import Progress
-from mtrl.results import read_result
+from mtrl.records.results import read_result
+from mtrl.settings.config import TrainConfig
 from mtrl.trainer import train
+from mtrl.training import checkpoint
+from mtrl.training.progress import Progress
 from tests.helpers.fakes import FakeAgent, FakeEnv
 from tests.helpers.runs import final_record, final_state
 from tests.mtrl.conftest import ShortConfig

@@ -7,8 +7,8 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
-from mtrl import video
 from mtrl.errors import WorkbenchError
+from mtrl.evaluation import video
 from tests.helpers import fakes
 from tests.helpers.fakes import HORIZON, FakeAgent, FakeEnv
 from tests.mtrl.conftest import ShortConfig

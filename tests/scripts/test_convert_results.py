@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from mtrl.config import canonical, make_config
 from mtrl.errors import ResultError
 from mtrl.leaderboard.runs import load
 from mtrl.leaderboard.tables import tables
+from mtrl.settings.config import canonical, make_config
 from scripts.convert_results import GONE, converted, main, plan
 
 OLD = Path(__file__).parent / "old_results"

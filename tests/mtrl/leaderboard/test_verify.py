@@ -8,13 +8,13 @@ from typing import Any, cast
 
 import pytest
 
-from mtrl.checkpoint import newest_first
-from mtrl.config import TrainConfig
 from mtrl.leaderboard import verify
 from mtrl.leaderboard.__main__ import main
+from mtrl.settings.config import TrainConfig
 from mtrl.sweeps.spec import Unit
 from mtrl.sweeps.state import collect
 from mtrl.trainer import train
+from mtrl.training.checkpoint import newest_first
 from tests.mtrl.conftest import ShortConfig
 
 ROW = "mt10-fake/60/fake-learning-rate-0.1"

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from mtrl import presets, train
+from mtrl import train
 from mtrl.agents import AgentError, DivergedError
 from mtrl.envs import make_vec
 from mtrl.extras import install_command
 from mtrl.sb3 import SB3PPO, SB3SAC
 from mtrl.sb3.agent import SB3Agent
 from mtrl.sb3.streams import Streams
+from mtrl.settings import presets
 from mtrl.trainer import train as run
 from tests.helpers.runs import final_record, final_state
 from tests.mtrl.conftest import ShortConfig

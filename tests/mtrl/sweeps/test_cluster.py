@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from mtrl.checkpoint import newest_first
 from mtrl.extras import install_command
 from mtrl.leaderboard.__main__ import main
 from mtrl.sweeps.spec import read_spec
 from mtrl.sweeps.state import collect, in_use
 from mtrl.trainer import train
+from mtrl.training.checkpoint import newest_first
 from tests.mtrl.sweeps.conftest import ROOT, MakeSpec, results_of, start
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from mtrl import cli, presets
+from mtrl import cli
 from mtrl.errors import ConfigError
+from mtrl.settings import presets
 from mtrl.sweeps.groups import groups_of
 from mtrl.sweeps.spec import KEYS, read_spec
 from mtrl.train import read_config, read_configs

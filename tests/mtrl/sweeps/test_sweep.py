@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 
 from mtrl.agents.ppo.settings import MTPPOConfig
-from mtrl.checkpoint import newest_first
 from mtrl.leaderboard.__main__ import main
-from mtrl.presets import resolve
-from mtrl.results import read_result
+from mtrl.records.results import read_result
+from mtrl.settings.presets import resolve
 from mtrl.sweeps import estimate
 from mtrl.sweeps.local import LocalExecutor
 from mtrl.sweeps.spec import read_spec
 from mtrl.sweeps.state import State, collect, in_use, state_of
 from mtrl.trainer import train
+from mtrl.training.checkpoint import newest_first
 from tests.helpers.fakes import FakeAgent
 from tests.helpers.workbench import METHOD
 from tests.mtrl.sweeps.conftest import ROW, SETTINGS, MakeSpec, results_of, start

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from mtrl import envs
 from mtrl.agents import Agent
-from mtrl.config import TrainConfig
 from mtrl.errors import WorkbenchError
-from mtrl.evaluator import evaluation_seed
-from mtrl.run_folder import writing
+from mtrl.evaluation.evaluator import evaluation_seed
+from mtrl.settings.config import TrainConfig
+from mtrl.training.run_folder import writing
 
 FPS = 20
 MAX_PIXELS = 320  # of the longer side; a gif of one episode then has a few megabytes

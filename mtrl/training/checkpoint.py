@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mtrl.agents.files import read_state, write_state
 from mtrl.errors import CheckpointError, WriteError
-from mtrl.run_folder import sync_folder, write_text, writing
+from mtrl.training.run_folder import sync_folder, write_text, writing
 
 SCHEMA_VERSION = 1
 KEPT = 2

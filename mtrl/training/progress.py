@@ -9,7 +9,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from mtrl.results import Record, success_mean
+from mtrl.records.results import Record, success_mean
 
 LINE_EVERY_S = 30.0
 BAR = "{desc} {percentage:3.0f}% {bar} {n_fmt}/{total_fmt} {rate_noinv_fmt} ETA {remaining}{postfix}"

@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mtrl import checkpoint, envs
+from mtrl import envs
 from mtrl.agents import Agent
-from mtrl.algorithms import agent_class
-from mtrl.checkpoint import Checkpoint
-from mtrl.config import TrainConfig, to_yaml
 from mtrl.errors import WriteError
-from mtrl.evaluator import Evaluator, make_evaluator
-from mtrl.progress import Progress
-from mtrl.results import new_record, success_mean, write_result
-from mtrl.run_folder import Contents, RunFolder, write_text
+from mtrl.evaluation.evaluator import Evaluator, make_evaluator
+from mtrl.records.results import new_record, success_mean, write_result
+from mtrl.settings.algorithms import agent_class
+from mtrl.settings.config import TrainConfig, to_yaml
+from mtrl.training import checkpoint
+from mtrl.training.checkpoint import Checkpoint
+from mtrl.training.progress import Progress
+from mtrl.training.run_folder import Contents, RunFolder, write_text
 
 if TYPE_CHECKING:
-    from mtrl.logger import TensorBoardLogger
+    from mtrl.training.logger import TensorBoardLogger
 
 
 @dataclasses.dataclass
@@ -246,7 +247,7 @@ class Run:
         return f"{self.label}training diverged at {self.agent.env_steps:,} env steps: {error}; {self._last_good()}"
 
     def _open_events(self) -> TensorBoardLogger:
-        from mtrl.logger import TensorBoardLogger  # a second of imports, which runs without it are spared
+        from mtrl.training.logger import TensorBoardLogger  # a second of imports, which runs without it are spared
 
         return TensorBoardLogger(self.folder.tensorboard, self._resumed_at, self.config.flat())
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from mtrl.results import Record, success_mean
-from mtrl.run_folder import writing
+from mtrl.records.results import Record, success_mean
+from mtrl.training.run_folder import writing
 
 _SQUARE = 16  # pixels
 

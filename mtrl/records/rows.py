@@ -11,11 +11,11 @@ from typing import Any, get_args
 
 from mtrl import envs
 from mtrl.agents.settings import CONTINUOUS, Setting, only_of
-from mtrl.config import run_settings, shortened
 from mtrl.envs import SuiteError
 from mtrl.errors import ConfigError
-from mtrl.fields import Flat
-from mtrl.presets import methods, plain, resolve
+from mtrl.settings.config import run_settings, shortened
+from mtrl.settings.fields import Flat
+from mtrl.settings.presets import methods, plain, resolve
 
 MACHINE_KEYS = frozenset(
     (

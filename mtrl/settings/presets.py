@@ -8,10 +8,10 @@ from typing import Any
 import yaml
 
 from mtrl import configs, envs
-from mtrl.algorithms import ALGORITHMS
-from mtrl.config import TrainConfig, make_config, run_settings, unknown, unknown_key
 from mtrl.errors import ConfigError
-from mtrl.fields import Flat, choice_of
+from mtrl.settings.algorithms import ALGORITHMS
+from mtrl.settings.config import TrainConfig, make_config, run_settings, unknown, unknown_key
+from mtrl.settings.fields import Flat, choice_of
 
 FOLDER = Path(configs.__file__).parent
 Values = Flat

@@ -16,10 +16,10 @@ from pydantic import InstanceOf, PlainValidator
 from mtrl import envs
 from mtrl.agents.errors import AgentError
 from mtrl.agents.settings import AgentConfig, Count, Natural, Setting, registry_of, settings
-from mtrl.algorithms import ALGORITHMS
 from mtrl.envs.errors import choices, nearest
 from mtrl.errors import ConfigError
-from mtrl.fields import Flat, build, choice_of, coerce, flatten, read_choice, settings_of
+from mtrl.settings.algorithms import ALGORITHMS
+from mtrl.settings.fields import Flat, build, choice_of, coerce, flatten, read_choice, settings_of
 
 # What may differ between a checkpoint and the run that continues it: where it runs, how long, and what is only shown.
 FREE_KEYS = frozenset({"run_dir", "device", "total_env_steps", "tensorboard", "num_workers", "num_threads"})

@@ -10,13 +10,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mtrl.config import TrainConfig, shortened
 from mtrl.envs import Suite
 from mtrl.errors import ResultError
-from mtrl.fields import Flat
-from mtrl.provenance import provenance
-from mtrl.run_folder import write_text
-from mtrl.schema import Check, compile_schema, join, show
+from mtrl.records.provenance import provenance
+from mtrl.records.schema import Check, compile_schema, join, show
+from mtrl.settings.config import TrainConfig, shortened
+from mtrl.settings.fields import Flat
+from mtrl.training.run_folder import write_text
 
 SCHEMA_VERSION = 1
 STATUSES = ("running", "finished", "failed", "diverged")

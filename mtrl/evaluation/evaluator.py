@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrl import envs
-from mtrl.config import TrainConfig
 from mtrl.envs import TaskVectorEnv
-from mtrl.results import TaskResult
+from mtrl.records.results import TaskResult
+from mtrl.settings.config import TrainConfig
 
 Bools = NDArray[np.bool_]
 

@@ -1,0 +1,1 @@
+"""The official evaluation, and films of it."""

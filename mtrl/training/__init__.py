@@ -1,0 +1,1 @@
+"""Training runs: what a run owns, its folder, checkpoints and logs."""
