@@ -37,8 +37,8 @@ def train(config: TrainConfig, command: str = "", should_stop: Callable[[], bool
 
     In the main thread the first Ctrl-C or SIGTERM ends the training cleanly. In another thread, where Python handles no
     signals, only ``should_stop`` does, such as ``threading.Event().is_set``. PyTorch's settings of the process are
-    changed meanwhile and given back (``training.torch_settings``). What only the commands do for speed, a program around
-    this does itself, before it imports torch: see ``mtrl.threads`` and ``mtrl.training.allocator``.
+    changed meanwhile and given back (``training.torch_settings``). What only the commands do for speed, a program
+    around this does itself, before it imports torch: see ``mtrl.threads`` and ``mtrl.training.allocator``.
 
     Args:
         command: how the run was asked for, for the record.

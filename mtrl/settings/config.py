@@ -96,8 +96,8 @@ class TrainConfig:
     stagger: bool = False
     """Whether the training environments of a Meta-World task start in different phases of their episodes."""
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
-    checkpoint_every: EnvSteps = PerTask(20_000)
-    """Env steps between checkpoints, summed over tasks or as N/task."""
+    checkpoint_every: EnvSteps | None = None
+    """Env steps between checkpoints, summed over tasks or as N/task; none means those between evaluations."""
     log_every: EnvSteps = PerTask(1_000)
     """Env steps between log points, summed over tasks or as N/task."""
     tensorboard: bool = True
@@ -106,9 +106,18 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         tasks = envs.get_suite(self.suite).num_tasks
-        for name in ("total_env_steps", "checkpoint_every", "log_every"):
-            object.__setattr__(self, name, _summed(getattr(self, name), tasks))
-        object.__setattr__(self, "eval", dataclasses.replace(self.eval, every=_summed(self.eval.every, tasks)))
+        evaluation = dataclasses.replace(self.eval, every=_summed(self.eval.every, tasks))
+        checkpoint_every = evaluation.every if self.checkpoint_every is None else self.checkpoint_every
+        object.__setattr__(self, "eval", evaluation)
+        object.__setattr__(self, "total_env_steps", _summed(self.total_env_steps, tasks))
+        object.__setattr__(self, "checkpoint_every", _summed(checkpoint_every, tasks))
+        object.__setattr__(self, "log_every", _summed(self.log_every, tasks))
+
+    @property
+    def saves_every(self) -> int:
+        """Env steps between checkpoints."""
+        assert self.checkpoint_every is not None
+        return self.checkpoint_every
 
     @property
     def folder(self) -> Path:

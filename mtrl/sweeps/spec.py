@@ -77,7 +77,7 @@ def read_spec(path: Path) -> Spec:
 
     Result files go to ``RESULTS/SUITE/BUDGET/ROW/seed-N.json``, run folders to
     ``RESULTS/.runs/SUITE/BUDGET/ROW/seed-N`` (hidden, so that ``leaderboard build`` sees each run once). ROW is the
-    method with the settings that differ from its preset (``records.rows``), so sweeps that share a results folder share a
+    method with the settings that differ from its preset (``records.rows``), so sweeps of one results folder share a
     run only where they mean the same one. RESULTS is ``results`` if left out. Method files count from the folder of
     the sweep's file. Seeds are the outer loop, so that a sweep cut short has every row.
 

@@ -36,7 +36,7 @@ class Schedule:
 
     @classmethod
     def start(cls, config: TrainConfig) -> Schedule:
-        return cls(config.log_every, config.eval.every, config.checkpoint_every)
+        return cls(config.log_every, config.eval.every, config.saves_every)
 
 
 class Run:
@@ -190,7 +190,7 @@ class Run:
         agent, env = self.agent, self.env
         if not env.exact_state:
             agent.rebase(agent.env_steps)
-        self.schedule.checkpoint = _next_multiple(agent.env_steps, self.config.checkpoint_every)
+        self.schedule.checkpoint = _next_multiple(agent.env_steps, self.config.saves_every)
         if self.events is not None:
             self.events.flush()
         trainer: dict[str, Any] = {

@@ -126,6 +126,14 @@ def test_default_folder(faked: None, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (tmp_path / "runs/mt10-fake/fake/seed-3/result.json").is_file()
 
 
+def test_help_knows_the_suite_in_a_file(faked: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"suite: mt10:fake\nmethod: {METHOD}\nlog_every: 77\n")
+    assert train.main([f"--config={file}", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "Settings of mt10:fake with fake:" in shown and "--log-every=77" in shown
+
+
 def test_lists_and_help(faked: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert train.main([]) == 0
     overview = capsys.readouterr().out

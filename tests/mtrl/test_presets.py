@@ -41,7 +41,7 @@ def test_files_hold_differences_only() -> None:
     assert sum(len(values) for values in held.values()) <= 200
     assert all(len(values) <= 25 for values in held.values())
     suites = [path for path in FILES if path.parent.name == "suites"]
-    assert all(len(held[path]) <= 6 for path in suites)
+    assert all(len(held[path]) <= 5 for path in suites)
     defaults = {name: flatten(algorithm.settings_class()()) for name, algorithm in ALGORITHMS.items()}
     for path in [path for path in FILES if path.parent.name == "families"]:
         for key, value in held[path].items():
