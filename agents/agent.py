@@ -118,6 +118,9 @@ class Agent(ABC):
     name: ClassVar[str]
     config_class: ClassVar[type[AgentConfig]]
     discrete_actions: ClassVar[bool] = False  # whether it can act in discrete suites
+    # What total_env_steps, checkpoints and intervals count: env steps summed over tasks, or for agents that learn from
+    # data alone gradient_steps.
+    unit: ClassVar[str] = "env_steps"
     spec_class: ClassVar[type[EnvSpec]] = EnvSpec
     config: AgentConfig
 
@@ -290,11 +293,14 @@ class Agent(ABC):
 
     @property
     def progress(self) -> int:
-        """How far training has come, in the unit in which it is asked for: env steps summed over tasks.
+        """How far training has come, in ``unit``."""
+        taken: int = getattr(self, self.unit)
+        return taken
 
-        Agents that learn from data alone count gradient steps here.
-        """
-        return self.env_steps
+    @property
+    def unit_in_words(self) -> str:
+        """``unit`` for sentences."""
+        return self.unit.replace("_", " ")
 
     @property
     def num_timesteps(self) -> int:

@@ -60,7 +60,7 @@ def _run(arguments: list[str]) -> int:
     given = {key: coerce(key, value, _OPTIONS[key]) for key, value in options.items()}
     saved = find(Path(words[0]), given.get("checkpoint"))
     config = evaluation_config(saved, given)
-    print(f"{config.suite} {config.method} seed {config.seed}, checkpoint at {saved.env_steps:,} env steps")
+    print(f"{config.suite} {config.method} seed {config.seed}, checkpoint at {saved.progress:,} env steps")
     evaluator = make_evaluator(config)
     try:
         agent = load_agent(config, saved, evaluator)

@@ -16,6 +16,7 @@ from mtrl.envs import SuiteError
 from mtrl.errors import CheckpointError, InterruptedTraining, RunFolderError, TrainingDiverged, WriteError
 from mtrl.evaluation.evaluator import EvaluationStopped
 from mtrl.records.results import Record, read_result
+from mtrl.settings.algorithms import agent_class
 from mtrl.settings.config import TrainConfig, difference
 from mtrl.settings.presets import read_yaml
 from mtrl.training import checkpoint
@@ -73,7 +74,7 @@ def train_together(
             folder = stack.enter_context(RunFolder(config.folder))
             found = _find_checkpoint(config, folder)
             if found is not None and _is_finished(folder, found, config):
-                print(f"{folder.path}: finished at {found.env_steps:,} env steps; raise total_env_steps to continue it")
+                print(f"{folder.path}: finished at {found.progress:,} env steps; raise total_env_steps to continue it")
                 records[index] = read_result(folder.result)
             else:
                 begun[index] = config, folder, found
@@ -95,7 +96,7 @@ def _find_checkpoint(config: TrainConfig, folder: RunFolder) -> Checkpoint | Non
     if found is None:
         return None
     for warning in warnings:
-        print(f"warning: {warning}; using the older one, at {found.env_steps:,} env steps", file=sys.stderr)
+        print(f"warning: {warning}; using the older one, at {found.progress:,} env steps", file=sys.stderr)
     differs = difference(found.config, config)
     if differs:
         raise CheckpointError(f"{found.path}: is of another run: {differs}")
@@ -103,10 +104,11 @@ def _find_checkpoint(config: TrainConfig, folder: RunFolder) -> Checkpoint | Non
 
 
 def _is_finished(folder: RunFolder, found: Checkpoint, config: TrainConfig) -> bool:
-    if found.env_steps < config.total_env_steps or not folder.result.is_file():
+    if found.progress < config.total_env_steps or not folder.result.is_file():
         return False
     record = read_result(folder.result)
-    return bool(record["status"] == "finished" and record["evaluations"][-1]["env_steps"] == found.env_steps)
+    unit = agent_class(config.algorithm).unit
+    return bool(record["status"] == "finished" and record["evaluations"][-1][unit] == found.progress)
 
 
 class Trainer:
@@ -150,7 +152,7 @@ class Trainer:
         if len(self.runs) > 1:
             title += f" seeds {','.join(str(run.config.seed) for run in self.runs)}"
         total = sum(run.config.total_env_steps for run in self.runs)
-        self.progress = Progress(title, self._env_steps(), total)
+        self.progress = Progress(title, self._taken(), total)
         try:
             with Interrupts() as self.interrupts:
                 self._open()
@@ -189,7 +191,7 @@ class Trainer:
                 self._attempt(run, run.do_what_is_due)
             while behind := self._behind():
                 failures = self._seeds.advance(behind)
-                self.progress.advance(self._env_steps())
+                self.progress.advance(self._taken())
                 for index in behind:
                     self._after_advance(self.runs[index], failures.get(index))
                 if self._should_stop():
@@ -202,8 +204,8 @@ class Trainer:
             self._stop()
 
     def _behind(self) -> list[int]:
-        """The runs with the fewest env steps among those that are still to be trained."""
-        steps = {i: run.agent.env_steps for i, run in enumerate(self.runs) if run.is_open and not run.is_trained}
+        """The runs that have come least far among those that are still to be trained."""
+        steps = {i: run.agent.progress for i, run in enumerate(self.runs) if run.is_open and not run.is_trained}
         return [index for index, taken in steps.items() if taken == min(steps.values())]
 
     def _after_advance(self, run: Run, failure: Failure | None) -> None:
@@ -237,9 +239,9 @@ class Trainer:
         stopped = [run for run in stopped if run.is_open]
         if not stopped:
             return
-        steps = " and ".join(f"{taken:,}" for taken in sorted({run.agent.env_steps for run in stopped}))
+        steps = " and ".join(f"{taken:,}" for taken in sorted({run.agent.progress for run in stopped}))
         raise InterruptedTraining(
-            f"stopped at {steps} env steps; continue {' and '.join(dict.fromkeys(saved))} with: "
+            f"stopped at {steps} {stopped[0].agent.unit_in_words}; continue {' and '.join(dict.fromkeys(saved))} with: "
             f"python -m mtrl.train --resume {','.join(str(run.folder.path) for run in stopped)}",
             signum,
         )
@@ -247,8 +249,8 @@ class Trainer:
     def _open_runs(self) -> list[Run]:
         return [run for run in self.runs if run.is_open]
 
-    def _env_steps(self) -> int:
-        return sum(run.agent.env_steps for run in self.runs)
+    def _taken(self) -> int:
+        return sum(run.agent.progress for run in self.runs)
 
     def _should_stop(self) -> bool:
         if self.interrupts.signum is None and self._stop_asked():

@@ -92,9 +92,9 @@ def claim(path: Path, runs: Path) -> Claim:
     folder = path if path.is_dir() else run_folder(path, record, runs)
     saved = find(folder)
     at = record["evaluations"][-1]["env_steps"]
-    if saved.env_steps != at:
+    if saved.progress != at:
         raise CheckpointError(
-            f"{folder}: its newest checkpoint is at {saved.env_steps:,} env steps, "
+            f"{folder}: its newest checkpoint is at {saved.progress:,} env steps, "
             f"the result's final evaluation at {at:,}"
         )
     return Claim(record, saved)

@@ -131,7 +131,9 @@ def _semantic_problems(record: Record) -> Iterator[str]:
     last = {"env_steps": -1, "gradient_steps": 0, "wall_s": 0}
     for index, evaluation in enumerate(evaluations):
         where = f"evaluations[{index}]"
-        if evaluation["env_steps"] <= last["env_steps"]:
+        stands_still = evaluation["env_steps"] == last["env_steps"]
+        learns_from_data = stands_still and evaluation["gradient_steps"] > last["gradient_steps"]
+        if evaluation["env_steps"] <= last["env_steps"] and not learns_from_data:
             yield f"{where}.env_steps: {evaluation['env_steps']} does not come after {last['env_steps']}"
         for key in ("gradient_steps", "wall_s"):
             if evaluation[key] < last[key]:

@@ -31,10 +31,14 @@ _FILES = ("agent.safetensors", "state.safetensors")
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint whose files have been checked against their digests."""
+    """A checkpoint whose files have been checked against their digests.
+
+    Attributes:
+        progress: how far training had come, in the unit of the agent.
+    """
 
     path: Path
-    env_steps: int
+    progress: int
     config: dict[str, Any]
 
     def agent(self) -> State:
@@ -48,19 +52,19 @@ class Checkpoint:
         return read_state(self.path / "state.safetensors")
 
 
-def save(folder: Path, env_steps: int, config: dict[str, Any], state: State, agent: State) -> Path:
+def save(folder: Path, progress: int, config: dict[str, Any], state: State, agent: State) -> Path:
     """Write a checkpoint under a temporary name, make it durable, rename it, then drop all but the newest two.
 
     Raises:
         WriteError: the disk is full or the folder cannot be written; the checkpoints that were there are untouched.
     """
-    final = folder / f"{env_steps:012d}"
+    final = folder / f"{progress:012d}"
     temporary = folder / f".tmp-{final.name}"
     with writing(final):
         temporary.mkdir(parents=True)
         try:
             _write_files(temporary, {"agent.safetensors": agent, "state.safetensors": state})
-            manifest = {"schema_version": SCHEMA_VERSION, "env_steps": env_steps, "config": config}
+            manifest = {"schema_version": SCHEMA_VERSION, "env_steps": progress, "config": config}
             manifest["sha256"] = {name: file_digest(temporary / name) for name in _FILES}
             manifest["manifest_sha256"] = _digest_of(manifest)
             write_text(temporary / "manifest.json", json.dumps(manifest, indent=1) + "\n")

@@ -94,7 +94,7 @@ class Run:
         self._resumed_at = 0
         if found is not None:
             self._restore(found)
-        self._logged_at, self._logged_time = self.agent.env_steps, time.monotonic()
+        self._logged_at, self._logged_time = self.agent.progress, time.monotonic()
         self._logged_updates = self.agent.gradient_steps
 
     def open(self, progress: Progress, should_stop: Callable[[], bool]) -> None:
@@ -130,7 +130,7 @@ class Run:
     @property
     def is_trained(self) -> bool:
         """Whether all env steps are taken."""
-        return self.agent.env_steps >= self.config.total_env_steps
+        return self.agent.progress >= self.config.total_env_steps
 
     def do_what_is_due(self) -> None:
         """Log, evaluate and checkpoint, where their next time has come.
@@ -139,7 +139,7 @@ class Run:
             EvaluationStopped: ``should_stop`` returned True.
             DivergedError: something to be written is not finite.
         """
-        steps, schedule, config = self.agent.env_steps, self.schedule, self.config
+        steps, schedule, config = self.agent.progress, self.schedule, self.config
         evaluation_due, checkpoint_due = steps >= schedule.evaluation, steps >= schedule.checkpoint
         if steps >= schedule.log or checkpoint_due:
             self._log()
@@ -154,19 +154,19 @@ class Run:
 
     def _log(self) -> None:
         values, now = self.agent.metrics(), time.monotonic()
-        steps = self.agent.env_steps - self._logged_at
-        values["time/env_steps_per_second"] = steps / max(now - self._logged_time, 1e-9)
+        steps = self.agent.progress - self._logged_at
+        values[f"time/{self.agent.unit}_per_second"] = steps / max(now - self._logged_time, 1e-9)
         values["time/wall_s"] = self._wall_s()
         values["time/gradient_steps"] = float(self.agent.gradient_steps)
-        self._logged_at, self._logged_time = self.agent.env_steps, now
+        self._logged_at, self._logged_time = self.agent.progress, now
         unsolved = sum(share for key, share in values.items() if key.endswith("_solve_failures"))  # means over updates
         updates, self._logged_updates = self.agent.gradient_steps - self._logged_updates, self.agent.gradient_steps
         self.progress.add_unsolved(max(round(unsolved * updates), int(unsolved > 0)))
         if "rollout/success_rate" in values:
             self.progress.show(self.label, success=values["rollout/success_rate"])
         if self.events is not None:
-            self.events.scalars(values, self.agent.env_steps)
-            self.events.images(self.agent.images(), self.agent.env_steps)
+            self.events.scalars(values, self.agent.progress)
+            self.events.images(self.agent.images(), self.agent.progress)
 
     def _evaluate(self) -> None:
         if self._evaluator is None:
@@ -189,8 +189,8 @@ class Run:
         """Checkpoint here. Environments without an exact state start afresh, as they will after a resume."""
         agent, env = self.agent, self.env
         if not env.exact_state:
-            agent.rebase(agent.env_steps)
-        self.schedule.checkpoint = _next_multiple(agent.env_steps, self.config.saves_every)
+            agent.rebase(agent.progress)
+        self.schedule.checkpoint = _next_multiple(agent.progress, self.config.saves_every)
         if self.events is not None:
             self.events.flush()
         trainer: dict[str, Any] = {
@@ -199,8 +199,8 @@ class Run:
             "evaluations": self.record["evaluations"],
         }
         state = {"trainer": trainer, "agent": agent.state_dict(), "env": checkpoint.tensors_of(env.state_dict())}
-        checkpoint.save(self.folder.checkpoints, agent.env_steps, self.config.flat(), state, agent.saved())
-        self._saved = (agent.env_steps, len(self.record["evaluations"]))
+        checkpoint.save(self.folder.checkpoints, agent.progress, self.config.flat(), state, agent.saved())
+        self._saved = (agent.progress, len(self.record["evaluations"]))
 
     def _restore(self, found: Checkpoint) -> None:
         state = found.state()
@@ -210,30 +210,31 @@ class Run:
         self.schedule = Schedule(**trainer["schedule"])
         self.record["evaluations"] = trainer["evaluations"]
         self._wall_before = trainer["wall_s"]
-        self._saved = (self.agent.env_steps, len(self.record["evaluations"]))
-        self._resumed_at = self.agent.env_steps
-        print(f"continuing {self.folder.path} from {found.env_steps:,} env steps", flush=True)
+        self._saved = (self.agent.progress, len(self.record["evaluations"]))
+        self._resumed_at = self.agent.progress
+        print(f"continuing {self.folder.path} from {found.progress:,} {self.agent.unit_in_words}", flush=True)
 
     def finish(self) -> None:
         """Evaluate and save the trained agent, and say so. Raises as ``do_what_is_due``."""
         evaluations = self.record["evaluations"]
-        if self._logged_at != self.agent.env_steps:
+        if self._logged_at != self.agent.progress:
             self._log()
         self.agent.check_finite()
-        if not evaluations or evaluations[-1]["env_steps"] != self.agent.env_steps:
+        if not evaluations or evaluations[-1][self.agent.unit] != self.agent.progress:
             self._evaluate()
-        if self._saved != (self.agent.env_steps, len(evaluations)):
+        if self._saved != (self.agent.progress, len(evaluations)):
             self._save()
         self.write("finished")
         mean = success_mean(evaluations[-1]["per_task"])
         self.progress.say(
-            f"{self.label}finished: success {mean:.3f} after {self.agent.env_steps:,} env steps; {self.folder.result}"
+            f"{self.label}finished: success {mean:.3f} after {self.agent.progress:,} {self.agent.unit_in_words}; "
+            f"{self.folder.result}"
         )
 
     def stop(self) -> str:
         """Save what keeps a later resume exact; from where it will continue, in words."""
         # Without an exact state, saving between boundaries would start episodes afresh where no other run does.
-        if self.env.exact_state or self.is_trained or self.agent.env_steps >= self.schedule.checkpoint:
+        if self.env.exact_state or self.is_trained or self.agent.progress >= self.schedule.checkpoint:
             self.agent.check_finite()
             self._save()
         self.write("running")
@@ -244,7 +245,8 @@ class Run:
     def diverge(self, error: Exception) -> str:
         """Record that the run diverged; what happened, in words."""
         self.write("diverged")
-        return f"{self.label}training diverged at {self.agent.env_steps:,} env steps: {error}; {self._last_good()}"
+        reached = f"{self.agent.progress:,} {self.agent.unit_in_words}"
+        return f"{self.label}training diverged at {reached}: {error}; {self._last_good()}"
 
     def _open_events(self) -> TensorBoardLogger:
         from mtrl.training.logger import TensorBoardLogger  # a second of imports, which runs without it are spared

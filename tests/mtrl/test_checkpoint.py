@@ -30,7 +30,7 @@ def test_round_trip(tmp_path: Path) -> None:
     save(tmp_path, 100)
     found, warnings = checkpoint.newest_whole(tmp_path)
     assert found is not None
-    assert (found.env_steps, found.config, warnings) == (100, {"seed": 1}, [])
+    assert (found.progress, found.config, warnings) == (100, {"seed": 1}, [])
     state = found.state()
     assert torch.equal(state["agent"]["weight"], STATE["agent"]["weight"])
     assert state["agent"]["nested"]["half"].dtype == torch.bfloat16
@@ -77,7 +77,7 @@ def test_damage_is_seen_and_the_older_one_used(tmp_path: Path, name: str, harm: 
     harm(tmp_path / "000000000200" / name)
     found, warnings = checkpoint.newest_whole(tmp_path)
     assert found is not None
-    assert found.env_steps == 100
+    assert found.progress == 100
     assert len(warnings) == 1
     assert "000000000200: damaged" in warnings[0]
     assert name in warnings[0]

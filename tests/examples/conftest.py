@@ -1,0 +1,3 @@
+"""The fixtures of the workbench's tests."""
+
+from tests.mtrl.conftest import faked as faked
