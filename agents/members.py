@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -47,3 +48,12 @@ def group_rows(task_id: NDArray, num_tasks: int) -> tuple[NDArray[np.int64], NDA
     index = np.zeros(num_tasks * counts.max(), np.int64)
     index[place] = np.arange(len(task_id))
     return index.reshape(num_tasks, -1), place
+
+
+def with_task_code(obs: Tensor, wanted: bool) -> Tensor:
+    """Task-major observations ``[S, T, n, D]`` with T one-hot columns of their task behind them, if ``wanted``."""
+    if not wanted:
+        return obs
+    seeds, tasks, rows, _ = obs.shape
+    code = torch.eye(tasks, dtype=obs.dtype, device=obs.device)
+    return torch.cat([obs, code[None, :, None].expand(seeds, -1, rows, -1)], -1)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtrl.agents.agent import EnvSpec, State
-from mtrl.agents.common import check_networks_finite, obs_rows, restore_networks, stream_seed, task_ids
+from mtrl.agents.common import obs_rows, restore_networks, stream_seed, task_ids
 from mtrl.agents.curricula.coupling import MemberPull
 from mtrl.agents.data.replay import Batch, ByteReplay, ReplayBuffer
 from mtrl.agents.data.tracking import EpisodeTracker, Meter
@@ -226,14 +226,6 @@ class OffPolicyAgent(ScheduledAgent):
         return self.policy.of_rows(torch.from_numpy(ids)).features(output).unflatten(0, (tasks, -1))
 
     # Metrics and state
-
-    def metrics(self) -> dict[str, float]:
-        self.check_finite()  # a fused ReLU turns NaN into 0, so losses alone could hide one
-        episodes = self._episodes.drain() if self._episodes is not None else {}
-        return self._meter.drain() | episodes | self._rounds.metrics()
-
-    def check_finite(self) -> None:
-        check_networks_finite(self.state, self.gradient_steps)
 
     def rebase(self, boundary: int) -> None:
         _, _, episodes, _ = self._collector()

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtrl.agents.agent import EnvSpec, State
-from mtrl.agents.common import check_networks_finite, obs_rows, restore_networks, stream_seed, task_ids
+from mtrl.agents.common import obs_rows, restore_networks, stream_seed, task_ids
 from mtrl.agents.curricula.coupling import Features
 from mtrl.agents.data.noise import CorrelatedNoise
 from mtrl.agents.data.normalize import ObsNormalizer
 from mtrl.agents.data.rollout import Rollout, RolloutBuffer
 from mtrl.agents.data.tracking import EpisodeTracker, Meter
 from mtrl.agents.errors import AgentError
-from mtrl.agents.members import group_rows
+from mtrl.agents.members import group_rows, with_task_code
 from mtrl.agents.networks.network import MLP, Recall, Views
 from mtrl.agents.policies import Gaussian, RatioPolicy
 from mtrl.agents.scheduled import PROBES, ScheduledAgent
@@ -79,10 +79,6 @@ class OnPolicyAgent(ScheduledAgent):
     @abstractmethod
     def acting_dtype(self) -> torch.dtype:
         """The arithmetic of collection."""
-
-    @abstractmethod
-    def condition(self, obs: Tensor) -> Tensor:
-        """Task-major observations ``[S, T, n, D]`` as the networks read them."""
 
     @abstractmethod
     def update(self, rollout: Rollout) -> None:
@@ -193,7 +189,7 @@ class OnPolicyAgent(ScheduledAgent):
     @torch.no_grad()
     def _act(self, actor: Views, critic: Views, rows: Tensor) -> Tensor:
         """Sampled actions of every environment's normalized observation ``[T E, D]``; moves the memory on."""
-        x = self.condition(rows.view(*self._lead, -1, self.spec.obs_dim))
+        x = with_task_code(rows.view(*self._lead, -1, self.spec.obs_dim), self.config.heads == "one-hot")
         recalled: list[Recall | None] = [None, None]
         if self._memory is not None and self._start is not None:
             start = self._start.view(x.shape[:3])
@@ -307,14 +303,6 @@ class OnPolicyAgent(ScheduledAgent):
         return self.policy.of_rows(owner).features(output).unflatten(0, (tasks, -1))
 
     # Metrics and state
-
-    def metrics(self) -> dict[str, float]:
-        self.check_finite()
-        episodes = self._episodes.drain() if self._episodes is not None else {}
-        return self._meter.drain() | episodes | self._rounds.metrics()
-
-    def check_finite(self) -> None:
-        check_networks_finite(self.state, self.gradient_steps)
 
     def rebase(self, boundary: int) -> None:
         """Restart the collection; nothing is lost, since no rollout is under way between two calls of ``advance``."""

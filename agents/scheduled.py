@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mtrl.agents.agent import Agent
-from mtrl.agents.common import Networks, stream_seed
+from mtrl.agents.common import Networks, check_networks_finite, stream_seed
 from mtrl.agents.curricula.coupling import Features
 from mtrl.agents.curricula.rounds import Rounds, make_rounds
 from mtrl.agents.data.tracking import EpisodeTracker, Meter
 from mtrl.agents.networks.network import MLP
-from mtrl.agents.optim.task_gradients import tracked_gramian
+from mtrl.agents.optim.task_gradients import Reduction, tracked_gramian
 from mtrl.agents.settings import Choice
 
 PROBES = 8  # observations of each task at which policies are compared
@@ -41,6 +47,25 @@ class ScheduledAgent(Agent):
         if self._rounds.wants_gramian:
             gramian = tracked_gramian([self.state["actor_tasks"], self.state["critic_tasks"]])
         self._rounds.begin(self._rounds.statistics(self._episodes, gramian), self.state, features)
+
+    def recent_success(self, reductions: Sequence[Reduction]) -> Tensor | None:
+        """Success rate per task ``[1, T]`` of recent training episodes, where an aggregator looks at it."""
+        if not any("success" in reduction.aggregator.info.needs for reduction in reductions):
+            return None
+        rate = np.zeros(self.spec.num_tasks) if self._episodes is None else self._episodes.recent_success
+        return torch.from_numpy(rate).to(self.device, torch.float32).unsqueeze(0)
+
+    @abstractmethod
+    def stack_key(self) -> Hashable | None:
+        """Equal for agents whose next updates can be one call; None where this one can only update alone."""
+
+    def metrics(self) -> dict[str, float]:
+        self.check_finite()  # a fused ReLU turns NaN into 0, so losses alone could hide one
+        episodes = self._episodes.drain() if self._episodes is not None else {}
+        return self._meter.drain() | episodes | self._rounds.metrics()
+
+    def check_finite(self) -> None:
+        check_networks_finite(self.state, self.gradient_steps)
 
     def images(self) -> dict[str, NDArray]:
         return self._rounds.images() | self._meter.images

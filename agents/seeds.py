@@ -148,7 +148,7 @@ class Seeds:
         passes = [int(count) for count in metrics["epochs"].tolist()]
         for index, agent in enumerate(agents):
             steps = passes[index] * agent.config.minibatches
-            agent.finish_update(_split(metrics, len(agents))[index], steps, inputs[index])
+            agent.finish_update(_split(metrics, len(agents))[index], steps)
 
     def _stack_of(self, members: list[int]) -> Stack:
         states: list[Networks] = []

@@ -8,20 +8,21 @@ learn which seeds have reached the KL limit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mtrl.agents.curricula.coupling import Pull
 from mtrl.agents.data.rollout import Rollout
+from mtrl.agents.members import with_task_code
 from mtrl.agents.networks.network import MLP, Recall, Views, take_rows
 from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step, clip_by_norm
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import Gaussian, RatioPolicy
+from mtrl.agents.ppo.minibatches import Draw, Passes
 from mtrl.agents.ppo.popart import denormalize, normalize, popart_state, popart_update
 
 PPOState = dict[str, dict[str, Tensor]]
@@ -58,52 +59,6 @@ class PPOSettings:
     std_rate: float
     dtype: torch.dtype
     sequence: int = 0
-
-
-class Draw(NamedTuple):
-    """Randomness of one step: the samples of each task in its minibatch, int64 ``[S, T, m]`` below ``L E``, and uniform
-    draws for the aggregators that ask for them (``Reduction.noise_shape``)."""
-
-    rows: Tensor
-    actor_tasks: Tensor | None = None
-    critic_tasks: Tensor | None = None
-
-
-class Passes(Protocol):
-    """The minibatches of every pass over a rollout, equally many in each; asked for in order, as far as needed."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Sequence[Draw]: ...
-
-
-class Epochs:
-    """The minibatches of an update, drawn pass by pass.
-
-    Args:
-        draw: gives the minibatches of one pass.
-        most: passes at most.
-        generator: what ``draw`` takes its numbers from.
-    """
-
-    def __init__(self, draw: Callable[[], list[Draw]], most: int, generator: torch.Generator) -> None:
-        self._draw, self._most, self._generator = draw, most, generator
-        self._states: list[Tensor] = []
-
-    def __len__(self) -> int:
-        return self._most
-
-    def __getitem__(self, index: int) -> list[Draw]:
-        """The minibatches of the pass ``index``; passes are asked for one after the other."""
-        if index >= self._most:
-            raise IndexError(index)
-        self._states.append(self._generator.get_state())
-        return self._draw()
-
-    def keep(self, passes: int) -> None:
-        """Make the draws after ``passes`` as if they had never been made."""
-        if passes < len(self._states):
-            self._generator.set_state(self._states[passes])
 
 
 class Progress(NamedTuple):
@@ -233,8 +188,8 @@ def prepare(state: PPOState, rollout: Rollout, settings: PPOSettings) -> tuple[S
     an earlier round: their ratios stay relative to the policy that acted.
     """
     shape = rollout.reward.shape
-    obs = settings.actor.look(condition(_rows(rollout.obs, settings), settings))
-    next_obs = settings.actor.look(condition(_rows(rollout.next_obs, settings), settings))
+    obs = settings.actor.look(with_task_code(_rows(rollout.obs, settings), settings.one_hot))
+    next_obs = settings.actor.look(with_task_code(_rows(rollout.next_obs, settings), settings.one_hot))
     action = _rows(rollout.action, settings)
     start = None if rollout.start is None else _rows(rollout.start, settings)
     memory = None if rollout.memory is None else _rows(rollout.memory, settings)
@@ -320,14 +275,6 @@ def values(state: PPOState, obs: Any, settings: PPOSettings) -> Tensor:
     critic = settings.critic.views(state["critic"]["params"], settings.dtype)
     parts = [settings.critic.forward(critic, x).squeeze(-1) for x in settings.critic.split(obs, CHUNK)]
     return denormalize(state["popart"], torch.cat(parts, 2))
-
-
-def condition(obs: Tensor, settings: PPOSettings) -> Tensor:
-    """Append the one-hot task columns to task-major observations ``[S, T, n, D]`` where the heads are shared."""
-    if not settings.one_hot:
-        return obs
-    code = torch.eye(settings.num_tasks, dtype=obs.dtype, device=obs.device)
-    return torch.cat([obs, code[None, :, None].expand(obs.shape[0], -1, obs.shape[2], -1)], -1)
 
 
 def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:

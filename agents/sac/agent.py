@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,12 +24,9 @@ from mtrl.agents.settings import AgentConfig
 class MTSAC(OffPolicyAgent):
     """Task-conditioned SAC, for bounded ``Box`` and for ``Discrete`` actions.
 
-    Example:
-        >>> from mtrl.envs import make_vec
-        >>> from mtrl.agents import MTSAC
-        >>> agent = MTSAC(make_vec("mt1:reach-v3", seed=0), width=64, learning_starts=100)
-        >>> agent.learn(200).env_steps
-        200
+    >>> from mtrl import MTSAC, make_vec
+    >>> MTSAC(make_vec("mt1:reach-v3", seed=0), width=64, learning_starts=100).learn(200).env_steps
+    200
     """
 
     name: ClassVar[str] = "mtsac"
@@ -50,8 +46,7 @@ class MTSAC(OffPolicyAgent):
         if self._turn is not None:
             self._update_member(batch)
             return
-        inputs = self.update_inputs(batch)
-        metrics = sac_update(self.state, *inputs)
+        metrics = sac_update(self.state, *self.update_inputs(batch))
         self.finish_update(metrics)
 
     def update_inputs(self, batch: Batch) -> SACInputs:
@@ -64,7 +59,6 @@ class MTSAC(OffPolicyAgent):
         return SACInputs(data, noise, self.settings, self._progress(), pull)
 
     def stack_key(self) -> Hashable | None:
-        """Equal for agents whose next updates can be one call; None where this one can only update alone."""
         if self._separate or self._rounds.head_pull is not None:
             return None
         return self.gradient_steps
@@ -101,12 +95,5 @@ class MTSAC(OffPolicyAgent):
         return None if shape is None else torch.rand((1, *shape), generator=self._noise, device=self.device)
 
     def _progress(self) -> Progress:
-        return Progress(self._recent_success(), self.gradient_steps, self._rounds.weights)
-
-    def _recent_success(self) -> Tensor | None:
-        """Success rate per task ``[1, T]`` of recent training episodes, where an aggregator looks at it."""
         reductions = (self.settings.actor_tasks, self.settings.critic_tasks)
-        if not any("success" in reduction.aggregator.info.needs for reduction in reductions):
-            return None
-        rate = np.zeros(self.spec.num_tasks) if self._episodes is None else self._episodes.recent_success
-        return torch.from_numpy(rate).to(self.device, torch.float32).unsqueeze(0)
+        return Progress(self.recent_success(reductions), self.gradient_steps, self._rounds.weights)

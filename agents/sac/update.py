@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mtrl.agents.curricula.coupling import Pull
 from mtrl.agents.data.replay import Batch
+from mtrl.agents.members import with_task_code
 from mtrl.agents.networks.network import MLP, Views
 from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step, clip_by_norm
 from mtrl.agents.optim.task_gradients import Reduction
@@ -144,7 +145,7 @@ def critic_target(state: SACState, batch: Batch, noise: Tensor, alpha: Tensor, s
     """
     actor = settings.actor.views(state["actor"]["params"], settings.dtype)
     target_critic = settings.critic.views(state["target_critic"]["params"].flatten(0, 1), settings.dtype)
-    output = settings.actor.forward(actor, condition(batch.next_obs, settings))
+    output = settings.actor.forward(actor, with_task_code(batch.next_obs, settings.one_hot))
     critics = partial(_critics, target_critic, batch.next_obs, settings)
     value, _ = settings.policy.soft_value(output, noise, critics, alpha)
     target = batch.reward + settings.gamma * (1 - batch.terminated) * value
@@ -205,7 +206,7 @@ def _update_actor_and_alpha(
     critics = partial(_critics, critic, batch.obs, settings)
 
     def losses_at(params: Views) -> tuple[Tensor, Tensor]:
-        output = settings.actor.forward(params, condition(batch.obs, settings))
+        output = settings.actor.forward(params, with_task_code(batch.obs, settings.one_hot))
         value, log_prob = settings.policy.soft_value(output, noise.action, critics, alpha)
         return -value.mean(-1), log_prob
 
@@ -223,15 +224,7 @@ def _update_actor_and_alpha(
     return metrics | {f"actor_{name}": value for name, value in about.items()}
 
 
-def condition(obs: Tensor, settings: SACSettings) -> Tensor:
-    """Append the one-hot task columns to task-major observations ``[S, T, b, D]`` where the heads are shared."""
-    if not settings.one_hot:
-        return obs
-    code = torch.eye(settings.num_tasks, dtype=obs.dtype, device=obs.device)
-    return torch.cat([obs, code[None, :, None].expand(obs.shape[0], -1, obs.shape[2], -1)], -1)
-
-
 def _critics(critic: Views, obs: Tensor, settings: SACSettings, action: Tensor | None) -> Tensor:
     """Both critics' outputs ``[S, 2, T, b, ...]``; ``critic`` holds ``2 S`` members, twins adjacent."""
-    q = settings.critic.forward(critic, settings.policy.critic_input(condition(obs, settings), action))
+    q = settings.critic.forward(critic, settings.policy.critic_input(with_task_code(obs, settings.one_hot), action))
     return q.view(obs.shape[0], 2, *q.shape[1:])

@@ -1,0 +1,87 @@
+"""The minibatches of an update: which samples of every task each step sees, and the noise of the aggregators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from mtrl.agents.ppo.settings import MTPPOConfig
+
+NoiseShape = tuple[int, ...] | None
+
+
+class Draw(NamedTuple):
+    """Randomness of one step: the samples of each task in its minibatch, int64 ``[S, T, m]`` below ``L E``, and uniform
+    draws for the aggregators that ask for them (``Reduction.noise_shape``)."""
+
+    rows: Tensor
+    actor_tasks: Tensor | None = None
+    critic_tasks: Tensor | None = None
+
+
+class Passes(Protocol):
+    """The minibatches of every pass over a rollout, equally many in each; asked for in order, as far as needed."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Sequence[Draw]: ...
+
+
+class Epochs:
+    """The minibatches of an update, drawn pass by pass: every sample once, in an order of its own for every task.
+
+    Args:
+        lead: ``(S, T)``.
+        config: says how many samples a rollout has, how many minibatches a pass, and how many passes there are at most.
+        sequence: steps that stay together, since gradients flow through them; 1 without memory.
+        noise_shapes: of the aggregators of actor and critic, None where one draws nothing.
+        generator: what all of it is drawn from, on the device of the rollout.
+    """
+
+    def __init__(
+        self,
+        lead: torch.Size,
+        config: MTPPOConfig,
+        sequence: int,
+        noise_shapes: list[NoiseShape],
+        generator: torch.Generator,
+    ) -> None:
+        self._shape = (*lead, config.rollout_per_task // sequence)
+        self._sequence, self._minibatches, self._most = sequence, config.minibatches, config.epochs
+        self._noise_shapes, self._generator = noise_shapes, generator
+        self._states: list[Tensor] = []
+
+    def __len__(self) -> int:
+        return self._most
+
+    def __getitem__(self, index: int) -> list[Draw]:
+        """The minibatches of the pass ``index``; passes are asked for one after the other."""
+        if index >= self._most:
+            raise IndexError(index)
+        device = self._generator.device
+        self._states.append(self._generator.get_state())
+        order = torch.rand(self._shape, generator=self._generator, device=device).argsort(-1)
+        within = torch.arange(self._sequence, device=device)
+        draws = []
+        for first in order.tensor_split(self._minibatches, -1):
+            rows = first
+            if self._sequence > 1:
+                rows = (first.unsqueeze(-1) * self._sequence + within).flatten(2)
+            actor_noise = self._uniform(self._noise_shapes[0])
+            critic_noise = self._uniform(self._noise_shapes[1])
+            draws.append(Draw(rows, actor_noise, critic_noise))
+        return draws
+
+    def keep(self, steps: int) -> None:
+        """Make the draws after ``steps`` minibatches as if they had never been made."""
+        passes = steps // self._minibatches
+        if passes < len(self._states):
+            self._generator.set_state(self._states[passes])
+
+    def _uniform(self, shape: NoiseShape) -> Tensor | None:
+        if shape is None:
+            return None
+        return torch.rand((1, *shape), generator=self._generator, device=self._generator.device)
