@@ -31,8 +31,8 @@ Activation = Literal["relu", "tanh", "layer_norm"]
 class MTPPOConfig(AgentConfig):
     """Settings of MTPPO. Raises AgentError for values outside their range.
 
-    The defaults are a recipe tuned for wall-clock time on few CPU cores: tanh actor, LayerNorm critic with a value scale
-    per task (PopArt), advantages normalized per task, normalized observations.
+    The defaults are a recipe tuned for wall-clock time on few CPU cores: tanh actor, LayerNorm critic with a value
+    scale per task (PopArt), advantages normalized per task, normalized observations.
     ``configs/methods/mtppo-reference.yaml`` has the settings that the field reports.
     """
 

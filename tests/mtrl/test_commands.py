@@ -61,7 +61,7 @@ def complaint(command: str, status: int, capsys: pytest.CaptureFixture[str]) -> 
         ),
         ("mt10:fake --eval.every=0", "eval.every: '0' is not a number of env steps"),
         ("mt10:fake --num-threads=0", "num_threads: 0 is out of range; it must be at least 1"),
-        ("mt10:fake --goals=fixed", "goals: 'fixed' is unknown; use one of random, cycle"),
+        ("mt10:fake --goals=fixed", "goals: 'fixed' is unknown; use one of cycle, random"),
         ("mt10:fake --tensorboard=perhaps", "tensorboard: 'perhaps' is not true or false"),
         ("mt10:fake --device=tpu", "device: 'tpu' is unknown; use auto, cpu, cuda or cuda:N"),
         ("mt10:fake --device=cuda:99", "device: 'cuda:99' is not there"),

@@ -206,7 +206,7 @@ def test_all_seeds_of_a_start_or_none(short_config: ShortConfig, monkeypatch: py
 def test_a_setting_that_no_record_may_hold_leaves_no_folder(short_config: ShortConfig) -> None:
     config = short_config()
     object.__setattr__(config.agent, "learning_rate", float("inf"))  # however it came there
-    with pytest.raises(ResultError, match="inf is not finite"):
+    with pytest.raises(AgentError, match="learning_rate: inf is not a finite number"):
         train(config)
     assert not config.folder.exists()
 

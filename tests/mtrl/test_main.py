@@ -42,9 +42,9 @@ def test_statuses_are_those_of_the_command(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("command", "hint"),
     [
-        ("trian", "did you mean 'train'?"),
-        ("eval", "did you mean 'evaluate'?"),
-        ("mt10", "the commands are train, evaluate, leaderboard"),
+        ("trian", "did you mean 'train'? use one of evaluate, leaderboard, train"),
+        ("eval", "did you mean 'evaluate'? use one of evaluate, leaderboard, train"),
+        ("mt10", "use one of evaluate, leaderboard, train"),
     ],
 )
 def test_unknown_commands_get_one_sentence(command: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the packages in which MTPPO's settings have one more field."""
     root = tmp_path_factory.mktemp("copy")
     shutil.copytree(ROOT / "mtrl", root / "mtrl", ignore=shutil.ignore_patterns("__pycache__"))
-    settings = root / "mtrl/agents/mtppo_settings.py"
+    settings = root / "mtrl/agents/ppo/settings.py"
     text = settings.read_text()
     before = "    gradient_diagnostics: bool"
     assert text.count(before) == 1

@@ -20,5 +20,5 @@ def test_public_names_resolve() -> None:
     for name in mtrl.__all__:
         assert getattr(mtrl, name) is not None
     assert set(mtrl.__all__) <= set(dir(mtrl))
-    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match="No mtrl attribute nothing"):
         mtrl.nothing  # noqa: B018

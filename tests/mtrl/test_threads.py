@@ -49,7 +49,6 @@ def test_by_default_it_is_about_this_process(monkeypatch: pytest.MonkeyPatch) ->
     "command",
     [
         "mtrl.evaluate nowhere",
-        "mtrl.leaderboard check nowhere",
         "mtrl.train mt10 --help",
     ],
 )
