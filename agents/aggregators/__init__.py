@@ -56,9 +56,21 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = attach(
     __name__,
     {
-        "mtrl.agents.aggregators.base": ("Aggregator", "AggregatorInfo", "Direction", "Inputs", "State", "Weights"),
+        "mtrl.agents.aggregators.base": (
+            "Aggregator",
+            "AggregatorInfo",
+            "Direction",
+            "Inputs",
+            "State",
+            "Weights",
+        ),
         "mtrl.agents.aggregators.flat_minima": ("FlatMinima", "sparse_mask"),
-        "mtrl.agents.aggregators.gramians": ("combine", "gramian", "linear_gramian", "linear_task_gradients"),
+        "mtrl.agents.aggregators.gramians": (
+            "combine",
+            "gramian",
+            "linear_gramian",
+            "linear_task_gradients",
+        ),
         "mtrl.agents.aggregators.wrapping": ("wrap",),
         "mtrl.agents.aggregators.wrappers": ("Ema", "Every", "Rescale", "Ridge", "Subset"),
     },

@@ -30,11 +30,19 @@ class ReplayBuffer:
     reward_size = 1  # columns of a reward
 
     def __init__(
-        self, num_tasks: int, capacity: int, obs_dim: int, action_dim: int, device: torch.device, seed: int
+        self,
+        num_tasks: int,
+        capacity: int,
+        obs_dim: int,
+        action_dim: int,
+        device: torch.device,
+        seed: int,
     ) -> None:
         self.capacity = capacity
         self._sizes = [obs_dim, action_dim, self.reward_size, 1, obs_dim]
-        self._rows = torch.zeros(num_tasks, capacity, sum(self._sizes), dtype=self.dtype, device=device)
+        self._rows = torch.zeros(
+            num_tasks, capacity, sum(self._sizes), dtype=self.dtype, device=device
+        )
         self._task = torch.arange(num_tasks, device=device).unsqueeze(1) * capacity
         self._position = 0
         self._size = 0
@@ -44,7 +52,9 @@ class ReplayBuffer:
         """Transitions held per task."""
         return self._size
 
-    def add(self, obs: Tensor, action: Tensor, reward: Tensor, terminated: Tensor, next_obs: Tensor) -> None:
+    def add(
+        self, obs: Tensor, action: Tensor, reward: Tensor, terminated: Tensor, next_obs: Tensor
+    ) -> None:
         """Store ``E`` transitions of every task, each ``[T, E]`` or ``[T, E, dim]``; discrete actions ``[T, E]``."""
         rows = self._pack(obs, action, reward, terminated, next_obs).to(self._rows.device)
         start, count = self._position, rows.shape[1]
@@ -59,22 +69,33 @@ class ReplayBuffer:
         """``batch_per_task`` transitions of every task, or of one, uniform with replacement, indices drawn per task."""
         start = self._task if task is None else self._task[task : task + 1]
         shape = (start.shape[0], batch_per_task)
-        index = torch.randint(self._size, shape, generator=self._generator, device=self._rows.device)
+        index = torch.randint(
+            self._size, shape, generator=self._generator, device=self._rows.device
+        )
         rows = self._rows.flatten(0, 1).index_select(0, (index + start).flatten())
         return self._unpack(*rows.view(1, *shape, -1).split(self._sizes, -1))
 
     def newest_obs(self, per_task: int) -> Tensor:
         """The newest observations of every task, task after task, ``[T * n, D]`` with n at most ``per_task``."""
         count = min(per_task, self._size)
-        newest = torch.arange(self._position - count, self._position, device=self._rows.device) % self.capacity
+        newest = (
+            torch.arange(self._position - count, self._position, device=self._rows.device)
+            % self.capacity
+        )
         return self._rows[:, newest, : self._sizes[0]].flatten(0, 1)
 
-    def _pack(self, obs: Tensor, action: Tensor, reward: Tensor, terminated: Tensor, next_obs: Tensor) -> Tensor:
+    def _pack(
+        self, obs: Tensor, action: Tensor, reward: Tensor, terminated: Tensor, next_obs: Tensor
+    ) -> Tensor:
         action = action.view(*reward.shape, -1)
-        rows = torch.cat([obs, action, reward.unsqueeze(-1), terminated.unsqueeze(-1), next_obs], -1)
+        rows = torch.cat(
+            [obs, action, reward.unsqueeze(-1), terminated.unsqueeze(-1), next_obs], -1
+        )
         return rows.to(torch.float32)
 
-    def _unpack(self, obs: Tensor, action: Tensor, reward: Tensor, terminated: Tensor, next_obs: Tensor) -> Batch:
+    def _unpack(
+        self, obs: Tensor, action: Tensor, reward: Tensor, terminated: Tensor, next_obs: Tensor
+    ) -> Batch:
         return Batch(obs, action, reward.squeeze(-1), terminated.squeeze(-1), next_obs)
 
     def state_dict(self) -> dict[str, Tensor | int]:
@@ -103,11 +124,15 @@ class ByteReplay(ReplayBuffer):
     dtype = torch.uint8
     reward_size = 4
 
-    def _pack(self, obs: Tensor, action: Tensor, reward: Tensor, terminated: Tensor, next_obs: Tensor) -> Tensor:
+    def _pack(
+        self, obs: Tensor, action: Tensor, reward: Tensor, terminated: Tensor, next_obs: Tensor
+    ) -> Tensor:
         value = reward.float().contiguous().unsqueeze(-1).view(torch.uint8)
         taken, ended = (part.to(torch.uint8).unsqueeze(-1) for part in (action, terminated))
         return torch.cat([obs, taken, value, ended, next_obs], -1)
 
-    def _unpack(self, obs: Tensor, action: Tensor, reward: Tensor, terminated: Tensor, next_obs: Tensor) -> Batch:
+    def _unpack(
+        self, obs: Tensor, action: Tensor, reward: Tensor, terminated: Tensor, next_obs: Tensor
+    ) -> Batch:
         value = reward.contiguous().view(torch.float32).squeeze(-1)
         return Batch(obs, action.squeeze(-1), value, terminated.squeeze(-1).float(), next_obs)

@@ -54,11 +54,21 @@ class RolloutBuffer:
         action_dim: None for discrete actions.
     """
 
-    def __init__(self, shape: tuple[int, int, int], obs_dim: int, action_dim: int | None, obs_dtype: DTypeLike) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        obs_dim: int,
+        action_dim: int | None,
+        obs_dtype: DTypeLike,
+    ) -> None:
         tasks, length, envs = self._shape = shape
         rows = (length, tasks * envs)
         obs, next_obs = (np.empty((*rows, obs_dim), obs_dtype) for _ in range(2))
-        action = np.empty(rows, np.int64) if action_dim is None else np.empty((*rows, action_dim), np.float32)
+        action = (
+            np.empty(rows, np.int64)
+            if action_dim is None
+            else np.empty((*rows, action_dim), np.float32)
+        )
         self._fields = (obs, next_obs, action, *(np.empty(rows, np.float32) for _ in range(3)))
         self._before: list[tuple[Tensor, ...]] = []
 
@@ -74,5 +84,7 @@ class RolloutBuffer:
         tasks, length, envs = self._shape
         fields = [torch.from_numpy(field).to(device) for field in self._fields]
         fields += [torch.stack(field) for field in zip(*self._before)]
-        by_task = (field.view(length, tasks, envs, *field.shape[2:]).transpose(0, 1) for field in fields)
+        by_task = (
+            field.view(length, tasks, envs, *field.shape[2:]).transpose(0, 1) for field in fields
+        )
         return Rollout(*(field.contiguous().unsqueeze(0) for field in by_task))

@@ -86,15 +86,26 @@ class EpisodeTracker:
 
     def __init__(self, task_names: Sequence[str], envs_per_task: int) -> None:
         self._task_names = task_names
-        self._sums, self._totals = np.zeros((3, len(task_names), envs_per_task)), np.zeros((3, len(task_names)))
+        self._sums, self._totals = (
+            np.zeros((3, len(task_names), envs_per_task)),
+            np.zeros((3, len(task_names))),
+        )
         names = ("reward", "length", "success")
         self._running: dict[str, NDArray] = dict(zip(names, self._sums))  # views
-        self._finished: dict[str, NDArray] = dict(zip(names, self._totals)) | {"episodes": np.zeros(len(task_names))}
+        self._finished: dict[str, NDArray] = dict(zip(names, self._totals)) | {
+            "episodes": np.zeros(len(task_names))
+        }
         self.recent_success = np.zeros(len(task_names))
         self.recent_return = np.zeros(len(task_names))
         self.episodes = np.zeros(len(task_names))
 
-    def add(self, reward: NDArray, success: NDArray, done: NDArray, active: NDArray[np.bool_] | None = None) -> None:
+    def add(
+        self,
+        reward: NDArray,
+        success: NDArray,
+        done: NDArray,
+        active: NDArray[np.bool_] | None = None,
+    ) -> None:
         """Account for one vector step, with ``[num_envs]`` each; ``active`` ``[T]`` says which tasks made it."""
         running = self._running
         shape = running["reward"].shape
@@ -121,7 +132,10 @@ class EpisodeTracker:
         if not episodes.any():
             return {}
         seen = episodes > 0
-        mean = {name: self._finished[name][seen] / episodes[seen] for name in ("reward", "length", "success")}
+        mean = {
+            name: self._finished[name][seen] / episodes[seen]
+            for name in ("reward", "length", "success")
+        }
         for total in self._finished.values():
             total[:] = 0
         out = {
@@ -130,7 +144,9 @@ class EpisodeTracker:
             "rollout/success_rate": float(mean["success"].mean()),
         }
         names = [task for task, any_episode in zip(self._task_names, seen) if any_episode]
-        out |= {f"rollout/success/{task}": float(value) for task, value in zip(names, mean["success"])}
+        out |= {
+            f"rollout/success/{task}": float(value) for task, value in zip(names, mean["success"])
+        }
         return out
 
     def restart(self) -> None:

@@ -16,7 +16,12 @@ from mtrl.agents.networks.network import take_rows
 
 BLOCK = 64
 FEW = 256  # rows below which it does not pay to look for repeated ones
-TABLES = ("trunk.view.table", "trunk.view.table.bias", "trunk.words.table", "trunk.words.table.bias")
+TABLES = (
+    "trunk.view.table",
+    "trunk.view.table.bias",
+    "trunk.words.table",
+    "trunk.words.table.bias",
+)
 """Names among the views of what ``encoder_tables`` returns, where it is filled ahead of the inputs."""
 UNKNOWN = "observation: a byte is not below the number of its categories"
 Sizes = tuple[int, ...]
@@ -90,8 +95,14 @@ class EncodeGrid(torch.autograd.Function):
             add_missions(*_arrays(seen.missions, mission, mission_bias), sizes[5], *_arrays(said))
         features = _num_features(channels, width, sizes)
         out = torch.empty(members, tasks * batch, features, dtype=dtype)
-        rows, ids, spoken = seen.rows.view(seeds, -1, width), seen.ids.view(seeds, -1, 9), seen.spoken.view(seeds, -1)
-        write_features(*_arrays(rows, ids, spoken), limits, *_arrays(patches, said), numbers, *_arrays(out))
+        rows, ids, spoken = (
+            seen.rows.view(seeds, -1, width),
+            seen.ids.view(seeds, -1, 9),
+            seen.spoken.view(seeds, -1),
+        )
+        write_features(
+            *_arrays(rows, ids, spoken), limits, *_arrays(patches, said), numbers, *_arrays(out)
+        )
         ctx.save_for_backward(*seen[1:5], patches, mission, mission_bias)
         ctx.sizes, ctx.params = sizes, [None if p is None else (p.shape, p.dtype) for p in params]
         return out.view(members, tasks, batch, features)
@@ -105,10 +116,17 @@ class EncodeGrid(torch.autograd.Function):
         members, groups, channels = shape[0], shape[1] if len(shape) == 4 else 1, shape[-2]
         ids, spoken = ids.view(len(ids), groups, -1, 9), spoken.view(len(ids), groups, -1)
         slope = grads[0].contiguous().view(members, groups, ids.shape[2], -1)
-        found = [torch.zeros(members, groups, *size) for size in ((shape[-1], channels), (channels,))]
-        found += [torch.zeros(members, groups, *size) for size in ((known[1].shape[1], channels), (channels,))]
+        found = [
+            torch.zeros(members, groups, *size) for size in ((shape[-1], channels), (channels,))
+        ]
+        found += [
+            torch.zeros(members, groups, *size)
+            for size in ((known[1].shape[1], channels), (channels,))
+        ]
         looked, to = tuple(_arrays(ids, spoken, table, missions)), tuple(_arrays(*found))
-        encode_backward(looked, tuple(_arrays(*known)), _constants(ctx.sizes)[0], *_arrays(slope), to)
+        encode_backward(
+            looked, tuple(_arrays(*known)), _constants(ctx.sizes)[0], *_arrays(slope), to
+        )
         found[::2] = [grad.transpose(2, 3) for grad in found[::2]]
         wanted = (
             None if like is None else grad.reshape(like[0]).to(like[1]).contiguous()
@@ -151,7 +169,9 @@ class SpreadHeads(torch.autograd.Function):
         from mtrl.agents.networks.row_kernels import heads_backward
 
         rows, inverse, weight = ctx.saved_tensors
-        to_rows, to_weight, to_bias = (torch.zeros(shape) for shape in (rows.shape, weight.shape, weight.shape[:3]))
+        to_rows, to_weight, to_bias = (
+            torch.zeros(shape) for shape in (rows.shape, weight.shape, weight.shape[:3])
+        )
         to = tuple(_arrays(to_rows, to_weight, to_bias))
         heads_backward(*_arrays(rows, inverse, weight, grads[0].contiguous()), to)
         return to_rows, None, to_weight, to_bias
@@ -180,7 +200,9 @@ def encode_few(x: Tensor, sizes: Sizes, tables: Sequence[Tensor], dtype: torch.d
     out = torch.empty(members, tasks * batch, _num_features(channels, width, sizes), dtype=dtype)
     limits, numbers = _constants(sizes, dtype)
     rows = x.contiguous().view(seeds, -1, width)
-    if not grid_kernels.encode_few(*_arrays(rows), limits, tuple(_arrays(*tables)), numbers, *_arrays(out)):
+    if not grid_kernels.encode_few(
+        *_arrays(rows), limits, tuple(_arrays(*tables)), numbers, *_arrays(out)
+    ):
         raise AgentError(UNKNOWN)
     return out.view(members, tasks, batch, -1)
 
@@ -200,8 +222,13 @@ def look(x: Tensor, sizes: Sizes) -> Seen:
         first = _fill_up(first)
         x, inverse = x.flatten(0, 2).index_select(0, first)[None, None], inverse.view(shape)
     x = x.contiguous()
-    ids, patches = (torch.empty(*lead, 9, dtype=torch.int32) for lead in (x.shape[:3], (9 * x.shape[:3].numel(),)))
-    count = find_patches(x.flatten(0, 2).numpy(), _constants(sizes)[0], ids.flatten(0, 2).numpy(), patches.numpy())
+    ids, patches = (
+        torch.empty(*lead, 9, dtype=torch.int32)
+        for lead in (x.shape[:3], (9 * x.shape[:3].numel(),))
+    )
+    count = find_patches(
+        x.flatten(0, 2).numpy(), _constants(sizes)[0], ids.flatten(0, 2).numpy(), patches.numpy()
+    )
     if count < 0:
         raise AgentError(UNKNOWN)
     missions = x[..., 148 : 148 + sizes[4]].flatten(0, 2)
@@ -242,7 +269,9 @@ def _arrays(*tensors: Tensor) -> list[NDArray]:
 
 
 def _array(tensor: Tensor) -> NDArray:
-    array: NDArray = (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    array: NDArray = (
+        tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor
+    ).numpy()
     return array
 
 
@@ -257,7 +286,9 @@ def _shared(param: Tensor, ndim: int) -> Tensor:
     return (param if param.dim() == ndim else param[:, 0]).float()
 
 
-def encoder_tables(params: Sequence[Tensor | None], sizes: Sizes) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def encoder_tables(
+    params: Sequence[Tensor | None], sizes: Sizes
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """What the encoder adds up, float32, from weights and biases as ``EncodeGrid`` takes them.
 
     Returns:
@@ -267,7 +298,11 @@ def encoder_tables(params: Sequence[Tensor | None], sizes: Sizes) -> tuple[Tenso
     """
     from mtrl.agents.networks.grid_kernels import fill_table
 
-    shared = [_shared(param, ndim).contiguous() for param, ndim in zip(params, (3, 2, 3, 2)) if param is not None]
+    shared = [
+        _shared(param, ndim).contiguous()
+        for param, ndim in zip(params, (3, 2, 3, 2))
+        if param is not None
+    ]
     weight, bias = shared[:2]
     table = torch.empty(len(weight), 9 * sizes[0] * sizes[1] * sizes[2], weight.shape[1])
     fill_table(*_arrays(weight.transpose(1, 2).contiguous()), _constants(sizes)[0], *_arrays(table))

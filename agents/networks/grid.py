@@ -128,19 +128,28 @@ class GridNet(MLP):
         if not self._once(seen, views):
             return super().forward(views, seen, recall)
         hidden = self.hidden(views, self._encode(views, seen)).squeeze(1)
-        out: Tensor = SpreadHeads.apply(hidden, seen.inverse, views["head.weight"], views["head.bias"])
+        out: Tensor = SpreadHeads.apply(
+            hidden, seen.inverse, views["head.weight"], views["head.bias"]
+        )
         return out
 
     def heads(self, views: Views, hidden: Tensor) -> Tensor:
         if hidden.is_cuda or torch.is_grad_enabled() or TASK_SCALE in views:
             return super().heads(views, hidden)
-        tasks, batch = hidden.shape[1:3]  # the compiled loop is several times faster for few rows a head
+        tasks, batch = hidden.shape[
+            1:3
+        ]  # the compiled loop is several times faster for few rows a head
         every = torch.arange(tasks * batch).view(tasks, batch)
         return spread_heads(hidden.flatten(1, 2), every, views["head.weight"], views["head.bias"])
 
     def _once(self, seen: Tensor | Seen, views: Views) -> TypeGuard[Seen]:
         """Whether outputs follow from features of rows without repetitions, all at once."""
-        if isinstance(seen, Tensor) or seen.inverse is None or isinstance(views, OwnViews) or TASK_SCALE in views:
+        if (
+            isinstance(seen, Tensor)
+            or seen.inverse is None
+            or isinstance(views, OwnViews)
+            or TASK_SCALE in views
+        ):
             return False
         return views["trunk.view.weight"].dim() == 3
 
@@ -148,7 +157,9 @@ class GridNet(MLP):
         """Shared features ``[K, T, b, width]`` float32 of uint8 ``[S, T, b, in]``."""
         if isinstance(x, Tensor) and TABLES[0] in views and x.shape[1:3].numel() < FEW:
             tables = [views[name] for name in TABLES]
-            return self.hidden(views, encode_few(x, tuple(self.layout), tables, views["trunk.view.weight"].dtype))
+            return self.hidden(
+                views, encode_few(x, tuple(self.layout), tables, views["trunk.view.weight"].dtype)
+            )
         per_task = views["trunk.view.weight"].dim() > 3
         seen = self.look(x) if isinstance(x, Tensor) else x
         if isinstance(seen, Tensor):
@@ -170,24 +181,36 @@ class GridNet(MLP):
         """``_encode`` in operations that a GPU has."""
         layout, weight = self.layout, views["trunk.view.weight"]
         members = weight.shape[0]
-        cells, direction, words, rest = x.split([SIDE * SIDE * 3, 1, layout.words, self.in_dim - layout.num_bytes], -1)
+        cells, direction, words, rest = x.split(
+            [SIDE * SIDE * 3, 1, layout.words, self.in_dim - layout.num_bytes], -1
+        )
         codes = cell_codes(layout, weight.dtype, weight.device)
-        convolved = LookupReLU.apply(patch_ids(cells, layout), codes, weight, views["trunk.view.bias"])
+        convolved = LookupReLU.apply(
+            patch_ids(cells, layout), codes, weight, views["trunk.view.bias"]
+        )
         parts = [convolved.view(members, *x.shape[1:3], -1)]
         if layout.words:
             parts.append(self._mission(views, words))
         facing = _one_hot(direction, layout.directions, weight.dtype).flatten(-2)
-        parts.append(torch.cat([facing, rest.to(weight.dtype)], -1).repeat_interleave(members // x.shape[0], 0))
+        parts.append(
+            torch.cat([facing, rest.to(weight.dtype)], -1).repeat_interleave(
+                members // x.shape[0], 0
+            )
+        )
         return torch.cat([part.to(weight.dtype) for part in parts], -1)
 
     def _mission(self, views: Views, words: Tensor) -> Tensor:
         """Features ``[K, T, b, channels]`` of token ids ``[S, T, b, words]``; 0 where there is no mission."""
         weight = views["trunk.words.weight"]
         codes = torch.eye(self.layout.vocabulary, dtype=weight.dtype, device=weight.device)
-        features: Tensor = LookupReLU.apply(word_ids(words), codes, weight, views["trunk.words.bias"])
+        features: Tensor = LookupReLU.apply(
+            word_ids(words), codes, weight, views["trunk.words.bias"]
+        )
         members = weight.shape[0]
         there = (words > 0).unsqueeze(-1).repeat_interleave(members // words.shape[0], 0).float()
-        return (features.view(members, *words.shape[1:], -1) * there).sum(-2) / there.sum(-2).clamp_min(1)
+        return (features.view(members, *words.shape[1:], -1) * there).sum(-2) / there.sum(
+            -2
+        ).clamp_min(1)
 
 
 def _convolutions(views: Views) -> list[Tensor | None]:

@@ -51,7 +51,9 @@ def read_patch(cells: Any, place: int, codes: int, patch: Any) -> None:
     """Rows of the view's table that one of the nine patches of a view adds up."""
     first = STRIDE * (place // OUT * SIDE + place % OUT)
     for position in range(KERNEL * KERNEL):
-        patch[position] = position * codes + cells[first + position // KERNEL * SIDE + position % KERNEL]
+        patch[position] = (
+            position * codes + cells[first + position // KERNEL * SIDE + position % KERNEL]
+        )
 
 
 @kernel
@@ -134,8 +136,14 @@ def fill_table(weight: Any, sizes: Any, table: Any) -> None:
             for kind in range(objects):
                 for color in range(colors):
                     for state in range(states):
-                        of_kind, of_color = weight[member, first + kind], weight[member, first + objects + color]
-                        of_state, to = weight[member, first + objects + colors + state], table[member, at]
+                        of_kind, of_color = (
+                            weight[member, first + kind],
+                            weight[member, first + objects + color],
+                        )
+                        of_state, to = (
+                            weight[member, first + objects + colors + state],
+                            table[member, at],
+                        )
                         for k in range(channels):
                             to[k] = of_kind[k] + of_color[k] + of_state[k]
                         at += 1
@@ -194,7 +202,9 @@ def read_words(mission: Any, words: Any) -> int:
 
 
 @kernel
-def add_mission(mission: Any, table: Any, shift: Any, vocabulary: int, words: Any, total: Any) -> None:
+def add_mission(
+    mission: Any, table: Any, shift: Any, vocabulary: int, words: Any, total: Any
+) -> None:
     """Mean over the words of a mission ``[W]`` uint8; 0 where there are none. ``words`` ``[W + 2]`` is for use here."""
     said = read_words(mission, words)
     share = np.float32(1) / np.float32(max(said, 1))
@@ -263,7 +273,9 @@ def encode_few(x: Any, sizes: Any, tables: Any, numbers: Any, out: Any) -> bool:
 
 
 @kernel
-def write_features(x: Any, ids: Any, spoken: Any, sizes: Any, seen: Any, said: Any, numbers: Any, out: Any) -> None:
+def write_features(
+    x: Any, ids: Any, spoken: Any, sizes: Any, seen: Any, said: Any, numbers: Any, out: Any
+) -> None:
     """Write the features ``[K, n, F]`` of rows ``[S, n, D]`` uint8.
 
     Args:
@@ -293,7 +305,9 @@ def write_features(x: Any, ids: Any, spoken: Any, sizes: Any, seen: Any, said: A
 
 
 @kernel
-def collect(ids: Any, spoken: Any, grad: Any, by_patch: Any, by_mission: Any, patch_is: Any, mission_is: Any) -> None:
+def collect(
+    ids: Any, spoken: Any, grad: Any, by_patch: Any, by_mission: Any, patch_is: Any, mission_is: Any
+) -> None:
     """Add up what the places of each patch and the rows of each mission receive, and mark those that receive.
 
     Args:
@@ -316,7 +330,9 @@ def collect(ids: Any, spoken: Any, grad: Any, by_patch: Any, by_mission: Any, pa
 
 
 @kernel
-def view_backward(patches: Any, seen: Any, slope: Any, patch_is: Any, to_table: Any, row_is: Any, to_bias: Any) -> None:
+def view_backward(
+    patches: Any, seen: Any, slope: Any, patch_is: Any, to_table: Any, row_is: Any, to_bias: Any
+) -> None:
     """Add the gradients of the view's table ``[., channels]`` and bias, given those of patches ``[P, channels]``, and
     mark the rows of the table that receive any."""
     for patch in range(len(patches)):
@@ -344,7 +360,11 @@ def mission_backward(missions: Any, known: Any, slope: Any, touched: Any, to: An
         share = np.float32(1) / np.float32(max(said, 1))
         for word in range(missions.shape[1]):
             if words[word + 1] > 0:
-                a, b, c = words[word], vocabulary + words[word + 1], 2 * vocabulary + words[word + 2]
+                a, b, c = (
+                    words[word],
+                    vocabulary + words[word + 1],
+                    2 * vocabulary + words[word + 2],
+                )
                 for k in range(len(delta)):
                     total = bias[k] + table[a, k] + table[b, k] + table[c, k]
                     delta[k] = slope[mission, k] * share if total > 0 else np.float32(0)
@@ -374,12 +394,23 @@ def encode_backward(looked: Any, known: Any, sizes: Any, grad: Any, to: Any) -> 
         for group in range(groups):
             by_patch = np.zeros((len(patches), channels), np.float32)
             by_mission = np.zeros((len(missions), channels if sizes[4] > 0 else 0), np.float32)
-            patch_is, mission_is = np.zeros(len(patches), np.bool_), np.zeros(len(missions), np.bool_)
+            patch_is, mission_is = (
+                np.zeros(len(patches), np.bool_),
+                np.zeros(len(missions), np.bool_),
+            )
             own, said = ids[seed, group], spoken[seed, group]
             collect(own, said, grad[member, group], by_patch, by_mission, patch_is, mission_is)
             size = KERNEL * KERNEL * sizes[0] * sizes[1] * sizes[2]
             table, row_is = np.zeros((size, channels), np.float32), np.zeros(size, np.bool_)
-            view_backward(patches, seen[member], by_patch, patch_is, table, row_is, to_view_bias[member, group])
+            view_backward(
+                patches,
+                seen[member],
+                by_patch,
+                patch_is,
+                table,
+                row_is,
+                to_view_bias[member, group],
+            )
             fold_table(table, row_is, sizes, to_view[member, group])
             if sizes[4] > 0:
                 known_here = mission[member], mission_bias[member], sizes[5]

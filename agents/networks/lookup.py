@@ -24,8 +24,12 @@ class LookupReLU(torch.autograd.Function):
         shared, shift = (weight, bias) if weight.dim() == 3 else (weight[:, 0], bias[:, 0])
         seeds, tasks, rows, count = ids.shape
         members, out = shared.shape[:2]
-        table = torch.einsum("cv,konv->kcno", codes.float(), shared.float().unflatten(2, (count, -1)))
-        index = ids.reshape(seeds, -1, count) * count + torch.arange(count, dtype=ids.dtype, device=ids.device)
+        table = torch.einsum(
+            "cv,konv->kcno", codes.float(), shared.float().unflatten(2, (count, -1))
+        )
+        index = ids.reshape(seeds, -1, count) * count + torch.arange(
+            count, dtype=ids.dtype, device=ids.device
+        )
         index = index.repeat_interleave(members // seeds, 0) if members > seeds else index
         first = torch.arange(members, dtype=ids.dtype, device=ids.device) * (len(codes) * count)
         bags = (index + first[:, None, None]).flatten(0, 1)
@@ -42,7 +46,9 @@ class LookupReLU(torch.autograd.Function):
         members, groups = hidden.shape[0], weight_shape[1] if len(weight_shape) == 4 else 1
         delta = torch.ops.aten.threshold_backward(grads[0].reshape_as(hidden), hidden, 0)
         delta = delta.view(members * groups, -1, hidden.shape[-1]).to(codes.dtype)
-        inputs = codes.index_select(0, ids.flatten()).view(ids.shape[0], groups, -1, ids.shape[-1] * codes.shape[-1])
+        inputs = codes.index_select(0, ids.flatten()).view(
+            ids.shape[0], groups, -1, ids.shape[-1] * codes.shape[-1]
+        )
         inputs = inputs.repeat_interleave(members // ids.shape[0], 0).flatten(0, 1)
         grad_weight = torch.bmm(delta.transpose(1, 2), inputs).view(weight_shape)
         return None, None, grad_weight, delta.sum(1).view(bias_shape)

@@ -27,7 +27,11 @@ class GRUNet(GridNet):
     def trunk_shapes(self) -> dict[str, tuple[int, ...]]:
         size = (3 * self.width, self.width)
         gates = {"trunk.gru.input": size, "trunk.gru.input.bias": size[:1]}
-        return super().trunk_shapes | gates | {"trunk.gru.state": size, "trunk.gru.state.bias": size[:1]}
+        return (
+            super().trunk_shapes
+            | gates
+            | {"trunk.gru.state": size, "trunk.gru.state.bias": size[:1]}
+        )
 
     def fan_in(self, name: str, shape: tuple[int, ...]) -> int:
         """Gates start within ``1 / sqrt(width)``, so that the state neither explodes nor vanishes."""
@@ -53,7 +57,9 @@ class GRUNet(GridNet):
         if recall is not None:
             state = recall.state.reshape(state.shape)
             going = (1 - recall.start.float()).view(-1, groups, sequences, batch // count, 1)
-        states = Recurrence.apply(gates, state, going, views["trunk.gru.state"], views["trunk.gru.state.bias"])
+        states = Recurrence.apply(
+            gates, state, going, views["trunk.gru.state"], views["trunk.gru.state.bias"]
+        )
         return states.reshape(members, tasks, batch, -1)
 
 
@@ -68,9 +74,13 @@ class Recurrence(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, gates: Tensor, state: Tensor, going: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, gates: Tensor, state: Tensor, going: Tensor | None, weight: Tensor, bias: Tensor
+    ) -> Tensor:
         members, groups, sequences, length, width = *gates.shape[:4], gates.shape[4] // 3
-        shared, own_bias = ((p if p.dim() == n else p[:, 0]).float() for p, n in ((weight, 3), (bias, 2)))
+        shared, own_bias = (
+            (p if p.dim() == n else p[:, 0]).float() for p, n in ((weight, 3), (bias, 2))
+        )
         by_step = gates.movedim(3, 0).flatten(2, 3).contiguous()  # [L, K, rows, 3 W]
         if going is not None:
             going = going.repeat_interleave(members // len(going), 0).movedim(3, 0).flatten(2, 3)
@@ -79,11 +89,21 @@ class Recurrence(torch.autograd.Function):
         )
         last = state.flatten(1, 2)
         for step in range(length):
-            h = before[step].copy_(last) if going is None else torch.mul(last, going[step], out=before[step])
+            h = (
+                before[step].copy_(last)
+                if going is None
+                else torch.mul(last, going[step], out=before[step])
+            )
             torch.baddbmm(own_bias.unsqueeze(1), h, shared.mT, out=own[step])
-            torch.add(by_step[step, ..., : 2 * width], own[step, ..., : 2 * width], out=gate[step, ..., : 2 * width])
+            torch.add(
+                by_step[step, ..., : 2 * width],
+                own[step, ..., : 2 * width],
+                out=gate[step, ..., : 2 * width],
+            )
             reset, update = gate[step, ..., : 2 * width].sigmoid_().chunk(2, -1)
-            new = torch.addcmul(by_step[step, ..., 2 * width :], reset, own[step, ..., 2 * width :]).tanh_()
+            new = torch.addcmul(
+                by_step[step, ..., 2 * width :], reset, own[step, ..., 2 * width :]
+            ).tanh_()
             gate[step, ..., 2 * width :] = new
             last = torch.lerp(new, h, update, out=after[step])
         ctx.save_for_backward(before, gate, own[..., 2 * width :], going, shared)
@@ -100,7 +120,9 @@ class Recurrence(torch.autograd.Function):
         to_new = (1 - update) * (1 - new.square())
         to_reset = own_new * reset * (1 - reset)
         grad = grads[0].movedim(3, 0).flatten(2, 3)
-        slope = torch.empty_like(gate)  # of the state's share of the gates; that of the inputs differs in the candidate
+        slope = torch.empty_like(
+            gate
+        )  # of the state's share of the gates; that of the inputs differs in the candidate
         candidate = torch.empty_like(new)
         carry = torch.zeros_like(new[0])
         for step in range(length - 1, -1, -1):
@@ -117,7 +139,9 @@ class Recurrence(torch.autograd.Function):
         grad_gates = grad_gates.unflatten(2, (groups, sequences)).movedim(0, 3)
         # Rows of a parameter: of all tasks, or of its own task where it is expanded.
         own = groups if len(ctx.params[0]) == 4 else 1
-        slope, before = (x.unflatten(2, (own, -1)).permute(1, 2, 0, 3, 4).flatten(2, 3) for x in (slope, before))
+        slope, before = (
+            x.unflatten(2, (own, -1)).permute(1, 2, 0, 3, 4).flatten(2, 3) for x in (slope, before)
+        )
         grad_weight = (slope.mT @ before).view(ctx.params[0]).to(ctx.params[2])
         grad_bias = slope.sum(2).view(ctx.params[1]).to(ctx.params[2])
         return grad_gates, None, None, grad_weight, grad_bias

@@ -19,7 +19,14 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.trunk import LinearHeads, ReLUTrunk, ScaleTasks, TanhTrunk, layer_norm_trunk, plain_trunk
+from mtrl.agents.networks.trunk import (
+    LinearHeads,
+    ReLUTrunk,
+    ScaleTasks,
+    TanhTrunk,
+    layer_norm_trunk,
+    plain_trunk,
+)
 
 Views = dict[str, Tensor]
 TASK_SCALE = "task_scale"
@@ -78,7 +85,10 @@ class MLP:
 
     @cached_property
     def head_shapes(self) -> dict[str, tuple[int, ...]]:
-        return {"head.weight": (self.num_heads, self.out_dim, self.width), "head.bias": (self.num_heads, self.out_dim)}
+        return {
+            "head.weight": (self.num_heads, self.out_dim, self.width),
+            "head.bias": (self.num_heads, self.out_dim),
+        }
 
     @cached_property
     def num_trunk_parameters(self) -> int:
@@ -86,7 +96,9 @@ class MLP:
 
     @cached_property
     def num_parameters(self) -> int:
-        return self.num_trunk_parameters + sum(math.prod(shape) for shape in self.head_shapes.values())
+        return self.num_trunk_parameters + sum(
+            math.prod(shape) for shape in self.head_shapes.values()
+        )
 
     def init(self, members: int, generator: torch.Generator, head_scale: float = 1.0) -> Tensor:
         """He-uniform weights, zero biases and unit gains, ``[members, P]`` float32 on the generator's device.
@@ -98,10 +110,18 @@ class MLP:
         for name, shape in (self.trunk_shapes | self.head_shapes).items():
             size = (members, math.prod(shape))
             if name.endswith(("bias", "gain")):
-                parts.append(torch.full(size, float(name.endswith("gain")), device=generator.device))
+                parts.append(
+                    torch.full(size, float(name.endswith("gain")), device=generator.device)
+                )
             else:
-                bound = math.sqrt(6 / self.fan_in(name, shape)) * (head_scale if name == "head.weight" else 1.0)
-                parts.append(torch.empty(size, device=generator.device).uniform_(-bound, bound, generator=generator))
+                bound = math.sqrt(6 / self.fan_in(name, shape)) * (
+                    head_scale if name == "head.weight" else 1.0
+                )
+                parts.append(
+                    torch.empty(size, device=generator.device).uniform_(
+                        -bound, bound, generator=generator
+                    )
+                )
         return torch.cat(parts, 1)
 
     def fan_in(self, name: str, shape: tuple[int, ...]) -> int:
@@ -120,7 +140,9 @@ class MLP:
 
     def leaves(self, flat: Tensor, dtype: torch.dtype) -> Views:
         """Like ``views``, but each one a leaf that gradients can be asked for."""
-        return {name: view.detach().requires_grad_() for name, view in self.views(flat, dtype).items()}
+        return {
+            name: view.detach().requires_grad_() for name, view in self.views(flat, dtype).items()
+        }
 
     def per_task(self, views: Views, groups: int) -> Views:
         """Leaves whose gradients come out per task, ``[K, groups, ...]``, at the price of one backward pass.
@@ -227,7 +249,10 @@ def take_rows(index: Tensor, *fields: Tensor) -> list[Tensor]:
     seeds, tasks, count = fields[0].shape[:3]
     start = torch.arange(seeds * tasks, device=index.device).view(seeds, tasks, 1) * count
     place = (index + start).flatten()
-    return [field.flatten(0, 2).index_select(0, place).view(*index.shape, *field.shape[3:]) for field in fields]
+    return [
+        field.flatten(0, 2).index_select(0, place).view(*index.shape, *field.shape[3:])
+        for field in fields
+    ]
 
 
 def flatten_gradients(grads: Sequence[Tensor]) -> Tensor:
@@ -238,4 +263,6 @@ def flatten_gradients(grads: Sequence[Tensor]) -> Tensor:
 def _split(flat: Tensor, shapes: dict[str, tuple[int, ...]]) -> Views:
     sizes = [math.prod(shape) for shape in shapes.values()]
     pieces = flat.split(sizes, 1)
-    return {name: piece.view(len(piece), *shape) for (name, shape), piece in zip(shapes.items(), pieces)}
+    return {
+        name: piece.view(len(piece), *shape) for (name, shape), piece in zip(shapes.items(), pieces)
+    }

@@ -63,7 +63,9 @@ class StackedLinear(torch.autograd.Function):
         grad_x = torch.bmm(rows, weight).view_as(x) if need_x else None
         if not need_weight:
             return grad_x, None
-        start = 1 if len(ctx.weight_shape) == 4 else 0  # keep the task axis, or merge it into the rows
+        start = (
+            1 if len(ctx.weight_shape) == 4 else 0
+        )  # keep the task axis, or merge it into the rows
         delta, inputs = (a.flatten(0, 1) if start else a.flatten(1, 2) for a in (grads[0], x))
         return grad_x, torch.bmm(delta.transpose(1, 2), inputs).view(ctx.weight_shape)
 
@@ -82,8 +84,12 @@ def layer_norm_trunk(x: Tensor, params: list[Tensor]) -> Tensor:
         if gain.shape[0] == 1 and gain.dim() == 2:
             hidden = torch.nn.functional.layer_norm(hidden, gain.shape[1:], gain[0], bias[0])
         else:
-            gain, bias = (p.unsqueeze(-2) if p.dim() == 3 else p[:, None, None] for p in (gain, bias))
-            hidden = torch.addcmul(bias, torch.nn.functional.layer_norm(hidden, hidden.shape[-1:]), gain)
+            gain, bias = (
+                p.unsqueeze(-2) if p.dim() == 3 else p[:, None, None] for p in (gain, bias)
+            )
+            hidden = torch.addcmul(
+                bias, torch.nn.functional.layer_norm(hidden, hidden.shape[-1:]), gain
+            )
         hidden = hidden.relu_()
     return hidden.float().view(members, *x.shape[1:3], -1)
 
@@ -142,14 +148,20 @@ def _forward(ctx: Any, activation: str, x: Tensor, params: tuple[Tensor, ...]) -
     return out
 
 
-def _layers(activation: str, x: Tensor, params: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+def _layers(
+    activation: str, x: Tensor, params: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """The output, the weights ``[K, out, in]``, and for each group of members its inputs and every layer's output."""
     seeds, tasks, batch, _ = x.shape
     members = params[0].shape[0]
     shared = [p if p.dim() == (3 if i % 2 == 0 else 2) else p[:, 0] for i, p in enumerate(params)]
     rows = x.flatten(1, 2)
     groups = _groups(members, x.is_cuda)
-    out = torch.empty(members, tasks * batch, shared[-1].shape[-1], device=x.device) if len(groups) > 1 else None
+    out = (
+        torch.empty(members, tasks * batch, shared[-1].shape[-1], device=x.device)
+        if len(groups) > 1
+        else None
+    )
     saved: list[Tensor] = []
     for group in groups:
         h = _inputs(rows, group, members // seeds)
@@ -247,7 +259,9 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
     """``x Wᵀ`` for ``x`` ``[K, rows, in]``."""
     if not _has_fused_product(x):
         return torch.bmm(x, weight.transpose(1, 2))
-    products = (torch.ops.mkldnn._linear_pointwise(h, w, None, "none", [], "") for h, w in zip(x, weight))
+    products = (
+        torch.ops.mkldnn._linear_pointwise(h, w, None, "none", [], "") for h, w in zip(x, weight)
+    )
     return torch.stack(list(products)) if x.shape[0] > 1 else next(products).unsqueeze(0)
 
 
