@@ -47,7 +47,12 @@ def read_cells(row: Any, sizes: Any, cells: Any) -> bool:
 
 
 @inlined
-def read_patch(cells: Any, place: int, codes: int, patch: Any) -> None:
+def read_patch(
+    cells: Any,
+    place: int,
+    codes: int,
+    patch: Any,
+) -> None:
     """Rows of the view's table that one of the nine patches of a view adds up."""
     first = STRIDE * (place // OUT * SIDE + place % OUT)
     for position in range(KERNEL * KERNEL):
@@ -57,7 +62,12 @@ def read_patch(cells: Any, place: int, codes: int, patch: Any) -> None:
 
 
 @kernel
-def find_patches(x: Any, sizes: Any, ids: Any, patches: Any) -> int:
+def find_patches(
+    x: Any,
+    sizes: Any,
+    ids: Any,
+    patches: Any,
+) -> int:
     """Number of distinct patches in rows ``[n, D]`` uint8, or -1 if a byte is not below its size.
 
     ``ids`` ``[n, 9]`` receives which patch is where, ``patches`` ``[9 n, 9]`` the rows of the view's table that each
@@ -156,7 +166,12 @@ def add_to(total: Any, part: Any) -> None:
 
 
 @kernel
-def fold_table(table: Any, touched: Any, sizes: Any, weight: Any) -> None:
+def fold_table(
+    table: Any,
+    touched: Any,
+    sizes: Any,
+    weight: Any,
+) -> None:
     """Add the gradients of the touched rows of the view's table ``[9 * codes, channels]`` to those of its weight."""
     objects, colors, states = sizes[0], sizes[1], sizes[2]
     for at in range(len(table)):
@@ -170,7 +185,12 @@ def fold_table(table: Any, touched: Any, sizes: Any, weight: Any) -> None:
 
 
 @inlined
-def add_patch(patch: Any, table: Any, shift: Any, total: Any) -> None:
+def add_patch(
+    patch: Any,
+    table: Any,
+    shift: Any,
+    total: Any,
+) -> None:
     """ReLU of the sum of table rows that a patch ``[9]`` adds up."""
     a, b, c, d, e, f, g, h, j = patch
     ra, rb, rc, rd, re = table[a], table[b], table[c], table[d], table[e]
@@ -181,7 +201,12 @@ def add_patch(patch: Any, table: Any, shift: Any, total: Any) -> None:
 
 
 @kernel
-def add_patches(patches: Any, view: Any, bias: Any, out: Any) -> None:
+def add_patches(
+    patches: Any,
+    view: Any,
+    bias: Any,
+    out: Any,
+) -> None:
     """Features ``[K, P, channels]`` of patches ``[P, 9]``."""
     members, channels = bias.shape
     total = np.zeros(channels, np.float32)
@@ -218,19 +243,37 @@ def add_mission(
 
 
 @kernel
-def add_missions(missions: Any, table: Any, bias: Any, vocabulary: int, out: Any) -> None:
+def add_missions(
+    missions: Any,
+    table: Any,
+    bias: Any,
+    vocabulary: int,
+    out: Any,
+) -> None:
     """Features ``[K, M, channels]`` of missions ``[M, W]`` uint8."""
     members, channels = bias.shape
     words = np.zeros(missions.shape[1] + 2, np.int64)
     total = np.zeros(channels, np.float32)
     for member in range(members):
         for i in range(len(missions)):
-            add_mission(missions[i], table[member], bias[member], vocabulary, words, total)
+            add_mission(
+                missions[i],
+                table[member],
+                bias[member],
+                vocabulary,
+                words,
+                total,
+            )
             narrow(total, out[member, i])
 
 
 @inlined
-def write_rest(row: Any, sizes: Any, numbers: Any, out: Any) -> None:
+def write_rest(
+    row: Any,
+    sizes: Any,
+    numbers: Any,
+    out: Any,
+) -> None:
     """Write what follows the features of view and mission: the direction's code, and further columns as they are."""
     first, directions = SIDE * SIDE * 3, sizes[3]
     for k in range(directions):
@@ -243,7 +286,13 @@ def write_rest(row: Any, sizes: Any, numbers: Any, out: Any) -> None:
 
 
 @kernel
-def encode_few(x: Any, sizes: Any, tables: Any, numbers: Any, out: Any) -> bool:
+def encode_few(
+    x: Any,
+    sizes: Any,
+    tables: Any,
+    numbers: Any,
+    out: Any,
+) -> bool:
     """Write the features ``[K, n, F]`` of rows ``[S, n, D]`` uint8, each on its own; whether all bytes are below their
     sizes. ``tables`` are the view's, its bias, the mission's and its bias."""
     view, view_bias, mission, mission_bias = tables
@@ -265,7 +314,14 @@ def encode_few(x: Any, sizes: Any, tables: Any, numbers: Any, out: Any) -> bool:
                 at += channels
             if words > 0:
                 said = row[first_word : first_word + words]
-                add_mission(said, mission[member], mission_bias[member], sizes[5], padded, total)
+                add_mission(
+                    said,
+                    mission[member],
+                    mission_bias[member],
+                    sizes[5],
+                    padded,
+                    total,
+                )
                 narrow(total, to[at : at + channels])
                 at += channels
             write_rest(row, sizes, numbers, to[at:])
@@ -347,7 +403,13 @@ def view_backward(
 
 
 @kernel
-def mission_backward(missions: Any, known: Any, slope: Any, touched: Any, to: Any) -> None:
+def mission_backward(
+    missions: Any,
+    known: Any,
+    slope: Any,
+    touched: Any,
+    to: Any,
+) -> None:
     """Add the gradients of the missions' table and bias, given those of missions ``[M, channels]``."""
     table, bias, vocabulary = known
     to_table, to_bias = to
@@ -375,7 +437,13 @@ def mission_backward(missions: Any, known: Any, slope: Any, touched: Any, to: An
 
 
 @kernel
-def encode_backward(looked: Any, known: Any, sizes: Any, grad: Any, to: Any) -> None:
+def encode_backward(
+    looked: Any,
+    known: Any,
+    sizes: Any,
+    grad: Any,
+    to: Any,
+) -> None:
     """Add the gradients of the parameters for each of ``G`` groups of rows.
 
     Args:
@@ -399,7 +467,15 @@ def encode_backward(looked: Any, known: Any, sizes: Any, grad: Any, to: Any) -> 
                 np.zeros(len(missions), np.bool_),
             )
             own, said = ids[seed, group], spoken[seed, group]
-            collect(own, said, grad[member, group], by_patch, by_mission, patch_is, mission_is)
+            collect(
+                own,
+                said,
+                grad[member, group],
+                by_patch,
+                by_mission,
+                patch_is,
+                mission_is,
+            )
             size = KERNEL * KERNEL * sizes[0] * sizes[1] * sizes[2]
             table, row_is = np.zeros((size, channels), np.float32), np.zeros(size, np.bool_)
             view_backward(
@@ -415,7 +491,13 @@ def encode_backward(looked: Any, known: Any, sizes: Any, grad: Any, to: Any) -> 
             if sizes[4] > 0:
                 known_here = mission[member], mission_bias[member], sizes[5]
                 to_here = to_mission[member, group], to_mission_bias[member, group]
-                mission_backward(missions, known_here, by_mission, mission_is, to_here)
+                mission_backward(
+                    missions,
+                    known_here,
+                    by_mission,
+                    mission_is,
+                    to_here,
+                )
 
 
 @kernel
