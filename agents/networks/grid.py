@@ -97,6 +97,7 @@ class GridNet(MLP):
     def num_features(self) -> int:
         layout = self.layout
         convolutions = PATCHES + 1 if layout.words else PATCHES
+        # Behind the observation stand columns such as a one-hot task code.
         further_columns = self.in_dim - layout.num_bytes
         return convolutions * self.channels + layout.directions + further_columns
 

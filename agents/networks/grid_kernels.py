@@ -75,6 +75,7 @@ def find_patches(
     """
     codes = sizes[0] * sizes[1] * sizes[2]
     size = 64
+    # At most half full, so that a search soon meets an empty slot.
     while size < 2 * len(patches):
         size *= 2
     slots = np.full(size, -1, np.int32)
@@ -90,6 +91,7 @@ def find_patches(
             mixed = np.uint64(0)
             for position in range(KERNEL * KERNEL):
                 mixed += np.uint64(patch[position]) * factors[position]
+            # The upper half: low bits of a sum of products depend on the low bits of its factors alone.
             slot = np.int64((mixed >> np.uint64(32)) & np.uint64(size - 1))
             while True:
                 known = slots[slot]
@@ -98,6 +100,7 @@ def find_patches(
                     slots[slot], known = found, found
                     found += 1
                     break
+                # Different patches can share a hash, so they are compared in full.
                 different = np.int32(0)
                 for position in range(KERNEL * KERNEL):
                     different |= patches[known, position] ^ patch[position]
@@ -114,6 +117,7 @@ def narrow(row: Any, out: Any) -> None:
     if out.itemsize == 2:
         bits = row.view(np.uint32)
         for k in range(len(row)):
+            # Half a unit of the kept bits, less one where the last of them is even: ties go to even.
             odd = (bits[k] >> np.uint32(16)) & np.uint32(1)
             out[k] = np.uint32(bits[k] + np.uint32(0x7FFF) + odd) >> np.uint32(16)
     else:
@@ -232,6 +236,7 @@ def add_mission(
 ) -> None:
     """Mean over the words of a mission ``[W]`` uint8; 0 where there are none. ``words`` ``[W + 2]`` is for use here."""
     said = read_words(mission, words)
+    # Token 0 is padding and has no part in the mean.
     share = np.float32(1) / np.float32(max(said, 1))
     total[:] = 0
     for word in range(len(mission)):
@@ -303,6 +308,7 @@ def encode_few(
     padded, total = np.zeros(words + 2, np.int64), np.zeros(channels, np.float32)
     for member in range(members):
         for i in range(x.shape[1]):
+            # Consecutive members share the rows of a seed.
             row, to = x[member * len(x) // members, i], out[member, i]
             if not read_cells(row, sizes, cells):
                 return False
@@ -460,6 +466,7 @@ def encode_backward(
     for member in range(members):
         seed = member * len(ids) // members
         for group in range(groups):
+            # Gradients are summed by patch first: a distinct patch then adds to the table only once.
             by_patch = np.zeros((len(patches), channels), np.float32)
             by_mission = np.zeros((len(missions), channels if sizes[4] > 0 else 0), np.float32)
             patch_is, mission_is = (

@@ -65,6 +65,7 @@ class LookupReLU(torch.autograd.Function):
         delta = grad.view(members * groups, -1, out).to(codes.dtype)
 
         width = ids.shape[-1] * codes.shape[-1]
+        # The codes of every row, side by side: the input that a dense layer would have had.
         written = codes.index_select(0, ids.flatten())
         of_seeds = written.view(seeds, groups, -1, width)
         inputs = of_seeds.repeat_interleave(members // seeds, 0).flatten(0, 1)

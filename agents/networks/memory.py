@@ -51,6 +51,7 @@ class GRUNet(GridNet):
         weight = views["trunk.gru.input"]
         groups = weight.shape[1] if weight.dim() == 4 else tasks
         rows = features.view(members, groups, -1, self.width).to(weight.dtype)
+        # The inputs' share of all gates needs no recurrence: one product for all steps.
         products = StackedLinear.apply(rows, weight)
         gates = products.float() + _bias(views["trunk.gru.input.bias"])
 

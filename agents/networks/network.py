@@ -134,6 +134,7 @@ class MLP:
     def views(self, flat: Tensor, dtype: torch.dtype) -> Views:
         """Named views of ``flat`` ``[K, P]``: trunk cast to ``dtype`` in one operation, heads in float32."""
         first_head = self.num_trunk_parameters
+        # One conversion of all parameters is cheaper than one a layer.
         trunk = flat[:, :first_head].to(dtype)
         heads = flat[:, first_head:]
         return _split(trunk, self.trunk_shapes) | _split(heads, self.head_shapes)
@@ -200,6 +201,7 @@ class MLP:
         """``forward`` of rows with the tasks as members, since each task has parameters of its own."""
         members, tasks = views["head.weight"].shape[:2]
         twins = members // x.shape[0]
+        # Products are batched over members, so tasks with parameters of their own become members.
         alone = {name: view.flatten(0, 1) for name, view in views.items()}
         for name in self.head_shapes:
             alone[name] = alone[name].unsqueeze(1)
@@ -219,6 +221,7 @@ class MLP:
             hidden = ScaleTasks.apply(hidden, views[TASK_SCALE])
         weight = views["head.weight"].flatten(0, 1)
         bias = views["head.bias"].flatten(0, 1)
+        # One group of rows a head: those of its task, or of all tasks where the head is shared.
         hidden = hidden.view(weight.shape[0], -1, self.width)
         out: Tensor = LinearHeads.apply(hidden, weight, bias)
         return out.reshape(members, tasks, batch, self.out_dim)

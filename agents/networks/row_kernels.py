@@ -75,6 +75,7 @@ def apply_heads(
     members, tasks, batch, size = out.shape
     heads = weight.shape[1]
     of_row = np.empty((hidden.shape[1], size), np.float32)
+    # Every member and task has a number of its own, so ``seen_in`` is never cleared.
     seen_in, found = np.full(hidden.shape[1], -1), np.empty(batch, np.int64)
     for member in range(members):
         for task in range(tasks):
@@ -130,6 +131,7 @@ def heads_backward(
                 row, to_row = hidden[member, found[at]], to_hidden[member, found[at]]
                 for j in range(size):
                     slope = of_row[found[at], j]
+                    # Clean for the next task, which may use other rows.
                     of_row[found[at], j] = 0
                     factors, to_factors = weight[member, head, j], to_weight[member, head, j]
                     for k in range(len(row)):

@@ -202,6 +202,7 @@ def _layers(
     rows = x.flatten(1, 2)
     groups = _groups(members, x.is_cuda)
     out = None
+    # One group writes its result as a whole; several write into one tensor.
     if len(groups) > 1:
         out = torch.empty(
             members,
@@ -254,6 +255,7 @@ def _backward(ctx: Any, activation: str, grad: Tensor) -> tuple[Tensor | None, .
         if rows is not None:
             delta = delta.index_select(1, rows)
             outputs = [output.index_select(1, rows) for output in outputs]
+        # After rows were left out, so that fewer are converted.
         delta = delta.to(ctx.dtype)
         for layer in reversed(range(depth)):
             delta = _activation_gradient(delta, outputs[layer], activation)
