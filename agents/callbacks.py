@@ -58,13 +58,17 @@ class Hooks:
     def training_start(self, total_env_steps: int) -> None:
         for callback in self._callbacks:
             callback.init_callback(self._agent)
-            callback.on_training_start({"self": self._agent, "total_timesteps": total_env_steps}, {})
+            callback.on_training_start(
+                {"self": self._agent, "total_timesteps": total_env_steps}, {}
+            )
 
     def rollout_start(self) -> None:
         for callback in self._callbacks:
             callback.on_rollout_start()
 
-    def step(self, reward: NDArray, terminated: NDArray, truncated: NDArray, info: dict[str, Any]) -> None:
+    def step(
+        self, reward: NDArray, terminated: NDArray, truncated: NDArray, info: dict[str, Any]
+    ) -> None:
         """Tell of one vector step whose transitions are stored; arrays ``[num_envs]``, ``info`` the environment's.
 
         Raises:
@@ -115,10 +119,18 @@ def sort_callbacks(callback: Any) -> tuple[list[Any], list[Callback]]:
     Raises:
         AgentError: something that is neither.
     """
-    given = [] if callback is None else list(callback) if isinstance(callback, list | tuple) else [callback]
+    given = (
+        []
+        if callback is None
+        else list(callback)
+        if isinstance(callback, list | tuple)
+        else [callback]
+    )
     hooks = [one for one in given if hasattr(one, "init_callback")]
     functions = [one for one in given if not hasattr(one, "init_callback")]
     for one in functions:
         if not callable(one):
-            raise AgentError(f"callback: {one!r} is neither a function of the agent nor an SB3 callback")
+            raise AgentError(
+                f"callback: {one!r} is neither a function of the agent nor an SB3 callback"
+            )
     return hooks, functions

@@ -36,7 +36,11 @@ def obs_rows(spec: EnvSpec, observation: ArrayLike) -> NDArray:
     wanted = f"({spec.obs_dim},) or (n, {spec.obs_dim})"
     try:
         array = np.asarray(observation)
-    except (TypeError, ValueError, RuntimeError):  # ragged lists; tensors on a GPU or with gradients
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ):  # ragged lists; tensors on a GPU or with gradients
         array = np.array(None)
     if array.dtype.kind not in "fiu":
         raise AgentError(
@@ -53,13 +57,17 @@ def obs_rows(spec: EnvSpec, observation: ArrayLike) -> NDArray:
 
 def _categories(layout: GridLayout, rows: NDArray) -> NDArray[np.uint8]:
     if rows.dtype.kind not in "iu":
-        raise AgentError(f"observation: {rows.dtype} holds no categories; give the environment's integers")
+        raise AgentError(
+            f"observation: {rows.dtype} holds no categories; give the environment's integers"
+        )
     sizes = np.array(layout.sizes())
     wrong = np.argwhere((rows < 0) | (rows >= sizes))
     if len(wrong):
         row, byte = wrong[0]
         kind = "mission token" if byte >= layout.num_bytes - layout.words else "category"
-        raise AgentError(f"observation: {kind} {rows[row, byte]} at {byte} is unknown; it must be below {sizes[byte]}")
+        raise AgentError(
+            f"observation: {kind} {rows[row, byte]} at {byte} is unknown; it must be below {sizes[byte]}"
+        )
     return rows.astype(np.uint8, copy=False)
 
 
@@ -80,11 +88,15 @@ def make_network(
     if spec.layout is not None:
         return (GridNet if memory == "none" else GRUNet)(*sizes, spec.layout, channels)
     if memory != "none":
-        raise AgentError(f"memory: {memory!r} is offered on MiniGrid only; use none for {spec.suite}")
+        raise AgentError(
+            f"memory: {memory!r} is offered on MiniGrid only; use none for {spec.suite}"
+        )
     return MLP(*sizes)
 
 
-def task_ids(spec: EnvSpec, env: TaskVectorEnv | None, rows: int, task_id: NDArray | None) -> NDArray[np.int64]:
+def task_ids(
+    spec: EnvSpec, env: TaskVectorEnv | None, rows: int, task_id: NDArray | None
+) -> NDArray[np.int64]:
     """Task of each of ``rows`` observations, where it is given or can be known. Raises AgentError otherwise."""
     if task_id is not None:
         given = np.asarray(task_id)
@@ -96,23 +108,31 @@ def task_ids(spec: EnvSpec, env: TaskVectorEnv | None, rows: int, task_id: NDArr
         tasks = np.broadcast_to(given.astype(np.int64), (rows,)).copy()
         outside = (tasks < 0) | (tasks >= spec.num_tasks)
         if outside.any():
-            raise AgentError(f"task_id: {tasks[outside][0]} is out of range; it must be 0 to {spec.num_tasks - 1}")
+            raise AgentError(
+                f"task_id: {tasks[outside][0]} is out of range; it must be 0 to {spec.num_tasks - 1}"
+            )
         return tasks
     if spec.num_tasks == 1:
         return np.zeros(rows, dtype=np.int64)
     if env is not None and rows == env.num_envs:
         return env.task_id
-    raise AgentError(f"task_id: needed for {rows} observations, since the agent knows {spec.num_tasks} tasks")
+    raise AgentError(
+        f"task_id: needed for {rows} observations, since the agent knows {spec.num_tasks} tasks"
+    )
 
 
 def scale_action(spec: EnvSpec, action: NDArray) -> NDArray[np.float32]:
     """Actions in [-1, 1] (clipped to it) as actions within the bounds of the environment."""
     low, high = np.array(spec.action_low), np.array(spec.action_high)
-    scaled: NDArray[np.float32] = (low + (np.clip(action, -1, 1) + 1) * 0.5 * (high - low)).astype(np.float32)
+    scaled: NDArray[np.float32] = (low + (np.clip(action, -1, 1) + 1) * 0.5 * (high - low)).astype(
+        np.float32
+    )
     return scaled
 
 
-def refuse_aggregator(heads: str, precision: str, aggregators: tuple[Aggregator, Aggregator]) -> None:
+def refuse_aggregator(
+    heads: str, precision: str, aggregators: tuple[Aggregator, Aggregator]
+) -> None:
     """Raise AgentError if tasks have agents of their own and a gradient method is asked for, or if ``precision`` would
     round its steps away."""
     for aggregator in aggregators:
@@ -131,9 +151,15 @@ def takes_small_steps(aggregator: Aggregator) -> bool:
     return "perturbed_jacobian" in aggregator.info.needs
 
 
-def update_dtype(precision: str, aggregators: tuple[Aggregator, Aggregator], device: torch.device) -> torch.dtype:
+def update_dtype(
+    precision: str, aggregators: tuple[Aggregator, Aggregator], device: torch.device
+) -> torch.dtype:
     """The dtype of the trunks' products in updates."""
-    return torch.float32 if any(map(takes_small_steps, aggregators)) else trunk_dtype(precision, device)
+    return (
+        torch.float32
+        if any(map(takes_small_steps, aggregators))
+        else trunk_dtype(precision, device)
+    )
 
 
 def restore_networks(networks: Networks, saved: Networks) -> None:
@@ -142,7 +168,9 @@ def restore_networks(networks: Networks, saved: Networks) -> None:
         for name, tensor in tensors.items():
             value = saved[network][name]
             if value.shape != tensor.shape:
-                raise AgentError(f"{network}.{name}: the saved shape {tuple(value.shape)} is not {tuple(tensor.shape)}")
+                raise AgentError(
+                    f"{network}.{name}: the saved shape {tuple(value.shape)} is not {tuple(tensor.shape)}"
+                )
             tensor.copy_(value)
 
 
@@ -151,4 +179,6 @@ def check_networks_finite(networks: Networks, gradient_steps: int) -> None:
     for network, tensors in networks.items():
         for name, tensor in tensors.items():
             if not network.endswith("_tasks") and not torch.isfinite(tensor).all():
-                raise DivergedError(f"{network}.{name} is not finite after {gradient_steps} gradient steps")
+                raise DivergedError(
+                    f"{network}.{name} is not finite after {gradient_steps} gradient steps"
+                )

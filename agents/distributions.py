@@ -54,7 +54,9 @@ def clipped_mean(mean: Tensor, log_std: Tensor) -> Tensor:
     std = log_std.clamp(LOG_STD_MIN, LOG_STD_MAX).exp()
     low, high = (-1 - mean) / std, (1 - mean) / std
     below, above = torch.special.ndtr(low), torch.special.ndtr(-high)
-    density_low, density_high = ((-0.5 * z.square()).exp() / math.sqrt(2 * math.pi) for z in (low, high))
+    density_low, density_high = (
+        (-0.5 * z.square()).exp() / math.sqrt(2 * math.pi) for z in (low, high)
+    )
     return above - below + mean * (1 - above - below) + std * (density_low - density_high)
 
 

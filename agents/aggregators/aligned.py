@@ -32,7 +32,9 @@ class AlignedMTL(Aggregator):
     scale: Scale = "min"
     """Σ, the smallest, (lower) median or mean eigenvalue of the range."""
 
-    info = AggregatorInfo("aligned-mtl", frozenset({"gramian"}), "Senushkin et al. 2023 (arXiv 2305.19000), alg. 1")
+    info = AggregatorInfo(
+        "aligned-mtl", frozenset({"gramian"}), "Senushkin et al. 2023 (arXiv 2305.19000), alg. 1"
+    )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -55,7 +57,9 @@ class EGA(Aggregator):
     """As in ``AlignedMTL``."""
 
     layout: ClassVar = {**EPOCH_STATE, "best": ("m", torch.inf), "balance": ("m", 1.0)}
-    info = AggregatorInfo("ega", frozenset({"gramian", "losses"}), "radarODE-MTL (arXiv 2410.08656)", True)
+    info = AggregatorInfo(
+        "ega", frozenset({"gramian", "losses"}), "radarODE-MTL (arXiv 2410.08656)", True
+    )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -67,7 +71,9 @@ class EGA(Aggregator):
         mean, ended, epochs = epoch_mean(given(inputs.losses), state, self.period)
         best = torch.where(ended, torch.minimum(state["best"], mean), state["best"])
         ratio = mean.clamp(min=1e-30) / best.clamp(min=1e-30)
-        balance = mean.shape[-1] * (torch.where(best < torch.inf, ratio, 1.0) / self.temperature).softmax(-1)
+        balance = mean.shape[-1] * (
+            torch.where(best < torch.inf, ratio, 1.0) / self.temperature
+        ).softmax(-1)
         warm = (epochs["epochs"] >= self.warmup).unsqueeze(-1)
         balance = torch.where(ended & warm, balance, state["balance"])
         weights = align(given(inputs.gramian), self.scale, eps) * balance

@@ -64,7 +64,14 @@ class Inputs:
 
 
 # Trailing dimensions of each field after the batch.
-_RANK = {"gramian": 2, "losses": 1, "success": 1, "jacobian": 2, "cross_gramian": 2, "perturbed_jacobian": 2}
+_RANK = {
+    "gramian": 2,
+    "losses": 1,
+    "success": 1,
+    "jacobian": 2,
+    "cross_gramian": 2,
+    "perturbed_jacobian": 2,
+}
 _SQUARE = {"gramian", "cross_gramian"}
 
 
@@ -138,7 +145,9 @@ class Aggregator(ABC):
         state = {}
         for name, (axes, value) in self.layout.items():
             if "P" in axes and num_params is None:
-                raise AgentError(f"num_params: {self.info.name!r} remembers gradients and needs their length")
+                raise AgentError(
+                    f"num_params: {self.info.name!r} remembers gradients and needs their length"
+                )
             shape = [*batch_shape, *(sizes[axis] or 0 for axis in axes)]
             dtype = torch.float32 if "P" in axes else torch.float64
             state[name] = torch.full(shape, value, dtype=dtype, device=device)
@@ -155,7 +164,9 @@ class Aggregator(ABC):
             AgentError: a needed input is missing or misshapen, or the method gives directions only.
         """
         if self.info.direction_only:
-            raise AgentError(f"aggregator {self.info.name!r} gives no weights; call direction with the jacobian")
+            raise AgentError(
+                f"aggregator {self.info.name!r} gives no weights; call direction with the jacobian"
+            )
         solution, finite, dtype = self._run(inputs, state)
         return Weights(*_verdict(solution, finite, dtype)), solution.state
 
@@ -185,26 +196,40 @@ class Aggregator(ABC):
         clean: dict[str, Any] = {}
         untouched = may_stop(finite)  # nothing to replace in Jacobians and states, which are large
         for name, x in present.items():
-            wide = (x if x.dtype == torch.float64 else x.float()) if "jacobian" in name else x.double()
-            wide = wide if untouched else torch.where(expand(finite, wide), wide, torch.zeros_like(wide))
+            wide = (
+                (x if x.dtype == torch.float64 else x.float()) if "jacobian" in name else x.double()
+            )
+            wide = (
+                wide
+                if untouched
+                else torch.where(expand(finite, wide), wide, torch.zeros_like(wide))
+            )
             clean[name] = (wide + wide.mT) / 2 if name == "gramian" else wide
         solution = self._solve(dataclasses.replace(inputs, **clean), state, eps)
         if self.info.needs_positive_loss:
-            solution = solution._replace(converged=solution.converged & (clean["losses"] > 0).all(-1))
+            solution = solution._replace(
+                converged=solution.converged & (clean["losses"] > 0).all(-1)
+            )
         if not untouched:
-            kept = {k: torch.where(expand(finite, v), v, state[k]) for k, v in solution.state.items()}
+            kept = {
+                k: torch.where(expand(finite, v), v, state[k]) for k, v in solution.state.items()
+            }
             solution = solution._replace(state=kept)
         return solution, finite, out_dtype
 
     def _check_state(self, state: State, batch: tuple[int, ...], num_tasks: int) -> None:
         for name, (axes, _) in self.layout.items():
             if name not in state:
-                raise AgentError(f"state {name!r}: missing; start from init() of {self.info.name!r}")
+                raise AgentError(
+                    f"state {name!r}: missing; start from init() of {self.info.name!r}"
+                )
             shape, lead = tuple(state[name].shape), len(batch)
             tasks = shape[lead] if axes.startswith("m") and len(shape) > lead else num_tasks
             if shape[:lead] != batch or len(shape) != lead + len(axes) or tasks != num_tasks:
                 made = f"{shape[-len(axes)] if axes.startswith('m') else 'other'} tasks or another batch"
-                raise AgentError(f"state {name!r}: made for {made}, the inputs have {num_tasks} tasks, batch {batch}")
+                raise AgentError(
+                    f"state {name!r}: made for {made}, the inputs have {num_tasks} tasks, batch {batch}"
+                )
 
     def _check(self, inputs: Inputs) -> tuple[tuple[int, ...], int, dict[str, Tensor]]:
         """Batch shape, tasks and the tensors the method uses, checked on the host by shape only."""
@@ -223,18 +248,26 @@ class Aggregator(ABC):
                 present[field] = x
                 continue
             rank = _RANK[field]
-            if x.ndim < rank or (field in _SQUARE and x.shape[-1] != x.shape[-2]) or 0 in x.shape[x.ndim - rank :]:
+            if (
+                x.ndim < rank
+                or (field in _SQUARE and x.shape[-1] != x.shape[-2])
+                or 0 in x.shape[x.ndim - rank :]
+            ):
                 raise AgentError(f"{field}: shape {tuple(x.shape)} is not {_shape_name(field)}")
             lead, tasks = tuple(x.shape[: x.ndim - rank]), x.shape[x.ndim - rank]
             if batch is not None and (lead, tasks) != (batch, num_tasks):
-                raise AgentError(f"{field}: shape {tuple(x.shape)} does not go with {num_tasks} tasks, batch {batch}")
+                raise AgentError(
+                    f"{field}: shape {tuple(x.shape)} does not go with {num_tasks} tasks, batch {batch}"
+                )
             batch, num_tasks, present[field] = lead, tasks, x
         assert batch is not None, "one input with a task axis is always required"
         if "noise" in present:
             num_params = None if inputs.jacobian is None else inputs.jacobian.shape[-1]
             want = batch + (self.noise_shape(num_tasks, num_params) or ())
             if tuple(present["noise"].shape) != want:
-                raise AgentError(f"noise: shape {tuple(present['noise'].shape)} should be {want} for {name!r}")
+                raise AgentError(
+                    f"noise: shape {tuple(present['noise'].shape)} should be {want} for {name!r}"
+                )
         return batch, num_tasks, present
 
 
@@ -251,12 +284,22 @@ def check_types(params: Aggregator) -> None:
             continue
         value = getattr(params, name)
         if get_origin(hint) is Literal:
-            check(value in get_args(hint), name, value, f"one of {', '.join(map(str, get_args(hint)))}")
+            check(
+                value in get_args(hint),
+                name,
+                value,
+                f"one of {', '.join(map(str, get_args(hint)))}",
+            )
         elif hint is float:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             check(number and math.isfinite(value), name, value, "a finite number")
         elif hint is int:
-            check(isinstance(value, int) and not isinstance(value, bool), name, value, "a whole number")
+            check(
+                isinstance(value, int) and not isinstance(value, bool),
+                name,
+                value,
+                "a whole number",
+            )
         elif hint is bool:
             check(isinstance(value, bool), name, value, "true or false")
 
@@ -280,7 +323,9 @@ def task_zeros(inputs: Inputs) -> Tensor:
     return torch.zeros_like(x[..., 0] if _RANK[field] == 2 else x, dtype=torch.float64)
 
 
-def _verdict(s: Solution, finite: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _verdict(
+    s: Solution, finite: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     value = torch.where(expand(finite, s.value), s.value, torch.nan).to(dtype)
     residual = torch.where(finite, s.residual, torch.nan).to(dtype)
     return value, residual, s.converged & finite, finite

@@ -20,7 +20,14 @@ from mtrl.agents.aggregators.base import (
     given,
 )
 from mtrl.agents.aggregators.interior import norm_interior
-from mtrl.agents.aggregators.linalg import add_diagonal, correlation, matvec, may_stop, ridge_floor, spd_solve
+from mtrl.agents.aggregators.linalg import (
+    add_diagonal,
+    correlation,
+    matvec,
+    may_stop,
+    ridge_floor,
+    spd_solve,
+)
 
 Rescale = Literal["none", "1/(1+c)", "1/(1+c²)"]
 _ROUNDS = 4  # of splitting and pivoting; one is enough for all but nearly flat hulls
@@ -46,7 +53,9 @@ class CAGrad(Aggregator):
     rescale: Rescale = "none"
     """Factor on the result; the public implementations differ in it."""
 
-    info = AggregatorInfo("cagrad", frozenset({"gramian"}), "Liu et al. 2021 (arXiv 2110.14048), algorithm 1")
+    info = AggregatorInfo(
+        "cagrad", frozenset({"gramian"}), "Liu et al. 2021 (arXiv 2110.14048), algorithm 1"
+    )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -66,7 +75,9 @@ class CAGrad(Aggregator):
         radius = self.c * _norm(gramian, mean)
         flat = norm <= 0
         pull = torch.where(flat, 0.0, radius / torch.where(flat, 1.0, norm))
-        factor = {"none": 1.0, "1/(1+c)": 1 / (1 + self.c), "1/(1+c²)": 1 / (1 + self.c**2)}[self.rescale]
+        factor = {"none": 1.0, "1/(1+c)": 1 / (1 + self.c), "1/(1+c²)": 1 / (1 + self.c**2)}[
+            self.rescale
+        ]
         centre = torch.where(flat & (radius > 0), 0.0, 1.0).unsqueeze(-1) * mean
         return Solution((centre + pull.unsqueeze(-1) * w) * factor, gap, gap < _CERTIFIED, {})
 
@@ -81,7 +92,9 @@ class CAGradFast(CAGrad):
     n: int = 4
     """Rows after the reduction (4 for 10 tasks, 8 for 50); n ≥ m is plain CAGrad."""
 
-    info = AggregatorInfo("cagrad-fast", frozenset({"gramian", "noise"}), "Liu et al. 2021, task sampling")
+    info = AggregatorInfo(
+        "cagrad-fast", frozenset({"gramian", "noise"}), "Liu et al. 2021, task sampling"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -99,7 +112,9 @@ class CAGradFast(CAGrad):
         rest = shuffled[..., drawn:, :].mean(-2, keepdim=True)
         rows = torch.cat([shuffled[..., :drawn, :], rest], -2)
         share = rows.sum(-1) / m
-        share = torch.where(torch.arange(drawn + 1, device=share.device) < drawn, share, (m - drawn) / m)
+        share = torch.where(
+            torch.arange(drawn + 1, device=share.device) < drawn, share, (m - drawn) / m
+        )
         solution = self._from(rows @ gramian @ rows.mT, share, eps)
         return solution._replace(value=matvec(rows.mT, solution.value))
 
@@ -108,7 +123,9 @@ def _norm(gramian: Tensor, coefficients: Tensor) -> Tensor:
     return (coefficients * matvec(gramian, coefficients)).sum(-1).clamp(min=0).sqrt()
 
 
-def _worst_case(gramian: Tensor, mean: Tensor, c: float, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+def _worst_case(
+    gramian: Tensor, mean: Tensor, c: float, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """``w``, ``‖g_w‖`` (0 if below what the Gramian resolves) and the duality gap in units of ``‖g0‖ · ‖g_i‖``.
 
     Worked in unit gradients, ``x_i = w_i ‖g_i‖ / min ‖g‖``: minimise ``b·x + κ √(xᵀCx)`` with ``a·x = 1, x ≥ 0``.
@@ -155,7 +172,14 @@ def _last_resort(
 
 
 def _certify(
-    cosine: Tensor, a: Tensor, b: Tensor, c: float, active: Tensor, x: Tensor, dual: Tensor, free: Tensor
+    cosine: Tensor,
+    a: Tensor,
+    b: Tensor,
+    c: float,
+    active: Tensor,
+    x: Tensor,
+    dual: Tensor,
+    free: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The better of a guess and what pivoting from ``free`` makes of it, its ``xᵀCx`` and its duality gap.
 
@@ -168,20 +192,31 @@ def _certify(
     slope = candidates @ cosine
     squared = (candidates * slope).sum(-1)
     # Neither x = 0 nor a norm lost to rounding certifies anything: the first has no weights, the second no gradient.
-    refused = torch.cat([squared[..., :2] <= 0, total[..., 2:, 0] <= 0], -1) & active.any(-1, keepdim=True)
+    refused = torch.cat([squared[..., :2] <= 0, total[..., 2:, 0] <= 0], -1) & active.any(
+        -1, keepdim=True
+    )
     squared = squared.clamp(min=1e-300)
     pull = c * slope / squared.sqrt().unsqueeze(-1)
     # Last candidate: the solver's own dual, which stays a certificate where g_w = 0 and the norm has no gradient.
     pull = b.unsqueeze(-2) + torch.cat([pull[..., :2, :], dual.unsqueeze(-2)], -2)
     value = (candidates * b.unsqueeze(-2)).sum(-1) + c * squared.sqrt()
-    gap = (value.unsqueeze(-1) * a.unsqueeze(-2) - pull).masked_fill(~active.unsqueeze(-2), -torch.inf).amax(-1)
+    gap = (
+        (value.unsqueeze(-1) * a.unsqueeze(-2) - pull)
+        .masked_fill(~active.unsqueeze(-2), -torch.inf)
+        .amax(-1)
+    )
     gap, best = gap.clamp(min=0).nan_to_num(nan=torch.inf).masked_fill(refused, torch.inf).min(-1)
     x = candidates.gather(-2, best[..., None, None].expand_as(candidates[..., :1, :])).squeeze(-2)
     return x, squared.gather(-1, best.unsqueeze(-1)).squeeze(-1), gap
 
 
 def _guess(
-    cosine: Tensor, a: Tensor, b: Tensor, c: float, start: tuple[Tensor, ...] | None, iterations: int = 16
+    cosine: Tensor,
+    a: Tensor,
+    b: Tensor,
+    c: float,
+    start: tuple[Tensor, ...] | None,
+    iterations: int = 16,
 ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
     """ADMM with ``x ≥ 0`` and the norm split off; the norm's part is held as coefficients of the unit gradients.
 
@@ -211,7 +246,15 @@ def _guess(
     return (z, u, s, v), z.squeeze(-2), (rho * (v @ cosine)).squeeze(-2)
 
 
-def _pivot(cosine: Tensor, a: Tensor, b: Tensor, c: float, free: Tensor, active: Tensor, iterations: int = 8) -> Tensor:
+def _pivot(
+    cosine: Tensor,
+    a: Tensor,
+    b: Tensor,
+    c: float,
+    free: Tensor,
+    active: Tensor,
+    iterations: int = 8,
+) -> Tensor:
     eye = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device)
     rhs = torch.stack([a, b], -1)
     lowest = (b == torch.where(active, b, torch.inf).amin(-1, keepdim=True)) & active
@@ -219,9 +262,13 @@ def _pivot(cosine: Tensor, a: Tensor, b: Tensor, c: float, free: Tensor, active:
     for _ in range(iterations):
         free = torch.where(free.any(-1, keepdim=True), free, lowest)
         both = free.unsqueeze(-1) & free.unsqueeze(-2)
-        p, q = spd_solve(torch.where(both, cosine, eye), torch.where(free.unsqueeze(-1), rhs, 0.0)).unbind(-1)
+        p, q = spd_solve(
+            torch.where(both, cosine, eye), torch.where(free.unsqueeze(-1), rhs, 0.0)
+        ).unbind(-1)
         ap, bp, bq = (a * p).sum(-1), (b * p).sum(-1), (b * q).sum(-1)
-        gain = (bp + (bp * bp - ap * (bq - c * c)).clamp(min=0).sqrt()) / torch.where(ap > 0, ap, 1.0)
+        gain = (bp + (bp * bp - ap * (bq - c * c)).clamp(min=0).sqrt()) / torch.where(
+            ap > 0, ap, 1.0
+        )
         x = gain.unsqueeze(-1) * p - q
         slope = matvec(cosine, x) + b - gain.unsqueeze(-1) * a
         wrong = (torch.where(free, x, slope) < -1e-12) & active

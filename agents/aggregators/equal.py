@@ -45,7 +45,9 @@ class ConFIG(Aggregator):
         slope = matvec(gramian, weights)
         squared = (weights * slope).sum(-1, keepdim=True)
         fine = squared > 0
-        weights = weights * torch.where(fine, slope.sum(-1, keepdim=True) / torch.where(fine, squared, 1.0), 0.0)
+        weights = weights * torch.where(
+            fine, slope.sum(-1, keepdim=True) / torch.where(fine, squared, 1.0), 0.0
+        )
         return _with_mean_at_zero(gramian, weights, residual, fine.squeeze(-1))
 
 
@@ -59,7 +61,9 @@ def _equal(gramian: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     return beta * torch.where(active, shortest / norms, 0.0), residual
 
 
-def _with_mean_at_zero(gramian: Tensor, weights: Tensor, residual: Tensor, fine: Tensor) -> Solution:
+def _with_mean_at_zero(
+    gramian: Tensor, weights: Tensor, residual: Tensor, fine: Tensor
+) -> Solution:
     none = ~(diagonal(gramian) > 0).any(-1)
     weights = torch.where(none.unsqueeze(-1), 1 / gramian.shape[-1], weights)
     return Solution(weights, residual, none | (fine & (residual < 1e-3)), {})

@@ -7,8 +7,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mtrl.agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, check, check_types, given
-from mtrl.agents.aggregators.linalg import add_diagonal, correlation, diagonal, matvec, may_stop, ridge_floor, spd_solve
+from mtrl.agents.aggregators.base import (
+    Aggregator,
+    AggregatorInfo,
+    Inputs,
+    Solution,
+    State,
+    check,
+    check_types,
+    given,
+)
+from mtrl.agents.aggregators.linalg import (
+    add_diagonal,
+    correlation,
+    diagonal,
+    matvec,
+    may_stop,
+    ridge_floor,
+    spd_solve,
+)
 
 
 @dataclass(frozen=True)
@@ -21,7 +38,9 @@ class FairGrad(Aggregator):
     """Added to the Gramian of the unit gradients. Bounds the weights near Pareto-stationary points, where the
     equation has no solution; 1e-3 is also seen, which moves the third digit of an ordinary solution."""
 
-    info = AggregatorInfo("fairgrad", frozenset({"gramian"}), "Ban & Ji 2024 (arXiv 2402.15638), algorithm 1")
+    info = AggregatorInfo(
+        "fairgrad", frozenset({"gramian"}), "Ban & Ji 2024 (arXiv 2402.15638), algorithm 1"
+    )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -30,7 +49,9 @@ class FairGrad(Aggregator):
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         gramian = given(inputs.gramian)
-        weights, residual = power_equation(gramian, 1 / self.a, self.ridge + ridge_floor(gramian.shape[-1], eps))
+        weights, residual = power_equation(
+            gramian, 1 / self.a, self.ridge + ridge_floor(gramian.shape[-1], eps)
+        )
         return Solution(weights, residual, residual < 1e-6, {})
 
 
@@ -43,7 +64,9 @@ class NashMTL(Aggregator):
     ridge: float = 1e-6
     """As in ``FairGrad``."""
 
-    info = AggregatorInfo("nash-mtl", frozenset({"gramian"}), "Navon et al. 2022 (arXiv 2202.01017), algorithm 1")
+    info = AggregatorInfo(
+        "nash-mtl", frozenset({"gramian"}), "Navon et al. 2022 (arXiv 2202.01017), algorithm 1"
+    )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -52,14 +75,18 @@ class NashMTL(Aggregator):
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         gramian = given(inputs.gramian)
-        weights, residual = power_equation(gramian, 1.0, self.ridge + ridge_floor(gramian.shape[-1], eps))
+        weights, residual = power_equation(
+            gramian, 1.0, self.ridge + ridge_floor(gramian.shape[-1], eps)
+        )
         if self.max_norm > 0:
             norm = (weights * matvec(gramian, weights)).sum(-1, keepdim=True).clamp(min=0).sqrt()
             weights = weights * torch.where(norm > self.max_norm, self.max_norm / norm, 1.0)
         return Solution(weights, residual, residual < 1e-6, {})
 
 
-def power_equation(gramian: Tensor, power: float, ridge: float, iterations: int = 16) -> tuple[Tensor, Tensor]:
+def power_equation(
+    gramian: Tensor, power: float, ridge: float, iterations: int = 16
+) -> tuple[Tensor, Tensor]:
     """Solve ``G α = α^(−power)`` for α > 0.
 
     With unit gradients, ``β_i = α_i ‖g_i‖``, it reads ``C β = k β^(−power)``, ``k_i = ‖g_i‖^(power − 1)``: the
@@ -75,9 +102,9 @@ def power_equation(gramian: Tensor, power: float, ridge: float, iterations: int 
     unit = torch.where(unit > 0, unit, 1.0)
     k = torch.where(active, norms / unit, 1.0) ** (power - 1)
     beta = k ** (1 / (1 + power))
-    beta = beta * ((k * beta ** (1 - power)).sum(-1) / (beta * matvec(matrix, beta)).sum(-1).clamp(min=1e-9)).unsqueeze(
-        -1
-    ) ** (1 / (1 + power))
+    beta = beta * (
+        (k * beta ** (1 - power)).sum(-1) / (beta * matvec(matrix, beta)).sum(-1).clamp(min=1e-9)
+    ).unsqueeze(-1) ** (1 / (1 + power))
     # From 1 down, then up: at a tie the full step comes first.
     exponents = torch.arange(16, dtype=matrix.dtype, device=matrix.device)
     grid = 2.0 ** torch.where(exponents < 9, -exponents, exponents - 8)
@@ -86,13 +113,17 @@ def power_equation(gramian: Tensor, power: float, ridge: float, iterations: int 
         slope = matvec(matrix, beta) - barrier
         if may_stop(slope.abs() <= 1e-13 * barrier):
             break
-        step = spd_solve(add_diagonal(matrix, power * barrier / beta), -slope.unsqueeze(-1)).squeeze(-1)
+        step = spd_solve(
+            add_diagonal(matrix, power * barrier / beta), -slope.unsqueeze(-1)
+        ).squeeze(-1)
         limit = torch.where(step < 0, -beta / step, torch.inf).amin(-1, keepdim=True)
         sizes = torch.minimum(grid, 0.99 * limit)
         trial = beta.unsqueeze(-2) + sizes.unsqueeze(-1) * step.unsqueeze(-2)
         linear = ((slope + barrier) * step).sum(-1, keepdim=True)
         square = (step * matvec(matrix, step)).sum(-1, keepdim=True)
-        along = linear + sizes * square - (k.unsqueeze(-2) * trial**-power * step.unsqueeze(-2)).sum(-1)
+        along = (
+            linear + sizes * square - (k.unsqueeze(-2) * trial**-power * step.unsqueeze(-2)).sum(-1)
+        )
         best = along.abs().argmin(-1, keepdim=True)
         beta = trial.gather(-2, best.unsqueeze(-1).expand_as(trial[..., :1, :])).squeeze(-2)
     residual = (matvec(matrix, beta) * beta**power / k - 1).abs().masked_fill(~active, 0.0).amax(-1)

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 
 import torch
 
-from mtrl.agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, exact, given, task_zeros
+from mtrl.agents.aggregators.base import (
+    Aggregator,
+    AggregatorInfo,
+    Inputs,
+    Solution,
+    State,
+    exact,
+    given,
+    task_zeros,
+)
 
 
 @dataclass(frozen=True)

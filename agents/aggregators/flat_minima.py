@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.agent import AgentError
-from mtrl.agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, check, check_types, given
+from mtrl.agents.aggregators.base import (
+    Aggregator,
+    AggregatorInfo,
+    Inputs,
+    Solution,
+    State,
+    check,
+    check_types,
+    given,
+)
 from mtrl.agents.aggregators.wrappers import nested, prefixed
 
 
@@ -33,13 +42,17 @@ class FlatMinima(Aggregator):
         base = self.base.info
         needs = (base.needs - {"gramian"}) | {"jacobian", "perturbed_jacobian"}
         source = "Phan et al. 2022 (arXiv 2211.13723)"
-        return AggregatorInfo(f"flat-minima({base.name})", needs, source, base.needs_positive_loss, True)
+        return AggregatorInfo(
+            f"flat-minima({base.name})", needs, source, base.needs_positive_loss, True
+        )
 
     def __post_init__(self) -> None:
         check_types(self)
         check(self.rho > 0, "rho", self.rho, "above 0")
         if "cross_gramian" in self.base.info.needs:
-            raise AgentError(f"flat-minima cannot wrap {self.base.info.name!r}: it would need four half batches")
+            raise AgentError(
+                f"flat-minima cannot wrap {self.base.info.name!r}: it would need four half batches"
+            )
 
     def perturbations(self, jacobian: Tensor) -> Tensor:
         """``ε_i = ρ g_i / ‖g_i‖``, ``[..., m, P]``; 0 for a zero gradient."""
@@ -57,7 +70,9 @@ class FlatMinima(Aggregator):
     ) -> State:
         """State of both parts, tensors of their own; see ``Aggregator.init``."""
         parts = ("loss.", "flat.")
-        init = partial(self.base.init, num_tasks, num_params=num_params, batch_shape=batch_shape, device=device)
+        init = partial(
+            self.base.init, num_tasks, num_params=num_params, batch_shape=batch_shape, device=device
+        )
         return {key: value for part in parts for key, value in prefixed(part, init()).items()}
 
     def noise_shape(self, num_tasks: int, num_params: int | None = None) -> tuple[int, ...] | None:
@@ -67,7 +82,9 @@ class FlatMinima(Aggregator):
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         rows = given(inputs.jacobian)
         flatness = given(inputs.perturbed_jacobian) - rows
-        loss, loss_state = self.base.direction(dataclasses.replace(inputs, gramian=None), nested("loss.", state))
+        loss, loss_state = self.base.direction(
+            dataclasses.replace(inputs, gramian=None), nested("loss.", state)
+        )
         changed = dataclasses.replace(inputs, gramian=None, jacobian=flatness)
         flat, flat_state = self.base.direction(changed, nested("flat.", state))
         return Solution(

@@ -9,7 +9,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mtrl.agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, check, check_types, given
+from mtrl.agents.aggregators.base import (
+    Aggregator,
+    AggregatorInfo,
+    Inputs,
+    Solution,
+    State,
+    check,
+    check_types,
+    given,
+)
 from mtrl.agents.aggregators.gramians import combine, gramian
 from mtrl.agents.aggregators.linalg import diagonal, may_stop
 
@@ -42,13 +51,20 @@ class GCond(Aggregator):
     """Decay of each task's momentum."""
 
     layout: ClassVar = {"total": ("mP", 0.0), "momentum": ("mP", 0.0), "count": ("", 0.0)}
-    info = AggregatorInfo("gcond", frozenset({"jacobian"}), "Limarenko et al. 2025 (arXiv 2509.07252)", False, True)
+    info = AggregatorInfo(
+        "gcond", frozenset({"jacobian"}), "Limarenko et al. 2025 (arXiv 2509.07252)", False, True
+    )
 
     def __post_init__(self) -> None:
         check_types(self)
         check(self.window >= 1, "window", self.window, "at least 1")
         check(self.rounds >= 1, "rounds", self.rounds, "at least 1")
-        check(-1 < self.critical < self.main < self.weak <= 0, "critical", self.critical, "in (-1, main), main < weak")
+        check(
+            -1 < self.critical < self.main < self.weak <= 0,
+            "critical",
+            self.critical,
+            "in (-1, main), main < weak",
+        )
         check(0 <= self.stability <= 1, "stability", self.stability, "in [0, 1]")
         check(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
 
@@ -95,7 +111,9 @@ class GCond(Aggregator):
             dot, aa, bb = (pa * b).sum(-1), (pa * a).sum(-1), (pb * b).sum(-1)
             out = angle.sin() * dot / torch.where(bb > 0, bb, 1.0)
             back = angle.clamp(max=math.pi / 2).sin() * dot / torch.where(aa > 0, aa, 1.0)
-            change = self._place(winner, -out.unsqueeze(-1) * b, m) + self._place(loser, -back.unsqueeze(-1) * a, m)
+            change = self._place(winner, -out.unsqueeze(-1) * b, m) + self._place(
+                loser, -back.unsqueeze(-1) * a, m
+            )
             rows = rows + change
             settled = torch.arange(m * m, device=pair.device) == pair
             open_pairs = open_pairs & ~settled.unflatten(-1, (m, m))

@@ -52,7 +52,9 @@ class IGBv2(Aggregator):
     seed: int = 0
     """Of the initial networks, which have a generator of their own."""
 
-    info = AggregatorInfo("igb-v2", frozenset({"losses", "noise"}), "Dai et al. 2023 (arXiv 2307.15429)", True)
+    info = AggregatorInfo(
+        "igb-v2", frozenset({"losses", "noise"}), "Dai et al. 2023 (arXiv 2307.15429)", True
+    )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -81,7 +83,9 @@ class IGBv2(Aggregator):
             state[f"{name}.first"] = state[f"{name}.second"] = torch.zeros_like(state[name])
         rows = {"base": (m,), "obs": (m,), "action": (m,), "memory": (self.capacity, 3 * m + 1)}
         state |= {name: torch.zeros(shape, dtype=torch.float64) for name, shape in rows.items()}
-        counts = dict.fromkeys((*EPOCH_STATE, "stored", "learned", "primed"), torch.zeros((), dtype=torch.float64))
+        counts = dict.fromkeys(
+            (*EPOCH_STATE, "stored", "learned", "primed"), torch.zeros((), dtype=torch.float64)
+        )
         state |= counts | {"total": torch.zeros(m, dtype=torch.float64)}
         return {k: v.expand((*batch_shape, *v.shape)).clone().to(device) for k, v in state.items()}
 
@@ -93,14 +97,19 @@ class IGBv2(Aggregator):
         losses = given(inputs.losses).clamp(min=0)
         m = losses.shape[-1]
         draw, pick, batch_noise = given(inputs.noise).split([m, self.batch, 2 * self.batch * m], -1)
-        normal = torch.special.ndtri(batch_noise.clamp(1e-12, 1 - 1e-12)).unflatten(-1, (2, self.batch, m))
+        normal = torch.special.ndtri(batch_noise.clamp(1e-12, 1 - 1e-12)).unflatten(
+            -1, (2, self.batch, m)
+        )
         mean, ended, epochs = epoch_mean(losses, state, self.period)
         known = (state["epochs"] > 0).unsqueeze(-1)
         base = torch.where(ended & ~known, mean, state["base"]).clamp(min=1e-8)
         obs = torch.where(known, (losses / base).clamp(max=1e3), 1.0)
         memory, stored = self._remember(state, obs)
         learned = self._learn(state, memory, stored, pick, normal)
-        new = {key: torch.where(expand(stored > 0, value), value, state[key]) for key, value in learned.items()}
+        new = {
+            key: torch.where(expand(stored > 0, value), value, state[key])
+            for key, value in learned.items()
+        }
         u = torch.special.ndtri(draw.clamp(1e-12, 1 - 1e-12))
         policy, _ = _sample(new["actor"], obs.unsqueeze(-2), u.unsqueeze(-2), self._sizes(m)[0])
         decides = (state["epochs"] >= self.start).unsqueeze(-1)
@@ -116,12 +125,16 @@ class IGBv2(Aggregator):
         """Ring memory of (obs, action, reward, next obs), written once the previous observation is in L_base units."""
         reward = (state["obs"] - obs).amin(-1, keepdim=True)
         row = torch.cat([state["obs"], state["action"], reward, obs], -1)
-        slot = torch.arange(self.capacity, device=obs.device) == (state["stored"] % self.capacity).unsqueeze(-1)
+        slot = torch.arange(self.capacity, device=obs.device) == (
+            state["stored"] % self.capacity
+        ).unsqueeze(-1)
         write = slot & (state["primed"] > 0).unsqueeze(-1)
         memory = torch.where(write.unsqueeze(-1), row.unsqueeze(-2), state["memory"])
         return memory, state["stored"] + state["primed"]
 
-    def _learn(self, state: State, memory: Tensor, stored: Tensor, pick: Tensor, normal: Tensor) -> State:
+    def _learn(
+        self, state: State, memory: Tensor, stored: Tensor, pick: Tensor, normal: Tensor
+    ) -> State:
         """One step of twin-critic SAC; the losses of different batch items share no parameter, so their sum is fine."""
         m = normal.shape[-1]
         actor_sizes, critic_sizes = self._sizes(m)
@@ -140,7 +153,9 @@ class IGBv2(Aggregator):
             actor = state["actor"].detach().clone().requires_grad_()
             chosen, log_prob = _sample(actor, obs, normal[..., 1, :, :], actor_sizes)
             value = _twin(state["critic"], obs, chosen, critic_sizes).amin(-3)
-            (actor_grad,) = torch.autograd.grad((alpha * log_prob - value).mean((-1, -2)).sum(), actor)
+            (actor_grad,) = torch.autograd.grad(
+                (alpha * log_prob - value).mean((-1, -2)).sum(), actor
+            )
         alpha_grad = -(log_prob.detach().mean((-1, -2)) - m).unsqueeze(-1)
         grads = dict(zip(NETS, (actor_grad, critic_grad, alpha_grad), strict=True))
         count = state["learned"] + 1
@@ -155,7 +170,11 @@ class IGBv2(Aggregator):
         first = torch.lerp(state[f"{name}.first"], grad, 0.1)
         second = torch.lerp(state[f"{name}.second"], grad**2, 0.001)
         move = first / (1 - 0.9**n) / ((second / (1 - 0.999**n)).sqrt() + 1e-8)
-        return {name: state[name] - self.lr * move, f"{name}.first": first, f"{name}.second": second}
+        return {
+            name: state[name] - self.lr * move,
+            f"{name}.first": first,
+            f"{name}.second": second,
+        }
 
 
 def _init_mlp(sizes: list[int], generator: torch.Generator) -> Tensor:

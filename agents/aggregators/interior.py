@@ -39,12 +39,16 @@ def nonneg_interior(matrix: Tensor, linear: Tensor, steps: int = 25) -> tuple[Te
         rest = x @ matrix + linear
         ahead = torch.cholesky_solve(-rest.unsqueeze(-1), factor).squeeze(-1)
         ahead_slope = -slope - slope / x * ahead
-        share = 1 / torch.maximum(-ahead / x, -ahead_slope / slope).amax(-1, keepdim=True).clamp(min=1)
+        share = 1 / torch.maximum(-ahead / x, -ahead_slope / slope).amax(-1, keepdim=True).clamp(
+            min=1
+        )
         after = ((x + share * ahead) * (slope + share * ahead_slope)).mean(-1, keepdim=True)
         target = (gap * (after / gap) ** 3 - ahead * ahead_slope) / x
         step = torch.cholesky_solve((target - rest).unsqueeze(-1), factor).squeeze(-1)
         step_slope = target - slope - slope / x * step
-        share = _INSIDE / torch.maximum(-step / x, -step_slope / slope).amax(-1, keepdim=True).clamp(min=_INSIDE)
+        share = _INSIDE / torch.maximum(-step / x, -step_slope / slope).amax(
+            -1, keepdim=True
+        ).clamp(min=_INSIDE)
         moving = torch.isfinite(share) & (gap > 1e-16)
         if may_stop(~moving):
             break
@@ -81,7 +85,9 @@ class _System(NamedTuple):
     curvature: Tensor  # 2 w₀² − 1
 
 
-def norm_interior(matrix: Tensor, a: Tensor, b: Tensor, c: float, steps: int = 30) -> tuple[Tensor, Tensor, Tensor]:
+def norm_interior(
+    matrix: Tensor, a: Tensor, b: Tensor, c: float, steps: int = 30
+) -> tuple[Tensor, Tensor, Tensor]:
     """Minimise ``b·x + c √(xᵀCx)`` over ``x ≥ 0``, ``a·x = 1``: the cone program ``b·x + c τ``, ``‖Lᵀx‖ ≤ τ``.
 
     Its dual is ``max t`` with ``s = b − t a − Lz ≥ 0``, ``‖z‖ ≤ c``, so that a bound on the minimum comes with the
@@ -109,12 +115,19 @@ def norm_interior(matrix: Tensor, a: Tensor, b: Tensor, c: float, steps: int = 3
         centre = gap * (1 - 1 / _growth(system, ahead).clamp(min=1)) ** 3
         bent = _product(_unscale(system, ahead.primal), _scale(system, ahead.dual))
         target = _quotient(system.scaled, centre * origin - bent)
-        step = _direction(system, centre - complement - ahead.x * ahead.slack, target - system.scaled)
+        step = _direction(
+            system, centre - complement - ahead.x * ahead.slack, target - system.scaled
+        )
         share = _INSIDE / _growth(system, step).clamp(min=_INSIDE)
         moving = torch.isfinite(share) & (gap > 1e-10)
         if may_stop(~moving):
             break
-        point = _Point(*[torch.where(moving, old + share * new, old) for old, new in zip(point, step, strict=True)])
+        point = _Point(
+            *[
+                torch.where(moving, old + share * new, old)
+                for old, new in zip(point, step, strict=True)
+            ]
+        )
     return point.x, point.slack, -matvec(root, point.dual[..., 1:])
 
 
@@ -223,7 +236,9 @@ def _unscale(system: _System, vector: Tensor) -> Tensor:
 def _hyperbolic(w: Tensor, vector: Tensor) -> Tensor:
     inner = _dot(w[..., 1:], vector[..., 1:])
     head = w[..., :1] * vector[..., :1] + inner
-    return torch.cat([head, vector[..., 1:] + (vector[..., :1] + inner / (1 + w[..., :1])) * w[..., 1:]], -1)
+    return torch.cat(
+        [head, vector[..., 1:] + (vector[..., :1] + inner / (1 + w[..., :1])) * w[..., 1:]], -1
+    )
 
 
 def _product(u: Tensor, v: Tensor) -> Tensor:

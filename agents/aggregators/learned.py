@@ -39,7 +39,10 @@ class GradNorm(Aggregator):
 
     layout: ClassVar = {"weights": ("m", 1.0), "first_losses": ("m", 0.0)}
     info = AggregatorInfo(
-        "gradnorm", frozenset({"gramian", "losses"}), "Chen et al. 2018 (arXiv 1711.02257), algorithm 1", True
+        "gradnorm",
+        frozenset({"gramian", "losses"}),
+        "Chen et al. 2018 (arXiv 1711.02257), algorithm 1",
+        True,
     )
 
     def __post_init__(self) -> None:
@@ -50,7 +53,9 @@ class GradNorm(Aggregator):
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         losses, m = given(inputs.losses), given(inputs.losses).shape[-1]
-        first = torch.where(state["first_losses"] > 0, state["first_losses"], losses.clamp(min=1e-30))
+        first = torch.where(
+            state["first_losses"] > 0, state["first_losses"], losses.clamp(min=1e-30)
+        )
         weights = state["weights"]
         norms = diagonal(given(inputs.gramian)).clamp(min=0).sqrt()
         mean = (weights * norms).mean(-1, keepdim=True)
@@ -82,7 +87,9 @@ class SDMGrad(Aggregator):
     """Descent steps per update."""
 
     layout: ClassVar = {"offset": ("m", 0.0)}
-    info = AggregatorInfo("sdmgrad", frozenset({"cross_gramian"}), "Xiao et al. 2023 (arXiv 2305.18409), algorithm 1")
+    info = AggregatorInfo(
+        "sdmgrad", frozenset({"cross_gramian"}), "Xiao et al. 2023 (arXiv 2305.18409), algorithm 1"
+    )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -122,5 +129,7 @@ class SimplexProjection:
 
     def __call__(self, x: Tensor) -> Tensor:
         sums = x.sort(-1, descending=True).values.cumsum(-1)
-        excess = torch.addcmul(self.offset, sums, self.share)  # largest where the last entry that stays is counted
+        excess = torch.addcmul(
+            self.offset, sums, self.share
+        )  # largest where the last entry that stays is counted
         return (x - excess.amax(-1, keepdim=True)).clamp(min=self.shift)

@@ -73,7 +73,9 @@ def jacobi_eigh(matrix: Tensor, sweeps: int = 10) -> tuple[Tensor, Tensor]:
         gap = aqq - app
         denominator = gap.abs() + torch.hypot(gap, 2 * apq)
         sign = torch.where(gap < 0, -1.0, 1.0)
-        t = torch.where(denominator > 0, 2 * apq * sign / torch.where(denominator > 0, denominator, 1.0), 0.0)
+        t = torch.where(
+            denominator > 0, 2 * apq * sign / torch.where(denominator > 0, denominator, 1.0), 0.0
+        )
         c = (t * t + 1).rsqrt()
         s = t * c
         rotation = eye.expand_as(matrix).clone()

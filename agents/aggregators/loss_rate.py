@@ -39,7 +39,9 @@ class DWA(Aggregator):
     """Updates in an epoch."""
 
     layout: ClassVar = {**EPOCH_STATE, "last": ("m", 0.0), "weights": ("m", 1.0)}
-    info = AggregatorInfo("dwa", frozenset({"losses"}), "Liu et al. 2019 (arXiv 1803.10704), eq. 7", True)
+    info = AggregatorInfo(
+        "dwa", frozenset({"losses"}), "Liu et al. 2019 (arXiv 1803.10704), eq. 7", True
+    )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -65,7 +67,9 @@ class IGBv1(Aggregator):
     """Updates in an epoch."""
 
     layout: ClassVar = {**EPOCH_STATE, "base": ("m", 0.0)}
-    info = AggregatorInfo("igb-v1", frozenset({"losses"}), "Dai et al. 2023 (arXiv 2307.15429)", True)
+    info = AggregatorInfo(
+        "igb-v1", frozenset({"losses"}), "Dai et al. 2023 (arXiv 2307.15429)", True
+    )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -100,7 +104,9 @@ class LBTW(Aggregator):
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         losses = given(inputs.losses)
-        first = torch.where(state["first_losses"] > 0, state["first_losses"], losses.clamp(min=TINY))
+        first = torch.where(
+            state["first_losses"] > 0, state["first_losses"], losses.clamp(min=TINY)
+        )
         weights = (losses.clamp(min=TINY) / first) ** self.power
         return exact(weights.clamp(self.low, self.high), {"first_losses": first})
 
@@ -112,7 +118,11 @@ class SuccessFocal(Aggregator):
     gamma: float = 1.0
     """0 is the mean; larger looks at the unsolved tasks only."""
 
-    info = AggregatorInfo("success-focal", frozenset({"success"}), "focal weighting (Lin et al. 2017) of success rates")
+    info = AggregatorInfo(
+        "success-focal",
+        frozenset({"success"}),
+        "focal weighting (Lin et al. 2017) of success rates",
+    )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -121,7 +131,11 @@ class SuccessFocal(Aggregator):
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         failure = (1 - given(inputs.success)).clamp(0, 1) ** self.gamma
         total = failure.sum(-1, keepdim=True)
-        return exact(torch.where(total > 0, failure / torch.where(total > 0, total, 1.0), 1 / failure.shape[-1]))
+        return exact(
+            torch.where(
+                total > 0, failure / torch.where(total > 0, total, 1.0), 1 / failure.shape[-1]
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -144,7 +158,9 @@ class FAMO(Aggregator):
         "second": ("m", 0.0),
         "count": ("", 0.0),
     }
-    info = AggregatorInfo("famo", frozenset({"losses"}), "Liu et al. 2023 (arXiv 2306.03792), algorithm 1", True)
+    info = AggregatorInfo(
+        "famo", frozenset({"losses"}), "Liu et al. 2023 (arXiv 2306.03792), algorithm 1", True
+    )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -164,5 +180,11 @@ class FAMO(Aggregator):
         move = (moment / (1 - 0.9**n)) / ((second / (1 - 0.999**n)).sqrt() + 1e-8)
         logits = torch.where(started, state["logits"] - self.lr * move, state["logits"])
         raw = logits.softmax(-1) / losses
-        new = {"logits": logits, "previous": losses, "moment": moment, "second": second, "count": count}
+        new = {
+            "logits": logits,
+            "previous": losses,
+            "moment": moment,
+            "second": second,
+            "count": count,
+        }
         return exact(raw / raw.sum(-1, keepdim=True), new)

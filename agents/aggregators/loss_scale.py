@@ -31,7 +31,9 @@ class UncertaintyWeighting(Aggregator):
     """Step size of s."""
 
     layout: ClassVar = {"s": ("m", 0.0)}
-    info = AggregatorInfo("uncertainty", frozenset({"losses"}), "Kendall et al. 2018 (arXiv 1705.07115), eq. 7", True)
+    info = AggregatorInfo(
+        "uncertainty", frozenset({"losses"}), "Kendall et al. 2018 (arXiv 1705.07115), eq. 7", True
+    )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -51,7 +53,9 @@ class IMTLL(Aggregator):
     """Step size of s."""
 
     layout: ClassVar = {"s": ("m", 0.0)}
-    info = AggregatorInfo("imtl-l", frozenset({"losses"}), "Liu et al. 2021 (Impartial MTL, ICLR)", True)
+    info = AggregatorInfo(
+        "imtl-l", frozenset({"losses"}), "Liu et al. 2021 (Impartial MTL, ICLR)", True
+    )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -70,7 +74,9 @@ class GLS(Aggregator):
     floor: float = 1e-8
     """Losses count as at least this; one below zero does so too and is reported as not converged."""
 
-    info = AggregatorInfo("gls", frozenset({"losses"}), "Chennupati et al. 2019 (arXiv 1904.08492)", True)
+    info = AggregatorInfo(
+        "gls", frozenset({"losses"}), "Chennupati et al. 2019 (arXiv 1904.08492)", True
+    )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -91,7 +97,9 @@ class SmoothTchebycheff(Aggregator):
     """Z is the smallest loss each task has had; otherwise 0 (the same z for all tasks changes nothing)."""
 
     layout: ClassVar = {"lowest": ("m", torch.inf)}
-    info = AggregatorInfo("smooth-tchebycheff", frozenset({"losses"}), "Lin et al. 2024 (arXiv 2402.19078)")
+    info = AggregatorInfo(
+        "smooth-tchebycheff", frozenset({"losses"}), "Lin et al. 2024 (arXiv 2402.19078)"
+    )
 
     def __post_init__(self) -> None:
         check_types(self)

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 
 import torch
 
-from mtrl.agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, check, check_types, given
+from mtrl.agents.aggregators.base import (
+    Aggregator,
+    AggregatorInfo,
+    Inputs,
+    Solution,
+    State,
+    check,
+    check_types,
+    given,
+)
 from mtrl.agents.aggregators.linalg import correlation, ridge_floor
 from mtrl.agents.aggregators.quadratic import dual_cone, min_norm_point
 
@@ -15,7 +24,9 @@ from mtrl.agents.aggregators.quadratic import dual_cone, min_norm_point
 class MGDA(Aggregator):
     """Shortest vector in the convex hull of the gradients; the residual is the duality gap in units of the norms."""
 
-    info = AggregatorInfo("mgda", frozenset({"gramian"}), "Désidéri 2012; Sener & Koltun 2018 (arXiv 1810.04650)")
+    info = AggregatorInfo(
+        "mgda", frozenset({"gramian"}), "Désidéri 2012; Sener & Koltun 2018 (arXiv 1810.04650)"
+    )
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         gramian = given(inputs.gramian)
@@ -35,7 +46,9 @@ class UPGrad(Aggregator):
     """Active-set steps of the solver. A GPU takes all of them and stops there: raise it for more tasks than the
     gradients have dimensions."""
 
-    info = AggregatorInfo("upgrad", frozenset({"gramian"}), "Quinton & Rey 2024 (arXiv 2406.16232), eq. 3")
+    info = AggregatorInfo(
+        "upgrad", frozenset({"gramian"}), "Quinton & Rey 2024 (arXiv 2406.16232), eq. 3"
+    )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -55,7 +68,9 @@ class UPGrad(Aggregator):
 class DualProj(UPGrad):
     """Projection of the mean gradient on the same cone (GEM)."""
 
-    info = AggregatorInfo("dualproj", frozenset({"gramian"}), "Lopez-Paz & Ranzato 2017 (arXiv 1706.08840), GEM")
+    info = AggregatorInfo(
+        "dualproj", frozenset({"gramian"}), "Lopez-Paz & Ranzato 2017 (arXiv 1706.08840), GEM"
+    )
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         gramian = given(inputs.gramian)

@@ -11,7 +11,9 @@ from mtrl.agents.aggregators.linalg import add_diagonal, diagonal, matvec, may_s
 SOLVED = 1e-10  # residual at which another iterate would not be better
 
 
-def nonneg_qp(matrix: Tensor, linear: Tensor, *, splitting: int = 32, pivots: int = 6) -> tuple[Tensor, Tensor]:
+def nonneg_qp(
+    matrix: Tensor, linear: Tensor, *, splitting: int = 32, pivots: int = 6
+) -> tuple[Tensor, Tensor]:
     """Minimise ``½ xᵀAx + qᵀx`` over ``x ≥ 0`` for k right-hand sides that share A.
 
     Over-relaxed ADMM needs one inverse for all k problems and guesses the active set; block principal pivoting
@@ -53,7 +55,9 @@ def nonneg_qp(matrix: Tensor, linear: Tensor, *, splitting: int = 32, pivots: in
 def _best(matrix: Tensor, q: Tensor, found: list[Tensor]) -> tuple[Tensor, Tensor]:
     errors = torch.stack([_residual(matrix, q, x) for x in found], -1)
     residual, best = errors.nan_to_num(nan=torch.inf).min(-1)
-    x = torch.stack(found, -2).gather(-2, best[..., None, None].expand(*q.shape[:-1], 1, q.shape[-1]))
+    x = torch.stack(found, -2).gather(
+        -2, best[..., None, None].expand(*q.shape[:-1], 1, q.shape[-1])
+    )
     return x.squeeze(-2), residual
 
 
@@ -61,7 +65,9 @@ def _residual(matrix: Tensor, q: Tensor, x: Tensor) -> Tensor:
     return torch.minimum(x, x @ matrix + q).abs().amax(-1)
 
 
-def _admm(matrix: Tensor, q: Tensor, iterations: int, rho: float = 0.1, relaxation: float = 1.6) -> Tensor:
+def _admm(
+    matrix: Tensor, q: Tensor, iterations: int, rho: float = 0.1, relaxation: float = 1.6
+) -> Tensor:
     eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
     inverse = spd_solve(add_diagonal(matrix, rho), eye.expand_as(matrix))
     offset = q @ inverse
@@ -75,7 +81,9 @@ def _admm(matrix: Tensor, q: Tensor, iterations: int, rho: float = 0.1, relaxati
     return z
 
 
-def _pivot(matrix: Tensor, q: Tensor, free: Tensor, iterations: int, slack: float = 1e-12) -> Tensor:
+def _pivot(
+    matrix: Tensor, q: Tensor, free: Tensor, iterations: int, slack: float = 1e-12
+) -> Tensor:
     """Flip every infeasible index while that helps, only the last one otherwise (Murty), which cannot cycle."""
     m = q.shape[-1]
     eye = torch.eye(m, dtype=q.dtype, device=q.device)
@@ -103,7 +111,9 @@ def _pivot(matrix: Tensor, q: Tensor, free: Tensor, iterations: int, slack: floa
     return x.clamp(min=0)
 
 
-def min_norm_point(cosine: Tensor, norms: Tensor, active: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+def min_norm_point(
+    cosine: Tensor, norms: Tensor, active: Tensor, ridge: float
+) -> tuple[Tensor, Tensor]:
     """Convex weights of the point of smallest norm in the hull of the gradients, and the scaled duality gap.
 
     ``min_{w ∈ simplex} wᵀGw`` is ``min_{v ≥ 0} ½ vᵀ(G + 11ᵀ)v − 1ᵀv`` up to the scale of v. Solved for unit gradients
@@ -114,7 +124,9 @@ def min_norm_point(cosine: Tensor, norms: Tensor, active: Tensor, ridge: float) 
     inverse = torch.where(active, 1 / norms, 0.0)
     longest = inverse.amax(-1, keepdim=True)
     a = inverse / torch.where(longest > 0, longest, 1.0)
-    x, _ = nonneg_qp(add_diagonal(cosine + a.unsqueeze(-1) * a.unsqueeze(-2), ridge), -a.unsqueeze(-2))
+    x, _ = nonneg_qp(
+        add_diagonal(cosine + a.unsqueeze(-1) * a.unsqueeze(-2), ridge), -a.unsqueeze(-2)
+    )
     weights = x.squeeze(-2) * a
     total = weights.sum(-1, keepdim=True)
     scaled = x.squeeze(-2) / torch.where(total > 0, total, 1.0)
@@ -128,7 +140,9 @@ def min_norm_point(cosine: Tensor, norms: Tensor, active: Tensor, ridge: float) 
     return weights, torch.where(any_zero.squeeze(-1) > 0, 0.0, gap)
 
 
-def dual_cone(gramian: Tensor, vectors: Tensor, reg: float, pivots: int = 6) -> tuple[Tensor, Tensor]:
+def dual_cone(
+    gramian: Tensor, vectors: Tensor, reg: float, pivots: int = 6
+) -> tuple[Tensor, Tensor]:
     """Weights of the projections of ``Jᵀu`` on ``{d : J d ≥ 0}``: ``min vᵀGv, v ≥ u`` (Quinton & Rey, prop. 1).
 
     Args:

@@ -23,7 +23,8 @@ AGGREGATORS: Registry[Aggregator] = Registry(
         "mean": _entry("fixed:Mean", "Plain averaging of task gradients."),
         "sum": _entry("fixed:Sum", "The sum of task gradients."),
         "random": Entry(
-            "mtrl.agents.aggregators.fixed:RandomWeights", "Random weights, new at every update (RLW, Lin et al. 2022)."
+            "mtrl.agents.aggregators.fixed:RandomWeights",
+            "Random weights, new at every update (RLW, Lin et al. 2022).",
         ),
         "pcgrad": Entry(
             "mtrl.agents.aggregators.surgery:PCGrad",
@@ -46,20 +47,24 @@ AGGREGATORS: Registry[Aggregator] = Registry(
             "The shortest vector in the hull of the gradients (Sener & Koltun 2018).",
         ),
         "imtl-g": Entry(
-            "mtrl.agents.aggregators.equal:IMTLG", "Equal projections on all task gradients (Liu et al. 2021, IMTL)."
+            "mtrl.agents.aggregators.equal:IMTLG",
+            "Equal projections on all task gradients (Liu et al. 2021, IMTL).",
         ),
         "nash-mtl": Entry(
-            "mtrl.agents.aggregators.fairness:NashMTL", "The Nash bargaining solution (Navon et al. 2022)."
+            "mtrl.agents.aggregators.fairness:NashMTL",
+            "The Nash bargaining solution (Navon et al. 2022).",
         ),
         "fairgrad": Entry(
-            "mtrl.agents.aggregators.fairness:FairGrad", "Alpha-fair progress over tasks (Ban & Ji 2024)."
+            "mtrl.agents.aggregators.fairness:FairGrad",
+            "Alpha-fair progress over tasks (Ban & Ji 2024).",
         ),
         "aligned-mtl": Entry(
             "mtrl.agents.aggregators.aligned:AlignedMTL",
             "Aligns the principal components of the gradients (Senushkin et al. 2023).",
         ),
         "ega": Entry(
-            "mtrl.agents.aggregators.aligned:EGA", "Aligned-MTL weighted by the losses' progress (radarODE-MTL, 2024)."
+            "mtrl.agents.aggregators.aligned:EGA",
+            "Aligned-MTL weighted by the losses' progress (radarODE-MTL, 2024).",
         ),
         "upgrad": Entry(
             "mtrl.agents.aggregators.projection:UPGrad",
@@ -78,7 +83,8 @@ AGGREGATORS: Registry[Aggregator] = Registry(
             "Learned weights that balance gradient norms (Chen et al. 2018).",
         ),
         "sdmgrad": Entry(
-            "mtrl.agents.aggregators.learned:SDMGrad", "A regularised min-norm direction (Xiao et al. 2023)."
+            "mtrl.agents.aggregators.learned:SDMGrad",
+            "A regularised min-norm direction (Xiao et al. 2023).",
         ),
         "gcond": Entry(
             "mtrl.agents.aggregators.gcond:GCond",
@@ -97,27 +103,32 @@ AGGREGATORS: Registry[Aggregator] = Registry(
             "Learned scales that bring all losses to 1 (Liu et al. 2021, IMTL).",
         ),
         "dwa": Entry(
-            "mtrl.agents.aggregators.loss_rate:DWA", "Weights from the rate at which losses change (Liu et al. 2019)."
+            "mtrl.agents.aggregators.loss_rate:DWA",
+            "Weights from the rate at which losses change (Liu et al. 2019).",
         ),
         "gls": Entry(
-            "mtrl.agents.aggregators.loss_scale:GLS", "The geometric mean of the losses (Chennupati et al. 2019)."
+            "mtrl.agents.aggregators.loss_scale:GLS",
+            "The geometric mean of the losses (Chennupati et al. 2019).",
         ),
         "smooth-tchebycheff": Entry(
-            "mtrl.agents.aggregators.loss_scale:SmoothTchebycheff", "A smooth maximum of the losses (Lin et al. 2024)."
+            "mtrl.agents.aggregators.loss_scale:SmoothTchebycheff",
+            "A smooth maximum of the losses (Lin et al. 2024).",
         ),
         "igb-v1": Entry(
             "mtrl.agents.aggregators.loss_rate:IGBv1",
             "Weights from losses relative to those of the first epoch (Dai et al. 2023).",
         ),
         "igb-v2": Entry(
-            "mtrl.agents.aggregators.igb:IGBv2", "Weights drawn by a small learned policy (Dai et al. 2023)."
+            "mtrl.agents.aggregators.igb:IGBv2",
+            "Weights drawn by a small learned policy (Dai et al. 2023).",
         ),
         "lbtw": Entry(
             "mtrl.agents.aggregators.loss_rate:LBTW",
             "Weights from losses relative to the first ones (Liu et al. 2019).",
         ),
         "success-focal": Entry(
-            "mtrl.agents.aggregators.loss_rate:SuccessFocal", "More weight on tasks that succeed less."
+            "mtrl.agents.aggregators.loss_rate:SuccessFocal",
+            "More weight on tasks that succeed less.",
         ),
         "graddrop": Entry(
             "mtrl.agents.aggregators.sign:GradDrop",
@@ -125,13 +136,16 @@ AGGREGATORS: Registry[Aggregator] = Registry(
         ),
         "sam-gs": _entry("sign:SAMGS", "Similarity-aware momentum (Borsani et al. 2025)."),
         "moco": Entry(
-            "mtrl.agents.aggregators.tracked:MoCo", "Min-norm weights on tracked gradients (Fernando et al. 2023)."
+            "mtrl.agents.aggregators.tracked:MoCo",
+            "Min-norm weights on tracked gradients (Fernando et al. 2023).",
         ),
         "db-mtl": Entry(
-            "mtrl.agents.aggregators.tracked:DBMTL", "Balances log losses and gradient norms (Lin et al. 2023)."
+            "mtrl.agents.aggregators.tracked:DBMTL",
+            "Balances log losses and gradient norms (Lin et al. 2023).",
         ),
         "excess-mtl": Entry(
-            "mtrl.agents.aggregators.tracked:ExcessMTL", "More weight on tasks with excess risk (He et al. 2024)."
+            "mtrl.agents.aggregators.tracked:ExcessMTL",
+            "More weight on tasks with excess risk (He et al. 2024).",
         ),
     },
     outer=("mtrl.agents.aggregators.wrappers:Wrappers", "mtrl.agents.aggregators.wrapping:wrap"),

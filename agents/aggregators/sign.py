@@ -29,7 +29,10 @@ class GradDrop(Aggregator):
     """Part of each gradient that passes regardless."""
 
     info = AggregatorInfo(
-        "graddrop", frozenset({"jacobian", "noise"}), "Chen et al. 2020 (arXiv 2010.06808), alg. 1", direction_only=True
+        "graddrop",
+        frozenset({"jacobian", "noise"}),
+        "Chen et al. 2020 (arXiv 2010.06808), alg. 1",
+        direction_only=True,
     )
 
     def __post_init__(self) -> None:
@@ -67,7 +70,10 @@ class SAMGS(Aggregator):
 
     layout: ClassVar = {"moment": ("P", 0.0), "disagreement": ("", 0.0), "count": ("", 0.0)}
     info = AggregatorInfo(
-        "sam-gs", frozenset({"jacobian"}), "Borsani et al. 2025 (arXiv 2506.06130)", direction_only=True
+        "sam-gs",
+        frozenset({"jacobian"}),
+        "Borsani et al. 2025 (arXiv 2506.06130)",
+        direction_only=True,
     )
 
     def __post_init__(self) -> None:
@@ -92,7 +98,9 @@ class SAMGS(Aggregator):
         disagreement = torch.lerp(state["disagreement"], (1 - similarity) ** 2, 1 - self.beta2)
         divisor = (disagreement / (1 - self.beta2**count)).sqrt().clamp(min=self.floor)
         momentum = moment.double() / (divisor * (1 - self.beta1**count)).unsqueeze(-1)
-        scale = torch.where(norms > 0, norms.mean(-1, keepdim=True) / torch.where(norms > 0, norms, 1.0), 0.0)
+        scale = torch.where(
+            norms > 0, norms.mean(-1, keepdim=True) / torch.where(norms > 0, norms, 1.0), 0.0
+        )
         even = combine(rows, scale.to(rows.dtype)).double()
         direction = torch.where((similarity < self.gamma).unsqueeze(-1), even, momentum)
         return exact(direction, {"moment": moment, "disagreement": disagreement, "count": count})

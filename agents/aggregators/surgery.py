@@ -31,7 +31,9 @@ class PCGrad(Aggregator):
     reduction: Reduction = "sum"
     """The corrected gradients are summed (the paper) or averaged."""
 
-    info = AggregatorInfo("pcgrad", frozenset({"gramian", "noise"}), "Yu et al. 2020 (arXiv 2001.06782), algorithm 1")
+    info = AggregatorInfo(
+        "pcgrad", frozenset({"gramian", "noise"}), "Yu et al. 2020 (arXiv 2001.06782), algorithm 1"
+    )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -64,7 +66,9 @@ class GradVac(Aggregator):
     """Sum (the paper) or mean of the corrected gradients."""
 
     layout: ClassVar = {"target": ("mm", 0.0)}
-    info = AggregatorInfo("gradvac", frozenset({"gramian", "noise"}), "Wang et al. 2021 (arXiv 2010.05874)")
+    info = AggregatorInfo(
+        "gradvac", frozenset({"gramian", "noise"}), "Wang et al. 2021 (arXiv 2010.05874)"
+    )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -81,21 +85,29 @@ class GradVac(Aggregator):
             own = (products * coefficients).sum(-1).clamp(min=0).sqrt()
             other = norms.gather(-1, j)
             both = (own > 0) & (other > 0)
-            cosine = torch.where(both, _pick(products, j) / torch.where(both, own * other, 1.0), 0.0).clamp(-1, 1)
+            cosine = torch.where(
+                both, _pick(products, j) / torch.where(both, own * other, 1.0), 0.0
+            ).clamp(-1, 1)
             goal = _pick(target, j)
             sine, goal_sine = (1 - cosine**2).sqrt(), (1 - goal**2).clamp(min=1e-12).sqrt()
-            add = own * (goal * sine - cosine * goal_sine) / torch.where(both, other * goal_sine, 1.0)
+            add = (
+                own * (goal * sine - cosine * goal_sine) / torch.where(both, other * goal_sine, 1.0)
+            )
             add = torch.where(both & (cosine < goal), add, 0.0)
             coefficients = coefficients.scatter_add(-1, j.unsqueeze(-1), add.unsqueeze(-1))
             products = products + add.unsqueeze(-1) * _rows(gramian, j)
-            target = target.scatter(-1, j.unsqueeze(-1), torch.lerp(goal, cosine, self.beta).unsqueeze(-1))
+            target = target.scatter(
+                -1, j.unsqueeze(-1), torch.lerp(goal, cosine, self.beta).unsqueeze(-1)
+            )
         weights = coefficients.sum(-2) if self.reduction == "sum" else coefficients.mean(-2)
         return exact(weights, {"target": target})
 
 
 def _start(gramian: Tensor) -> tuple[Tensor, Tensor]:
     """Coefficients ``C = I`` of the corrected gradients, and ``C G``, their products with the originals."""
-    return torch.eye(gramian.shape[-1], dtype=gramian.dtype, device=gramian.device).expand_as(gramian), gramian
+    return torch.eye(gramian.shape[-1], dtype=gramian.dtype, device=gramian.device).expand_as(
+        gramian
+    ), gramian
 
 
 def _orders(noise: Tensor) -> tuple[Tensor, ...]:

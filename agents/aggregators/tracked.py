@@ -36,7 +36,10 @@ class MoCo(Aggregator):
 
     layout: ClassVar = {"rows": ("mP", 0.0), "offset": ("m", 0.0)}
     info = AggregatorInfo(
-        "moco", frozenset({"jacobian"}), "Fernando et al. 2023 (arXiv 2210.12624), algorithm 1", direction_only=True
+        "moco",
+        frozenset({"jacobian"}),
+        "Fernando et al. 2023 (arXiv 2210.12624), algorithm 1",
+        direction_only=True,
     )
 
     def __post_init__(self) -> None:
@@ -53,7 +56,9 @@ class MoCo(Aggregator):
         products = products / torch.where(unit > 0, unit, 1.0)
         uniform = 1 / rows.shape[-2]
         weights = state["offset"] + uniform
-        weights = SimplexProjection(weights)(weights - self.gamma * (matvec(products, weights) + self.rho * weights))
+        weights = SimplexProjection(weights)(
+            weights - self.gamma * (matvec(products, weights) + self.rho * weights)
+        )
         new = {"rows": tracked.to(state["rows"].dtype), "offset": weights - uniform}
         return exact(combine(tracked, weights.to(tracked.dtype)).double(), new)
 
@@ -88,10 +93,14 @@ class DBMTL(Aggregator):
             rows = rows / given(inputs.losses).clamp(min=1e-8).unsqueeze(-1).to(rows.dtype)
         count = state["count"] + 1
         # The first average has no past: its zeros must not shrink it.
-        keep = torch.where(count > 1, self.beta / count**self.sigma, 0.0)[..., None, None].to(rows.dtype)
+        keep = torch.where(count > 1, self.beta / count**self.sigma, 0.0)[..., None, None].to(
+            rows.dtype
+        )
         tracked = torch.lerp(rows, state["rows"].to(rows.dtype), keep)
         norms = torch.linalg.vector_norm(tracked, dim=-1, dtype=torch.float64)
-        scale = torch.where(norms > 0, norms.amax(-1, keepdim=True) / torch.where(norms > 0, norms, 1.0), 0.0)
+        scale = torch.where(
+            norms > 0, norms.amax(-1, keepdim=True) / torch.where(norms > 0, norms, 1.0), 0.0
+        )
         new = {"rows": tracked.to(state["rows"].dtype), "count": count}
         return exact(combine(tracked, scale.to(tracked.dtype)).double(), new)
 
@@ -105,8 +114,15 @@ class ExcessMTL(Aggregator):
     warmup: int = 0
     """Updates that only measure; the baseline of a task's risk is its mean over them, or the first one."""
 
-    layout: ClassVar = {"root": ("mP", 0.0), "baseline": ("m", 0.0), "logits": ("m", 0.0), "count": ("", 0.0)}
-    info = AggregatorInfo("excess-mtl", frozenset({"jacobian"}), "He et al. 2024 (arXiv 2402.02009), eq. 6 to 9")
+    layout: ClassVar = {
+        "root": ("mP", 0.0),
+        "baseline": ("m", 0.0),
+        "logits": ("m", 0.0),
+        "count": ("", 0.0),
+    }
+    info = AggregatorInfo(
+        "excess-mtl", frozenset({"jacobian"}), "He et al. 2024 (arXiv 2402.02009), eq. 6 to 9"
+    )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -119,7 +135,9 @@ class ExcessMTL(Aggregator):
         root = torch.hypot(state["root"].to(rows.dtype), rows)
         risk = (rows * (rows / torch.where(root > 0, root, 1.0))).sum(-1, dtype=torch.float64)
         warm = count < self.warmup
-        baseline = torch.where(warm, state["baseline"] + risk / max(self.warmup, 1), state["baseline"])
+        baseline = torch.where(
+            warm, state["baseline"] + risk / max(self.warmup, 1), state["baseline"]
+        )
         if self.warmup == 0:
             baseline = torch.where(count == 0, risk, baseline)
         relative = risk / (baseline + 1e-7)

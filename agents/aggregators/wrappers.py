@@ -67,12 +67,16 @@ class Wrapper(Aggregator):
     @property
     def info(self) -> AggregatorInfo:
         base = self.base.info
-        return dataclasses.replace(base, name=f"{self.label}({base.name})", needs=base.needs | self.extra_needs)
+        return dataclasses.replace(
+            base, name=f"{self.label}({base.name})", needs=base.needs | self.extra_needs
+        )
 
     def __post_init__(self) -> None:
         check_types(self)
         if self.base.info.direction_only:
-            raise AgentError(f"{self.label} wraps weights; {self.base.info.name!r} gives directions")
+            raise AgentError(
+                f"{self.label} wraps weights; {self.base.info.name!r} gives directions"
+            )
 
     def init(
         self,
@@ -84,7 +88,9 @@ class Wrapper(Aggregator):
     ) -> State:
         """State of the base and of the wrapper; see ``Aggregator.init``."""
         own = super().init(num_tasks, num_params=num_params, batch_shape=batch_shape, device=device)
-        base = self.base.init(num_tasks, num_params=num_params, batch_shape=batch_shape, device=device)
+        base = self.base.init(
+            num_tasks, num_params=num_params, batch_shape=batch_shape, device=device
+        )
         return own | prefixed("base.", base)
 
     def noise_shape(self, num_tasks: int, num_params: int | None = None) -> tuple[int, ...] | None:
@@ -110,7 +116,12 @@ class Every(Wrapper):
     k: int = 1
 
     label = "every"
-    layout: ClassVar = {"weights": ("m", 0.0), "residual": ("", 0.0), "converged": ("", 1.0), "count": ("", 0.0)}
+    layout: ClassVar = {
+        "weights": ("m", 0.0),
+        "residual": ("", 0.0),
+        "converged": ("", 1.0),
+        "count": ("", 0.0),
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -122,10 +133,17 @@ class Every(Wrapper):
         if inputs.step is not None and inputs.step % self.k:
             return Solution(held["weights"], held["residual"], held["converged"] > 0, state | count)
         out = self._base(inputs, state, eps)
-        new = {"weights": out.value, "residual": out.residual, "converged": out.converged.double()} | out.state
+        new = {
+            "weights": out.value,
+            "residual": out.residual,
+            "converged": out.converged.double(),
+        } | out.state
         if inputs.step is None:
             due = state["count"] == 0
-            new = {key: torch.where(expand(due, value), value, state[key]) for key, value in new.items()}
+            new = {
+                key: torch.where(expand(due, value), value, state[key])
+                for key, value in new.items()
+            }
         return Solution(new["weights"], new["residual"], new["converged"] > 0, new | count)
 
 
@@ -149,8 +167,13 @@ class Ema(Wrapper):
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         out = self._base(inputs, state, eps)
         started = (state["started"] > 0).unsqueeze(-1)
-        average = torch.where(started, torch.lerp(out.value, state["average"], self.beta), out.value)
-        return out._replace(value=average, state=out.state | {"average": average, "started": state["started"] * 0 + 1})
+        average = torch.where(
+            started, torch.lerp(out.value, state["average"], self.beta), out.value
+        )
+        return out._replace(
+            value=average,
+            state=out.state | {"average": average, "started": state["started"] * 0 + 1},
+        )
 
 
 @dataclass(frozen=True)
@@ -172,7 +195,9 @@ class Subset(Wrapper):
         super().__post_init__()
         check(self.n >= 1, "n", self.n, "at least 1")
         if self.base.init(2, num_params=1):
-            raise AgentError(f"subset wraps stateless aggregators; {self.base.info.name!r} keeps a state per task")
+            raise AgentError(
+                f"subset wraps stateless aggregators; {self.base.info.name!r} keeps a state per task"
+            )
 
     def noise_shape(self, num_tasks: int, num_params: int | None = None) -> tuple[int, ...]:
         """Flat: the base's noise for n tasks, then m numbers."""
@@ -198,7 +223,9 @@ class Subset(Wrapper):
         return out._replace(value=zeros.scatter(-1, chosen, out.value * (m / n)))
 
 
-def _apply(pick: Callable[[Tensor, Tensor], Tensor], x: Tensor | None, index: Tensor) -> Tensor | None:
+def _apply(
+    pick: Callable[[Tensor, Tensor], Tensor], x: Tensor | None, index: Tensor
+) -> Tensor | None:
     return None if x is None else pick(x, index)
 
 
@@ -231,12 +258,16 @@ class Ridge(Wrapper):
         super().__post_init__()
         check(self.ridge >= 0, "ridge", self.ridge, "at least 0")
         if "gramian" not in self.base.info.needs:
-            raise AgentError(f"ridge has no effect on {self.base.info.name!r}, which does not use the Gramian")
+            raise AgentError(
+                f"ridge has no effect on {self.base.info.name!r}, which does not use the Gramian"
+            )
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         gramian = given(inputs.gramian)
         size = (diagonal(gramian).mean(-1, keepdim=True) * self.ridge).expand_as(gramian[..., 0])
-        return self._base(dataclasses.replace(inputs, gramian=add_diagonal(gramian, size)), state, eps)
+        return self._base(
+            dataclasses.replace(inputs, gramian=add_diagonal(gramian, size)), state, eps
+        )
 
 
 Policy = Literal["none", "simplex", "mean-norm", "unit-norm", "max-norm"]
@@ -270,4 +301,6 @@ class Rescale(Wrapper):
             goal = gramian.mean((-1, -2)).clamp(min=0).sqrt().unsqueeze(-1)
         if self.policy == "max-norm":
             goal = torch.minimum(goal, norm)
-        return out._replace(value=out.value * torch.where(norm > 0, goal / torch.where(norm > 0, norm, 1.0), 0.0))
+        return out._replace(
+            value=out.value * torch.where(norm > 0, goal / torch.where(norm > 0, norm, 1.0), 0.0)
+        )

@@ -123,7 +123,9 @@ class Curriculum(ABC):
         return False
 
     @abstractmethod
-    def plan(self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks) -> tuple[Plan, State]:
+    def plan(
+        self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks
+    ) -> tuple[Plan, State]:
         """The next round.
 
         Args:
@@ -192,7 +194,9 @@ def proportional(score: Tensor, floor: float) -> Tensor:
 def require(params: Curriculum, ok: bool, name: str, allowed: str) -> None:
     """Raise AgentError unless ``ok``: the one sentence every bad parameter gets."""
     if not ok:
-        raise AgentError(f"curriculum: {name}={getattr(params, name)!r} is not allowed; it must be {allowed}")
+        raise AgentError(
+            f"curriculum: {name}={getattr(params, name)!r} is not allowed; it must be {allowed}"
+        )
 
 
 def task_index(name: str, tasks: Tasks, field: str) -> int:
@@ -210,13 +214,23 @@ def check_types(params: Curriculum) -> None:
         if get_origin(hint) is ClassVar:
             continue
         if get_origin(hint) is Literal:
-            require(params, value in get_args(hint), field.name, f"one of {', '.join(map(str, get_args(hint)))}")
+            require(
+                params,
+                value in get_args(hint),
+                field.name,
+                f"one of {', '.join(map(str, get_args(hint)))}",
+            )
         elif hint is bool:
             require(params, isinstance(value, bool), field.name, "true or false")
         elif hint is float:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             require(params, number and math.isfinite(value), field.name, "a finite number")
         elif hint is int:
-            require(params, isinstance(value, int) and not isinstance(value, bool), field.name, "a whole number")
+            require(
+                params,
+                isinstance(value, int) and not isinstance(value, bool),
+                field.name,
+                "a whole number",
+            )
         elif hint is str:
             require(params, isinstance(value, str), field.name, "a text")

@@ -51,7 +51,10 @@ class HeadPull:
         own = self.combinations.diagonal()
         others = self.combinations - own.diag()
         for part in network.head_shapes:
-            heads, slope = (network.views(flat.view(-1, flat.shape[-1]), flat.dtype)[part] for flat in (params, grad))
+            heads, slope = (
+                network.views(flat.view(-1, flat.shape[-1]), flat.dtype)[part]
+                for flat in (params, grad)
+            )
             keep = (1 - own).view(-1, *[1] * (heads.dim() - 2))
             mixed = torch.tensordot(others, heads, ([1], [1])).movedim(0, 1)
             slope.add_(keep * (keep * heads - mixed), alpha=2 * self.strength)
@@ -68,7 +71,9 @@ def owned_heads(state: Params, networks: Mapping[str, MLP]) -> Owned:
     for name, network in networks.items():
         flat = state[name]["params"]
         views = network.views(flat.view(-1, flat.shape[-1]), flat.dtype)
-        out[name] = torch.cat([views[part].transpose(0, 1).flatten(1) for part in network.head_shapes], 1)
+        out[name] = torch.cat(
+            [views[part].transpose(0, 1).flatten(1) for part in network.head_shapes], 1
+        )
     return out
 
 

@@ -8,7 +8,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mtrl.agents.curricula.base import Curriculum, CurriculumInfo, Plan, State, Statistics, Tasks, require
+from mtrl.agents.curricula.base import (
+    Curriculum,
+    CurriculumInfo,
+    Plan,
+    State,
+    Statistics,
+    Tasks,
+    require,
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +36,9 @@ class DRATS(Curriculum):
     gap: Literal["success", "return"] = "success"
     """``success`` is 1 − success rate; ``return`` is the distance from the best return seen, over its range."""
 
-    info = CurriculumInfo("drats", "return-gap mirror ascent: group DRO, Sagawa et al. 2020 (algorithm 1), on tasks")
+    info = CurriculumInfo(
+        "drats", "return-gap mirror ascent: group DRO, Sagawa et al. 2020 (algorithm 1), on tasks"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,13 +50,17 @@ class DRATS(Curriculum):
         zeros = torch.zeros(tasks.num_tasks, dtype=torch.float64)
         return {"log_weight": zeros, "low": zeros + torch.inf, "high": zeros - torch.inf}
 
-    def plan(self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks) -> tuple[Plan, State]:
+    def plan(
+        self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks
+    ) -> tuple[Plan, State]:
         low = torch.minimum(state["low"], stats.episode_return)
         high = torch.maximum(state["high"], stats.episode_return)
         gap = (1 - stats.success).clamp(0, 1)
         if self.gap == "return":
             span = high - low
-            gap = torch.where(span > 0, (high - stats.episode_return) / torch.where(span > 0, span, 1.0), 1.0)
+            gap = torch.where(
+                span > 0, (high - stats.episode_return) / torch.where(span > 0, span, 1.0), 1.0
+            )
         log_weight = (1 - self.decay) * state["log_weight"] + self.eta * gap
         log_weight = log_weight - log_weight.mean()
         even = 1 / tasks.num_tasks

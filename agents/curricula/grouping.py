@@ -36,7 +36,9 @@ class TaskGrouping(Curriculum):
     regroup: int = 20
     """Rounds between groupings."""
 
-    info = CurriculumInfo("task-grouping", "grouping by training dynamics; average linkage (Sokal & Michener 1958)")
+    info = CurriculumInfo(
+        "task-grouping", "grouping by training dynamics; average linkage (Sokal & Michener 1958)"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,7 +47,12 @@ class TaskGrouping(Curriculum):
         require(self, self.regroup >= 1, "regroup", "at least 1")
 
     def check(self, tasks: Tasks) -> None:
-        require(self, self.groups <= tasks.num_tasks, "groups", f"at most the number of tasks, {tasks.num_tasks}")
+        require(
+            self,
+            self.groups <= tasks.num_tasks,
+            "groups",
+            f"at most the number of tasks, {tasks.num_tasks}",
+        )
 
     def init(self, tasks: Tasks) -> State:
         counter = {
@@ -54,7 +61,9 @@ class TaskGrouping(Curriculum):
         }
         return history(2 * tasks.num_tasks, self.window) | counter
 
-    def plan(self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks) -> tuple[Plan, State]:
+    def plan(
+        self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks
+    ) -> tuple[Plan, State]:
         number, group, count = int(state["round"]), state["group"], tasks.num_tasks
         new = push(state, torch.cat([stats.loss, stats.episode_return]))
         rounds = filled(new)
@@ -66,7 +75,10 @@ class TaskGrouping(Curriculum):
         if known >= 0:
             active = (group == number % self.groups).double()
             share = active / active.sum()
-        return Plan(share, log={"group": group.double()}), new | {"round": state["round"] + 1, "group": group}
+        return Plan(share, log={"group": group.double()}), new | {
+            "round": state["round"] + 1,
+            "group": group,
+        }
 
 
 def affinity(changes: Tensor) -> Tensor:

@@ -10,7 +10,10 @@ from mtrl.agents.curricula.base import State
 
 def history(num_tasks: int, length: int) -> State:
     """Room for ``length`` rounds: ``values`` ``[length, T]``, newest last, and how many are filled."""
-    return {"values": torch.zeros(length, num_tasks, dtype=torch.float64), "count": torch.zeros((), dtype=torch.int64)}
+    return {
+        "values": torch.zeros(length, num_tasks, dtype=torch.float64),
+        "count": torch.zeros((), dtype=torch.int64),
+    }
 
 
 def push(state: State, value: Tensor) -> State:

@@ -8,7 +8,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mtrl.agents.curricula.base import Curriculum, CurriculumInfo, Plan, State, Statistics, Tasks, proportional, require
+from mtrl.agents.curricula.base import (
+    Curriculum,
+    CurriculumInfo,
+    Plan,
+    State,
+    Statistics,
+    Tasks,
+    proportional,
+    require,
+)
 from mtrl.agents.curricula.history import filled, history, push, slope
 
 
@@ -49,13 +58,17 @@ class MRCL(Curriculum):
         require(self, self.power >= 0, "power", "at least 0")
         for name in ("gamma", "epsilon", "delta_pred", "delta_succ"):
             require(self, 0 <= getattr(self, name) <= 1, name, "in [0, 1]")
-        require(self, self.delta_pred + self.delta_succ <= 1, "delta_pred", "at most 1 - delta_succ")
+        require(
+            self, self.delta_pred + self.delta_succ <= 1, "delta_pred", "at most 1 - delta_succ"
+        )
 
     def init(self, tasks: Tasks) -> State:
         unset = torch.full((tasks.num_tasks,), torch.inf, dtype=torch.float64)
         return history(tasks.num_tasks, self.window) | {"low": unset, "high": -unset}
 
-    def plan(self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks) -> tuple[Plan, State]:
+    def plan(
+        self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks
+    ) -> tuple[Plan, State]:
         new = push(state, stats.success if self.measure == "success" else stats.episode_return)
         rounds = filled(new)
         mean, progress = rounds.mean(0), slope(rounds).abs()
@@ -65,7 +78,9 @@ class MRCL(Curriculum):
         else:
             span = high - low
             mastered = torch.where(span > 0, (mean - low) / torch.where(span > 0, span, 1.0), 0.0)
-        focus = self._redistribute(self._attention(mastered, progress, tasks.builds_on), tasks.builds_on)
+        focus = self._redistribute(
+            self._attention(mastered, progress, tasks.builds_on), tasks.builds_on
+        )
         share = proportional(focus, self.epsilon)
         return Plan(share, log={"mastering_rate": mastered}), new | {"low": low, "high": high}
 
@@ -75,7 +90,11 @@ class MRCL(Curriculum):
         above = _least(mastered, builds_on.T, empty=0.0)
         fastest = progress.max()
         moving = torch.where(fastest > 0, progress / torch.where(fastest > 0, fastest, 1.0), 0.0)
-        return below**self.power * ((1 - self.gamma) * moving + self.gamma * (1 - mastered)) * (1 - above)
+        return (
+            below**self.power
+            * ((1 - self.gamma) * moving + self.gamma * (1 - mastered))
+            * (1 - above)
+        )
 
     def _redistribute(self, attention: Tensor, builds_on: Tensor) -> Tensor:
         handed = torch.zeros_like(attention)
@@ -83,7 +102,9 @@ class MRCL(Curriculum):
         for delta, edges in ((self.delta_pred, builds_on), (self.delta_succ, builds_on.T)):
             count = edges.sum(1)
             part = delta * (count > 0).to(attention.dtype)
-            handed = handed + (edges.to(attention.dtype) * (part * attention / count.clamp(min=1)).unsqueeze(1)).sum(0)
+            handed = handed + (
+                edges.to(attention.dtype) * (part * attention / count.clamp(min=1)).unsqueeze(1)
+            ).sum(0)
             kept = kept - part
         return kept * attention + handed
 

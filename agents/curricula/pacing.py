@@ -33,7 +33,9 @@ class SuccessPacing(Curriculum):
     floor: float = 0.125
     """Rate of a task that never fails."""
 
-    info = CurriculumInfo("success-pacing", "active sampling by success, after Sharma et al. 2018", paces=True)
+    info = CurriculumInfo(
+        "success-pacing", "active sampling by success, after Sharma et al. 2018", paces=True
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,7 +45,9 @@ class SuccessPacing(Curriculum):
     def init(self, tasks: Tasks) -> State:
         return {"credit": torch.zeros(tasks.num_tasks, dtype=torch.float64)}
 
-    def plan(self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks) -> tuple[Plan, State]:
+    def plan(
+        self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks
+    ) -> tuple[Plan, State]:
         rate = ((1 - stats.success) / self.margin).clamp(self.floor, 1)
         credit = state["credit"] + rate
         due = credit >= 1 - 1e-9

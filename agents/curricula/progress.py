@@ -8,7 +8,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mtrl.agents.curricula.base import Curriculum, CurriculumInfo, Plan, State, Statistics, Tasks, proportional, require
+from mtrl.agents.curricula.base import (
+    Curriculum,
+    CurriculumInfo,
+    Plan,
+    State,
+    Statistics,
+    Tasks,
+    proportional,
+    require,
+)
 from mtrl.agents.curricula.history import filled, history, push, slope
 
 
@@ -24,7 +33,8 @@ class LearningProgress(Curriculum):
     """``return`` divides by the task's range of returns so far, ``success`` is a rate already."""
 
     info = CurriculumInfo(
-        "learning-progress", "Matiisen et al. 2019 (window algorithm); absolute value as Portelas et al. 2019"
+        "learning-progress",
+        "Matiisen et al. 2019 (window algorithm); absolute value as Portelas et al. 2019",
     )
 
     def __post_init__(self) -> None:
@@ -36,7 +46,9 @@ class LearningProgress(Curriculum):
         unset = torch.full((tasks.num_tasks,), torch.inf, dtype=torch.float64)
         return history(tasks.num_tasks, self.window) | {"low": unset, "high": -unset}
 
-    def plan(self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks) -> tuple[Plan, State]:
+    def plan(
+        self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks
+    ) -> tuple[Plan, State]:
         value = stats.episode_return if self.measure == "return" else stats.success
         low, high = torch.minimum(state["low"], value), torch.maximum(state["high"], value)
         new = push(state, value) | {"low": low, "high": high}
@@ -60,13 +72,20 @@ class CompetenceProgress(Curriculum):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, self.window >= 2 and self.window % 2 == 0, "window", "an even number of at least 2")
+        require(
+            self,
+            self.window >= 2 and self.window % 2 == 0,
+            "window",
+            "an even number of at least 2",
+        )
         require(self, 0 <= self.floor <= 1, "floor", "in [0, 1]")
 
     def init(self, tasks: Tasks) -> State:
         return history(tasks.num_tasks, self.window)
 
-    def plan(self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks) -> tuple[Plan, State]:
+    def plan(
+        self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks
+    ) -> tuple[Plan, State]:
         new = push(state, stats.success)
         rounds = filled(new)
         half = len(rounds) // 2

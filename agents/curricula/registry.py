@@ -43,7 +43,8 @@ CURRICULA: Registry[Curriculum] = Registry(
             "More weight on tasks whose success moves (Baranes & Oudeyer 2013).",
         ),
         "drats": Entry(
-            "mtrl.agents.curricula.drats:DRATS", "Exponentiated shares of the tasks' gaps to their best returns."
+            "mtrl.agents.curricula.drats:DRATS",
+            "Exponentiated shares of the tasks' gaps to their best returns.",
         ),
         "son-goku": Entry(
             "mtrl.agents.curricula.son_goku:SonGoku",
@@ -54,7 +55,8 @@ CURRICULA: Registry[Curriculum] = Registry(
             "Trains groups of tasks with alike training dynamics in turn.",
         ),
         "success-pacing": Entry(
-            "mtrl.agents.curricula.pacing:SuccessPacing", "Tasks that succeed collect data less often; for MTPPO."
+            "mtrl.agents.curricula.pacing:SuccessPacing",
+            "Tasks that succeed collect data less often; for MTPPO.",
         ),
     },
 )

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtrl.agents.agent import EnvSpec
-from mtrl.agents.curricula.base import CoupledCurriculum, Curriculum, Plan, Statistics, Tasks, Turn, uniform_share
+from mtrl.agents.curricula.base import (
+    CoupledCurriculum,
+    Curriculum,
+    Plan,
+    Statistics,
+    Tasks,
+    Turn,
+    uniform_share,
+)
 from mtrl.agents.curricula.coupling import (
     Features,
     HeadPull,
@@ -64,7 +72,9 @@ class Rounds:
                 f"curriculum: {info.name!r} does not fit heads={heads}; use heads={' or '.join(sorted(info.heads))}"
             )
         if info.couples and tasks.num_tasks < 2:
-            raise AgentError(f"curriculum: {info.name!r} couples tasks; the suite has only {tasks.num_tasks}")
+            raise AgentError(
+                f"curriculum: {info.name!r} couples tasks; the suite has only {tasks.num_tasks}"
+            )
         curriculum.check(tasks)
         self.curriculum, self.tasks = curriculum, tasks
         self._separate, self._networks = heads == "separate", networks
@@ -81,7 +91,11 @@ class Rounds:
         self._set_weights()
         if info.couples and not self._separate:
             equal_heads(params, networks)
-        self._origin = {name: value[:1].clone() for name, value in self._owned(params).items()} if info.couples else {}
+        self._origin = (
+            {name: value[:1].clone() for name, value in self._owned(params).items()}
+            if info.couples
+            else {}
+        )
 
     @property
     def due(self) -> bool:
@@ -123,7 +137,13 @@ class Rounds:
         """
         noise = torch.rand(self.curriculum.draws, generator=self._generator, dtype=torch.float64)
         self.plan, self._state = self.curriculum.plan(stats, self._state, noise, self.tasks)
-        self._number, self._steps, self._turns, self._turn, self._pull = self._number + 1, 0, 0, None, None
+        self._number, self._steps, self._turns, self._turn, self._pull = (
+            self._number + 1,
+            0,
+            0,
+            None,
+            None,
+        )
         self._loss.zero_()
         self._updates.zero_()
         self._set_weights()
@@ -143,10 +163,14 @@ class Rounds:
             self._loss[task] += critic_loss[0, 0]
             self._updates[task] += 1
 
-    def member(self, steps_ahead: float, params: Params, features: Features) -> tuple[int, MemberPull]:
+    def member(
+        self, steps_ahead: float, params: Params, features: Features
+    ) -> tuple[int, MemberPull]:
         """Whose turn it is in a coupled round, and the pull on it, ``steps_ahead`` of the steps counted so far."""
         count = self.tasks.num_tasks
-        position = min(int((self._steps + steps_ahead) * count / self.curriculum.round_steps), count - 1)
+        position = min(
+            int((self._steps + steps_ahead) * count / self.curriculum.round_steps), count - 1
+        )
         while self._turns <= position:
             self.next_turn(params, features)
         return self.seat(params)
@@ -180,7 +204,9 @@ class Rounds:
 
     def _make_head_pull(self) -> None:
         assert self._turn is not None
-        self._pull = HeadPull(self._combinations.to(self._device, torch.float32), self._turn.strength)
+        self._pull = HeadPull(
+            self._combinations.to(self._device, torch.float32), self._turn.strength
+        )
 
     def _owned(self, params: Params) -> dict[str, Tensor]:
         return (owned_agents if self._separate else owned_heads)(params, self._networks)
@@ -200,12 +226,19 @@ class Rounds:
             if value.dim() == 0:
                 out[f"curriculum/{name}"] = float(value)
             elif value.dim() == 1:
-                out |= {f"curriculum/{name}/{task}": float(v) for task, v in zip(self.tasks.task_names, value)}
+                out |= {
+                    f"curriculum/{name}/{task}": float(v)
+                    for task, v in zip(self.tasks.task_names, value)
+                }
         return out
 
     def images(self) -> dict[str, NDArray]:
         """Matrices ``[T, T]`` in [0, 1] to be shown, keyed ``curriculum/…``."""
-        return {f"curriculum/{name}": v.clamp(0, 1).numpy() for name, v in self.plan.log.items() if v.dim() == 2}
+        return {
+            f"curriculum/{name}": v.clamp(0, 1).numpy()
+            for name, v in self.plan.log.items()
+            if v.dim() == 2
+        }
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {
@@ -229,7 +262,12 @@ class Rounds:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._state = {name: value.clone() for name, value in state.get("curriculum", {}).items()}
         self._generator.set_state(state["generator"].cpu())
-        self.plan = Plan(state["share"].clone(), state["coupled"], state.get("active"), dict(state.get("log", {})))
+        self.plan = Plan(
+            state["share"].clone(),
+            state["coupled"],
+            state.get("active"),
+            dict(state.get("log", {})),
+        )
         self._combinations = state["combinations"].clone()
         self._loss.copy_(state["loss"])
         self._updates.copy_(state["updates"])
@@ -244,7 +282,12 @@ class Rounds:
 
 
 def make_rounds(
-    curriculum: Choice, spec: EnvSpec, heads: str, networks: Mapping[str, MLP], params: Params, seed: int
+    curriculum: Choice,
+    spec: EnvSpec,
+    heads: str,
+    networks: Mapping[str, MLP],
+    params: Params,
+    seed: int,
 ) -> Rounds:
     """``Rounds`` of the curriculum that a setting describes, for an environment of ``spec``; see there."""
     graph = torch.tensor(task_graph(spec.task_names))

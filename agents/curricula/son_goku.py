@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.aggregators.diagnostics import cosines
-from mtrl.agents.curricula.base import Curriculum, CurriculumInfo, Plan, State, Statistics, Tasks, require
+from mtrl.agents.curricula.base import (
+    Curriculum,
+    CurriculumInfo,
+    Plan,
+    State,
+    Statistics,
+    Tasks,
+    require,
+)
 from mtrl.agents.curricula.coloring import welsh_powell
 
 
@@ -31,7 +39,9 @@ class SonGoku(Curriculum):
     """Rounds until tau is reached."""
 
     info = CurriculumInfo(
-        "son-goku", "SON-GOKU: gradient interference scheduled by graph coloring (Welsh & Powell 1967)", gramian=True
+        "son-goku",
+        "SON-GOKU: gradient interference scheduled by graph coloring (Welsh & Powell 1967)",
+        gramian=True,
     )
 
     def __post_init__(self) -> None:
@@ -41,7 +51,10 @@ class SonGoku(Curriculum):
         require(self, -1 <= self.tau <= 1, "tau", "in [-1, 1]")
 
     def init(self, tasks: Tasks) -> State:
-        return {"round": torch.zeros((), dtype=torch.int64), "color": torch.zeros(tasks.num_tasks, dtype=torch.int64)}
+        return {
+            "round": torch.zeros((), dtype=torch.int64),
+            "color": torch.zeros(tasks.num_tasks, dtype=torch.int64),
+        }
 
     def wants_gramian(self, state: State) -> bool:
         return int(state["round"]) % self.recolor == 0
@@ -50,7 +63,9 @@ class SonGoku(Curriculum):
         """tau in round ``number``."""
         return 1 + (self.tau - 1) * min(number / self.anneal, 1.0)
 
-    def plan(self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks) -> tuple[Plan, State]:
+    def plan(
+        self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks
+    ) -> tuple[Plan, State]:
         number, color = int(state["round"]), state["color"]
         if self.wants_gramian(state) and stats.gramian is not None:
             color = welsh_powell(interference_graph(stats.gramian, self.threshold(number)))

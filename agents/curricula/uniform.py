@@ -6,7 +6,16 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mtrl.agents.curricula.base import SHARED, Curriculum, CurriculumInfo, Plan, State, Statistics, Tasks, uniform_share
+from mtrl.agents.curricula.base import (
+    SHARED,
+    Curriculum,
+    CurriculumInfo,
+    Plan,
+    State,
+    Statistics,
+    Tasks,
+    uniform_share,
+)
 
 
 @dataclass(frozen=True)
@@ -15,5 +24,7 @@ class Uniform(Curriculum):
 
     info = CurriculumInfo("uniform", "plain multi-task training", heads=SHARED | {"separate"})
 
-    def plan(self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks) -> tuple[Plan, State]:
+    def plan(
+        self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks
+    ) -> tuple[Plan, State]:
         return Plan(uniform_share(tasks.num_tasks)), state

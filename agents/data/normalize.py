@@ -26,34 +26,51 @@ class ObsNormalizer:
         self._scale = np.ones(obs_dim)
 
     def count(self, obs: NDArray) -> None:
-        """Take rows ``[n, D]`` into the statistics."""
+        """Merge rows ``[n, D]`` into the statistics."""
         if not self.enabled:
             return
+        # Sums of float32 rows would lose the small variances that the scale divides by.
         rows = obs.astype(np.float64)
-        mean, total = rows.mean(0), self._count + len(rows)
+        new = len(rows)
+        total = self._count + new
+        mean = rows.mean(0)
+        sum_sq = np.square(rows - mean).sum(0)
         delta = mean - self._mean
-        self._sum_sq += np.square(rows - mean).sum(0) + delta**2 * (self._count * len(rows) / total)
-        self._mean += delta * (len(rows) / total)
+        between = delta**2 * (self._count * new / total)
+        self._sum_sq += sum_sq + between
+        self._mean += delta * (new / total)
         self._count = total
         self._rescale()
 
     def __call__(self, obs: NDArray) -> NDArray:
         """Normalized rows ``[n, D]`` float32; without normalization categories (uint8) stay as they are."""
         if not self.enabled:
-            return obs if obs.dtype == np.uint8 else obs.astype(np.float32, copy=False)
-        return np.clip((obs - self._mean) * self._scale, -CLIP, CLIP).astype(np.float32)
+            if obs.dtype == np.uint8:
+                return obs
+            return obs.astype(np.float32, copy=False)
+        scaled = (obs - self._mean) * self._scale
+        clipped = np.clip(scaled, -CLIP, CLIP)
+        return clipped.astype(np.float32)
 
     def _rescale(self) -> None:
         if self._count > 0:
-            self._scale = 1 / np.sqrt(self._sum_sq / self._count + 1e-8)
+            variance = self._sum_sq / self._count
+            self._scale = 1 / np.sqrt(variance + 1e-8)
 
     def state_dict(self) -> dict[str, Tensor | float]:
-        mean, sum_sq = (torch.from_numpy(array.copy()) for array in (self._mean, self._sum_sq))
-        return {"count": self._count, "mean": mean, "sum_sq": sum_sq}
+        # Copies, since ``count`` adds to the arrays in place.
+        return {
+            "count": self._count,
+            "mean": torch.from_numpy(self._mean.copy()),
+            "sum_sq": torch.from_numpy(self._sum_sq.copy()),
+        }
 
     def load_state_dict(self, state: dict[str, Tensor | float]) -> None:
-        mean, sum_sq = state["mean"], state["sum_sq"]
-        assert isinstance(mean, Tensor) and isinstance(sum_sq, Tensor)
+        mean = state["mean"]
+        sum_sq = state["sum_sq"]
+        assert isinstance(mean, Tensor)
+        assert isinstance(sum_sq, Tensor)
         self._count = float(state["count"])
-        self._mean, self._sum_sq = mean.cpu().numpy().copy(), sum_sq.cpu().numpy().copy()
+        self._mean = mean.cpu().numpy().copy()
+        self._sum_sq = sum_sq.cpu().numpy().copy()
         self._rescale()

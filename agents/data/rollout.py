@@ -1,4 +1,4 @@
-"""What on-policy agents learn from: the transitions of one rollout, task-major."""
+"""Transitions of one rollout, task-major, from which on-policy agents learn."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from torch import Tensor
 class Rollout(NamedTuple):
     """``L`` consecutive vector steps of ``E`` environments a task; ``S`` is the axis of seeds.
 
-    ``obs`` and ``next_obs`` ``[S, T, L, E, D]`` float32, or uint8 for categories (``next_obs`` is the true one, also
-    where an episode ended); ``action``
-    ``[S, T, L, E, A]`` float32, or ``[S, T, L, E]`` int64 for discrete actions; ``reward``, ``terminated`` and ``done``
-    (terminated or truncated; 0 or 1) ``[S, T, L, E]`` float32. For agents with memory, ``start`` (bool, whether ``obs``
-    is the first of its episode) and ``memory`` ``[S, T, L, E, H]``, the state before each step.
-
-    Where tasks pause, ``fresh`` (bool ``[S, T]``) says which rows are of this round; the others are those of an earlier
-    one, whose policy gave their actions ``log_prob`` ``[S, T, L, E]``. ``prepare`` writes ``log_prob`` of fresh rows.
+    Attributes:
+        obs: ``[S, T, L, E, D]`` float32, or uint8 for categories.
+        next_obs: shaped like ``obs``; the true next observation, also where an episode ended.
+        action: ``[S, T, L, E, A]`` float32, or ``[S, T, L, E]`` int64 for discrete actions.
+        reward: ``[S, T, L, E]`` float32.
+        terminated: ``[S, T, L, E]`` float32, 0 or 1.
+        done: terminated or truncated, ``[S, T, L, E]`` float32, 0 or 1.
+        start: whether ``obs`` is the first of its episode, bool; only for agents with memory.
+        memory: the state before each step, ``[S, T, L, E, H]``; only for agents with memory.
+        fresh: bool ``[S, T]``, where tasks pause: true for rows of this round, false for those of an earlier one.
+        log_prob: ``[S, T, L, E]``, where tasks pause: of the actions under the policy that took them. ``prepare``
+            writes it for fresh rows.
     """
 
     obs: Tensor
@@ -35,15 +39,19 @@ class Rollout(NamedTuple):
     log_prob: Tensor | None = None
 
     def renewed(self, last: Rollout | None, fresh: Tensor) -> Self:
-        """This rollout where ``fresh`` ``[T]``, elsewhere ``last``, both of one seed and without these two fields."""
+        """Replace the tasks outside ``fresh`` ``[T]`` by those of ``last``, in place.
+
+        Both rollouts hold one seed. ``fresh`` and ``log_prob`` of this one are not set yet.
+        """
         log_prob = torch.empty_like(self.reward) if last is None else last.log_prob
-        own = self._replace(fresh=fresh.unsqueeze(0), log_prob=log_prob)
+        merged = self._replace(fresh=fresh.unsqueeze(0), log_prob=log_prob)
         if last is None:
-            return own
+            return merged
+        # The fields of ``self``, not of ``merged``: ``log_prob`` is taken from ``last`` as a whole.
         for field, kept in zip(self, last):
             if field is not None and kept is not None:
                 field[:, ~fresh] = kept[:, ~fresh]
-        return own
+        return merged
 
 
 class RolloutBuffer:
@@ -54,17 +62,36 @@ class RolloutBuffer:
         action_dim: None for discrete actions.
     """
 
-    def __init__(self, shape: tuple[int, int, int], obs_dim: int, action_dim: int | None, obs_dtype: DTypeLike) -> None:
-        tasks, length, envs = self._shape = shape
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        obs_dim: int,
+        action_dim: int | None,
+        obs_dtype: DTypeLike,
+    ) -> None:
+        self._shape = shape
+        tasks, length, envs = shape
         rows = (length, tasks * envs)
-        obs, next_obs = (np.empty((*rows, obs_dim), obs_dtype) for _ in range(2))
-        action = np.empty(rows, np.int64) if action_dim is None else np.empty((*rows, action_dim), np.float32)
-        self._fields = (obs, next_obs, action, *(np.empty(rows, np.float32) for _ in range(3)))
+        discrete = action_dim is None
+        action_shape = rows if action_dim is None else (*rows, action_dim)
+        action_dtype = np.int64 if discrete else np.float32
+        self._fields = (
+            np.empty((*rows, obs_dim), obs_dtype),  # obs
+            np.empty((*rows, obs_dim), obs_dtype),  # next_obs
+            np.empty(action_shape, action_dtype),  # action
+            np.empty(rows, np.float32),  # reward
+            np.empty(rows, np.float32),  # terminated
+            np.empty(rows, np.float32),  # done
+        )
         self._before: list[tuple[Tensor, ...]] = []
 
     def add(self, step: int, *transition: NDArray, before: tuple[Tensor, ...] = ()) -> None:
-        """Store one vector step: ``obs`` to ``done`` as ``Rollout`` has them, with ``num_envs = T E`` rows each, and
-        for agents with memory ``start`` and ``memory``, on the device."""
+        """Store one vector step.
+
+        Args:
+            transition: ``obs`` to ``done`` as ``Rollout`` has them, with ``num_envs = T E`` rows each.
+            before: ``start`` and ``memory`` on the device, for agents with memory.
+        """
         for field, value in zip(self._fields, transition, strict=True):
             field[step] = value
         if before:
@@ -74,5 +101,8 @@ class RolloutBuffer:
         tasks, length, envs = self._shape
         fields = [torch.from_numpy(field).to(device) for field in self._fields]
         fields += [torch.stack(field) for field in zip(*self._before)]
-        by_task = (field.view(length, tasks, envs, *field.shape[2:]).transpose(0, 1) for field in fields)
-        return Rollout(*(field.contiguous().unsqueeze(0) for field in by_task))
+        by_task = []
+        for field in fields:
+            steps = field.view(length, tasks, envs, *field.shape[2:])
+            by_task.append(steps.transpose(0, 1).contiguous().unsqueeze(0))
+        return Rollout(*by_task)

@@ -55,15 +55,20 @@ class Meter:
         for name, total in self._sums.items():
             count = self._counts[name]
             seen = count > 0
-            mean = total[0].double().cpu().numpy()[seen] / count[seen]
+            sums = total[0].double().cpu().numpy()
+            # A task without an update has no mean.
+            mean = sums[seen] / count[seen]
             if count.ndim == 2:
-                self.images[f"train/{name}"] = (mean.reshape(count.shape) + 1) / 2
+                cosines = mean.reshape(count.shape)
+                self.images[f"train/{name}"] = (cosines + 1) / 2
                 continue
             out[f"train/{name}"] = float(mean.mean())
             if count.ndim:
-                names = (task for task, any_update in zip(self._task_names, seen) if any_update)
-                out |= {f"train/{name}/{task}": float(value) for task, value in zip(names, mean)}
-        self._sums, self._counts = {}, {}
+                names = [task for task, updated in zip(self._task_names, seen) if updated]
+                for task, value in zip(names, mean):
+                    out[f"train/{name}/{task}"] = float(value)
+        self._sums = {}
+        self._counts = {}
         for name, value in out.items():
             if not np.isfinite(value):
                 raise DivergedError(f"{name} is {value}")
@@ -86,15 +91,25 @@ class EpisodeTracker:
 
     def __init__(self, task_names: Sequence[str], envs_per_task: int) -> None:
         self._task_names = task_names
-        self._sums, self._totals = np.zeros((3, len(task_names), envs_per_task)), np.zeros((3, len(task_names)))
+        num_tasks = len(task_names)
+        # One array for all three, so that a step ends episodes in one product; the names are views of it.
+        self._sums = np.zeros((3, num_tasks, envs_per_task))
+        self._totals = np.zeros((3, num_tasks))
         names = ("reward", "length", "success")
-        self._running: dict[str, NDArray] = dict(zip(names, self._sums))  # views
-        self._finished: dict[str, NDArray] = dict(zip(names, self._totals)) | {"episodes": np.zeros(len(task_names))}
-        self.recent_success = np.zeros(len(task_names))
-        self.recent_return = np.zeros(len(task_names))
-        self.episodes = np.zeros(len(task_names))
+        self._running: dict[str, NDArray] = dict(zip(names, self._sums))
+        self._finished: dict[str, NDArray] = dict(zip(names, self._totals))
+        self._finished["episodes"] = np.zeros(num_tasks)
+        self.recent_success = np.zeros(num_tasks)
+        self.recent_return = np.zeros(num_tasks)
+        self.episodes = np.zeros(num_tasks)
 
-    def add(self, reward: NDArray, success: NDArray, done: NDArray, active: NDArray[np.bool_] | None = None) -> None:
+    def add(
+        self,
+        reward: NDArray,
+        success: NDArray,
+        done: NDArray,
+        active: NDArray[np.bool_] | None = None,
+    ) -> None:
         """Account for one vector step, with ``[num_envs]`` each; ``active`` ``[T]`` says which tasks made it."""
         running = self._running
         shape = running["reward"].shape
@@ -102,18 +117,23 @@ class EpisodeTracker:
         running["length"] += 1 if active is None else active[:, None]
         np.maximum(running["success"], success.reshape(shape), out=running["success"])
         if done.any():
-            ended = done.reshape(shape)
-            episodes = ended.sum(1)
-            totals = (self._sums * ended).sum(2)
-            self._sums[:, ended] = 0
-            self._totals += totals
-            self._finished["episodes"] += episodes
-            score, _, rate = totals / np.maximum(episodes, 1)
-            share = 1 - 0.9**episodes
-            self.recent_success += share * (rate - self.recent_success)
-            first = (self.episodes == 0) & (episodes > 0)
-            self.recent_return += np.where(first, 1.0, share) * (score - self.recent_return)
-            self.episodes += episodes
+            self._finish(done.reshape(shape))
+
+    def _finish(self, ended: NDArray[np.bool_]) -> None:
+        """Account for the episodes that ended in this step, ``[T, E]``."""
+        episodes = ended.sum(1)
+        totals = (self._sums * ended).sum(2)
+        self._sums[:, ended] = 0
+        self._totals += totals
+        self._finished["episodes"] += episodes
+        score, _, rate = totals / np.maximum(episodes, 1)
+        share = 1 - 0.9**episodes
+        self.recent_success += share * (rate - self.recent_success)
+        # A return has no natural start, so the first episodes set it; success starts from 0.
+        first = (self.episodes == 0) & (episodes > 0)
+        weight = np.where(first, 1.0, share)
+        self.recent_return += weight * (score - self.recent_return)
+        self.episodes += episodes
 
     def drain(self) -> dict[str, float]:
         """Means over the episodes finished since the last call; empty if there were none."""
@@ -121,7 +141,9 @@ class EpisodeTracker:
         if not episodes.any():
             return {}
         seen = episodes > 0
-        mean = {name: self._finished[name][seen] / episodes[seen] for name in ("reward", "length", "success")}
+        mean = {}
+        for name in ("reward", "length", "success"):
+            mean[name] = self._finished[name][seen] / episodes[seen]
         for total in self._finished.values():
             total[:] = 0
         out = {
@@ -129,8 +151,9 @@ class EpisodeTracker:
             "rollout/ep_len_mean": float(mean["length"].mean()),
             "rollout/success_rate": float(mean["success"].mean()),
         }
-        names = [task for task, any_episode in zip(self._task_names, seen) if any_episode]
-        out |= {f"rollout/success/{task}": float(value) for task, value in zip(names, mean["success"])}
+        names = [task for task, finished in zip(self._task_names, seen) if finished]
+        for task, value in zip(names, mean["success"]):
+            out[f"rollout/success/{task}"] = float(value)
         return out
 
     def restart(self) -> None:
@@ -145,7 +168,8 @@ class EpisodeTracker:
         return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for prefix, arrays in (("running", self._running), ("finished", self._finished)):
+        groups = {"running": self._running, "finished": self._finished}
+        for prefix, arrays in groups.items():
             for name, array in arrays.items():
                 array[:] = state[f"{prefix}_{name}"].numpy()
         for name in self._RECENT:

@@ -82,7 +82,8 @@ class GridNet(MLP):
 
     @cached_property
     def trunk_shapes(self) -> dict[str, tuple[int, ...]]:
-        layout, channels = self.layout, self.channels
+        layout = self.layout
+        channels = self.channels
         shapes: dict[str, tuple[int, ...]] = {
             "trunk.view.weight": (channels, KERNEL * KERNEL * layout.cell),
             "trunk.view.bias": (channels,),
@@ -95,64 +96,94 @@ class GridNet(MLP):
     @cached_property
     def num_features(self) -> int:
         layout = self.layout
-        convolved = PATCHES * self.channels + (self.channels if layout.words else 0)
-        return convolved + layout.directions + self.in_dim - layout.num_bytes
+        convolutions = PATCHES + 1 if layout.words else PATCHES
+        # Behind the observation stand columns such as a one-hot task code.
+        further_columns = self.in_dim - layout.num_bytes
+        return convolutions * self.channels + layout.directions + further_columns
 
     def fan_in(self, name: str, shape: tuple[int, ...]) -> int:
-        """Inputs that are not 0: of a one-hot code there is one."""
-        active = {"trunk.view.weight": 3 * KERNEL * KERNEL, "trunk.words.weight": WINDOW}
+        """Inputs of a unit that are not 0: a one-hot code has one."""
+        active = {
+            "trunk.view.weight": 3 * KERNEL * KERNEL,
+            "trunk.words.weight": WINDOW,
+        }
         return active.get(name, shape[-1])
 
     def constants(self, flat: Tensor, dtype: torch.dtype) -> Views:
         views = super().constants(flat, dtype)
         if not flat.is_cuda:
-            views |= zip(TABLES, encoder_tables(_convolutions(views), tuple(self.layout)))
+            tables = encoder_tables(_convolutions(views), tuple(self.layout))
+            views |= zip(TABLES, tables)
         return views
 
     def look(self, x: Tensor) -> Tensor | Seen:
-        """Find what repeats in ``x``, once for all networks of this layout that read it; nothing on a GPU."""
-        return x if x.is_cuda else look(x, tuple(self.layout))
+        """Index the distinct rows and patches of ``x``, once for all networks of this layout; nothing on a GPU."""
+        if x.is_cuda:
+            return x
+        return look(x, tuple(self.layout))
 
     def take(self, x: Tensor | Seen, index: Tensor) -> Tensor | Seen:
-        return x.take(index) if isinstance(x, Seen) else super().take(x, index)
+        if isinstance(x, Seen):
+            return x.take(index)
+        return super().take(x, index)
 
     def split(self, x: Tensor | Seen, size: int) -> Sequence[Tensor | Seen]:
-        """In one part where rows that repeat are computed once anyway."""
-        return [x] if isinstance(x, Seen) else super().split(x, size)
+        # Distinct rows are few, and parts would compute those that they share twice.
+        if isinstance(x, Seen):
+            return [x]
+        return super().split(x, size)
 
     def rows(self, x: Tensor | Seen) -> Tensor:
-        return x if isinstance(x, Tensor) else x.repeated().rows
+        if isinstance(x, Tensor):
+            return x
+        return x.repeated().rows
 
     def forward(self, views: Views, x: Tensor | Seen, recall: Recall | None = None) -> Tensor:
         seen = self.look(x) if isinstance(x, Tensor) else x
         if not self._once(seen, views):
             return super().forward(views, seen, recall)
         hidden = self.hidden(views, self._encode(views, seen)).squeeze(1)
-        out: Tensor = SpreadHeads.apply(hidden, seen.inverse, views["head.weight"], views["head.bias"])
+        out: Tensor = SpreadHeads.apply(
+            hidden,
+            seen.inverse,
+            views["head.weight"],
+            views["head.bias"],
+        )
         return out
 
     def heads(self, views: Views, hidden: Tensor) -> Tensor:
         if hidden.is_cuda or torch.is_grad_enabled() or TASK_SCALE in views:
             return super().heads(views, hidden)
-        tasks, batch = hidden.shape[1:3]  # the compiled loop is several times faster for few rows a head
+        # The compiled loop is several times faster for few rows a head.
+        tasks, batch = hidden.shape[1:3]
         every = torch.arange(tasks * batch).view(tasks, batch)
-        return spread_heads(hidden.flatten(1, 2), every, views["head.weight"], views["head.bias"])
+        return spread_heads(
+            hidden.flatten(1, 2),
+            every,
+            views["head.weight"],
+            views["head.bias"],
+        )
 
     def _once(self, seen: Tensor | Seen, views: Views) -> TypeGuard[Seen]:
-        """Whether outputs follow from features of rows without repetitions, all at once."""
-        if isinstance(seen, Tensor) or seen.inverse is None or isinstance(views, OwnViews) or TASK_SCALE in views:
+        """Whether the heads can read the features of distinct rows, without repetitions."""
+        if isinstance(seen, Tensor) or seen.inverse is None:
+            return False
+        if isinstance(views, OwnViews) or TASK_SCALE in views:
             return False
         return views["trunk.view.weight"].dim() == 3
 
     def trunk(self, views: Views, x: Tensor | Seen, recall: Recall | None = None) -> Tensor:
         """Shared features ``[K, T, b, width]`` float32 of uint8 ``[S, T, b, in]``."""
+        weight = views["trunk.view.weight"]
         if isinstance(x, Tensor) and TABLES[0] in views and x.shape[1:3].numel() < FEW:
             tables = [views[name] for name in TABLES]
-            return self.hidden(views, encode_few(x, tuple(self.layout), tables, views["trunk.view.weight"].dtype))
-        per_task = views["trunk.view.weight"].dim() > 3
+            features = encode_few(x, tuple(self.layout), tables, weight.dtype)
+            return self.hidden(views, features)
         seen = self.look(x) if isinstance(x, Tensor) else x
         if isinstance(seen, Tensor):
             return self.hidden(views, self._looked_up(views, seen))
+        # Gradients per task need every row under its own task.
+        per_task = weight.dim() > 3
         if seen.inverse is not None and per_task:
             seen = seen.repeated()
         hidden = self.hidden(views, self._encode(views, seen))
@@ -168,51 +199,82 @@ class GridNet(MLP):
 
     def _looked_up(self, views: Views, x: Tensor) -> Tensor:
         """``_encode`` in operations that a GPU has."""
-        layout, weight = self.layout, views["trunk.view.weight"]
+        layout = self.layout
+        weight = views["trunk.view.weight"]
+        dtype = weight.dtype
         members = weight.shape[0]
-        cells, direction, words, rest = x.split([SIDE * SIDE * 3, 1, layout.words, self.in_dim - layout.num_bytes], -1)
-        codes = cell_codes(layout, weight.dtype, weight.device)
-        convolved = LookupReLU.apply(patch_ids(cells, layout), codes, weight, views["trunk.view.bias"])
-        parts = [convolved.view(members, *x.shape[1:3], -1)]
+        seeds, tasks, batch, _ = x.shape
+        further_columns = self.in_dim - layout.num_bytes
+        sizes = [SIDE * SIDE * 3, 1, layout.words, further_columns]
+        cells, direction, words, rest = x.split(sizes, -1)
+
+        codes = cell_codes(layout, dtype, weight.device)
+        ids = patch_ids(cells, layout)
+        convolved = LookupReLU.apply(
+            ids,
+            codes,
+            weight,
+            views["trunk.view.bias"],
+        )
+        parts = [convolved.view(members, tasks, batch, -1)]
         if layout.words:
             parts.append(self._mission(views, words))
-        facing = _one_hot(direction, layout.directions, weight.dtype).flatten(-2)
-        parts.append(torch.cat([facing, rest.to(weight.dtype)], -1).repeat_interleave(members // x.shape[0], 0))
-        return torch.cat([part.to(weight.dtype) for part in parts], -1)
+        facing = _one_hot(direction, layout.directions, dtype).flatten(-2)
+        of_seeds = torch.cat([facing, rest.to(dtype)], -1)
+        parts.append(of_seeds.repeat_interleave(members // seeds, 0))
+        return torch.cat([part.to(dtype) for part in parts], -1)
 
     def _mission(self, views: Views, words: Tensor) -> Tensor:
         """Features ``[K, T, b, channels]`` of token ids ``[S, T, b, words]``; 0 where there is no mission."""
         weight = views["trunk.words.weight"]
-        codes = torch.eye(self.layout.vocabulary, dtype=weight.dtype, device=weight.device)
-        features: Tensor = LookupReLU.apply(word_ids(words), codes, weight, views["trunk.words.bias"])
+        bias = views["trunk.words.bias"]
         members = weight.shape[0]
-        there = (words > 0).unsqueeze(-1).repeat_interleave(members // words.shape[0], 0).float()
-        return (features.view(members, *words.shape[1:], -1) * there).sum(-2) / there.sum(-2).clamp_min(1)
+        codes = torch.eye(self.layout.vocabulary, dtype=weight.dtype, device=weight.device)
+        convolved: Tensor = LookupReLU.apply(word_ids(words), codes, weight, bias)
+        features = convolved.view(members, *words.shape[1:], -1)
+        # The mean is over words that are there: token 0 is padding.
+        there = (words > 0).unsqueeze(-1)
+        there = there.repeat_interleave(members // words.shape[0], 0).float()
+        count = there.sum(-2).clamp_min(1)
+        return (features * there).sum(-2) / count
 
 
 def _convolutions(views: Views) -> list[Tensor | None]:
     """Weight and bias of the convolutions over the view and, if there is one, over the mission."""
-    names = ("trunk.view.weight", "trunk.view.bias", "trunk.words.weight", "trunk.words.bias")
+    names = (
+        "trunk.view.weight",
+        "trunk.view.bias",
+        "trunk.words.weight",
+        "trunk.words.bias",
+    )
     return [views.get(name) for name in names]
 
 
 def patch_ids(cells: Tensor, layout: GridLayout) -> Tensor:
-    """Which of all possible cells lie in each patch, int32 ``[S, T, b * 9, 9]``, of views ``[S, T, b, 147]`` uint8."""
+    """Numbers of the cells in each patch, int32 ``[S, T, b * 9, 9]``, of views ``[S, T, b, 147]`` uint8.
+
+    The numbers count all possible cells, in the order of ``cell_codes``.
+    """
     seeds, tasks, batch, _ = cells.shape
-    objects, colors, states = cells.to(torch.int32).unflatten(-1, (-1, 3)).unbind(-1)
-    index = torch.add(states, torch.add(colors, objects, alpha=layout.colors), alpha=layout.states)
-    patches = index.view(-1, SIDE, SIDE).unfold(1, KERNEL, STRIDE).unfold(2, KERNEL, STRIDE)
+    by_cell = cells.to(torch.int32).unflatten(-1, (-1, 3))
+    objects, colors, states = by_cell.unbind(-1)
+    kinds = torch.add(colors, objects, alpha=layout.colors)
+    numbers = torch.add(states, kinds, alpha=layout.states)
+    grid = numbers.view(-1, SIDE, SIDE)
+    patches = grid.unfold(1, KERNEL, STRIDE).unfold(2, KERNEL, STRIDE)
     return patches.reshape(seeds, tasks, batch * PATCHES, -1)
 
 
 def word_ids(words: Tensor) -> Tensor:
     """Tokens of each word of ``[S, T, b, words]`` and its neighbors, int32 ``[S, T, b * words, 3]``."""
-    padded = torch.nn.functional.pad(words.to(torch.int32), (WINDOW // 2, WINDOW // 2))
+    side = WINDOW // 2
+    padded = torch.nn.functional.pad(words.to(torch.int32), (side, side))
     return padded.unfold(-1, WINDOW, 1).flatten(2, 3)
 
 
 def _one_hot(ids: Tensor, size: int, dtype: torch.dtype) -> Tensor:
-    return (ids.unsqueeze(-1) == torch.arange(size, dtype=ids.dtype, device=ids.device)).to(dtype)
+    values = torch.arange(size, dtype=ids.dtype, device=ids.device)
+    return (ids.unsqueeze(-1) == values).to(dtype)
 
 
 @cache
@@ -220,5 +282,7 @@ def cell_codes(layout: GridLayout, dtype: torch.dtype, device: torch.device) -> 
     """The code of every possible cell, ``[C, cell]``: object, color and state, one-hot each."""
     sizes = layout.objects, layout.colors, layout.states
     codes = [torch.eye(size, dtype=dtype, device=device) for size in sizes]
-    grid = torch.meshgrid(*(torch.arange(size, device=device) for size in sizes), indexing="ij")
-    return torch.cat([code[index.flatten()] for code, index in zip(codes, grid)], -1)
+    values = [torch.arange(size, device=device) for size in sizes]
+    grid = torch.meshgrid(*values, indexing="ij")
+    parts = [code[index.flatten()] for code, index in zip(codes, grid)]
+    return torch.cat(parts, -1)

@@ -47,15 +47,27 @@ def read_cells(row: Any, sizes: Any, cells: Any) -> bool:
 
 
 @inlined
-def read_patch(cells: Any, place: int, codes: int, patch: Any) -> None:
+def read_patch(
+    cells: Any,
+    place: int,
+    codes: int,
+    patch: Any,
+) -> None:
     """Rows of the view's table that one of the nine patches of a view adds up."""
     first = STRIDE * (place // OUT * SIDE + place % OUT)
     for position in range(KERNEL * KERNEL):
-        patch[position] = position * codes + cells[first + position // KERNEL * SIDE + position % KERNEL]
+        patch[position] = (
+            position * codes + cells[first + position // KERNEL * SIDE + position % KERNEL]
+        )
 
 
 @kernel
-def find_patches(x: Any, sizes: Any, ids: Any, patches: Any) -> int:
+def find_patches(
+    x: Any,
+    sizes: Any,
+    ids: Any,
+    patches: Any,
+) -> int:
     """Number of distinct patches in rows ``[n, D]`` uint8, or -1 if a byte is not below its size.
 
     ``ids`` ``[n, 9]`` receives which patch is where, ``patches`` ``[9 n, 9]`` the rows of the view's table that each
@@ -63,6 +75,7 @@ def find_patches(x: Any, sizes: Any, ids: Any, patches: Any) -> int:
     """
     codes = sizes[0] * sizes[1] * sizes[2]
     size = 64
+    # At most half full, so that a search soon meets an empty slot.
     while size < 2 * len(patches):
         size *= 2
     slots = np.full(size, -1, np.int32)
@@ -78,6 +91,7 @@ def find_patches(x: Any, sizes: Any, ids: Any, patches: Any) -> int:
             mixed = np.uint64(0)
             for position in range(KERNEL * KERNEL):
                 mixed += np.uint64(patch[position]) * factors[position]
+            # The upper half: low bits of a sum of products depend on the low bits of its factors alone.
             slot = np.int64((mixed >> np.uint64(32)) & np.uint64(size - 1))
             while True:
                 known = slots[slot]
@@ -86,6 +100,7 @@ def find_patches(x: Any, sizes: Any, ids: Any, patches: Any) -> int:
                     slots[slot], known = found, found
                     found += 1
                     break
+                # Different patches can share a hash, so they are compared in full.
                 different = np.int32(0)
                 for position in range(KERNEL * KERNEL):
                     different |= patches[known, position] ^ patch[position]
@@ -102,6 +117,7 @@ def narrow(row: Any, out: Any) -> None:
     if out.itemsize == 2:
         bits = row.view(np.uint32)
         for k in range(len(row)):
+            # Half a unit of the kept bits, less one where the last of them is even: ties go to even.
             odd = (bits[k] >> np.uint32(16)) & np.uint32(1)
             out[k] = np.uint32(bits[k] + np.uint32(0x7FFF) + odd) >> np.uint32(16)
     else:
@@ -134,8 +150,14 @@ def fill_table(weight: Any, sizes: Any, table: Any) -> None:
             for kind in range(objects):
                 for color in range(colors):
                     for state in range(states):
-                        of_kind, of_color = weight[member, first + kind], weight[member, first + objects + color]
-                        of_state, to = weight[member, first + objects + colors + state], table[member, at]
+                        of_kind, of_color = (
+                            weight[member, first + kind],
+                            weight[member, first + objects + color],
+                        )
+                        of_state, to = (
+                            weight[member, first + objects + colors + state],
+                            table[member, at],
+                        )
                         for k in range(channels):
                             to[k] = of_kind[k] + of_color[k] + of_state[k]
                         at += 1
@@ -148,7 +170,12 @@ def add_to(total: Any, part: Any) -> None:
 
 
 @kernel
-def fold_table(table: Any, touched: Any, sizes: Any, weight: Any) -> None:
+def fold_table(
+    table: Any,
+    touched: Any,
+    sizes: Any,
+    weight: Any,
+) -> None:
     """Add the gradients of the touched rows of the view's table ``[9 * codes, channels]`` to those of its weight."""
     objects, colors, states = sizes[0], sizes[1], sizes[2]
     for at in range(len(table)):
@@ -162,7 +189,12 @@ def fold_table(table: Any, touched: Any, sizes: Any, weight: Any) -> None:
 
 
 @inlined
-def add_patch(patch: Any, table: Any, shift: Any, total: Any) -> None:
+def add_patch(
+    patch: Any,
+    table: Any,
+    shift: Any,
+    total: Any,
+) -> None:
     """ReLU of the sum of table rows that a patch ``[9]`` adds up."""
     a, b, c, d, e, f, g, h, j = patch
     ra, rb, rc, rd, re = table[a], table[b], table[c], table[d], table[e]
@@ -173,7 +205,12 @@ def add_patch(patch: Any, table: Any, shift: Any, total: Any) -> None:
 
 
 @kernel
-def add_patches(patches: Any, view: Any, bias: Any, out: Any) -> None:
+def add_patches(
+    patches: Any,
+    view: Any,
+    bias: Any,
+    out: Any,
+) -> None:
     """Features ``[K, P, channels]`` of patches ``[P, 9]``."""
     members, channels = bias.shape
     total = np.zeros(channels, np.float32)
@@ -194,9 +231,12 @@ def read_words(mission: Any, words: Any) -> int:
 
 
 @kernel
-def add_mission(mission: Any, table: Any, shift: Any, vocabulary: int, words: Any, total: Any) -> None:
+def add_mission(
+    mission: Any, table: Any, shift: Any, vocabulary: int, words: Any, total: Any
+) -> None:
     """Mean over the words of a mission ``[W]`` uint8; 0 where there are none. ``words`` ``[W + 2]`` is for use here."""
     said = read_words(mission, words)
+    # Token 0 is padding and has no part in the mean.
     share = np.float32(1) / np.float32(max(said, 1))
     total[:] = 0
     for word in range(len(mission)):
@@ -208,19 +248,37 @@ def add_mission(mission: Any, table: Any, shift: Any, vocabulary: int, words: An
 
 
 @kernel
-def add_missions(missions: Any, table: Any, bias: Any, vocabulary: int, out: Any) -> None:
+def add_missions(
+    missions: Any,
+    table: Any,
+    bias: Any,
+    vocabulary: int,
+    out: Any,
+) -> None:
     """Features ``[K, M, channels]`` of missions ``[M, W]`` uint8."""
     members, channels = bias.shape
     words = np.zeros(missions.shape[1] + 2, np.int64)
     total = np.zeros(channels, np.float32)
     for member in range(members):
         for i in range(len(missions)):
-            add_mission(missions[i], table[member], bias[member], vocabulary, words, total)
+            add_mission(
+                missions[i],
+                table[member],
+                bias[member],
+                vocabulary,
+                words,
+                total,
+            )
             narrow(total, out[member, i])
 
 
 @inlined
-def write_rest(row: Any, sizes: Any, numbers: Any, out: Any) -> None:
+def write_rest(
+    row: Any,
+    sizes: Any,
+    numbers: Any,
+    out: Any,
+) -> None:
     """Write what follows the features of view and mission: the direction's code, and further columns as they are."""
     first, directions = SIDE * SIDE * 3, sizes[3]
     for k in range(directions):
@@ -233,7 +291,13 @@ def write_rest(row: Any, sizes: Any, numbers: Any, out: Any) -> None:
 
 
 @kernel
-def encode_few(x: Any, sizes: Any, tables: Any, numbers: Any, out: Any) -> bool:
+def encode_few(
+    x: Any,
+    sizes: Any,
+    tables: Any,
+    numbers: Any,
+    out: Any,
+) -> bool:
     """Write the features ``[K, n, F]`` of rows ``[S, n, D]`` uint8, each on its own; whether all bytes are below their
     sizes. ``tables`` are the view's, its bias, the mission's and its bias."""
     view, view_bias, mission, mission_bias = tables
@@ -244,6 +308,7 @@ def encode_few(x: Any, sizes: Any, tables: Any, numbers: Any, out: Any) -> bool:
     padded, total = np.zeros(words + 2, np.int64), np.zeros(channels, np.float32)
     for member in range(members):
         for i in range(x.shape[1]):
+            # Consecutive members share the rows of a seed.
             row, to = x[member * len(x) // members, i], out[member, i]
             if not read_cells(row, sizes, cells):
                 return False
@@ -255,7 +320,14 @@ def encode_few(x: Any, sizes: Any, tables: Any, numbers: Any, out: Any) -> bool:
                 at += channels
             if words > 0:
                 said = row[first_word : first_word + words]
-                add_mission(said, mission[member], mission_bias[member], sizes[5], padded, total)
+                add_mission(
+                    said,
+                    mission[member],
+                    mission_bias[member],
+                    sizes[5],
+                    padded,
+                    total,
+                )
                 narrow(total, to[at : at + channels])
                 at += channels
             write_rest(row, sizes, numbers, to[at:])
@@ -263,7 +335,9 @@ def encode_few(x: Any, sizes: Any, tables: Any, numbers: Any, out: Any) -> bool:
 
 
 @kernel
-def write_features(x: Any, ids: Any, spoken: Any, sizes: Any, seen: Any, said: Any, numbers: Any, out: Any) -> None:
+def write_features(
+    x: Any, ids: Any, spoken: Any, sizes: Any, seen: Any, said: Any, numbers: Any, out: Any
+) -> None:
     """Write the features ``[K, n, F]`` of rows ``[S, n, D]`` uint8.
 
     Args:
@@ -293,7 +367,9 @@ def write_features(x: Any, ids: Any, spoken: Any, sizes: Any, seen: Any, said: A
 
 
 @kernel
-def collect(ids: Any, spoken: Any, grad: Any, by_patch: Any, by_mission: Any, patch_is: Any, mission_is: Any) -> None:
+def collect(
+    ids: Any, spoken: Any, grad: Any, by_patch: Any, by_mission: Any, patch_is: Any, mission_is: Any
+) -> None:
     """Add up what the places of each patch and the rows of each mission receive, and mark those that receive.
 
     Args:
@@ -316,7 +392,9 @@ def collect(ids: Any, spoken: Any, grad: Any, by_patch: Any, by_mission: Any, pa
 
 
 @kernel
-def view_backward(patches: Any, seen: Any, slope: Any, patch_is: Any, to_table: Any, row_is: Any, to_bias: Any) -> None:
+def view_backward(
+    patches: Any, seen: Any, slope: Any, patch_is: Any, to_table: Any, row_is: Any, to_bias: Any
+) -> None:
     """Add the gradients of the view's table ``[., channels]`` and bias, given those of patches ``[P, channels]``, and
     mark the rows of the table that receive any."""
     for patch in range(len(patches)):
@@ -331,7 +409,13 @@ def view_backward(patches: Any, seen: Any, slope: Any, patch_is: Any, to_table: 
 
 
 @kernel
-def mission_backward(missions: Any, known: Any, slope: Any, touched: Any, to: Any) -> None:
+def mission_backward(
+    missions: Any,
+    known: Any,
+    slope: Any,
+    touched: Any,
+    to: Any,
+) -> None:
     """Add the gradients of the missions' table and bias, given those of missions ``[M, channels]``."""
     table, bias, vocabulary = known
     to_table, to_bias = to
@@ -344,7 +428,11 @@ def mission_backward(missions: Any, known: Any, slope: Any, touched: Any, to: An
         share = np.float32(1) / np.float32(max(said, 1))
         for word in range(missions.shape[1]):
             if words[word + 1] > 0:
-                a, b, c = words[word], vocabulary + words[word + 1], 2 * vocabulary + words[word + 2]
+                a, b, c = (
+                    words[word],
+                    vocabulary + words[word + 1],
+                    2 * vocabulary + words[word + 2],
+                )
                 for k in range(len(delta)):
                     total = bias[k] + table[a, k] + table[b, k] + table[c, k]
                     delta[k] = slope[mission, k] * share if total > 0 else np.float32(0)
@@ -355,7 +443,13 @@ def mission_backward(missions: Any, known: Any, slope: Any, touched: Any, to: An
 
 
 @kernel
-def encode_backward(looked: Any, known: Any, sizes: Any, grad: Any, to: Any) -> None:
+def encode_backward(
+    looked: Any,
+    known: Any,
+    sizes: Any,
+    grad: Any,
+    to: Any,
+) -> None:
     """Add the gradients of the parameters for each of ``G`` groups of rows.
 
     Args:
@@ -372,19 +466,45 @@ def encode_backward(looked: Any, known: Any, sizes: Any, grad: Any, to: Any) -> 
     for member in range(members):
         seed = member * len(ids) // members
         for group in range(groups):
+            # Gradients are summed by patch first: a distinct patch then adds to the table only once.
             by_patch = np.zeros((len(patches), channels), np.float32)
             by_mission = np.zeros((len(missions), channels if sizes[4] > 0 else 0), np.float32)
-            patch_is, mission_is = np.zeros(len(patches), np.bool_), np.zeros(len(missions), np.bool_)
+            patch_is, mission_is = (
+                np.zeros(len(patches), np.bool_),
+                np.zeros(len(missions), np.bool_),
+            )
             own, said = ids[seed, group], spoken[seed, group]
-            collect(own, said, grad[member, group], by_patch, by_mission, patch_is, mission_is)
+            collect(
+                own,
+                said,
+                grad[member, group],
+                by_patch,
+                by_mission,
+                patch_is,
+                mission_is,
+            )
             size = KERNEL * KERNEL * sizes[0] * sizes[1] * sizes[2]
             table, row_is = np.zeros((size, channels), np.float32), np.zeros(size, np.bool_)
-            view_backward(patches, seen[member], by_patch, patch_is, table, row_is, to_view_bias[member, group])
+            view_backward(
+                patches,
+                seen[member],
+                by_patch,
+                patch_is,
+                table,
+                row_is,
+                to_view_bias[member, group],
+            )
             fold_table(table, row_is, sizes, to_view[member, group])
             if sizes[4] > 0:
                 known_here = mission[member], mission_bias[member], sizes[5]
                 to_here = to_mission[member, group], to_mission_bias[member, group]
-                mission_backward(missions, known_here, by_mission, mission_is, to_here)
+                mission_backward(
+                    missions,
+                    known_here,
+                    by_mission,
+                    mission_is,
+                    to_here,
+                )
 
 
 @kernel

@@ -19,7 +19,14 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.trunk import LinearHeads, ReLUTrunk, ScaleTasks, TanhTrunk, layer_norm_trunk, plain_trunk
+from mtrl.agents.networks.trunk import (
+    LinearHeads,
+    ReLUTrunk,
+    ScaleTasks,
+    TanhTrunk,
+    layer_norm_trunk,
+    plain_trunk,
+)
 
 Views = dict[str, Tensor]
 TASK_SCALE = "task_scale"
@@ -31,8 +38,12 @@ class OwnViews(dict[str, Tensor]):
 
 
 class Recall(NamedTuple):
-    """What a network with memory goes on from: ``state`` ``[K, T, c, H]`` at the beginning of ``c`` sequences, and
-    ``start`` ``[S, T, b]``, true at the first steps of episodes, which see a state of 0."""
+    """Where a network with memory continues.
+
+    Attributes:
+        state: at the beginning of ``c`` sequences, ``[K, T, c, H]``.
+        start: true at the first steps of episodes, where the state is reset to 0, ``[S, T, b]``.
+    """
 
     state: Tensor
     start: Tensor
@@ -78,7 +89,10 @@ class MLP:
 
     @cached_property
     def head_shapes(self) -> dict[str, tuple[int, ...]]:
-        return {"head.weight": (self.num_heads, self.out_dim, self.width), "head.bias": (self.num_heads, self.out_dim)}
+        return {
+            "head.weight": (self.num_heads, self.out_dim, self.width),
+            "head.bias": (self.num_heads, self.out_dim),
+        }
 
     @cached_property
     def num_trunk_parameters(self) -> int:
@@ -86,7 +100,9 @@ class MLP:
 
     @cached_property
     def num_parameters(self) -> int:
-        return self.num_trunk_parameters + sum(math.prod(shape) for shape in self.head_shapes.values())
+        return self.num_trunk_parameters + sum(
+            math.prod(shape) for shape in self.head_shapes.values()
+        )
 
     def init(self, members: int, generator: torch.Generator, head_scale: float = 1.0) -> Tensor:
         """He-uniform weights, zero biases and unit gains, ``[members, P]`` float32 on the generator's device.
@@ -94,14 +110,21 @@ class MLP:
         Args:
             head_scale: factor on the heads' weights.
         """
+        shapes = self.trunk_shapes | self.head_shapes
+        device = generator.device
         parts = []
-        for name, shape in (self.trunk_shapes | self.head_shapes).items():
+        for name, shape in shapes.items():
             size = (members, math.prod(shape))
-            if name.endswith(("bias", "gain")):
-                parts.append(torch.full(size, float(name.endswith("gain")), device=generator.device))
+            if name.endswith("bias"):
+                parts.append(torch.full(size, 0.0, device=device))
+            elif name.endswith("gain"):
+                parts.append(torch.full(size, 1.0, device=device))
             else:
-                bound = math.sqrt(6 / self.fan_in(name, shape)) * (head_scale if name == "head.weight" else 1.0)
-                parts.append(torch.empty(size, device=generator.device).uniform_(-bound, bound, generator=generator))
+                bound = math.sqrt(6 / self.fan_in(name, shape))
+                if name == "head.weight":
+                    bound *= head_scale
+                weights = torch.empty(size, device=device)
+                parts.append(weights.uniform_(-bound, bound, generator=generator))
         return torch.cat(parts, 1)
 
     def fan_in(self, name: str, shape: tuple[int, ...]) -> int:
@@ -110,17 +133,20 @@ class MLP:
 
     def views(self, flat: Tensor, dtype: torch.dtype) -> Views:
         """Named views of ``flat`` ``[K, P]``: trunk cast to ``dtype`` in one operation, heads in float32."""
-        trunk = flat[:, : self.num_trunk_parameters].to(dtype)
-        head = flat[:, self.num_trunk_parameters :]
-        return _split(trunk, self.trunk_shapes) | _split(head, self.head_shapes)
+        first_head = self.num_trunk_parameters
+        # One conversion of all parameters is cheaper than one a layer.
+        trunk = flat[:, :first_head].to(dtype)
+        heads = flat[:, first_head:]
+        return _split(trunk, self.trunk_shapes) | _split(heads, self.head_shapes)
 
     def constants(self, flat: Tensor, dtype: torch.dtype) -> Views:
-        """``views`` to act with again and again until ``flat`` changes, with what can be computed ahead."""
+        """``views`` for acting until ``flat`` changes, without gradients; subclasses add tables computed ahead."""
         return self.views(flat.detach(), dtype)
 
     def leaves(self, flat: Tensor, dtype: torch.dtype) -> Views:
         """Like ``views``, but each one a leaf that gradients can be asked for."""
-        return {name: view.detach().requires_grad_() for name, view in self.views(flat, dtype).items()}
+        views = self.views(flat, dtype)
+        return {name: view.detach().requires_grad_() for name, view in views.items()}
 
     def per_task(self, views: Views, groups: int) -> Views:
         """Leaves whose gradients come out per task, ``[K, groups, ...]``, at the price of one backward pass.
@@ -131,34 +157,32 @@ class MLP:
         Args:
             groups: the number of tasks, or a multiple of it to split each task's rows further.
         """
-        expanded = {
-            name: view.detach().unsqueeze(1).expand(-1, groups, *view.shape[1:]).requires_grad_()
-            for name, view in views.items()
-            if name in self.trunk_shapes
-        }
+        expanded = {}
+        for name in self.trunk_shapes:
+            view = views[name].detach().unsqueeze(1)
+            expanded[name] = view.expand(-1, groups, *view.shape[2:]).requires_grad_()
         if self.num_heads == 1:
-            expanded |= {
-                name: view.detach().expand(-1, groups, *view.shape[2:]).requires_grad_()
-                for name, view in views.items()
-                if name in self.head_shapes
-            }
+            # A shared head has an axis for its task already, of size 1.
+            for name in self.head_shapes:
+                view = views[name].detach()
+                expanded[name] = view.expand(-1, groups, *view.shape[2:]).requires_grad_()
         return views | expanded
 
     def look(self, x: Tensor) -> Any:
-        """``x`` as ``trunk`` takes it too, with the work done that networks of one layout have in common."""
+        """Precompute the part of the encoding that actor and critic share; ``trunk`` takes ``x`` or this result."""
         return x
 
     def take(self, x: Any, index: Tensor) -> Any:
-        """The rows at ``index`` ``[S, T, m]`` of what ``look`` returned for ``[S, T, n, in]``."""
+        """The rows at ``index`` ``[S, T, m]`` of the result of ``look`` for ``[S, T, n, in]``."""
         return take_rows(index, x)[0]
 
     def split(self, x: Any, size: int) -> Sequence[Any]:
-        """What ``look`` returned for ``[S, T, n, in]`` in parts of at most ``size`` rows a task to compute at once."""
+        """Split the result of ``look`` for ``[S, T, n, in]`` into parts of at most ``size`` rows a task."""
         parts: Sequence[Tensor] = x.split(size, 2)
         return parts
 
     def rows(self, x: Any) -> Tensor:
-        """The rows ``[S, T, b, in]`` that ``look`` looked at."""
+        """The rows ``[S, T, b, in]`` that ``look`` was given."""
         rows: Tensor = x
         return rows
 
@@ -174,15 +198,20 @@ class MLP:
         return self.heads(views, self.trunk(views, x, recall))
 
     def _forward_own(self, views: OwnViews, x: Tensor, recall: Recall | None) -> Tensor:
-        """``forward`` of rows with the tasks as members, which have parameters of their own anyway."""
+        """``forward`` of rows with the tasks as members, since each task has parameters of its own."""
         members, tasks = views["head.weight"].shape[:2]
         twins = members // x.shape[0]
+        # Products are batched over members, so tasks with parameters of their own become members.
         alone = {name: view.flatten(0, 1) for name, view in views.items()}
-        alone |= {name: alone[name].unsqueeze(1) for name in self.head_shapes}
+        for name in self.head_shapes:
+            alone[name] = alone[name].unsqueeze(1)
         if recall is not None:
+            state = recall.state.flatten(0, 1).unsqueeze(1)
             start = recall.start.repeat_interleave(twins, 0)
-            recall = Recall(*(field.flatten(0, 1).unsqueeze(1) for field in (recall.state, start)))
-        out = self.forward(alone, x.repeat_interleave(twins, 0).flatten(0, 1).unsqueeze(1), recall)
+            start = start.flatten(0, 1).unsqueeze(1)
+            recall = Recall(state, start)
+        rows = x.repeat_interleave(twins, 0).flatten(0, 1).unsqueeze(1)
+        out = self.forward(alone, rows, recall)
         return out.view(members, tasks, *out.shape[2:])
 
     def heads(self, views: Views, hidden: Tensor) -> Tensor:
@@ -192,6 +221,7 @@ class MLP:
             hidden = ScaleTasks.apply(hidden, views[TASK_SCALE])
         weight = views["head.weight"].flatten(0, 1)
         bias = views["head.bias"].flatten(0, 1)
+        # One group of rows a head: those of its task, or of all tasks where the head is shared.
         hidden = hidden.view(weight.shape[0], -1, self.width)
         out: Tensor = LinearHeads.apply(hidden, weight, bias)
         return out.reshape(members, tasks, batch, self.out_dim)
@@ -208,34 +238,47 @@ class MLP:
             return layer_norm_trunk(x, params)
         if not torch.is_grad_enabled():
             return plain_trunk(self.activation, x, params)
-        out: Tensor = (ReLUTrunk if self.activation == "relu" else TanhTrunk).apply(x, *params)
+        layers = ReLUTrunk if self.activation == "relu" else TanhTrunk
+        out: Tensor = layers.apply(x, *params)
         return out
 
     def forward_rows(self, views: Views, x: Tensor, task_id: Tensor) -> Tensor:
         """Outputs ``[K, n, out]`` of rows ``[K, n, in]`` that belong to any tasks ``[n]``, in any order."""
-        return self.head_rows(views, self.trunk(views, x.unsqueeze(1)).squeeze(1), task_id)
+        hidden = self.trunk(views, x.unsqueeze(1))
+        return self.head_rows(views, hidden.squeeze(1), task_id)
 
     def head_rows(self, views: Views, hidden: Tensor, task_id: Tensor) -> Tensor:
         """Outputs ``[K, n, out]`` of features ``[K, n, width]`` that belong to any tasks ``[n]``."""
+        # A shared head is head 0 of every task.
         head = task_id if self.num_heads > 1 else torch.zeros_like(task_id)
-        weight, bias = views["head.weight"][:, head], views["head.bias"][:, head]
+        weight = views["head.weight"][:, head]
+        bias = views["head.bias"][:, head]
         return torch.einsum("knh,knoh->kno", hidden, weight) + bias
 
 
 def take_rows(index: Tensor, *fields: Tensor) -> list[Tensor]:
     """Each of ``fields`` ``[S, T, n, ...]`` at ``index`` ``[S, T, m]``."""
     seeds, tasks, count = fields[0].shape[:3]
-    start = torch.arange(seeds * tasks, device=index.device).view(seeds, tasks, 1) * count
+    group = torch.arange(seeds * tasks, device=index.device)
+    start = group.view(seeds, tasks, 1) * count
     place = (index + start).flatten()
-    return [field.flatten(0, 2).index_select(0, place).view(*index.shape, *field.shape[3:]) for field in fields]
+    taken = []
+    for field in fields:
+        rows = field.flatten(0, 2).index_select(0, place)
+        taken.append(rows.view(*index.shape, *field.shape[3:]))
+    return taken
 
 
 def flatten_gradients(grads: Sequence[Tensor]) -> Tensor:
     """Gradients ``[K, ...]``, in the order of the layout, as one ``[K, P]`` float32."""
-    return torch.cat([grad.flatten(1) for grad in grads], 1).float()
+    rows = [grad.flatten(1) for grad in grads]
+    return torch.cat(rows, 1).float()
 
 
 def _split(flat: Tensor, shapes: dict[str, tuple[int, ...]]) -> Views:
     sizes = [math.prod(shape) for shape in shapes.values()]
     pieces = flat.split(sizes, 1)
-    return {name: piece.view(len(piece), *shape) for (name, shape), piece in zip(shapes.items(), pieces)}
+    views = {}
+    for (name, shape), piece in zip(shapes.items(), pieces):
+        views[name] = piece.view(len(piece), *shape)
+    return views

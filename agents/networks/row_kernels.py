@@ -45,7 +45,12 @@ def renumber(picks: Any, numbers: Any, kept: Any) -> int:
 
 
 @kernel
-def list_distinct(picks: Any, seen_in: Any, number: int, found: Any) -> int:
+def list_distinct(
+    picks: Any,
+    seen_in: Any,
+    number: int,
+    found: Any,
+) -> int:
     """Write the distinct values of ``picks`` to ``found``; how many there are. ``seen_in`` ``[r]`` is for every value
     the last ``number`` it was met with."""
     count = 0
@@ -58,17 +63,31 @@ def list_distinct(picks: Any, seen_in: Any, number: int, found: Any) -> int:
 
 
 @sums_anyhow
-def apply_heads(hidden: Any, inverse: Any, weight: Any, bias: Any, out: Any) -> None:
+def apply_heads(
+    hidden: Any,
+    inverse: Any,
+    weight: Any,
+    bias: Any,
+    out: Any,
+) -> None:
     """Outputs ``[K, T, b, out]`` of the heads ``[K, H, out, W]`` (one a task, or one) for rows ``inverse`` ``[T, b]``
     of ``hidden`` ``[K, r, W]``."""
     members, tasks, batch, size = out.shape
     heads = weight.shape[1]
     of_row = np.empty((hidden.shape[1], size), np.float32)
+    # Every member and task has a number of its own, so ``seen_in`` is never cleared.
     seen_in, found = np.full(hidden.shape[1], -1), np.empty(batch, np.int64)
     for member in range(members):
         for task in range(tasks):
             own, shift = weight[member, task * heads // tasks], bias[member, task * heads // tasks]
-            for at in range(list_distinct(inverse[task], seen_in, member * tasks + task, found)):
+            for at in range(
+                list_distinct(
+                    inverse[task],
+                    seen_in,
+                    member * tasks + task,
+                    found,
+                )
+            ):
                 row = hidden[member, found[at]]
                 for j in range(size):
                     factors, total = own[j], np.float32(0)
@@ -81,7 +100,13 @@ def apply_heads(hidden: Any, inverse: Any, weight: Any, bias: Any, out: Any) -> 
 
 
 @kernel
-def heads_backward(hidden: Any, inverse: Any, weight: Any, grad: Any, to: Any) -> None:
+def heads_backward(
+    hidden: Any,
+    inverse: Any,
+    weight: Any,
+    grad: Any,
+    to: Any,
+) -> None:
     """Add the gradients of ``apply_heads``, given ``grad`` ``[K, T, b, out]``, to those of rows, weight and bias."""
     to_hidden, to_weight, to_bias = to
     members, tasks, batch, size = grad.shape
@@ -95,10 +120,18 @@ def heads_backward(hidden: Any, inverse: Any, weight: Any, grad: Any, to: Any) -
                 for j in range(size):
                     of_row[inverse[task, i], j] += grad[member, task, i, j]
                     to_bias[member, head, j] += grad[member, task, i, j]
-            for at in range(list_distinct(inverse[task], seen_in, member * tasks + task, found)):
+            for at in range(
+                list_distinct(
+                    inverse[task],
+                    seen_in,
+                    member * tasks + task,
+                    found,
+                )
+            ):
                 row, to_row = hidden[member, found[at]], to_hidden[member, found[at]]
                 for j in range(size):
                     slope = of_row[found[at], j]
+                    # Clean for the next task, which may use other rows.
                     of_row[found[at], j] = 0
                     factors, to_factors = weight[member, head, j], to_weight[member, head, j]
                     for k in range(len(row)):

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import layer_norm
 
 ROWS_STEP = 64
 """Where rows are left out of a product, the number of the others is rounded up to a multiple of this."""
@@ -46,26 +47,39 @@ class TanhTrunk(torch.autograd.Function):
 
 
 class StackedLinear(torch.autograd.Function):
-    """``x Wᵀ`` for ``x`` ``[K, T, b, in]`` and ``W`` ``[K, out, in]``, or ``W`` expanded to ``[K, T, out, in]``."""
+    """``x Wᵀ`` for ``x`` ``[K, T, b, in]`` and ``W`` ``[K, out, in]`` or ``[K, T, out, in]``.
+
+    The second form is a weight expanded over tasks; its gradient then comes out per task.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        shared = weight if weight.dim() == 3 else weight[:, 0]
+        shared = _without_tasks(weight, ndim=3)
         ctx.save_for_backward(x, shared)
         ctx.weight_shape = weight.shape
-        return _product(x.flatten(1, 2), shared).view(*x.shape[:3], -1)
+        product = _product(x.flatten(1, 2), shared)
+        return product.view(*x.shape[:3], -1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         need_x, need_weight = ctx.needs_input_grad
-        rows = grads[0].flatten(1, 2)
-        grad_x = torch.bmm(rows, weight).view_as(x) if need_x else None
+        grad = grads[0]
+        grad_x = None
+        if need_x:
+            grad_rows = grad.flatten(1, 2)
+            grad_x = torch.bmm(grad_rows, weight).view_as(x)
         if not need_weight:
             return grad_x, None
-        start = 1 if len(ctx.weight_shape) == 4 else 0  # keep the task axis, or merge it into the rows
-        delta, inputs = (a.flatten(0, 1) if start else a.flatten(1, 2) for a in (grads[0], x))
-        return grad_x, torch.bmm(delta.transpose(1, 2), inputs).view(ctx.weight_shape)
+        per_task = len(ctx.weight_shape) == 4
+        if per_task:
+            delta = grad.flatten(0, 1)
+            inputs = x.flatten(0, 1)
+        else:
+            delta = grad.flatten(1, 2)
+            inputs = x.flatten(1, 2)
+        grad_weight = torch.bmm(delta.transpose(1, 2), inputs)
+        return grad_x, grad_weight.view(ctx.weight_shape)
 
 
 def layer_norm_trunk(x: Tensor, params: list[Tensor]) -> Tensor:
@@ -73,19 +87,36 @@ def layer_norm_trunk(x: Tensor, params: list[Tensor]) -> Tensor:
 
     Shapes as in ``ReLUTrunk``, gains like biases. Output ``[K, T, b, out]`` float32.
     """
-    members, groups = params[0].shape[0], params[0].shape[1] if params[0].dim() == 4 else x.shape[1]
+    first_weight = params[0]
+    members = first_weight.shape[0]
+    per_task = first_weight.dim() == 4
+    groups = first_weight.shape[1] if per_task else x.shape[1]
     if members > x.shape[0]:
         x = x.repeat_interleave(members // x.shape[0], 0)
     hidden = x.view(members, groups, -1, x.shape[-1])
-    for weight, gain, bias in zip(params[::3], params[1::3], params[2::3]):
+    weights = params[::3]
+    gains = params[1::3]
+    biases = params[2::3]
+    for weight, gain, bias in zip(weights, gains, biases):
         hidden = StackedLinear.apply(hidden, weight)
-        if gain.shape[0] == 1 and gain.dim() == 2:
-            hidden = torch.nn.functional.layer_norm(hidden, gain.shape[1:], gain[0], bias[0])
+        shape = hidden.shape[-1:]
+        one_member = gain.shape[0] == 1 and gain.dim() == 2
+        if one_member:
+            # Only one member's gain and bias have the shape that the fused kernel takes.
+            hidden = layer_norm(hidden, shape, gain[0], bias[0])
         else:
-            gain, bias = (p.unsqueeze(-2) if p.dim() == 3 else p[:, None, None] for p in (gain, bias))
-            hidden = torch.addcmul(bias, torch.nn.functional.layer_norm(hidden, hidden.shape[-1:]), gain)
+            normalized = layer_norm(hidden, shape)
+            hidden = torch.addcmul(_over_rows(bias), normalized, _over_rows(gain))
         hidden = hidden.relu_()
-    return hidden.float().view(members, *x.shape[1:3], -1)
+    features = hidden.float()
+    return features.view(members, *x.shape[1:3], -1)
+
+
+def _over_rows(param: Tensor) -> Tensor:
+    """``[K, n]``, or ``[K, T, n]`` with a task axis, in the shape that broadcasts over ``[K, T, b, n]``."""
+    if param.dim() == 3:
+        return param.unsqueeze(-2)
+    return param[:, None, None]
 
 
 class LinearHeads(torch.autograd.Function):
@@ -99,19 +130,22 @@ class LinearHeads(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(hidden, weight)
-        return torch.baddbmm(bias.unsqueeze(2), weight, hidden.transpose(1, 2)).transpose(1, 2)
+        transposed = torch.baddbmm(bias.unsqueeze(2), weight, hidden.transpose(1, 2))
+        return transposed.transpose(1, 2)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight = ctx.saved_tensors
         grad = grads[0]
         need_hidden, need_weight, need_bias = ctx.needs_input_grad
-        backwards = torch.mul if weight.shape[1] == 1 else torch.bmm
-        return (
-            backwards(grad, weight) if need_hidden else None,
-            torch.bmm(grad.transpose(1, 2), hidden) if need_weight else None,
-            grad.sum(1) if need_bias else None,
-        )
+        grad_hidden = None
+        if need_hidden:
+            # A matrix product with one column is an outer product, which ``mul`` computes faster.
+            backwards = torch.mul if weight.shape[1] == 1 else torch.bmm
+            grad_hidden = backwards(grad, weight)
+        grad_weight = torch.bmm(grad.transpose(1, 2), hidden) if need_weight else None
+        grad_bias = grad.sum(1) if need_bias else None
+        return grad_hidden, grad_weight, grad_bias
 
 
 class ScaleTasks(torch.autograd.Function):
@@ -127,7 +161,8 @@ class ScaleTasks(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return grads[0] * ctx.scale[:, :, None, None], None
+        scale = ctx.scale[:, :, None, None]
+        return grads[0] * scale, None
 
 
 def plain_trunk(activation: str, x: Tensor, params: Sequence[Tensor]) -> Tensor:
@@ -138,121 +173,229 @@ def plain_trunk(activation: str, x: Tensor, params: Sequence[Tensor]) -> Tensor:
 def _forward(ctx: Any, activation: str, x: Tensor, params: tuple[Tensor, ...]) -> Tensor:
     out, weights, saved = _layers(activation, x, params)
     ctx.save_for_backward(*weights, *saved)
-    ctx.shape, ctx.params, ctx.dtype = x.shape, [p.shape for p in params], x.dtype
+    ctx.shape = x.shape
+    ctx.params = [param.shape for param in params]
+    ctx.dtype = x.dtype
     return out
 
 
-def _layers(activation: str, x: Tensor, params: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """The output, the weights ``[K, out, in]``, and for each group of members its inputs and every layer's output."""
+def _without_tasks(param: Tensor, ndim: int) -> Tensor:
+    """A parameter of ``ndim`` axes without the task axis that it may be expanded over."""
+    return param if param.dim() == ndim else param[:, 0]
+
+
+def _layers(
+    activation: str,
+    x: Tensor,
+    params: Sequence[Tensor],
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Run all layers.
+
+    Returns:
+        The output; the weights ``[K, out, in]``; for each group of members its input and the output of every layer.
+    """
     seeds, tasks, batch, _ = x.shape
-    members = params[0].shape[0]
-    shared = [p if p.dim() == (3 if i % 2 == 0 else 2) else p[:, 0] for i, p in enumerate(params)]
+    weights = [_without_tasks(weight, ndim=3) for weight in params[::2]]
+    biases = [_without_tasks(bias, ndim=2) for bias in params[1::2]]
+    members = len(weights[0])
+    twins = members // seeds
     rows = x.flatten(1, 2)
     groups = _groups(members, x.is_cuda)
-    out = torch.empty(members, tasks * batch, shared[-1].shape[-1], device=x.device) if len(groups) > 1 else None
+    out = None
+    # One group writes its result as a whole; several write into one tensor.
+    if len(groups) > 1:
+        out = torch.empty(
+            members,
+            rows.shape[1],
+            biases[-1].shape[-1],
+            device=x.device,
+        )
     saved: list[Tensor] = []
     for group in groups:
-        h = _inputs(rows, group, members // seeds)
-        saved.append(h)
-        for weight, bias in zip(shared[::2], shared[1::2]):
-            h = _layer(h, weight[group], bias[group], activation)
-            saved.append(h)
+        hidden = _inputs(rows, group, twins)
+        saved.append(hidden)
+        for weight, bias in zip(weights, biases):
+            hidden = _layer(hidden, weight[group], bias[group], activation)
+            saved.append(hidden)
         if out is not None:
-            out[group] = h
-    out = saved[-1].float() if out is None else out
-    return out.view(members, tasks, batch, -1), shared[::2], saved
+            out[group] = hidden
+    if out is None:
+        out = saved[-1].float()
+    return out.view(members, tasks, batch, -1), weights, saved
 
 
 def _backward(ctx: Any, activation: str, grad: Tensor) -> tuple[Tensor | None, ...]:
     depth = len(ctx.params) // 2
-    weights, saved = ctx.saved_tensors[:depth], ctx.saved_tensors[depth:]
+    weights = ctx.saved_tensors[:depth]
+    saved = ctx.saved_tensors[depth:]
     seeds, tasks, batch, _ = ctx.shape
     members = weights[0].shape[0]
-    grad_hidden = grad.reshape(members, tasks * batch, -1)
-    need_x, need_params = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:])
-    like = grad_hidden.new_empty(0, dtype=ctx.dtype)
     twins = members // seeds
-    to_x: list[Tensor] = []  # of members that have an input of their own
-    shared = grad.new_zeros(seeds, tasks * batch, ctx.shape[-1]) if need_x and twins > 1 else None
-    out = [like.new_empty(shape) if need_params else None for shape in ctx.params]
+    grad_hidden = grad.reshape(members, tasks * batch, -1)
+    need_x = ctx.needs_input_grad[0]
+    need_params = any(ctx.needs_input_grad[1:])
+    grad_params: list[Tensor | None] = [None] * len(ctx.params)
+    if need_params:
+        like = grad_hidden.new_empty(0, dtype=ctx.dtype)
+        grad_params = [like.new_empty(shape) for shape in ctx.params]
+    # Members that share an input add their gradients to one tensor; else each group has its own.
+    shared = None
+    if need_x and twins > 1:
+        shared = grad.new_zeros(seeds, tasks * batch, ctx.shape[-1])
+    grad_inputs: list[Tensor] = []
     for index, group in enumerate(_groups(members, grad_hidden.is_cuda)):
-        layers = saved[index * (depth + 1) : (index + 1) * (depth + 1)]
-        delta, outputs = grad_hidden[group], layers[1:]
-        rows = rows_with_gradient(delta) if members > seeds and not need_params else None
+        first = index * (depth + 1)
+        inputs = saved[first : first + depth]
+        outputs = saved[first + 1 : first + 1 + depth]
+        delta = grad_hidden[group]
+        # Gradients of parameters sum over all rows, so rows are left out only where none is asked for.
+        rows = None
+        if twins > 1 and not need_params:
+            rows = rows_with_gradient(delta)
         if rows is not None:
-            delta, *outputs = (tensor.index_select(1, rows) for tensor in (delta, *outputs))
+            delta = delta.index_select(1, rows)
+            outputs = [output.index_select(1, rows) for output in outputs]
+        # After rows were left out, so that fewer are converted.
         delta = delta.to(ctx.dtype)
-        for layer in range(depth - 1, -1, -1):
+        for layer in reversed(range(depth)):
             delta = _activation_gradient(delta, outputs[layer], activation)
-            grad_weight, grad_bias = out[2 * layer], out[2 * layer + 1]
+            grad_weight = grad_params[2 * layer]
+            grad_bias = grad_params[2 * layer + 1]
             if grad_weight is not None and grad_bias is not None:
-                _weight_gradient(delta, layers[layer], grad_weight[group], grad_bias[group])
+                _weight_gradient(
+                    delta,
+                    inputs[layer],
+                    grad_weight[group],
+                    grad_bias[group],
+                )
             if layer > 0 or need_x:
                 delta = torch.bmm(delta, weights[layer][group])
         if shared is None:
-            to_x.append(delta)
-            continue
-        own = shared[_seeds(group, twins)]  # the members of a seed add up in float32
-        if rows is not None:
-            own.index_add_(1, rows, delta.to(own.dtype))
+            grad_inputs.append(delta)
         else:
-            own += delta.view(-1, min(twins, delta.shape[0]), *delta.shape[1:]).sum(1)
+            _add_to_seeds(
+                shared[_seeds(group, twins)],
+                delta,
+                rows,
+                twins,
+            )
     if not need_x:
-        return None, *out
-    grad_x = shared if shared is not None else to_x[0] if len(to_x) == 1 else torch.cat(to_x)
-    return grad_x.view(ctx.shape).to(ctx.dtype), *out
+        return None, *grad_params
+    grad_x = shared
+    if grad_x is None:
+        grad_x = grad_inputs[0] if len(grad_inputs) == 1 else torch.cat(grad_inputs)
+    return grad_x.view(ctx.shape).to(ctx.dtype), *grad_params
+
+
+def _add_to_seeds(
+    total: Tensor,
+    delta: Tensor,
+    rows: Tensor | None,
+    twins: int,
+) -> None:
+    """Add the members' gradients of their shared inputs to those of the seeds, in float32.
+
+    Args:
+        total: ``[s, rows, in]`` float32, changed in place.
+        rows: where the rows of ``delta`` belong if some were left out.
+    """
+    if rows is not None:
+        total.index_add_(1, rows, delta.to(total.dtype))
+        return
+    per_seed = min(twins, delta.shape[0])
+    total += delta.view(-1, per_seed, *delta.shape[1:]).sum(1)
 
 
 def rows_with_gradient(grad: Tensor) -> Tensor | None:
-    """Rows to compute, on a CPU, of a backward pass from ``grad`` ``[1, rows, width]``: those that are not zero and a
-    few more; None for all.
+    """Rows that a backward pass from ``grad`` ``[1, rows, width]`` computes on a CPU; None for all.
 
-    A minimum over twin critics sends its gradient into one of them per row, so half of their rows are zero. The number
-    is rounded up because oneDNN compiles a product anew for every shape.
+    These are the rows that are not zero and a few more. A minimum over twin critics sends its gradient into one of them
+    per row, so half of their rows are zero. The number is rounded up because oneDNN compiles a product anew for every
+    shape.
     """
-    if grad.is_cuda or grad.shape[1] < 8 * ROWS_STEP:
+    num_rows = grad.shape[1]
+    if grad.is_cuda or num_rows < 8 * ROWS_STEP:
         return None
-    nonzero = grad[0].abs().amax(-1) != 0  # NaN counts
-    count = -(-int(nonzero.sum()) // ROWS_STEP) * ROWS_STEP
-    if count >= grad.shape[1]:
+    largest = grad[0].abs().amax(-1)
+    # NaN differs from 0, so a row with NaN is kept and reaches the parameters.
+    nonzero = largest != 0
+    steps = -(-int(nonzero.sum()) // ROWS_STEP)
+    count = steps * ROWS_STEP
+    if count >= num_rows:
         return None
-    return nonzero.to(torch.uint8).sort(descending=True, stable=True).indices[:count]
+    order = nonzero.to(torch.uint8).sort(descending=True, stable=True)
+    return order.indices[:count]
 
 
 def _groups(members: int, is_cuda: bool) -> list[slice]:
-    return [slice(0, members)] if is_cuda else [slice(k, k + 1) for k in range(members)]
+    """Members that are computed in one product: all on a GPU, one on a CPU."""
+    if is_cuda:
+        return [slice(0, members)]
+    return [slice(member, member + 1) for member in range(members)]
 
 
 def _seeds(group: slice, twins: int) -> slice:
-    return slice(group.start // twins, (group.stop - 1) // twins + 1)
+    """The seeds that a group of members belongs to."""
+    first = group.start // twins
+    last = (group.stop - 1) // twins
+    return slice(first, last + 1)
 
 
 def _inputs(rows: Tensor, group: slice, twins: int) -> Tensor:
     """The inputs of a group's members, from the inputs of the seeds."""
-    own = rows[_seeds(group, twins)]
+    of_seeds = rows[_seeds(group, twins)]
     size = group.stop - group.start
-    return own if own.shape[0] == size else own.unsqueeze(1).expand(-1, twins, -1, -1).flatten(0, 1)
+    if of_seeds.shape[0] == size:
+        return of_seeds
+    return of_seeds.unsqueeze(1).expand(-1, twins, -1, -1).flatten(0, 1)
 
 
-def _layer(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
+def _layer(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    activation: str,
+) -> Tensor:
     """ReLU or tanh of ``x Wᵀ + b`` for ``x`` ``[g, rows, in]``."""
-    if not _has_fused_product(x):
-        out = torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
-        return out.relu_() if activation == "relu" else out.tanh_()
-    fused: Tensor = torch.ops.mkldnn._linear_pointwise(x[0], weight[0], bias[0], activation, [], "")
-    return fused.unsqueeze(0)
+    if _has_fused_product(x):
+        return _fused(x[0], weight[0], bias[0], activation).unsqueeze(0)
+    out = torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
+    return out.relu_() if activation == "relu" else out.tanh_()
 
 
 def _product(x: Tensor, weight: Tensor) -> Tensor:
     """``x Wᵀ`` for ``x`` ``[K, rows, in]``."""
     if not _has_fused_product(x):
         return torch.bmm(x, weight.transpose(1, 2))
-    products = (torch.ops.mkldnn._linear_pointwise(h, w, None, "none", [], "") for h, w in zip(x, weight))
-    return torch.stack(list(products)) if x.shape[0] > 1 else next(products).unsqueeze(0)
+    products = [_fused(rows, of_member, None, "none") for rows, of_member in zip(x, weight)]
+    if len(products) == 1:
+        # ``stack`` would copy the only product.
+        return products[0].unsqueeze(0)
+    return torch.stack(products)
+
+
+def _fused(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: str,
+) -> Tensor:
+    """oneDNN's product of ``[rows, in]`` and ``[out, in]`` with bias and activation in one pass over the output."""
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(
+        x,
+        weight,
+        bias,
+        activation,
+        [],
+        "",
+    )
+    return out
 
 
 def _has_fused_product(x: Tensor) -> bool:
-    return not x.is_cuda and x.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available()
+    if x.is_cuda or x.dtype != torch.bfloat16:
+        return False
+    return torch.backends.mkldnn.is_available()
 
 
 def _activation_gradient(delta: Tensor, out: Tensor, activation: str) -> Tensor:
@@ -262,10 +405,17 @@ def _activation_gradient(delta: Tensor, out: Tensor, activation: str) -> Tensor:
     return torch.ops.aten.tanh_backward(delta, out)
 
 
-def _weight_gradient(delta: Tensor, x: Tensor, grad_weight: Tensor, grad_bias: Tensor) -> None:
+def _weight_gradient(
+    delta: Tensor,
+    x: Tensor,
+    grad_weight: Tensor,
+    grad_bias: Tensor,
+) -> None:
     """Write the gradients of one layer, per task if the destinations have a task axis."""
     if grad_weight.dim() == 4:
-        tasks = grad_weight.shape[1]
-        delta, x = (a.reshape(a.shape[0] * tasks, -1, a.shape[-1]) for a in (delta, x))
-    grad_weight.copy_(torch.bmm(delta.transpose(1, 2), x).view_as(grad_weight))
+        groups = delta.shape[0] * grad_weight.shape[1]
+        delta = delta.reshape(groups, -1, delta.shape[-1])
+        x = x.reshape(groups, -1, x.shape[-1])
+    product = torch.bmm(delta.transpose(1, 2), x)
+    grad_weight.copy_(product.view_as(grad_weight))
     grad_bias.copy_(delta.sum(1).view_as(grad_bias))

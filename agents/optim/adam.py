@@ -35,7 +35,10 @@ def adam_state(params: Tensor, per_member: bool = False) -> dict[str, Tensor]:
 
 
 def adam_step(
-    state: dict[str, Tensor], grad: Tensor, settings: AdamSettings, members: Sequence[int] | None = None
+    state: dict[str, Tensor],
+    grad: Tensor,
+    settings: AdamSettings,
+    members: Sequence[int] | None = None,
 ) -> None:
     """One fused step, in place on ``state``; ``grad`` has the shape of ``state["params"]``.
 
@@ -46,7 +49,8 @@ def adam_step(
         members = range(len(state["step"]))
     tensors = (state["params"], grad, state["exp_avg"], state["exp_avg_sq"], state["step"])
     params, grads, exp_avgs, exp_avg_sqs, steps = (
-        [tensor] if members is None else [tensor[member] for member in members] for tensor in tensors
+        [tensor] if members is None else [tensor[member] for member in members]
+        for tensor in tensors
     )
     adam(
         params,

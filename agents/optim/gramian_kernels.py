@@ -104,6 +104,12 @@ def weigh_rows(rows: Any, weights: Any, out: Any) -> None:
                 part[:] = 0
                 for i in range(0, size, OTHERS):
                     r0, r1, r2, r3, r4 = wide[i], wide[i + 1], wide[i + 2], wide[i + 3], wide[i + 4]
-                    w0, w1, w2, w3, w4 = factors[i], factors[i + 1], factors[i + 2], factors[i + 3], factors[i + 4]
+                    w0, w1, w2, w3, w4 = (
+                        factors[i],
+                        factors[i + 1],
+                        factors[i + 2],
+                        factors[i + 3],
+                        factors[i + 4],
+                    )
                     for k in range(len(part)):
                         part[k] += w0 * r0[k] + w1 * r1[k] + w2 * r2[k] + w3 * r3[k] + w4 * r4[k]

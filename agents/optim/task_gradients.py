@@ -70,7 +70,10 @@ class Reduction:
         """Whether weights are known before the backward pass, so that no task's gradient has to be formed."""
         info = self.aggregator.info
         return not (
-            info.needs & {"gramian", "jacobian", "cross_gramian"} or info.direction_only or self.track or self.diagnose
+            info.needs & {"gramian", "jacobian", "cross_gramian"}
+            or info.direction_only
+            or self.track
+            or self.diagnose
         )
 
     @property
@@ -87,7 +90,9 @@ class Reduction:
 
     def init(self, seeds: int, device: torch.device) -> State:
         """The aggregator's state, with a leading axis of seeds, and the averaged gradients where they are tracked."""
-        state = self.aggregator.init(self.num_tasks, num_params=self.num_shared, batch_shape=(seeds,), device=device)
+        state = self.aggregator.init(
+            self.num_tasks, num_params=self.num_shared, batch_shape=(seeds,), device=device
+        )
         if self.track:
             state["tracked"] = torch.zeros(seeds, self.num_tasks, self.num_shared, device=device)
         return state
@@ -147,7 +152,9 @@ class Reduction:
         shared = [g for g, name in zip(grads, leaves) if self._is_shared(name)]
         own = [g / self.num_tasks for g, name in zip(grads, leaves) if not self._is_shared(name)]
         pieces = [g.view(seeds, self.twins, self.groups, -1) for g in shared]
-        pieces = [piece if _has_kernels(piece) else piece.float() for piece in pieces]  # read twice: Gramian, and sum
+        pieces = [
+            piece if _has_kernels(piece) else piece.float() for piece in pieces
+        ]  # read twice: Gramian, and sum
         tracked = self._tracked(pieces, state, weights)
         inputs = self._inputs(pieces, losses.detach(), noise, success, step)
         metrics: dict[str, Tensor] = {}
@@ -159,7 +166,10 @@ class Reduction:
         if self.aggregator.info.direction_only:
             direction, state = self.aggregator.direction(inputs, state)
             combined = _split(direction.direction, pieces)
-            metrics |= {"residual": direction.residual, "solve_failures": (~direction.converged).float()}
+            metrics |= {
+                "residual": direction.residual,
+                "solve_failures": (~direction.converged).float(),
+            }
         else:
             solved, state = self.aggregator.weights(inputs, state)
             combined = [_combine(piece, solved.weights) for piece in pieces]
@@ -170,7 +180,9 @@ class Reduction:
         parts = [c.reshape(members, -1) for c in combined] + own
         return flatten_gradients(parts), state | tracked, {k: v.float() for k, v in metrics.items()}
 
-    def _move(self, aggregator: FlatMinima, inputs: Inputs, leaves: Views, pieces: list[Tensor]) -> OwnViews:
+    def _move(
+        self, aggregator: FlatMinima, inputs: Inputs, leaves: Views, pieces: list[Tensor]
+    ) -> OwnViews:
         """Leaves ``[K, T, ...]``, the shared ones at each task's own step away from ``leaves``."""
         assert inputs.jacobian is not None, "flat minima need the jacobian"
         steps = iter(_split(aggregator.perturbations(inputs.jacobian), pieces))
@@ -178,7 +190,9 @@ class Reduction:
         for name, leaf in leaves.items():
             moved[name] = leaf.detach()
             if self._is_shared(name):
-                moved[name] = (leaf.detach() + next(steps).transpose(1, 2).reshape(leaf.shape)).requires_grad_()
+                moved[name] = (
+                    leaf.detach() + next(steps).transpose(1, 2).reshape(leaf.shape)
+                ).requires_grad_()
         return moved
 
     def _look(self, inputs: Inputs, losses: Tensor, moved: OwnViews) -> Inputs:
@@ -188,12 +202,17 @@ class Reduction:
         pieces = [grad.view(losses.shape[0], self.twins, self.groups, -1) for grad in grads]
         return replace(inputs, perturbed_jacobian=_jacobian(pieces))
 
-    def _diagnostics(self, gramian: Tensor | None, pieces: list[Tensor], weights: Tensor | None) -> dict[str, Tensor]:
+    def _diagnostics(
+        self, gramian: Tensor | None, pieces: list[Tensor], weights: Tensor | None
+    ) -> dict[str, Tensor]:
         """Scalars ``[S]``, gains ``[S, T]`` and cosines ``[S, T, T]``; the last two and conditioning only if asked."""
         if gramian is None:
             parts = self.groups // self.num_tasks  # halves of tasks, if any
             gramian = _gramian([piece.float().unflatten(2, (-1, parts)).sum(3) for piece in pieces])
-        metrics = {"conflict_rate": conflict_rate(gramian), "magnitude_similarity": magnitude_similarity(gramian)}
+        metrics = {
+            "conflict_rate": conflict_rate(gramian),
+            "magnitude_similarity": magnitude_similarity(gramian),
+        }
         if self.diagnose:
             metrics["inverse_condition_number"] = 1 / condition_number(gramian)
             metrics["cosines"] = cosines(gramian)
@@ -221,19 +240,30 @@ class Reduction:
             return {"tracked": state["tracked"].lerp(rows, 1 - TRACK_DECAY)}
         trains = (weights > 0).unsqueeze(-1)
         own = rows / torch.where(trains, weights.unsqueeze(-1), 1.0)
-        return {"tracked": torch.where(trains, state["tracked"].lerp(own, 1 - TRACK_DECAY), state["tracked"])}
+        return {
+            "tracked": torch.where(
+                trains, state["tracked"].lerp(own, 1 - TRACK_DECAY), state["tracked"]
+            )
+        }
 
     def _is_shared(self, name: str) -> bool:
         """Whether all tasks share the parameters of this name."""
         return name in self.network.trunk_shapes or self.network.num_heads == 1
 
     def _inputs(
-        self, pieces: list[Tensor], losses: Tensor, noise: Tensor | None, success: Tensor | None, step: int | None
+        self,
+        pieces: list[Tensor],
+        losses: Tensor,
+        noise: Tensor | None,
+        success: Tensor | None,
+        step: int | None,
     ) -> Inputs:
         needs = self.aggregator.info.needs
         if "cross_gramian" in needs:
             cross = _gramian(pieces, halves=True)
-            return Inputs(cross_gramian=cross, losses=losses, success=success, noise=noise, step=step)
+            return Inputs(
+                cross_gramian=cross, losses=losses, success=success, noise=noise, step=step
+            )
         return Inputs(
             gramian=_gramian(pieces) if "gramian" in needs else None,
             jacobian=_jacobian(pieces) if "jacobian" in needs else None,
@@ -246,7 +276,9 @@ class Reduction:
 
 def _has_kernels(piece: Tensor) -> bool:
     """Whether compiled loops take the piece as it is. With more rows a library is as fast, and has threads."""
-    return piece.device.type == "cpu" and piece.dtype == torch.bfloat16 and piece.shape[2] <= MOST_ROWS
+    return (
+        piece.device.type == "cpu" and piece.dtype == torch.bfloat16 and piece.shape[2] <= MOST_ROWS
+    )
 
 
 def _jacobian(pieces: list[Tensor]) -> Tensor:
@@ -266,7 +298,9 @@ def _gramian(pieces: list[Tensor], halves: bool = False) -> Tensor:
             shares.append((left @ right.mT).sum(1))
     narrow = [piece for piece in pieces if _has_kernels(piece)]
     if narrow:
-        from mtrl.agents.optim.gramian_kernels import add_products  # compiled code that only some methods need
+        from mtrl.agents.optim.gramian_kernels import (
+            add_products,
+        )  # compiled code that only some methods need
 
         tasks = narrow[0].shape[2] // (2 if halves else 1)
         total = np.zeros((len(narrow[0]), tasks, tasks))
@@ -296,7 +330,10 @@ def _bits(piece: Tensor) -> np.ndarray:
 def _split(direction: Tensor, pieces: list[Tensor]) -> list[Tensor]:
     """Undo the concatenation of ``_jacobian``: ``[..., twins, n]`` of ``[..., P]`` for each piece."""
     sizes = [piece.shape[1] * piece.shape[3] for piece in pieces]
-    return [d.unflatten(-1, (p.shape[1], p.shape[3])) for d, p in zip(direction.split(sizes, -1), pieces)]
+    return [
+        d.unflatten(-1, (p.shape[1], p.shape[3]))
+        for d, p in zip(direction.split(sizes, -1), pieces)
+    ]
 
 
 def tracked_gramian(states: list[State]) -> Tensor:

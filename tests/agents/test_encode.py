@@ -10,10 +10,11 @@ from torch import Tensor
 
 from mtrl.agents.aggregators import parse_aggregator
 from mtrl.agents.errors import AgentError
+from mtrl.agents.networks import encode
 from mtrl.agents.networks.encode import BLOCK, TABLES, Spread, SpreadHeads, distinct, encode_few, look
 from mtrl.agents.networks.grid import GridLayout, GridNet
 from mtrl.agents.networks.memory import GRUNet
-from mtrl.agents.networks.network import Recall, Views, encode
+from mtrl.agents.networks.network import Recall, Views
 from mtrl.agents.optim.task_gradients import Reduction
 
 LAYOUT = GridLayout(11, 6, 3, 4, 5, 34)

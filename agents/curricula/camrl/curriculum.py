@@ -106,7 +106,9 @@ class CAMRL(CoupledCurriculum):
 
     def check(self, tasks: Tasks) -> None:
         named = [task_index(name, tasks, "prior") for name in filter(None, self.prior.split("/"))]
-        require(self, len(set(named)) == len(named), "prior", "an ordering that names no task twice")
+        require(
+            self, len(set(named)) == len(named), "prior", "an ordering that names no task twice"
+        )
 
     @property
     def draws(self) -> int:
@@ -131,20 +133,30 @@ class CAMRL(CoupledCurriculum):
             **prefixed("performance.", moments(count)),
         }
 
-    def plan(self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks) -> tuple[Plan, State]:
+    def plan(
+        self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks
+    ) -> tuple[Plan, State]:
         number, performance = int(state["round"]), under("performance.", state)
-        terms = indicator(standardized(performance, stats.episode_return), number, self.a, self.b, self.c)
+        terms = indicator(
+            standardized(performance, stats.episode_return), number, self.a, self.b, self.c
+        )
         coupled = number >= self.warmup and (not self.switch or float(noise[0]) < terms.value)
         low = torch.minimum(state["low"], stats.episode_return)
         high = torch.maximum(state["high"], stats.episode_return)
         loss = (1 - stats.success).clamp(0, 1)
         if self.measure == "return":
             span = high - low
-            loss = torch.where(span > 0, (high - stats.episode_return) / torch.where(span > 0, span, 1.0), 1.0)
+            loss = torch.where(
+                span > 0, (high - stats.episode_return) / torch.where(span > 0, span, 1.0), 1.0
+            )
         new = state | {"round": state["round"] + 1, "loss": loss, "low": low, "high": high}
         new |= prefixed("performance.", observe(performance, stats.episode_return))
         new["trained"] = torch.zeros_like(state["trained"])
-        shown = {"indicator": terms.value, "indicator_extremes": terms.extremes, "indicator_youth": terms.youth}
+        shown = {
+            "indicator": terms.value,
+            "indicator_extremes": terms.extremes,
+            "indicator_youth": terms.youth,
+        }
         shown |= {"indicator_performance": terms.performance, "multi_task_mode": float(coupled)}
         log = {name: torch.tensor(value) for name, value in shown.items()} | self.log(new)
         return Plan(uniform_share(tasks.num_tasks), coupled=coupled, log=log), new
@@ -157,9 +169,13 @@ class CAMRL(CoupledCurriculum):
         new = state | self._watch(terms, state)
         weights, constant = self._weights(new)
         task = waiting[int((terms @ weights + constant).argmin())]
-        row, _ = frank_wolfe(lambda b: row_terms(b, task, at, shape) @ weights, at.transfer[task], self.steps)
+        row, _ = frank_wolfe(
+            lambda b: row_terms(b, task, at, shape) @ weights, at.transfer[task], self.steps
+        )
         new["transfer"] = at.transfer.index_copy(0, torch.tensor([task]), row.unsqueeze(0))
-        new["order"] = state["order"].index_fill(0, torch.tensor([task]), int(state["trained"].sum()))
+        new["order"] = state["order"].index_fill(
+            0, torch.tensor([task]), int(state["trained"].sum())
+        )
         new["trained"] = state["trained"].index_fill(0, torch.tensor([task]), True)
         if self.weighting == "learned":
             new["log_sigma"] = self._learn(state["log_sigma"], row_terms(row, task, at, shape))
@@ -173,20 +189,27 @@ class CAMRL(CoupledCurriculum):
         products = geometry.products / torch.where(scale > 0, scale, 1.0)
         prior = [task_index(name, tasks, "prior") for name in filter(None, self.prior.split("/"))]
         index = torch.tensor(prior, dtype=torch.int64)
-        return Situation(state["transfer"], state["trained"], state["loss"], products, geometry.similarity, index)
+        return Situation(
+            state["transfer"], state["trained"], state["loss"], products, geometry.similarity, index
+        )
 
     def _watch(self, terms: Tensor, state: State) -> State:
         """Running moments of the terms ``[n, 5]`` over the waiting tasks."""
         first = state["term_seen"] == 0
         mean, square = (
             torch.where(first, new, old + FORGET * (new - old))
-            for old, new in ((state["term_mean"], terms.mean(0)), (state["term_square"], terms.square().mean(0)))
+            for old, new in (
+                (state["term_mean"], terms.mean(0)),
+                (state["term_square"], terms.square().mean(0)),
+            )
         )
         return {"term_mean": mean, "term_square": square, "term_seen": state["term_seen"] + 1}
 
     def _weights(self, state: State) -> tuple[Tensor, Tensor]:
         """Factor of each term ``[5]``, and the constant of the log penalty."""
-        factors = torch.tensor([getattr(self, f"lambda{k}") for k in range(NUM_TERMS)], dtype=torch.float64)
+        factors = torch.tensor(
+            [getattr(self, f"lambda{k}") for k in range(NUM_TERMS)], dtype=torch.float64
+        )
         if self.weighting == "fixed":
             return factors, torch.zeros((), dtype=torch.float64)
         if self.weighting == "learned":
@@ -217,5 +240,8 @@ class CAMRLShared(CAMRL):
     """
 
     info = CurriculumInfo(
-        "camrl-shared", SOURCE + ", coupling heads only", heads=frozenset({"multi-head"}), couples=True
+        "camrl-shared",
+        SOURCE + ", coupling heads only",
+        heads=frozenset({"multi-head"}),
+        couples=True,
     )

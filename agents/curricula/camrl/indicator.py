@@ -33,7 +33,9 @@ def indicator(z: Tensor, number: int, a: float, b: float, c: float) -> Indicator
     The last term is capped at 1, which matters where tasks are below their own mean, so that the whole stays in [0, 1].
     """
     extremes = ((z < -c).sum() + (z > c).sum()) / len(z)
-    return Indicator(float(extremes), math.exp(-number / a), min(1.0, math.exp(-b * float(z.mean()))))
+    return Indicator(
+        float(extremes), math.exp(-number / a), min(1.0, math.exp(-b * float(z.mean())))
+    )
 
 
 def moments(num_tasks: int) -> State:
