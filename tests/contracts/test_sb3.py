@@ -97,7 +97,8 @@ def test_episodes_end_as_sb3_expects(suite: str) -> None:
 
 
 def test_a_seed_decides_the_episodes(vec: SB3VecEnv) -> None:
-    first, other, again = ((vec.seed(seed), vec.reset())[1] for seed in (3, 4, 3))
+    # Seed 1 is that of the fixture: its goals and their resets are at hand.
+    first, other, again = ((vec.seed(seed), vec.reset())[1] for seed in (3, 1, 3))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     assert not np.array_equal(vec.reset(), again)  # a seed holds for one reset

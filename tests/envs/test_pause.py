@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,25 @@ def _make(name: str) -> TaskVectorEnv:
     return env
 
 
+Pair = tuple[TaskVectorEnv, TaskVectorEnv]
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def made(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    pair = _make(request.param), _make(request.param)
+    yield pair
+    for env in pair:
+        env.close()
+
+
+@pytest.fixture
+def pair(made: Pair) -> Pair:
+    """Two equal environments as new, which takes less long than making them."""
+    for env in made:
+        env.reset(seed=3)
+    return made
+
+
 def _actions(env: TaskVectorEnv, step: int) -> NDArray:
     env.action_space.seed(step)
     return env.action_space.sample()
@@ -37,9 +57,8 @@ def _step(env: TaskVectorEnv, actions: NDArray) -> list[NDArray]:
     return [obs, reward, terminated, truncated, info["success"], info["final_obs"]]
 
 
-@EACH
-def test_a_paused_task_goes_on_where_it_stood_and_the_others_never_notice(name: str) -> None:
-    env, plain = _make(name), _make(name)
+def test_a_paused_task_goes_on_where_it_stood_and_the_others_never_notice(pair: Pair) -> None:
+    env, plain = pair
     still = np.zeros(env.num_tasks, bool)
     still[[0, 3]] = True
     rows = still[env.task_id]
@@ -63,12 +82,10 @@ def test_a_paused_task_goes_on_where_it_stood_and_the_others_never_notice(name: 
     for step in range(40, 60):
         for value, wanted in zip(_step(env, _actions(env, step)), expected[step], strict=True):
             np.testing.assert_array_equal(value, wanted)
-    env.close(), plain.close()
 
 
-@EACH
-def test_episodes_start_in_paused_tasks_too_and_the_state_remembers_who_pauses(name: str) -> None:
-    env, other = _make(name), _make(name)
+def test_episodes_start_in_paused_tasks_too_and_the_state_remembers_who_pauses(pair: Pair) -> None:
+    env, other = pair
     still = np.zeros(env.num_tasks, bool)
     still[1] = True
     rows = still[env.task_id]
@@ -90,17 +107,14 @@ def test_episodes_start_in_paused_tasks_too_and_the_state_remembers_who_pauses(n
     assert not env.paused.any()  # whoever gets this environment next finds all tasks moving
     seen = [_step(env, _actions(env, step))[0][rows] for step in range(20)]
     assert not all(np.array_equal(each, seen[0]) for each in seen)
-    env.close(), other.close()
 
 
-@EACH
-def test_a_state_of_before_there_were_pauses_is_refused(name: str) -> None:
-    env = _make(name)
+def test_a_state_of_before_there_were_pauses_is_refused(pair: Pair) -> None:
+    env, _ = pair
     state = env.state_dict()
     del state["paused"]
     with pytest.raises(SuiteError, match="it lacks paused"):
         env.load_state_dict(state)
-    env.close()
 
 
 @EACH

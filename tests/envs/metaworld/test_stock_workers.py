@@ -1,4 +1,5 @@
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -56,16 +57,11 @@ def test_the_default_number_of_workers_follows_the_number_of_environments():
 def test_steps_run_while_the_caller_does_something_else():
     env = make_vec("mt1:reach-v3", 30, num_workers=1)
     env.reset()
-    actions = np.zeros((30, 4), np.float32)
-    waits = {}
-    for pause in (0.0, 0.2):
-        env.step_async(actions)
-        time.sleep(pause)
-        begin = time.perf_counter()
-        env.step_wait()
-        waits[pause] = time.perf_counter() - begin
+    env.step_async(np.zeros((30, 4), np.float32))
+    (worker,) = env._workers._workers
+    assert select.select([worker.socket], [], [], 20)[0]  # it answers although nobody waits for it yet
+    env.step_wait()
     env.close()
-    assert waits[0.2] < 0.5 * waits[0.0]
 
 
 def test_closing_ends_the_processes_and_can_be_repeated():
