@@ -71,12 +71,18 @@ class EnvSpec:
             )
         obs_space, action_space = env.single_observation_space, env.single_action_space
         if not isinstance(obs_space, Box) or len(obs_space.shape) != 1:
-            raise AgentError(f"env: observation space {obs_space} is not supported; it must be a flat Box")
+            raise AgentError(
+                f"env: observation space {obs_space} is not supported; it must be a flat Box"
+            )
         suite, obs_dim, grid = env.suite, obs_space.shape[0], grid_of(env)
         if isinstance(action_space, Discrete) and action_space.start == 0:
             counts = tuple(task.num_actions or int(action_space.n) for task in suite.tasks)
             return cls(suite.id, suite.task_names, obs_dim, num_actions=counts, grid=grid)
-        if not isinstance(action_space, Box) or len(action_space.shape) != 1 or not action_space.is_bounded():
+        if (
+            not isinstance(action_space, Box)
+            or len(action_space.shape) != 1
+            or not action_space.is_bounded()
+        ):
             raise AgentError(
                 f"env: {suite.id} has action space {action_space}; agents need a bounded flat Box, or Discrete from 0"
             )
@@ -94,10 +100,14 @@ def grid_of(env: TaskVectorEnv) -> tuple[int, ...]:
     layout = getattr(env, "obs_layout", None)
     if layout is None:
         if space.dtype == np.uint8:
-            raise AgentError(f"env: {env.suite.id} observes bytes without an obs_layout that says what they mean")
+            raise AgentError(
+                f"env: {env.suite.id} observes bytes without an obs_layout that says what they mean"
+            )
         return ()
     objects, colors, states = layout.channels
-    grid = GridLayout(objects, colors, states, layout.directions, layout.mission_words, layout.vocabulary)
+    grid = GridLayout(
+        objects, colors, states, layout.directions, layout.mission_words, layout.vocabulary
+    )
     if space.shape != (grid.num_bytes,):
         raise AgentError(
             f"env: {env.suite.id} observes {space.shape}, but a 7 x 7 view, direction and {grid.words} mission words "
@@ -147,13 +157,17 @@ class Agent(ABC):
             AgentError: an unknown setting, an impossible value, or spaces that this agent cannot act in.
         """
         if config is not None and not isinstance(config, self.config_class):
-            raise AgentError(f"config: a {type(config).__name__} is no {self.config_class.__name__}")
+            raise AgentError(
+                f"config: a {type(config).__name__} is no {self.config_class.__name__}"
+            )
         self.config = override(config or self.config_class(), overrides)
         self.seed = check_seed(seed)
         self.device = resolve_device(device)
         self.spec = env if isinstance(env, EnvSpec) else self.spec_class.of(env)
         if self.spec.discrete and not self.discrete_actions:
-            raise AgentError(f"env: {self.spec.suite} has discrete actions; {self.name} needs a bounded Box")
+            raise AgentError(
+                f"env: {self.spec.suite} has discrete actions; {self.name} needs a bounded Box"
+            )
         self._env = None if isinstance(env, EnvSpec) else env
         self.env_steps = 0
         self.gradient_steps = 0
@@ -164,7 +178,9 @@ class Agent(ABC):
     def env(self) -> TaskVectorEnv:
         """The training environment. Raises AgentError if there is none yet."""
         if self._env is None:
-            raise AgentError("env: this agent was loaded without an environment; call set_env before learn")
+            raise AgentError(
+                "env: this agent was loaded without an environment; call set_env before learn"
+            )
         return self._env
 
     def learn(self, total_env_steps: int, callback: Any = None) -> Self:
@@ -246,11 +262,15 @@ class Agent(ABC):
         tensors, _ = split_state(self.state_dict(experience=False))
         for name, tensor in tensors.items():
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                raise DivergedError(f"{name} is not finite after {self.gradient_steps} gradient steps")
+                raise DivergedError(
+                    f"{name} is not finite after {self.gradient_steps} gradient steps"
+                )
 
     def rebase(self, boundary: int) -> None:
         """Restart the collection at a checkpoint boundary; called for environments without an exact state only."""
-        raise AgentError(f"env: {self.name} cannot restart its collection; choose a backend that saves its exact state")
+        raise AgentError(
+            f"env: {self.name} cannot restart its collection; choose a backend that saves its exact state"
+        )
 
     @abstractmethod
     def state_dict(self, experience: bool = True) -> State:
@@ -279,7 +299,9 @@ class Agent(ABC):
         kinds = {True: "discrete", False: "continuous"}
         if spec.discrete != self.spec.discrete:
             theirs, ours = kinds[spec.discrete], kinds[self.spec.discrete]
-            raise AgentError(f"env: {spec.suite} has {theirs} actions, but this agent was built for {ours} ones")
+            raise AgentError(
+                f"env: {spec.suite} has {theirs} actions, but this agent was built for {ours} ones"
+            )
         if spec.grid != self.spec.grid or spec.obs_dim != self.spec.obs_dim:
             raise AgentError(
                 f"env: {spec.suite} has observations of {spec.obs_dim} entries, laid out otherwise than the "
@@ -288,7 +310,9 @@ class Agent(ABC):
         for field in dataclasses.fields(spec):
             old, new = getattr(self.spec, field.name), getattr(spec, field.name)
             if old != new and field.name != "suite":
-                raise AgentError(f"env: {field.name} is {new!r}, but this agent was built for {old!r}")
+                raise AgentError(
+                    f"env: {field.name} is {new!r}, but this agent was built for {old!r}"
+                )
         self._env = env
 
     @property
@@ -334,7 +358,9 @@ class Agent(ABC):
         return {"about": about, "state": self.state_dict(experience=False)}
 
     @classmethod
-    def load(cls, path: str | Path, env: TaskVectorEnv | None = None, device: str | torch.device = "auto") -> Self:
+    def load(
+        cls, path: str | Path, env: TaskVectorEnv | None = None, device: str | torch.device = "auto"
+    ) -> Self:
         """Read what ``save`` wrote.
 
         Raises:
@@ -345,7 +371,9 @@ class Agent(ABC):
         if not isinstance(about, dict):
             raise AgentError(f"path: {path} holds no saved agent; give a file that save wrote")
         if about.get("agent") != cls.name:
-            raise AgentError(f"path: {path} holds agent {about.get('agent')!r}; {cls.__name__} loads {cls.name!r}")
+            raise AgentError(
+                f"path: {path} holds agent {about.get('agent')!r}; {cls.__name__} loads {cls.name!r}"
+            )
         saved_spec = json.loads(about["spec"]).items()
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved_spec}
         config = override(cls.config_class(), json.loads(about["config"]))
@@ -369,7 +397,9 @@ def check_total(total_env_steps: Any) -> int:
     whole = isinstance(total_env_steps, float) and total_env_steps.is_integer()
     number = int(total_env_steps) if whole else as_integer(total_env_steps)
     if number is None or number < 0:
-        raise AgentError(f"total_env_steps: {total_env_steps!r} is not a whole number of at least 0")
+        raise AgentError(
+            f"total_env_steps: {total_env_steps!r} is not a whole number of at least 0"
+        )
     return number
 
 
@@ -393,5 +423,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     if resolved.type not in ("cpu", "cuda"):
         raise AgentError(f"device: {str(device)!r} is unknown; use auto, cpu, cuda or cuda:N")
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
-        raise AgentError(f"device: {str(device)!r} is not there; this machine has {torch.cuda.device_count()} GPUs")
+        raise AgentError(
+            f"device: {str(device)!r} is not there; this machine has {torch.cuda.device_count()} GPUs"
+        )
     return resolved

@@ -13,7 +13,9 @@ from torch import Tensor
 from mtrl.agents.errors import AgentError
 
 
-def split_state(state: dict[str, Any], prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
+def split_state(
+    state: dict[str, Any], prefix: str = ""
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Flatten nested dicts into tensors and JSON values, both keyed by ``outer/inner`` paths."""
     tensors: dict[str, Tensor] = {}
     values: dict[str, Any] = {}
@@ -69,7 +71,9 @@ def read_state(path: Path) -> dict[str, Any]:
             if not isinstance(values, dict):
                 raise AgentError(f"path: {path} is a safetensors file but holds no saved agent")
             return join_state({name: file.get_tensor(name) for name in file.keys()}, values)  # noqa: SIM118
-    except OSError as error:  # a file that may not be read is a FileNotFoundError to safetensors, too
+    except (
+        OSError
+    ) as error:  # a file that may not be read is a FileNotFoundError to safetensors, too
         reason = f"cannot be read ({error})" if path.exists() else "does not exist"
         raise AgentError(f"path: {path} {reason}") from None
     except (SafetensorError, json.JSONDecodeError) as error:

@@ -25,7 +25,10 @@ def to_members(data: Data) -> Data:
 
 def member(state: Networks, task: int) -> Networks:
     """The state of one task's agent, as views: what an update changes in it changes in ``state``."""
-    return {net: {name: value[task : task + 1] for name, value in tensors.items()} for net, tensors in state.items()}
+    return {
+        net: {name: value[task : task + 1] for name, value in tensors.items()}
+        for net, tensors in state.items()
+    }
 
 
 def per_task(metrics: dict[str, Tensor]) -> dict[str, Tensor]:

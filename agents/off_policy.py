@@ -210,10 +210,14 @@ class OffPolicyAgent(ScheduledAgent):
         if self._separate:
             index, place = group_rows(task_id, self.spec.num_tasks)
             grouped = rows[torch.from_numpy(index).to(self.device)].unsqueeze(1)
-            return network.forward(self._acting, grouped).flatten(0, 2)[torch.from_numpy(place).to(self.device)]
+            return network.forward(self._acting, grouped).flatten(0, 2)[
+                torch.from_numpy(place).to(self.device)
+            ]
         tasks = torch.from_numpy(np.asarray(task_id)).to(self.device)
         if self.config.heads == "one-hot":
-            rows = torch.cat([rows, torch.nn.functional.one_hot(tasks, self.spec.num_tasks).to(rows.dtype)], 1)
+            rows = torch.cat(
+                [rows, torch.nn.functional.one_hot(tasks, self.spec.num_tasks).to(rows.dtype)], 1
+            )
         return network.forward_rows(self._acting, rows.unsqueeze(0), tasks)[0]
 
     def _policy_features(self) -> Tensor:

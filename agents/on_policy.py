@@ -64,10 +64,14 @@ class OnPolicyAgent(ScheduledAgent):
         self._start_rounds(self.config.curriculum, self.config.heads, self.actor, self.critic)
         self._explore = torch.Generator().manual_seed(stream_seed(seed, 1))
         self._shuffle = torch.Generator(self.device).manual_seed(stream_seed(seed, 2))
-        self._normalizer = ObsNormalizer(self.spec.obs_dim, self.config.normalize_obs and self.spec.layout is None)
+        self._normalizer = ObsNormalizer(
+            self.spec.obs_dim, self.config.normalize_obs and self.spec.layout is None
+        )
         self._meter = Meter(self.spec.task_names)
         self._budget: int | None = None
-        self._step_size = self.config.learning_rate  # of the update that the rollout under way pays for
+        self._step_size = (
+            self.config.learning_rate
+        )  # of the update that the rollout under way pays for
         self._forget()
         self._check_rollout()
 
@@ -113,7 +117,9 @@ class OnPolicyAgent(ScheduledAgent):
         envs = self._env.envs_per_task
         if self.config.rollout_per_task % envs:
             asked = self.config.rollout_per_task
-            raise AgentError(f"rollout_per_task: {asked} is not a multiple of the {envs} environments per task")
+            raise AgentError(
+                f"rollout_per_task: {asked} is not a multiple of the {envs} environments per task"
+            )
         steps = self.config.rollout_per_task // envs
         if self.sequence and steps % self.sequence:
             raise AgentError(
@@ -141,7 +147,9 @@ class OnPolicyAgent(ScheduledAgent):
             self._normalizer.count(obs if paused is None else obs[acting])
             normal = self._normalizer(obs)
             before = self._before()
-            action = self._act(actor, critic, torch.from_numpy(normal).to(self.device)).cpu().numpy()
+            action = (
+                self._act(actor, critic, torch.from_numpy(normal).to(self.device)).cpu().numpy()
+            )
             env.step_async(self.policy.to_env(action))
             obs, reward, terminated, truncated, info = env.step_wait()
             done = terminated | truncated
@@ -176,24 +184,36 @@ class OnPolicyAgent(ScheduledAgent):
         paused = self._rounds.paused
         if paused is None:
             return None
-        paused &= self._last is not None  # a task pauses only once there is a rollout of its own to learn from
+        paused &= (
+            self._last is not None
+        )  # a task pauses only once there is a rollout of its own to learn from
         env.pause(paused)
         return paused
 
     def _rollout_buffer(self, env: TaskVectorEnv) -> RolloutBuffer:
         spec = self.spec
-        shape = (env.num_tasks, self.config.rollout_per_task // env.envs_per_task, env.envs_per_task)
+        shape = (
+            env.num_tasks,
+            self.config.rollout_per_task // env.envs_per_task,
+            env.envs_per_task,
+        )
         action_dim = None if spec.discrete else spec.action_dim
-        return RolloutBuffer(shape, spec.obs_dim, action_dim, np.float32 if spec.layout is None else np.uint8)
+        return RolloutBuffer(
+            shape, spec.obs_dim, action_dim, np.float32 if spec.layout is None else np.uint8
+        )
 
     @torch.no_grad()
     def _act(self, actor: Views, critic: Views, rows: Tensor) -> Tensor:
         """Sampled actions of every environment's normalized observation ``[T E, D]``; moves the memory on."""
-        x = with_task_code(rows.view(*self._lead, -1, self.spec.obs_dim), self.config.heads == "one-hot")
+        x = with_task_code(
+            rows.view(*self._lead, -1, self.spec.obs_dim), self.config.heads == "one-hot"
+        )
         recalled: list[Recall | None] = [None, None]
         if self._memory is not None and self._start is not None:
             start = self._start.view(x.shape[:3])
-            recalled = [Recall(part.view(*x.shape[:3], -1), start) for part in self._memory.chunk(2, -1)]
+            recalled = [
+                Recall(part.view(*x.shape[:3], -1), start) for part in self._memory.chunk(2, -1)
+            ]
         hidden = self.actor.trunk(actor, x, recalled[0])
         if critic:
             values = self.critic.trunk(critic, x, recalled[1])
@@ -249,8 +269,14 @@ class OnPolicyAgent(ScheduledAgent):
         recalled = self._recalled(len(rows), state, episode_start)
         tasks = torch.from_numpy(ids).to(self.device)
         with torch.no_grad():
-            output, hidden = self._outputs(torch.from_numpy(self._normalizer(rows)).to(self.device), tasks, recalled)
-            log_std = self.state["log_std"]["params"].flatten(0, 1)[tasks] if "log_std" in self.state else None
+            output, hidden = self._outputs(
+                torch.from_numpy(self._normalizer(rows)).to(self.device), tasks, recalled
+            )
+            log_std = (
+                self.state["log_std"]["params"].flatten(0, 1)[tasks]
+                if "log_std" in self.state
+                else None
+            )
             policy = self.policy.of_rows(tasks)
             if deterministic:
                 chosen = policy.mode(output, log_std)
@@ -268,14 +294,22 @@ class OnPolicyAgent(ScheduledAgent):
         shape = (rows, self.config.width)
         memory = np.zeros(shape, np.float32) if state is None else np.asarray(state, np.float32)
         if memory.shape != shape:
-            raise AgentError(f"state: shape {memory.shape} is not {shape}, the memory of {rows} observations")
-        start = np.zeros(rows, bool) if episode_start is None else np.broadcast_to(episode_start, rows).astype(bool)
+            raise AgentError(
+                f"state: shape {memory.shape} is not {shape}, the memory of {rows} observations"
+            )
+        start = (
+            np.zeros(rows, bool)
+            if episode_start is None
+            else np.broadcast_to(episode_start, rows).astype(bool)
+        )
         kept = torch.from_numpy(memory).to(self.device)
         begun = torch.from_numpy(start).to(self.device)
         return Recall(kept[None, None], begun[None, None])
 
     @torch.no_grad()
-    def _outputs(self, x: Tensor, tasks: Tensor, recalled: Recall | None = None) -> tuple[Tensor, Tensor | None]:
+    def _outputs(
+        self, x: Tensor, tasks: Tensor, recalled: Recall | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """The actor's outputs ``[n, O]`` for normalized rows ``[n, D]`` of any tasks ``[n]``, and the memory."""
         network = self.actor
         actor = network.views(self.state["actor"]["params"], torch.float32)
@@ -285,7 +319,9 @@ class OnPolicyAgent(ScheduledAgent):
             output = network.forward(actor, grouped).flatten(0, 2)
             return output[torch.from_numpy(place).to(self.device)], None
         if self.config.heads == "one-hot":
-            x = torch.cat([x, torch.nn.functional.one_hot(tasks, self.spec.num_tasks).to(x.dtype)], 1)
+            x = torch.cat(
+                [x, torch.nn.functional.one_hot(tasks, self.spec.num_tasks).to(x.dtype)], 1
+            )
         hidden = network.trunk(actor, x[None, None], recalled)[0]
         output = network.head_rows(actor, hidden, tasks)[0]
         return output, hidden[0] if recalled is not None else None
@@ -314,7 +350,9 @@ class OnPolicyAgent(ScheduledAgent):
 
     @property
     def num_parameters(self) -> int:
-        return sum(tensors["params"].numel() for tensors in self.state.values() if "params" in tensors)
+        return sum(
+            tensors["params"].numel() for tensors in self.state.values() if "params" in tensors
+        )
 
     def state_dict(self, experience: bool = True) -> State:
         state: State = {
@@ -336,7 +374,9 @@ class OnPolicyAgent(ScheduledAgent):
                 state["memory"] = {"state": self._memory.clone(), "start": self._start.clone()}
             if self._last is not None:
                 fields = self._last._asdict().items()
-                state["rollout"] = {name: field.clone() for name, field in fields if field is not None}
+                state["rollout"] = {
+                    name: field.clone() for name, field in fields if field is not None
+                }
         return state
 
     def load_state_dict(self, state: State) -> None:
@@ -356,4 +396,6 @@ class OnPolicyAgent(ScheduledAgent):
             self._memory = state["memory"]["state"].to(self.device)
             self._start = state["memory"]["start"].to(self.device)
         if "rollout" in state:
-            self._last = Rollout(**{name: field.to(self.device) for name, field in state["rollout"].items()})
+            self._last = Rollout(
+                **{name: field.to(self.device) for name, field in state["rollout"].items()}
+            )

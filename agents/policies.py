@@ -117,7 +117,9 @@ class Gaussian(_BoxPolicy):
         assert log_std is not None
         return clipped_mean(output, log_std)
 
-    def log_prob(self, output: Tensor, action: Tensor, log_std: Tensor | None) -> tuple[Tensor, Tensor]:
+    def log_prob(
+        self, output: Tensor, action: Tensor, log_std: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Log density of ``action`` and entropy, each ``[S, T, b]``; ``log_std`` is ``[S, T, A]``."""
         assert log_std is not None
         return gaussian(output, log_std.unsqueeze(2), action)
@@ -156,7 +158,11 @@ class SquashedGaussian(_BoxPolicy):
         return q.squeeze(-1)
 
     def soft_value(
-        self, output: Tensor, noise: Tensor, critics: Callable[[Tensor | None], Tensor], alpha: Tensor
+        self,
+        output: Tensor,
+        noise: Tensor,
+        critics: Callable[[Tensor | None], Tensor],
+        alpha: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """``min_k Q_k(s, a) - alpha log pi(a|s)`` of one sampled action, and ``log pi(a|s)``, each ``[S, T, b]``.
 
@@ -200,7 +206,9 @@ class Categorical(Policy):
     def mode(self, output: Tensor, log_std: Tensor | None = None) -> Tensor:
         return self.logits(output).argmax(-1)
 
-    def log_prob(self, output: Tensor, action: Tensor, log_std: Tensor | None) -> tuple[Tensor, Tensor]:
+    def log_prob(
+        self, output: Tensor, action: Tensor, log_std: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Log probability of ``action`` ``[S, T, b]`` and entropy, each ``[S, T, b]``."""
         return categorical(self.logits(output), action)
 
@@ -220,7 +228,11 @@ class Categorical(Policy):
         return q.gather(-1, index).squeeze(-1)
 
     def soft_value(
-        self, output: Tensor, noise: Tensor, critics: Callable[[Tensor | None], Tensor], alpha: Tensor
+        self,
+        output: Tensor,
+        noise: Tensor,
+        critics: Callable[[Tensor | None], Tensor],
+        alpha: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """``sum_a pi(a|s) (min_k Q_k(s, a) - alpha log pi(a|s))`` and minus the entropy, each ``[S, T, b]``.
 
@@ -228,7 +240,9 @@ class Categorical(Policy):
         """
         log_prob = torch.log_softmax(self.logits(output), -1)
         prob = log_prob.exp()
-        with torch.no_grad():  # the actor's loss moves the policy only; its critics do not read the action
+        with (
+            torch.no_grad()
+        ):  # the actor's loss moves the policy only; its critics do not read the action
             q = critics(None).amin(1)
         value = (prob * (q - alpha[..., None, None] * log_prob)).sum(-1)
         return value, (prob * log_prob).sum(-1)

@@ -38,7 +38,9 @@ class ScheduledAgent(Agent):
     def _start_rounds(self, curriculum: Choice, heads: str, actor: MLP, critic: MLP) -> None:
         """Get ready for the first round; to be called when the networks are there."""
         networks = {"actor": actor, "critic": critic}
-        self._rounds = make_rounds(curriculum, self.spec, heads, networks, self.state, stream_seed(self.seed, 4))
+        self._rounds = make_rounds(
+            curriculum, self.spec, heads, networks, self.state, stream_seed(self.seed, 4)
+        )
 
     def _begin_round(self, features: Features) -> None:
         """Let the curriculum decide, by what is known of each task now."""
@@ -52,7 +54,11 @@ class ScheduledAgent(Agent):
         """Success rate per task ``[1, T]`` of recent training episodes, where an aggregator looks at it."""
         if not any("success" in reduction.aggregator.info.needs for reduction in reductions):
             return None
-        rate = np.zeros(self.spec.num_tasks) if self._episodes is None else self._episodes.recent_success
+        rate = (
+            np.zeros(self.spec.num_tasks)
+            if self._episodes is None
+            else self._episodes.recent_success
+        )
         return torch.from_numpy(rate).to(self.device, torch.float32).unsqueeze(0)
 
     @abstractmethod

@@ -133,7 +133,9 @@ class Seeds:
 
     def _update_ppo(self, members: list[int], rollouts: list[Any]) -> None:
         agents = [self._ppo(member) for member in members]
-        inputs = [agent.update_inputs(rollout) for agent, rollout in zip(agents, rollouts, strict=True)]
+        inputs = [
+            agent.update_inputs(rollout) for agent, rollout in zip(agents, rollouts, strict=True)
+        ]
         stack = self._stack_of(members)
         joint = PPOInputs(
             _join([one.rollout for one in inputs]),
@@ -189,14 +191,19 @@ class Stack:
             for net, tensors in states[0].items()
         }
         self._scalars = {
-            (net, name) for net, tensors in states[0].items() for name, value in tensors.items() if not value.dim()
+            (net, name)
+            for net, tensors in states[0].items()
+            for name, value in tensors.items()
+            if not value.dim()
         }
         self._handed: dict[str, dict[str, Tensor]] = {}
         self.hand_back()
 
     def holds(self, states: Sequence[Networks]) -> bool:
         """Whether exactly these states are views of this stack."""
-        return len(states) == len(self._states) and all(a is b for a, b in zip(states, self._states))
+        return len(states) == len(self._states) and all(
+            a is b for a, b in zip(states, self._states)
+        )
 
     def hand_back(self) -> None:
         """Let every state see what an update replaced; what it changed in place is seen already."""
@@ -215,7 +222,9 @@ def _joined(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(tensors)) if tensors[0].dim() else torch.stack(list(tensors))
 
 
-def _each(members: Sequence[int], action: Callable[[int], Any], failures: dict[int, Failure]) -> dict[int, Any]:
+def _each(
+    members: Sequence[int], action: Callable[[int], Any], failures: dict[int, Failure]
+) -> dict[int, Any]:
     """What ``action`` returns for each of ``members``; one that fails is noted and left out."""
     results = {}
     for member in members:
@@ -228,7 +237,9 @@ def _each(members: Sequence[int], action: Callable[[int], Any], failures: dict[i
 
 def _join(parts: Sequence[Any]) -> Any:
     """Named tuples of tensors ``[1, ...]`` as one of ``[S, ...]``; fields that are None stay so."""
-    joined = [None if fields[0] is None else torch.cat(fields) for fields in zip(*parts, strict=True)]
+    joined = [
+        None if fields[0] is None else torch.cat(fields) for fields in zip(*parts, strict=True)
+    ]
     return type(parts[0])(*joined)
 
 
@@ -245,4 +256,6 @@ def _progress(parts: Sequence[Any]) -> Any:
 
 def _split(metrics: Metrics, seeds: int) -> list[Metrics]:
     """Metrics ``[S, ...]`` as those of every seed, ``[1, ...]``."""
-    return [{name: value[seed : seed + 1] for name, value in metrics.items()} for seed in range(seeds)]
+    return [
+        {name: value[seed : seed + 1] for name, value in metrics.items()} for seed in range(seeds)
+    ]

@@ -169,7 +169,9 @@ def range_of(hint: Any) -> str:
                     bounds[name] = getattr(part, name)
     low, high = bounds.get("ge", bounds.get("gt")), bounds.get("le", bounds.get("lt"))
     if low is not None and high is not None:
-        return f"lie in {'[' if 'ge' in bounds else '('}{low}, {high}{']' if 'le' in bounds else ')'}"
+        return (
+            f"lie in {'[' if 'ge' in bounds else '('}{low}, {high}{']' if 'le' in bounds else ')'}"
+        )
     if low is not None:
         return f"be at least {low}" if "ge" in bounds else f"be greater than {low}"
     if high is not None:
@@ -177,7 +179,12 @@ def range_of(hint: Any) -> str:
     return ""
 
 
-_WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+_WORDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+}
 
 
 def describe(hint: Any) -> str:
@@ -190,7 +197,9 @@ def describe(hint: Any) -> str:
         return describe(get_args(hint)[0])
     origin, members = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return " or ".join("none" if member is type(None) else describe(member) for member in members)
+        return " or ".join(
+            "none" if member is type(None) else describe(member) for member in members
+        )
     if origin is Literal:
         return "one of " + ", ".join(map(str, members)) if len(members) > 1 else str(members[0])
     if origin is tuple:
@@ -336,7 +345,9 @@ class Registry(Generic[T]):
             instance; none if there are none.
     """
 
-    def __init__(self, what: str, entries: Mapping[str, Entry], outer: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self, what: str, entries: Mapping[str, Entry], outer: tuple[str, str] | None = None
+    ) -> None:
         self.what, self.entries = what, dict(entries)
         self._outer = outer
 
@@ -450,7 +461,9 @@ class Registry(Generic[T]):
     def short(self, choice: Choice) -> str:
         """The choice as ``name:key=value,...``, settings that have their default left out."""
         defaults = {setting.key: setting.default for setting in self.settings(choice.kind)}
-        changed = [f"{key}={_text(value)}" for key, value in choice.settings if value != defaults.get(key)]
+        changed = [
+            f"{key}={_text(value)}" for key, value in choice.settings if value != defaults.get(key)
+        ]
         return choice.kind + (":" + ",".join(changed) if changed else "")
 
 

@@ -41,7 +41,9 @@ PACKAGES = ("llvmlite", "mujoco", "numba", "numpy")
 """Another version of these may need other machine code."""
 
 _COMMENT = re.compile("#[^\n]*")
-_FROM = re.compile(r"^[ \t]*from[ \t]+(\.*)([\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n]*)", re.MULTILINE)
+_FROM = re.compile(
+    r"^[ \t]*from[ \t]+(\.*)([\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n]*)", re.MULTILINE
+)
 _IMPORT = re.compile(r"^[ \t]*import[ \t]+([^\n]*)", re.MULTILINE)
 _CACHE_DIR_LOCK = threading.Lock()
 
@@ -57,13 +59,17 @@ def kernel(function: Callable[..., Any], **options: Any) -> Any:
     # numba would compile a version for every constant that another kernel passes; one per type halves the first start.
     resolve = getattr(dispatcher, "get_call_template", None)
     if resolve is not None:
-        dispatcher.get_call_template = lambda args, kws: resolve(tuple(map(numba.types.unliteral, args)), kws)
+        dispatcher.get_call_template = lambda args, kws: resolve(
+            tuple(map(numba.types.unliteral, args)), kws
+        )
     return dispatcher
 
 
 def callback(function: Callable[..., Any], signature: Any) -> Any:
     """Compile ``function`` to a C function of that numba ``signature``, at once, or load what is kept."""
-    return _with_cache(function, lambda on: numba.cfunc(signature, cache=on, error_model="numpy")(function))
+    return _with_cache(
+        function, lambda on: numba.cfunc(signature, cache=on, error_model="numpy")(function)
+    )
 
 
 def is_kept(function: Callable[..., Any]) -> bool:
@@ -172,7 +178,9 @@ def _source(function: Callable[..., Any]) -> Path:
 
 def _with_cache(function: Callable[..., Any], compile_with: Callable[[bool], Any]) -> Any:
     source = _source(function)
-    if numba.config.DISABLE_JIT or not source.is_file():  # a function typed into an interpreter has no file
+    if (
+        numba.config.DISABLE_JIT or not source.is_file()
+    ):  # a function typed into an interpreter has no file
         return compile_with(False)
     folder = code_folder(source)
     if not writable_folder(folder):

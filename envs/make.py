@@ -16,7 +16,10 @@ from mtrl.envs.vector import TaskVectorEnv
 # family -> backend -> module. The first backend of a family is its default ("auto"). A module offers
 # ``make(suite, settings) -> TaskVectorEnv`` and ``OPTIONS``, the settings it has beyond the common ones.
 BACKENDS: dict[str, dict[str, str]] = {
-    "metaworld": {"native": "mtrl.envs.metaworld.native.engine", "stock": "mtrl.envs.metaworld.stock"},
+    "metaworld": {
+        "native": "mtrl.envs.metaworld.native.engine",
+        "stock": "mtrl.envs.metaworld.stock",
+    },
     "minigrid": {"native": "mtrl.envs.minigrid.native", "stock": "mtrl.envs.minigrid.stock"},
 }
 # module -> the reward versions it has, where it lacks some of its family's.
@@ -32,7 +35,11 @@ def backends(suite: str) -> tuple[str, ...]:
 def _able(spec: Suite) -> dict[str, str]:
     """The family's backends that have the suite's rewards."""
     version = spec.reward_version
-    return {name: at for name, at in BACKENDS[spec.family].items() if version in REWARD_VERSIONS.get(at, (version,))}
+    return {
+        name: at
+        for name, at in BACKENDS[spec.family].items()
+        if version in REWARD_VERSIONS.get(at, (version,))
+    }
 
 
 def make_vec(
@@ -107,10 +114,14 @@ def make_vec(
     known, able = BACKENDS[spec.family], _able(spec)
     name = next(iter(able)) if backend == "auto" else backend
     if name not in known:
-        raise SuiteError(f"{spec.id} has no backend {name!r}; the nearest is {nearest(str(name), known, 0.0)!r}.")
+        raise SuiteError(
+            f"{spec.id} has no backend {name!r}; the nearest is {nearest(str(name), known, 0.0)!r}."
+        )
     if name not in able:
         version = spec.reward_version.upper()
-        raise SuiteError(f"Backend {name!r} lacks the {version} rewards of {spec.id}; {', '.join(able)} has them.")
+        raise SuiteError(
+            f"Backend {name!r} lacks the {version} rewards of {spec.id}; {', '.join(able)} has them."
+        )
     if spec.family == "metaworld":
         prepare_mujoco(render=render_mode is not None)
     module = import_module(known[name])
@@ -124,4 +135,6 @@ def _check_supported(settings: EnvSettings, backend: str, options: frozenset[str
         value = getattr(settings, field.name)
         if field.name not in COMMON | options and value != field.default:
             allowed = ", ".join(sorted(COMMON | options))
-            raise SuiteError(f"Backend {backend!r} does not take {field.name}={value!r}; it takes {allowed}.")
+            raise SuiteError(
+                f"Backend {backend!r} does not take {field.name}={value!r}; it takes {allowed}."
+            )

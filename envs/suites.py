@@ -17,7 +17,11 @@ FAMILIES = {
 
 @cache
 def _all_suites() -> Mapping[str, Suite]:
-    return {key: suite for module in FAMILIES.values() for key, suite in import_module(module).SUITES.items()}
+    return {
+        key: suite
+        for module in FAMILIES.values()
+        for key, suite in import_module(module).SUITES.items()
+    }
 
 
 def suite_ids() -> tuple[str, ...]:
@@ -34,4 +38,6 @@ def get_suite(suite_id: str) -> Suite:
     suites = _all_suites()
     if suite_id in suites:
         return suites[suite_id]
-    raise SuiteError(f"There is no suite {suite_id!r}; the nearest id is {nearest(str(suite_id), suites, 0.0)!r}.")
+    raise SuiteError(
+        f"There is no suite {suite_id!r}; the nearest id is {nearest(str(suite_id), suites, 0.0)!r}."
+    )

@@ -46,11 +46,16 @@ class TaskVectorEnv(VectorEnv):
             be taken right after ``rebase`` (see there).
     """
 
-    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": ["rgb_array"]}  # noqa: RUF012
+    metadata: dict[str, Any] = {
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+        "render_modes": ["rgb_array"],
+    }  # noqa: RUF012
     backend: str = ""
     exact_state: bool = False
 
-    def __init__(self, suite: Suite, envs_per_task: int, observation_space: Space, action_space: Space) -> None:
+    def __init__(
+        self, suite: Suite, envs_per_task: int, observation_space: Space, action_space: Space
+    ) -> None:
         self.suite = suite
         self.envs_per_task = envs_per_task
         self.num_tasks = suite.num_tasks

@@ -37,7 +37,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "agents": ("MTPPO", "MTSAC", "Agent", "AgentError", "MTPPOConfig", "MTSACConfig"),
         "settings.config": ("EvalConfig", "TrainConfig"),
-        "envs": ("Suite", "SuiteError", "TaskSpec", "TaskVectorEnv", "get_suite", "make_vec", "suite_ids"),
+        "envs": (
+            "Suite",
+            "SuiteError",
+            "TaskSpec",
+            "TaskVectorEnv",
+            "get_suite",
+            "make_vec",
+            "suite_ids",
+        ),
         "evaluation.evaluator": ("Evaluator",),
         "records.results": ("TaskResult", "read_result"),
         "statistics": ("t_interval", "wilson_interval"),

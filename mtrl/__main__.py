@@ -11,7 +11,10 @@ from mtrl.envs.errors import choices
 COMMANDS = {
     "train": ("mtrl.train", "train an agent, or continue a run"),
     "evaluate": ("mtrl.evaluate", "evaluate a run's checkpoint again, or film it"),
-    "leaderboard": ("mtrl.leaderboard.__main__", "run sweeps; build, check and verify the leaderboard"),
+    "leaderboard": (
+        "mtrl.leaderboard.__main__",
+        "run sweeps; build, check and verify the leaderboard",
+    ),
 }
 """Name of each command: its module, which has ``main(arguments) -> exit status``, and what it does."""
 
@@ -24,7 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     command = arguments[0]
     if command not in COMMANDS:
-        print(f"mtrl: COMMAND: {command!r} is unknown; {choices(command, COMMANDS)}", file=sys.stderr)
+        print(
+            f"mtrl: COMMAND: {command!r} is unknown; {choices(command, COMMANDS)}", file=sys.stderr
+        )
         return 2
     status: int = importlib.import_module(COMMANDS[command][0]).main(arguments[1:])
     return status

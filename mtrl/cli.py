@@ -85,7 +85,9 @@ def _paragraph(key: str, value: Any, setting: Setting) -> str:
         about += f"; must {limits}"
     text = f"{about[0].upper()}{about[1:]}. {setting.doc}".rstrip()
     flag = f"  --{key.replace('_', '-')}={as_text(value)}"
-    return f"{flag}\n" + textwrap.fill(text, _width(), initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return f"{flag}\n" + textwrap.fill(
+        text, _width(), initial_indent=" " * 6, subsequent_indent=" " * 6
+    )
 
 
 def as_text(value: Any) -> str:
@@ -105,7 +107,12 @@ def columns(rows: Sequence[tuple[str, str]]) -> str:
     """Name and description, aligned and wrapped to the terminal."""
     left = min(max((len(name) for name, _ in rows), default=0), 24)
     lines = [
-        textwrap.fill(text or "-", _width(), initial_indent=f"  {name:<{left}}  ", subsequent_indent=" " * (left + 4))
+        textwrap.fill(
+            text or "-",
+            _width(),
+            initial_indent=f"  {name:<{left}}  ",
+            subsequent_indent=" " * (left + 4),
+        )
         for name, text in rows
     ]
     return "\n".join(lines)

@@ -34,7 +34,14 @@ Evaluates a run's checkpoint under the official protocol and prints a table. Cha
   --envs-per-task=N  parallel environments per task
   --device=NAME      auto, cpu, cuda or cuda:N
   --video=DIR        film one episode of each task into DIR (mp4 where imageio-ffmpeg is installed, else gif)"""
-_OPTIONS = {"episodes": int, "checkpoint": str, "seed": int, "envs_per_task": int, "device": str, "video": str}
+_OPTIONS = {
+    "episodes": int,
+    "checkpoint": str,
+    "seed": int,
+    "envs_per_task": int,
+    "device": str,
+    "video": str,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,11 +63,16 @@ def _run(arguments: list[str]) -> int:
     for key in options:
         if key not in _OPTIONS:
             close = nearest(key, _OPTIONS)
-            raise ConfigError(f"{key}: unknown setting; " + (f"did you mean {close}?" if close else "--help shows all"))
+            raise ConfigError(
+                f"{key}: unknown setting; "
+                + (f"did you mean {close}?" if close else "--help shows all")
+            )
     given = {key: coerce(key, value, _OPTIONS[key]) for key, value in options.items()}
     saved = find(Path(words[0]), given.get("checkpoint"))
     config = evaluation_config(saved, given)
-    print(f"{config.suite} {config.method} seed {config.seed}, checkpoint at {saved.progress:,} env steps")
+    print(
+        f"{config.suite} {config.method} seed {config.seed}, checkpoint at {saved.progress:,} env steps"
+    )
     evaluator = make_evaluator(config)
     try:
         agent = load_agent(config, saved, evaluator)
@@ -89,7 +101,12 @@ def find(run: Path, wanted: str | None = None) -> Checkpoint:
     if wanted is not None:
         path = run / "checkpoints" / f"{int(wanted):012d}" if wanted.isdecimal() else Path(wanted)
         if not path.is_dir():
-            have = ", ".join(str(int(path.name)) for path in checkpoint.newest_first(run / "checkpoints")) or "none"
+            have = (
+                ", ".join(
+                    str(int(path.name)) for path in checkpoint.newest_first(run / "checkpoints")
+                )
+                or "none"
+            )
             raise ConfigError(f"checkpoint: {wanted} is not there; the run has {have}")
         return checkpoint.verify(path)
     saved, warnings = checkpoint.newest_whole(run / "checkpoints")
@@ -102,8 +119,14 @@ def find(run: Path, wanted: str | None = None) -> Checkpoint:
 
 def evaluation_config(saved: Checkpoint, given: dict[str, object]) -> TrainConfig:
     """The run's configuration with the evaluation's settings replaced by those given."""
-    names = {"episodes": "eval.episodes_per_task", "seed": "eval.seed", "envs_per_task": "eval.envs_per_task"}
-    changed = {names.get(key, key): value for key, value in given.items() if key in (*names, "device")}
+    names = {
+        "episodes": "eval.episodes_per_task",
+        "seed": "eval.seed",
+        "envs_per_task": "eval.envs_per_task",
+    }
+    changed = {
+        names.get(key, key): value for key, value in given.items() if key in (*names, "device")
+    }
     return make_config(saved.config | changed)
 
 
@@ -112,7 +135,9 @@ def load_agent(config: TrainConfig, saved: Checkpoint, evaluator: Evaluator) -> 
     from mtrl.agents.agent import resolve_device
 
     kind = agent_class(config.algorithm)
-    agent = kind(evaluator.env, config.agent, seed=config.seed, device=resolve_device(config.device))
+    agent = kind(
+        evaluator.env, config.agent, seed=config.seed, device=resolve_device(config.device)
+    )
     agent.load_state_dict(saved.agent())
     return agent
 
@@ -130,7 +155,9 @@ def table(results: dict[str, TaskResult]) -> str:
         )
     count = len(results)
     mean = sum(result.success_rate for result in results.values()) / count
-    final = sum(result.final_step_successes / result.episodes for result in results.values()) / count
+    final = (
+        sum(result.final_step_successes / result.episodes for result in results.values()) / count
+    )
     lines.append(f"{'mean over tasks':<{width}}  {mean:7.3f}  {'':13}  {final:9.3f}")
     return "\n".join(lines)
 

@@ -27,7 +27,9 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tu
         ValueError: counts out of order, or a confidence outside (0, 1).
     """
     if not 0 <= successes <= trials:
-        raise ValueError(f"successes: {successes} is not between 0 and the number of trials, {trials}")
+        raise ValueError(
+            f"successes: {successes} is not between 0 and the number of trials, {trials}"
+        )
     z = stats.norm.ppf(0.5 + _checked(confidence) / 2)
     if trials == 0:
         return 0.0, 1.0
@@ -129,7 +131,9 @@ def probability_of_improvement(scores: ArrayLike, baseline: ArrayLike) -> float:
     """
     first, second = _matrix(scores), _matrix(baseline)
     if first.shape[1] != second.shape[1]:
-        raise ValueError(f"scores: {first.shape[1]} tasks cannot be compared with {second.shape[1]}")
+        raise ValueError(
+            f"scores: {first.shape[1]} tasks cannot be compared with {second.shape[1]}"
+        )
     wins = np.sign(first[:, None] - second[None]) / 2 + 0.5
     return float(wins.mean())
 
@@ -137,7 +141,9 @@ def probability_of_improvement(scores: ArrayLike, baseline: ArrayLike) -> float:
 def _matrix(scores: ArrayLike) -> Scores:
     matrix = np.asarray(scores, dtype=np.float64)
     if matrix.ndim != 2 or not matrix.size:
-        raise ValueError(f"scores: an array [run, task] with entries is needed, not one of shape {matrix.shape}")
+        raise ValueError(
+            f"scores: an array [run, task] with entries is needed, not one of shape {matrix.shape}"
+        )
     return matrix
 
 

@@ -37,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     words, options = cli.parse(arguments)
     wants_help = options.pop("help", None) is not None
-    if not arguments or (wants_help and not words and not {"resume", "config", "suite"} & options.keys()):
+    if not arguments or (
+        wants_help and not words and not {"resume", "config", "suite"} & options.keys()
+    ):
         print(f"{USAGE}\n\n{overview()}")
         return 0
     configs = read_configs(words, options)
@@ -45,7 +47,9 @@ def _run(arguments: list[str]) -> int:
         config = configs[0]
         print(f"{USAGE}\n\nSettings of {config.suite} with {config.method}:\n{_settings(config)}")
         return 0
-    from mtrl.trainer import train_together  # imports torch, which listing and checking settings do without
+    from mtrl.trainer import (
+        train_together,
+    )  # imports torch, which listing and checking settings do without
 
     train_together(configs, shlex.join(["python", "-m", "mtrl.train", *arguments]))
     return 0
@@ -68,7 +72,8 @@ def read_configs(words: list[str], options: dict[str, str]) -> list[TrainConfig]
                 raise ConfigError(f"seeds: does not go with --{other}; give one of them")
         base = options.get("run_dir")
         own = [
-            {"seed": seed} | ({"run_dir": str(Path(base) / f"seed-{seed}")} if base else {}) for seed in _list(seeds)
+            {"seed": seed} | ({"run_dir": str(Path(base) / f"seed-{seed}")} if base else {})
+            for seed in _list(seeds)
         ]
         return [read_config(words, options | each) for each in own]
     if "," not in resume or Path(resume).is_dir():
@@ -113,7 +118,9 @@ def read_config(words: list[str], options: dict[str, str]) -> TrainConfig:
     """
     given = dict(options)
     if len(words) > 1:
-        raise ConfigError(f"{words[1]!r}: one suite at a time, and settings are written --key=value")
+        raise ConfigError(
+            f"{words[1]!r}: one suite at a time, and settings are written --key=value"
+        )
     if words:
         given["suite"] = words[0]
     config_file = given.pop("config", None)
@@ -126,7 +133,9 @@ def read_config(words: list[str], options: dict[str, str]) -> TrainConfig:
     for key in given:
         owner = presets.owner_of(key)
         if owner not in (None, config.algorithm):
-            raise ConfigError(f"{key}: a setting of {owner}, and this run trains {config.algorithm}; choose a --method")
+            raise ConfigError(
+                f"{key}: a setting of {owner}, and this run trains {config.algorithm}; choose a --method"
+            )
     return config
 
 
@@ -137,7 +146,9 @@ def overview() -> str:
         groups.setdefault(suite_id.partition(":")[0], []).append(envs.get_suite(suite_id))
     parts = {
         "Suites": [_suite_line(name, members) for name, members in groups.items()],
-        "Methods (--method NAME)": [(name, presets.summary(path)) for name, path in presets.methods().items()],
+        "Methods (--method NAME)": [
+            (name, presets.summary(path)) for name, path in presets.methods().items()
+        ],
         "Gradient methods (--aggregator NAME[:KEY=VALUE,...])": _entries(AGGREGATORS),
         "Curricula (--curriculum NAME[:KEY=VALUE,...])": _entries(CURRICULA),
     }

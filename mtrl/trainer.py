@@ -13,7 +13,13 @@ from mtrl.agents import DivergedError
 from mtrl.agents.agent import resolve_device
 from mtrl.agents.seeds import Failure, Seeds
 from mtrl.envs import SuiteError
-from mtrl.errors import CheckpointError, InterruptedTraining, RunFolderError, TrainingDiverged, WriteError
+from mtrl.errors import (
+    CheckpointError,
+    InterruptedTraining,
+    RunFolderError,
+    TrainingDiverged,
+    WriteError,
+)
 from mtrl.evaluation.evaluator import EvaluationStopped
 from mtrl.records.results import Record, read_result
 from mtrl.settings.algorithms import agent_class
@@ -33,7 +39,9 @@ def never() -> bool:
     return False
 
 
-def train(config: TrainConfig, command: str = "", should_stop: Callable[[], bool] = never) -> Record:
+def train(
+    config: TrainConfig, command: str = "", should_stop: Callable[[], bool] = never
+) -> Record:
     """Start the run of ``config``, or continue it if its folder holds one. Returns the result record.
 
     In the main thread the first Ctrl-C or SIGTERM ends the training cleanly. In another thread, where Python handles no
@@ -74,7 +82,9 @@ def train_together(
             folder = stack.enter_context(RunFolder(config.folder))
             found = _find_checkpoint(config, folder)
             if found is not None and _is_finished(folder, found, config):
-                print(f"{folder.path}: finished at {found.progress:,} env steps; raise total_env_steps to continue it")
+                print(
+                    f"{folder.path}: finished at {found.progress:,} env steps; raise total_env_steps to continue it"
+                )
                 records[index] = read_result(folder.result)
             else:
                 begun[index] = config, folder, found
@@ -82,7 +92,9 @@ def train_together(
             first = configs[next(iter(begun))]
             device = resolve_device(first.device)
             with torch_settings(device, first.torch_threads):
-                records |= zip(begun, Trainer(list(begun.values()), command, device, should_stop).run())
+                records |= zip(
+                    begun, Trainer(list(begun.values()), command, device, should_stop).run()
+                )
         return [records[index] for index in range(len(configs))]
 
 
@@ -91,12 +103,17 @@ def _find_checkpoint(config: TrainConfig, folder: RunFolder) -> Checkpoint | Non
     if folder.is_run:
         differs = difference(read_yaml(folder.config), config)
         if differs:
-            raise RunFolderError(f"run_dir: {folder.path} holds another run: {differs}; choose another --run-dir")
+            raise RunFolderError(
+                f"run_dir: {folder.path} holds another run: {differs}; choose another --run-dir"
+            )
     found, warnings = checkpoint.newest_whole(folder.checkpoints)
     if found is None:
         return None
     for warning in warnings:
-        print(f"warning: {warning}; using the older one, at {found.progress:,} env steps", file=sys.stderr)
+        print(
+            f"warning: {warning}; using the older one, at {found.progress:,} env steps",
+            file=sys.stderr,
+        )
     differs = difference(found.config, config)
     if differs:
         raise CheckpointError(f"{found.path}: is of another run: {differs}")
@@ -108,7 +125,9 @@ def _is_finished(folder: RunFolder, found: Checkpoint, config: TrainConfig) -> b
         return False
     record = read_result(folder.result)
     unit = agent_class(config.algorithm).unit
-    return bool(record["status"] == "finished" and record["evaluations"][-1][unit] == found.progress)
+    return bool(
+        record["status"] == "finished" and record["evaluations"][-1][unit] == found.progress
+    )
 
 
 class Trainer:
@@ -205,7 +224,11 @@ class Trainer:
 
     def _behind(self) -> list[int]:
         """The runs that have come least far among those that are still to be trained."""
-        steps = {i: run.agent.progress for i, run in enumerate(self.runs) if run.is_open and not run.is_trained}
+        steps = {
+            i: run.agent.progress
+            for i, run in enumerate(self.runs)
+            if run.is_open and not run.is_trained
+        }
         return [index for index, taken in steps.items() if taken == min(steps.values())]
 
     def _after_advance(self, run: Run, failure: Failure | None) -> None:
@@ -239,7 +262,9 @@ class Trainer:
         stopped = [run for run in stopped if run.is_open]
         if not stopped:
             return
-        steps = " and ".join(f"{taken:,}" for taken in sorted({run.agent.progress for run in stopped}))
+        steps = " and ".join(
+            f"{taken:,}" for taken in sorted({run.agent.progress for run in stopped})
+        )
         raise InterruptedTraining(
             f"stopped at {steps} {stopped[0].agent.unit_in_words}; continue {' and '.join(dict.fromkeys(saved))} with: "
             f"python -m mtrl.train --resume {','.join(str(run.folder.path) for run in stopped)}",

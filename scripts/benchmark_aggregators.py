@@ -71,7 +71,12 @@ def solver(name: str, m: int, repeats: int) -> dict[str, object]:
     aggregator = make_aggregator(name)
     shape = aggregator.noise_shape(m, PARAMS)
     noise = None if shape is None else torch.rand(shape, generator=generator)
-    inputs = Inputs(gramian=matrix, cross_gramian=matrix, losses=torch.rand(m, generator=generator) + 1, noise=noise)
+    inputs = Inputs(
+        gramian=matrix,
+        cross_gramian=matrix,
+        losses=torch.rand(m, generator=generator) + 1,
+        noise=noise,
+    )
     state = aggregator.init(m)
     runs: list[Callable[[], object]] = [lambda: aggregator.weights(inputs, state)]
     missing = None
@@ -85,7 +90,11 @@ def solver(name: str, m: int, repeats: int) -> dict[str, object]:
             runs.append(lambda: theirs(stat))
     found = milliseconds(runs, repeats)
     out, _ = aggregator.weights(inputs, state)
-    report: dict[str, object] = {"ms": found[0], "residual": float(out.residual), "converged": bool(out.converged)}
+    report: dict[str, object] = {
+        "ms": found[0],
+        "residual": float(out.residual),
+        "converged": bool(out.converged),
+    }
     report["torchjd_ms"] = found[1] if len(found) > 1 else None
     report["speedup"] = found[1] / found[0] if len(found) > 1 else None
     return report | ({"torchjd_missing": missing} if missing else {})
@@ -104,7 +113,9 @@ def updates(num_tasks: int, names: list[str], repeats: int) -> dict[str, float]:
 
     A method that cannot serve the actor, whose loss changes sign, serves the critics alone.
     """
-    spec = EnvSpec("benchmark", tuple(f"task-{i}" for i in range(num_tasks)), 39, (-1.0,) * 4, (1.0,) * 4)
+    spec = EnvSpec(
+        "benchmark", tuple(f"task-{i}" for i in range(num_tasks)), 39, (-1.0,) * 4, (1.0,) * 4
+    )
     buffer = ReplayBuffer(num_tasks, 500, 39, 4, torch.device("cpu"), seed=0)
     buffer.add(*(torch.rand(num_tasks, 500, *shape) for shape in [(39,), (4,), (), (), (39,)]))
     runs: list[Callable[[], object]] = []
@@ -130,17 +141,27 @@ def show(title: str, report: Report) -> None:
 
 def main() -> None:
     """Measure, print and, if asked, write JSON: ``{"mt10": {method: ratio}, "mt50": …, "solvers": {"10": …}}``."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few repeats: seconds instead of a minute")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="few repeats: seconds instead of a minute"
+    )
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     parser.add_argument(
-        "--threads", type=int, default=1, help="torch threads of the solves (1: problems this small only wait)"
+        "--threads",
+        type=int,
+        default=1,
+        help="torch threads of the solves (1: problems this small only wait)",
     )
     args = parser.parse_args()
     keep_freed_memory()
     report: dict[str, object] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
     names = ["mean", *sorted(set(AGGREGATORS) - {"mean"})]
-    for suite, num_tasks, repeats in (("mt10", 10, 8 if args.quick else 40), ("mt50", 50, 2 if args.quick else 10)):
+    for suite, num_tasks, repeats in (
+        ("mt10", 10, 8 if args.quick else 40),
+        ("mt50", 50, 2 if args.quick else 10),
+    ):
         ratios = updates(num_tasks, names, repeats)
         report[suite] = ratios
         print(f"\nSAC update of {suite}, times plain averaging ({torch.get_num_threads()} threads)")

@@ -38,10 +38,21 @@ def make_agents(width: int, steps: int) -> dict[str, MTSAC]:
     for heads, curricula in (("separate", SEPARATE), ("multi-head", SHARED)):
         for name, curriculum in curricula.items():
             # SON-GOKU decides at every step, and looks at the Gramian every 200.
-            rounds = "" if name == "son-goku" else f"{',' if ':' in curriculum else ':'}round_steps={steps}"
+            rounds = (
+                ""
+                if name == "son-goku"
+                else f"{',' if ':' in curriculum else ':'}round_steps={steps}"
+            )
             settings: dict[str, Any] = {"heads": heads, "curriculum": curriculum + rounds}
             env = make_vec("mt10", seed=0, num_threads=1)
-            found[name] = MTSAC(env, device="cpu", width=width, learning_starts=20, buffer_per_task=4_000, **settings)
+            found[name] = MTSAC(
+                env,
+                device="cpu",
+                width=width,
+                learning_starts=20,
+                buffer_per_task=4_000,
+                **settings,
+            )
             found[name].learn(20 * env.num_tasks)
     return found
 
@@ -60,8 +71,12 @@ def seconds_per_round(agents: dict[str, MTSAC], steps: int, repeats: int) -> dic
 
 def main() -> None:
     """Measure, print and, if asked, write JSON: ``{"mt10": {"camrl_over_single_task": …, "over_uniform": {…}, …}}``."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="short rounds, few repeats: a minute or two")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="short rounds, few repeats: a minute or two"
+    )
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     parser.add_argument("--width", type=int, default=400, help="units per hidden layer")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
@@ -79,8 +94,17 @@ def main() -> None:
         print(f"{name:<16}{value:>20.1f}{over.get(name, found[name] / found['single-task']):>8.2f}")
     print("ratios: camrl over single-task, the others over uniform")
     if args.json:
-        result = {"camrl_over_single_task": ratio, "over_uniform": over, "ms_per_vector_step": milliseconds}
-        about = {"torch": torch.__version__, "threads": args.threads, "width": args.width, "round_steps": steps}
+        result = {
+            "camrl_over_single_task": ratio,
+            "over_uniform": over,
+            "ms_per_vector_step": milliseconds,
+        }
+        about = {
+            "torch": torch.__version__,
+            "threads": args.threads,
+            "width": args.width,
+            "round_steps": steps,
+        }
         args.json.write_text(json.dumps({"mt10": result} | about, indent=1) + "\n")
 
 

@@ -54,7 +54,9 @@ def stock_sync_100() -> Any:
     for name, env_class in benchmark.train_classes.items():
         tasks = [task for task in benchmark.train_tasks if task.env_name == name]
         makers += 10 * [partial(metaworld._init_each_env, env_cls=env_class, tasks=tasks, seed=0)]
-    return gymnasium.vector.SyncVectorEnv(makers, autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP)
+    return gymnasium.vector.SyncVectorEnv(
+        makers, autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP
+    )
 
 
 class Physics:
@@ -95,7 +97,9 @@ class Physics:
             self.env.reset()
         self._elapsed += 1
         for part, sim in self._chunks:
-            self._physics(sim.ctx, sim.bounds, self.env._state[part], self.env._init[part], actions[part])
+            self._physics(
+                sim.ctx, sim.bounds, self.env._state[part], self.env._init[part], actions[part]
+            )
 
     def close(self) -> None:
         self.env.close()
@@ -107,7 +111,10 @@ class EnvPools:
     def __init__(self, envs_per_task: int) -> None:
         import envpool  # type: ignore[import-not-found]
 
-        names = [name.removesuffix("-v3").title().replace("-", "") for name in get_suite("mt10").task_names]
+        names = [
+            name.removesuffix("-v3").title().replace("-", "")
+            for name in get_suite("mt10").task_names
+        ]
         settings = {"env_type": "gymnasium", "num_envs": envs_per_task, "num_threads": 1}
         self.pools = [envpool.make(f"MetaWorld/{name}-v3", **settings) for name in names]
         self.num_envs = 10 * envs_per_task
@@ -161,14 +168,20 @@ def family(pid: int) -> list[int]:
 
 def cpu_seconds() -> float:
     """CPU time so far of this process, all its threads and its descendants."""
-    stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in family(os.getpid())]
+    stats = [
+        Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        for pid in family(os.getpid())
+    ]
     return sum(int(stat[11]) + int(stat[12]) for stat in stats) / TICK
 
 
 def memory_mb(kind: str) -> float:
     """Sum over this process and its descendants of resident memory, now (``VmRSS``) or at its peak (``VmHWM``)."""
     statuses = [Path(f"/proc/{pid}/status").read_text().splitlines() for pid in family(os.getpid())]
-    return sum(int(line.split()[1]) for lines in statuses for line in lines if line.startswith(kind)) / 2**10
+    return (
+        sum(int(line.split()[1]) for lines in statuses for line in lines if line.startswith(kind))
+        / 2**10
+    )
 
 
 def serve(row: str, quick: bool) -> None:
@@ -194,7 +207,11 @@ def measure(env: Any, actions: np.ndarray, seconds: float) -> dict[str, float]:
     cpu = cpu_seconds() - cpu
     env_steps = steps * env.num_envs
     memory = {"memory_mb": memory_mb("VmRSS"), "peak_memory_mb": memory_mb("VmHWM")}
-    return {"per_s": env_steps / wall, "per_cpu_s": env_steps / cpu, "best_per_s": env.num_envs / best} | memory
+    return {
+        "per_s": env_steps / wall,
+        "per_cpu_s": env_steps / cpu,
+        "best_per_s": env.num_envs / best,
+    } | memory
 
 
 def run(quick: bool) -> dict[str, dict[str, float]]:
@@ -202,7 +219,9 @@ def run(quick: bool) -> dict[str, dict[str, float]]:
     command = [sys.executable, __file__, *(["--quick"] if quick else []), "--row"]
     processes, results = {}, {}
     for row in rows(quick):
-        processes[row] = subprocess.Popen([*command, row], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        processes[row] = subprocess.Popen(
+            [*command, row], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         results[row] = _reply(processes[row])
     rounds: dict[str, list[dict[str, float]]] = {row: [] for row in processes}
     for _ in range(3 if quick else 7):
@@ -239,7 +258,8 @@ def ratios(results: dict[str, dict[str, float]]) -> dict[str, float]:
         "native_over_async": over("native_10", "async_10"),
         "native_over_physics_100": over("native_100", "physics_100"),
         # by the fastest vector steps, in which no other program took a CPU
-        "scaling_to_all_cpus_100": results["native-all_100"]["best_per_s"] / (cpus * small["best_per_s"]),
+        "scaling_to_all_cpus_100": results["native-all_100"]["best_per_s"]
+        / (cpus * small["best_per_s"]),
         "kb_per_env": (large["memory_mb"] - small["memory_mb"]) * 2**10 / 4900,
         "mt50_1000_envs_peak_mb": results["mt50-native-all_1000"]["peak_memory_mb"],
         "cpus": cpus,
@@ -250,7 +270,9 @@ def metaworld(quick: bool) -> dict[str, Any]:
     """The Meta-World section: rows, their ratios, and a printed table."""
     results = run(quick)
     base = results["sync_10"]
-    print("random actions, MT10       env steps/s   per CPU-s     peak MB   startup s   x sync  per CPU-s")
+    print(
+        "random actions, MT10       env steps/s   per CPU-s     peak MB   startup s   x sync  per CPU-s"
+    )
     for row, one in results.items():
         name, _, size = row.rpartition("_")
         wall, cpu = (one[key] / base[key] for key in ("per_s", "per_cpu_s"))
@@ -263,8 +285,12 @@ def metaworld(quick: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a minute or two, with fewer sizes and rounds")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a minute or two, with fewer sizes and rounds"
+    )
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -54,7 +54,9 @@ def _stock(suite: str) -> Callable[[], float]:
         with contextlib.redirect_stdout(io.StringIO()):  # BabyAI prints its rejected levels
             for seed, vector in enumerate(vectors):
                 vector.reset(seed=seed)
-            rates = [_rate(vector.step, vector.single_action_space.n, NUM_ENVS, 15) for vector in vectors]
+            rates = [
+                _rate(vector.step, vector.single_action_space.n, NUM_ENVS, 15) for vector in vectors
+            ]
         return len(rates) / sum(1 / rate for rate in rates)
 
     return rate
@@ -68,7 +70,10 @@ def _envpool(suite: str) -> Callable[[], float] | None:
 
     known = set(envpool.list_all_envs())
     ids = [task.env_id for task in get_suite(suite).tasks if task.env_id in known]
-    pools = [envpool.make(env_id, env_type="gymnasium", num_envs=NUM_ENVS, num_threads=1) for env_id in ids]
+    pools = [
+        envpool.make(env_id, env_type="gymnasium", num_envs=NUM_ENVS, num_threads=1)
+        for env_id in ids
+    ]
     for pool in pools:
         pool.reset()
 
@@ -82,14 +87,26 @@ def _envpool(suite: str) -> Callable[[], float] | None:
 def minigrid(quick: bool) -> dict[str, Any]:
     """The MiniGrid section: ``native_over_stock`` on mg10, the ratios of other suites, and the rates behind them."""
     numbers: dict[str, Any] = {"rows": {}}
-    print("MiniGrid, random actions   stock   native  envpool   steps per CPU-s    native over stock, over envpool")
-    for suite in ("mg10",) if quick else ("mg10", "mg3", "mg7", "mg20", "camrl-minigrid", "babyai10"):
+    print(
+        "MiniGrid, random actions   stock   native  envpool   steps per CPU-s    native over stock, over envpool"
+    )
+    for suite in (
+        ("mg10",) if quick else ("mg10", "mg3", "mg7", "mg20", "camrl-minigrid", "babyai10")
+    ):
         candidates = {"stock": _stock(suite), "native": _native(suite), "envpool": _envpool(suite)}
         timers = {name: timer for name, timer in candidates.items() if timer is not None}
-        rounds = [{name: timer() for name, timer in timers.items()} for _ in range(3 if quick else 5)]
+        rounds = [
+            {name: timer() for name, timer in timers.items()} for _ in range(3 if quick else 5)
+        ]
         rates = {name: median(one[name] for one in rounds) for name in timers}
-        over = {name: rates["native"] / rates[name] for name in ("stock", "envpool") if name in rates}
-        numbers["rows"][suite] = rates | {f"native_over_{name}": ratio for name, ratio in over.items()}
-        cells = " ".join(f"{rates.get(name, float('nan')):9.0f}" for name in ("stock", "native", "envpool"))
+        over = {
+            name: rates["native"] / rates[name] for name in ("stock", "envpool") if name in rates
+        }
+        numbers["rows"][suite] = rates | {
+            f"native_over_{name}": ratio for name, ratio in over.items()
+        }
+        cells = " ".join(
+            f"{rates.get(name, float('nan')):9.0f}" for name in ("stock", "native", "envpool")
+        )
         print(f"{suite:>20} {cells} {over['stock']:20.0f} {over.get('envpool', float('nan')):8.1f}")
     return numbers | {"native_over_stock": numbers["rows"]["mg10"]["native_over_stock"]}

@@ -53,15 +53,21 @@ class Flat(gym.Wrapper[Any, Any, Any, Any]):
         self.action_space = gym.spaces.Discrete(7)
 
     def _flat(self, obs: dict[str, Any]) -> np.ndarray:
-        mission = encode_mission(obs["mission"], WORDS) if self.speaks else np.zeros(WORDS, np.uint8)
-        return np.concatenate([obs["image"].ravel(), [obs["direction"]], mission, [self.task]]).astype(np.uint8)
+        mission = (
+            encode_mission(obs["mission"], WORDS) if self.speaks else np.zeros(WORDS, np.uint8)
+        )
+        return np.concatenate(
+            [obs["image"].ravel(), [obs["direction"]], mission, [self.task]]
+        ).astype(np.uint8)
 
     def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict[str, Any]]:
         obs, info = self.env.reset(**kwargs)
         return self._flat(obs), info
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        obs, reward, terminated, truncated, info = self.env.step(int(action) if action < self.limit else 0)
+        obs, reward, terminated, truncated, info = self.env.step(
+            int(action) if action < self.limit else 0
+        )
         return self._flat(obs), float(reward), terminated, truncated, info
 
 
@@ -104,7 +110,11 @@ class Extractor(BaseFeaturesExtractor):
         ids = obs.long()
         one_hot = nn.functional.one_hot
         cells = ids[:, :147].view(-1, 7, 7, 3)
-        planes = torch.cat([one_hot(cells[..., i], n) for i, n in enumerate(CELL)], -1).permute(0, 3, 1, 2).float()
+        planes = (
+            torch.cat([one_hot(cells[..., i], n) for i, n in enumerate(CELL)], -1)
+            .permute(0, 3, 1, 2)
+            .float()
+        )
         words = one_hot(ids[:, 148:-1], VOCABULARY).transpose(1, 2).float()
         said = self.words(words).relu().mean(2)
         codes = [one_hot(ids[:, 147], DIRECTIONS).float(), one_hot(ids[:, -1], len(TASKS)).float()]
@@ -122,7 +132,9 @@ def ours() -> Callable[[], object]:
 
 
 def stock() -> VecEnv:
-    return DummyVecEnv([lambda task=task: Flat(task) for task in range(len(TASKS)) for _ in range(ENVS)])
+    return DummyVecEnv(
+        [lambda task=task: Flat(task) for task in range(len(TASKS)) for _ in range(ENVS)]
+    )
 
 
 def native() -> VecEnv:
@@ -150,7 +162,9 @@ def sb3(env: VecEnv) -> Callable[[], object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="one round instead of seven")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args()
@@ -164,9 +178,13 @@ def main() -> None:
             start = time.process_time()
             function()
             rates[name].append(frames / (time.process_time() - start))
-    figures = {f"{name}_frames_per_cpu_second": statistics.median(values) for name, values in rates.items()}
+    figures = {
+        f"{name}_frames_per_cpu_second": statistics.median(values) for name, values in rates.items()
+    }
     for name in ("sb3", "sb3_native"):
-        figures[f"ours_over_{name}"] = figures["ours_frames_per_cpu_second"] / figures[f"{name}_frames_per_cpu_second"]
+        figures[f"ours_over_{name}"] = (
+            figures["ours_frames_per_cpu_second"] / figures[f"{name}_frames_per_cpu_second"]
+        )
     for name, value in figures.items():
         print(f"{name:<32}{value:>10.1f}")
     if args.json:

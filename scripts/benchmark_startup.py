@@ -32,7 +32,9 @@ def seconds(arguments: list[str]) -> float:
 
 def main() -> None:
     """Time every command in turn, several times, and print the medians."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -41,7 +43,10 @@ def main() -> None:
         for name, command in COMMANDS.items():
             times[name].append(seconds(command))
     medians = {name: statistics.median(taken) for name, taken in times.items()}
-    report = {name: {"seconds": median, "over_torch": median / medians["torch"]} for name, median in medians.items()}
+    report = {
+        name: {"seconds": median, "over_torch": median / medians["torch"]}
+        for name, median in medians.items()
+    }
     for name, row in report.items():
         print(f"{name:18} {row['seconds']:6.2f} s  {row['over_torch']:5.2f} of importing torch")
     if arguments.json:

@@ -69,12 +69,17 @@ def cpu_model() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or "unknown"
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        "unknown",
+    )
 
 
 def main() -> None:
     """Measure, print and, if asked, write JSON: seconds of every run, and ratios of their medians."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     parser.add_argument("--updates", type=int, default=500, help="updates that count")
     parser.add_argument("--threads", type=int, default=2, help="torch threads")
@@ -93,15 +98,23 @@ def main() -> None:
             print(f"GOMP_SPINCOUNT={SPIN_COUNTS[name]:<8}{place:<7}{taken:8.1f} s", flush=True)
     medians = {kind: statistics.median(found) for kind, found in seconds.items()}
     ratios = {name: medians[name, "busy"] / medians[name, "quiet"] for name in SPIN_COUNTS}
-    speedup = {place: medians["libgomp", place] / medians["mtrl", place] for place in ("quiet", "busy")}
+    speedup = {
+        place: medians["libgomp", place] / medians["mtrl", place] for place in ("quiet", "busy")
+    }
     print("busy over quiet: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items()))
-    print("libgomp's over mtrl's: " + ", ".join(f"{place} {ratio:.2f}" for place, ratio in speedup.items()))
+    print(
+        "libgomp's over mtrl's: "
+        + ", ".join(f"{place} {ratio:.2f}" for place, ratio in speedup.items())
+    )
     if args.json:
         about = {"cpu": cpu_model(), "cpus": len(os.sched_getaffinity(0)), "threads": args.threads}
         result = {
             "what": f"seconds of {args.updates} updates of mtsac on mt10, wall clock",
             "spin_count": SPIN_COUNTS,
-            "seconds": {name: {place: seconds[name, place] for place in ("quiet", "busy")} for name in SPIN_COUNTS},
+            "seconds": {
+                name: {place: seconds[name, place] for place in ("quiet", "busy")}
+                for name in SPIN_COUNTS
+            },
             "busy_over_quiet": ratios,
             "libgomp_over_mtrl": speedup,
         }

@@ -58,7 +58,9 @@ def sb3_update() -> Callable[[], object]:
         action_space = gym.spaces.Box(-1, 1, (4,), np.float32)
 
     nets = {"net_arch": [400, 400, 400]}
-    model = SAC("MlpPolicy", Still(), batch_size=1280, policy_kwargs=nets, buffer_size=20_000, device="cpu")
+    model = SAC(
+        "MlpPolicy", Still(), batch_size=1280, policy_kwargs=nets, buffer_size=20_000, device="cpu"
+    )
     model.set_logger(Logger(None, []))
     rng = np.random.default_rng(0)
     for _ in range(2_000):
@@ -72,7 +74,9 @@ def updates(repeats: int) -> dict[str, float]:
     functions: dict[str, Callable[[], object]] = {}
     for precision in ("bf16", "fp32"):
         agent, sample = MTSAC(MT10, precision=precision, device="cpu"), filled_buffer()  # type: ignore[arg-type]
-        functions[f"update_{precision}_ms"] = lambda agent=agent, sample=sample: agent.update(sample())
+        functions[f"update_{precision}_ms"] = lambda agent=agent, sample=sample: agent.update(
+            sample()
+        )
     functions["update_sb3_ms"] = sb3_update()
     return {name: 1e3 * seconds for name, seconds in median_seconds(functions, repeats).items()}
 
@@ -87,7 +91,11 @@ def stepping(repeats: int) -> dict[str, float]:
     ours.reset()
     actions = np.random.default_rng(0).uniform(-1, 1, (10, 4)).astype(np.float32)
     times = median_seconds(
-        {"gymnasium_sync": lambda: stock.step(actions), f"ours_{ours.backend}": lambda: ours.step(actions)}, repeats
+        {
+            "gymnasium_sync": lambda: stock.step(actions),
+            f"ours_{ours.backend}": lambda: ours.step(actions),
+        },
+        repeats,
     )
     stock.close()
     ours.close()
@@ -143,16 +151,24 @@ def end_to_end(vector_steps: int) -> dict[str, Any]:
     env.close()
     shares = {name: seconds / wall for name, seconds in clock.seconds.items()}
     shares["the rest, with logging"] = 1 - sum(shares.values())
-    return {"training_env_steps_per_second": 10 * vector_steps / wall, "share": shares, "backend": env.backend}
+    return {
+        "training_env_steps_per_second": 10 * vector_steps / wall,
+        "share": shares,
+        "backend": env.backend,
+    }
 
 
 def beside_stock(repeats: int) -> dict[str, float]:
     """Whole training on both engines, in turn: env steps a second on native, and its ratio over stock."""
     agents: dict[str, Agent] = {}
     for backend in ("native", "stock"):
-        agents[f"mtsac {backend}"] = MTSAC(make_vec("mt10", backend=backend), device="cpu", learning_starts=50)
+        agents[f"mtsac {backend}"] = MTSAC(
+            make_vec("mt10", backend=backend), device="cpu", learning_starts=50
+        )
         env = make_vec("mt10", 8, backend=backend, stagger=True)
-        agents[f"mtppo {backend}"] = MTPPO(env, device="cpu", schedule="constant", rollout_per_task=800, minibatches=4)
+        agents[f"mtppo {backend}"] = MTPPO(
+            env, device="cpu", schedule="constant", rollout_per_task=800, minibatches=4
+        )
     span = {"mtsac": 300, "mtppo": 8_000}
 
     def train(agent: Agent, env_steps: int) -> Callable[[], object]:
@@ -161,7 +177,9 @@ def beside_stock(repeats: int) -> dict[str, float]:
     for name, agent in agents.items():
         if name.startswith("mtsac"):
             agent.learn(600)  # past its random actions
-    seconds = median_seconds({name: train(agent, span[name[:5]]) for name, agent in agents.items()}, repeats)
+    seconds = median_seconds(
+        {name: train(agent, span[name[:5]]) for name, agent in agents.items()}, repeats
+    )
     figures: dict[str, float] = {}
     for name, env_steps in span.items():
         figures[f"{name}_env_steps_per_second"] = env_steps / seconds[f"{name} native"]
@@ -186,8 +204,12 @@ def full_buffer_gib() -> float:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a quarter of the repetitions; about a minute")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a quarter of the repetitions; about a minute"
+    )
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     return parser.parse_args()
 
@@ -201,7 +223,12 @@ def main() -> None:
         "auto_precision": str(trunk_dtype("auto", torch.device("cpu"))).removeprefix("torch."),
         "buffer_1m_gib": full_buffer_gib(),
     }
-    figures |= updates(15 * scale) | stepping(100 * scale) | end_to_end(100 * scale) | beside_stock(3 * scale)
+    figures |= (
+        updates(15 * scale)
+        | stepping(100 * scale)
+        | end_to_end(100 * scale)
+        | beside_stock(3 * scale)
+    )
     figures["update_sb3_over_ours"] = figures["update_sb3_ms"] / figures["update_bf16_ms"]
     figures["update_fp32_over_bf16"] = figures["update_fp32_ms"] / figures["update_bf16_ms"]
     figures["peak_memory_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -211,7 +238,11 @@ def main() -> None:
             for part, share in sorted(value.items(), key=lambda item: -item[1]):
                 print(f"  {part:<28}{share:>8.1%}")
         else:
-            print(f"{name:<34}{value:>12.2f}" if isinstance(value, float) else f"{name:<34}{value:>12}")
+            print(
+                f"{name:<34}{value:>12.2f}"
+                if isinstance(value, float)
+                else f"{name:<34}{value:>12}"
+            )
     if args.json:
         args.json.write_text(json.dumps({"training": figures}, indent=1) + "\n")
 

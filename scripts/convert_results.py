@@ -74,17 +74,23 @@ def converted(record: Record) -> Record:
     params = dict(method["params"])
     for key, idle in GONE.items():
         if params.pop(key, idle) != idle:
-            raise ResultError(f"method.params.{key}: a setting that is gone, and did something in this run")
+            raise ResultError(
+                f"method.params.{key}: a setting that is gone, and did something in this run"
+            )
     known = run_settings(method["agent"])
     given = canonical(params)
     for key, value in MADE_LATER.items():
         if key in known and not any(name == key or name.startswith(f"{key}.") for name in given):
             params[key] = value
     config = make_config(params)
-    complete = {key: value for key, value in config.flat().items() if key not in ("run_dir", "device")}
+    complete = {
+        key: value for key, value in config.flat().items() if key not in ("run_dir", "device")
+    }
     missing = sorted(complete.keys() - canonical(params).keys())
     if missing:
-        raise ResultError(f"method.params.{missing[0]}: is missing, and what the run did is not known")
+        raise ResultError(
+            f"method.params.{missing[0]}: is missing, and what the run did is not known"
+        )
     made = method_of(complete) | {"num_parameters": method["num_parameters"]}
     return validate(record | {"method": made})
 
@@ -112,7 +118,9 @@ def plan(folder: Path) -> tuple[list[Move], int]:
             raise ResultError(f"{path}: its place, {target}, is also that of another record")
         first, settings = rows.setdefault(target.parent, (path, told_apart(params)))
         if settings != told_apart(params):
-            raise ResultError(f"{path}: its settings differ from those of {first}, and their folder would be the same")
+            raise ResultError(
+                f"{path}: its settings differ from those of {first}, and their folder would be the same"
+            )
         if target != path or not _same(new, record):
             moves.append(Move(path, target, new))
     return moves, count
@@ -129,7 +137,9 @@ def carry_out(moves: Sequence[Move], folder: Path) -> None:
         sources = {move.old for move in waiting}
         free = [move for move in waiting if move.new == move.old or move.new not in sources]
         if not free:
-            raise ResultError(f"{waiting[0].new}: has to make room first, as have the others; move one aside by hand")
+            raise ResultError(
+                f"{waiting[0].new}: has to make room first, as have the others; move one aside by hand"
+            )
         for move in free:
             _carry_out(move, folder)
         waiting = [move for move in waiting if move.new != move.old and move.new in sources]
@@ -161,14 +171,20 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, nargs="?", default=Path("results"))
     parser.add_argument("--check", action="store_true", help="change nothing")
     options = parser.parse_args(arguments)
     try:
         moves, count = plan(options.folder)
         for move in moves:
-            print(f"{move.old} -> {move.new}" if move.old != move.new else f"{move.old}: settings in today's form")
+            print(
+                f"{move.old} -> {move.new}"
+                if move.old != move.new
+                else f"{move.old}: settings in today's form"
+            )
         if not options.check:
             carry_out(moves, options.folder)
     except WorkbenchError as error:

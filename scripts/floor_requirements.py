@@ -29,7 +29,9 @@ def floors(project: dict[str, Any]) -> list[str]:
     for extra in EXTRAS:
         lines += project["optional-dependencies"][extra]
     requirements = [Requirement(line) for line in lines]
-    return [f"{wanted.name}=={floor(wanted)}" for wanted in requirements if wanted.name not in LEFT_OUT]
+    return [
+        f"{wanted.name}=={floor(wanted)}" for wanted in requirements if wanted.name not in LEFT_OUT
+    ]
 
 
 def floor(requirement: Requirement) -> str:

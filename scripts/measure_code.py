@@ -26,7 +26,11 @@ LAYOUT = (
 def sources(folder: Path) -> list[Path]:
     """Python files below ``folder``, those behind links left out."""
     linked = [path for path in folder.iterdir() if path.is_symlink()]
-    return sorted(path for path in folder.rglob("*.py") if not any(path.is_relative_to(link) for link in linked))
+    return sorted(
+        path
+        for path in folder.rglob("*.py")
+        if not any(path.is_relative_to(link) for link in linked)
+    )
 
 
 def imports(path: Path, top_level_only: bool = False) -> Iterator[str]:
@@ -66,7 +70,9 @@ def density(paths: list[Path]) -> float:
         source = path.read_text(encoding="utf-8")
         code: set[int] = set()
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
-            is_docstring = token.type == tokenize.STRING and token.line.strip().startswith(('"""', 'r"""'))
+            is_docstring = token.type == tokenize.STRING and token.line.strip().startswith(
+                ('"""', 'r"""')
+            )
             if token.type in LAYOUT or is_docstring:
                 continue
             tokens += 1

@@ -39,7 +39,9 @@ def record() -> list[dict[str, object]]:
                 # With a zero gradient torchjd's CAGrad makes no update at all; here that task takes no part.
                 methods["cagrad"] = lambda g=gramian: CAGradWeighting(c=0.5)(g)
             if kind == "full" and m <= 10 and params > m:
-                methods["nash-mtl"] = lambda r=rows, m=m: NashMTL(n_tasks=m, optim_niter=200).weighting(r)
+                methods["nash-mtl"] = lambda r=rows, m=m: NashMTL(
+                    n_tasks=m, optim_niter=200
+                ).weighting(r)
             for method, solve in methods.items():
                 weights = [float(f"{w:.10g}") for w in solve().tolist()]
                 case = {"method": method, "seed": seed, "m": m, "params": params, "kind": kind}

@@ -12,7 +12,11 @@ from pathlib import Path
 from mtrl.leaderboard.runs import load
 from mtrl.leaderboard.tables import Row, Table, tables
 
-HEAD = "| suite | env steps | method | success | seed: its success | hours | raw files |\n" + "|---" * 7 + "|"
+HEAD = (
+    "| suite | env steps | method | success | seed: its success | hours | raw files |\n"
+    + "|---" * 7
+    + "|"
+)
 
 
 def lines(folder: Path) -> Iterator[str]:
@@ -34,7 +38,9 @@ def _line(folder: Path, table: Table, row: Row) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, nargs="?", default=Path("results"))
     print(HEAD)
     for line in lines(parser.parse_args().folder):

@@ -21,7 +21,9 @@ def name_of(path: Path) -> str:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_no_arrow_points_upward(folder: str) -> None:
-    allowed = {"envs": {"envs"}, "agents": {"agents", "envs"}, "mtrl": {"mtrl", "agents", "envs"}}[folder]
+    allowed = {"envs": {"envs"}, "agents": {"agents", "envs"}, "mtrl": {"mtrl", "agents", "envs"}}[
+        folder
+    ]
     wrong = [
         f"{name_of(path)} -> {module}"
         for path in sources(ROOT / folder)
@@ -46,12 +48,18 @@ def test_no_circle_among_modules() -> None:
     for folder in FOLDERS:
         for path in sources(ROOT / folder):
             module = name_of(path)
-            graph[module] = {other for other in imports(path, top_level_only=True) if other != module}
-    inits = [path for folder in FOLDERS for path in sources(ROOT / folder) if path.stem == "__init__"]
+            graph[module] = {
+                other for other in imports(path, top_level_only=True) if other != module
+            }
+    inits = [
+        path for folder in FOLDERS for path in sources(ROOT / folder) if path.stem == "__init__"
+    ]
     packages = {name_of(path) for path in inits}
     for module, others in graph.items():
         # A package's own __init__ runs before any of its modules, so that naming the package is no circle.
-        graph[module] = {other for other in others if other not in packages or not module.startswith(f"{other}.")}
+        graph[module] = {
+            other for other in others if other not in packages or not module.startswith(f"{other}.")
+        }
     try:
         tuple(TopologicalSorter(graph).static_order())
     except CycleError as error:
@@ -64,7 +72,16 @@ def test_the_top_of_a_folder_holds_few_files(folder: str) -> None:
 
 
 def test_nothing_yields_on_the_way_to_the_loss() -> None:
-    ways = ["agent.py", "on_policy.py", "off_policy.py", "seeds.py", "ppo", "sac", "optim", "networks"]
+    ways = [
+        "agent.py",
+        "on_policy.py",
+        "off_policy.py",
+        "seeds.py",
+        "ppo",
+        "sac",
+        "optim",
+        "networks",
+    ]
     for way in ways:
         place = ROOT / "agents" / way
         for path in [place] if place.is_file() else sources(place):

@@ -26,8 +26,12 @@ QUIET = ("--quiet", "--disable-pip-version-check", "--no-index", "--no-deps")
 def call(*command: str | Path, cwd: Path) -> str:
     """Output of a command that must succeed."""
     # Neither this checkout nor a user's settings may decide what is imported.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run([*map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True)
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
+    }
+    done = subprocess.run(
+        [*map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -73,7 +77,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pyproject.toml", "README.md", "MANIFEST.in"):
         shutil.copy(ROOT / name, folder)
     for name in ("mtrl", "tests", *FOLDERS):
-        shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
+        )
     return folder
 
 
@@ -95,7 +101,9 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=["wheel", "editable"])
-def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+def installed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Environment:
     environment = make_environment(tmp_path_factory.mktemp("environment") / request.param)
     if request.param == "wheel":
         environment.install(request.getfixturevalue("wheel"))
@@ -110,7 +118,9 @@ def workplace(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     for name in FOLDERS:
         (tmp_path / name).mkdir()
         if request.param == "packages":
-            (tmp_path / name / "__init__.py").write_text("raise RuntimeError('must not be imported')")
+            (tmp_path / name / "__init__.py").write_text(
+                "raise RuntimeError('must not be imported')"
+            )
     (tmp_path / "configs" / "my.yaml").write_text("total_env_steps: 4321")
     return tmp_path
 
@@ -150,11 +160,21 @@ def test_source_distribution_holds_every_file_once(sdist: Path) -> None:
     assert all(member.isfile() for member in members)
     names = {member.name.partition("/")[2] for member in members}
     top = {name.split("/")[0] for name in names}
-    assert top == {"mtrl", "mtrl_suite.egg-info", "MANIFEST.in", "PKG-INFO", "README.md", "pyproject.toml", "setup.cfg"}
+    assert top == {
+        "mtrl",
+        "mtrl_suite.egg-info",
+        "MANIFEST.in",
+        "PKG-INFO",
+        "README.md",
+        "pyproject.toml",
+        "setup.cfg",
+    }
     assert {name for name in names if name.startswith("mtrl/")} == files_of_the_package()
 
 
-def test_users_folders_hide_nothing_of_ours(installed: Environment, source: Path, workplace: Path) -> None:
+def test_users_folders_hide_nothing_of_ours(
+    installed: Environment, source: Path, workplace: Path
+) -> None:
     code = "import mtrl.agents, mtrl.envs, mtrl.configs; print(mtrl.__file__); print(mtrl.agents.MTPPO.__module__)"
     origin, module = call(installed.python, "-c", code, cwd=workplace).splitlines()
     home = source if installed.folder.name == "editable" else installed.folder
@@ -168,7 +188,9 @@ def test_training_command_reads_users_configs(installed: Environment, workplace:
     assert "--total-env-steps=4321" in shown
 
 
-def test_console_script_runs_beside_a_folder_of_our_name(installed: Environment, tmp_path: Path) -> None:
+def test_console_script_runs_beside_a_folder_of_our_name(
+    installed: Environment, tmp_path: Path
+) -> None:
     # As in the parent of a clone, where `python -m mtrl.train` finds the clone's folder instead of an editable install.
     (tmp_path / "mtrl").mkdir()
     mtrl = installed.folder / "bin" / "mtrl"

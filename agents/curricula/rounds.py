@@ -291,4 +291,6 @@ def make_rounds(
 ) -> Rounds:
     """``Rounds`` of the curriculum that a setting describes, for an environment of ``spec``; see there."""
     graph = torch.tensor(task_graph(spec.task_names))
-    return Rounds(CURRICULA.make(curriculum), Tasks(spec.task_names, graph), heads, networks, params, seed)
+    return Rounds(
+        CURRICULA.make(curriculum), Tasks(spec.task_names, graph), heads, networks, params, seed
+    )

@@ -43,7 +43,9 @@ class MTPPO(OnPolicyAgent):
         self.settings = settings = ppo_settings(self.config, self.spec, self.device)
         self.actor, self.critic = settings.actor, settings.critic
         self.policy, self.sequence = settings.policy, settings.sequence
-        self.state = init_ppo(settings, [self.seed] * self._lead[0], self.config.initial_std, self.device)
+        self.state = init_ppo(
+            settings, [self.seed] * self._lead[0], self.config.initial_std, self.device
+        )
 
     @property
     def acting_dtype(self) -> torch.dtype:
@@ -85,7 +87,9 @@ class MTPPO(OnPolicyAgent):
             self._rounds.next_turn(self.state, features)
             task, pull = self._rounds.seat(self.state)
             own = replace(self.settings, policy=self.policy.of_task(task))
-            part = Rollout._make([field if field is None else field[task : task + 1] for field in parts])
+            part = Rollout._make(
+                [field if field is None else field[task : task + 1] for field in parts]
+            )
             metrics, steps = ppo_update(member(self.state, task), *self._inputs(part, own, pull))
             self._epochs.keep(steps)
             self._meter.add(metrics, task)
@@ -96,6 +100,14 @@ class MTPPO(OnPolicyAgent):
     def _inputs(self, rollout: Rollout, settings: PPOSettings, pull: Pull | None) -> PPOInputs:
         reductions = (settings.actor_tasks, settings.critic_tasks)
         noise_shapes = [reduction.noise_shape() for reduction in reductions]
-        self._epochs = Epochs(rollout.reward.shape[:2], self.config, max(self.sequence, 1), noise_shapes, self._shuffle)
-        progress = Progress(self.recent_success(reductions), self.gradient_steps, self._rounds.weights)
+        self._epochs = Epochs(
+            rollout.reward.shape[:2],
+            self.config,
+            max(self.sequence, 1),
+            noise_shapes,
+            self._shuffle,
+        )
+        progress = Progress(
+            self.recent_success(reductions), self.gradient_steps, self._rounds.weights
+        )
         return PPOInputs(rollout, self._epochs, self._step_size, settings, progress, pull)

@@ -45,8 +45,12 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
     return PPOSettings(
         actor=actor,
         critic=critic,
-        actor_tasks=Reduction(actor, actor_aggregator, num_tasks, track=track, diagnose=config.gradient_diagnostics),
-        critic_tasks=Reduction(critic, critic_aggregator, num_tasks, track=track, diagnose=config.gradient_diagnostics),
+        actor_tasks=Reduction(
+            actor, actor_aggregator, num_tasks, track=track, diagnose=config.gradient_diagnostics
+        ),
+        critic_tasks=Reduction(
+            critic, critic_aggregator, num_tasks, track=track, diagnose=config.gradient_diagnostics
+        ),
         num_tasks=num_tasks,
         one_hot=one_hot,
         policy=policy,

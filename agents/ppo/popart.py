@@ -17,7 +17,11 @@ PopArt = dict[str, Tensor]
 def popart_state(seeds: int, num_tasks: int, device: torch.device) -> PopArt:
     """Mean 0 and second moment 1 of every task ``[S, T]``, and the number of updates ``[S]``."""
     mean = torch.zeros(seeds, num_tasks, device=device)
-    return {"mean": mean, "mean_sq": torch.ones_like(mean), "updates": torch.zeros(seeds, device=device)}
+    return {
+        "mean": mean,
+        "mean_sq": torch.ones_like(mean),
+        "updates": torch.zeros(seeds, device=device),
+    }
 
 
 def popart_std(popart: PopArt) -> Tensor:
@@ -36,7 +40,9 @@ def normalize(popart: PopArt, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def popart_update(popart: PopArt, params: Tensor, network: MLP, target: Tensor, step: float) -> None:
+def popart_update(
+    popart: PopArt, params: Tensor, network: MLP, target: Tensor, step: float
+) -> None:
     """Move the statistics toward those of ``target`` and rescale the heads, both in place.
 
     Args:
@@ -54,4 +60,7 @@ def popart_update(popart: PopArt, params: Tensor, network: MLP, target: Tensor, 
     head = network.views(params, params.dtype)  # float32 views share memory with params
     weight, bias = head["head.weight"], head["head.bias"]
     weight.mul_((old_std / new_std)[..., None, None])
-    bias.copy_((old_std.unsqueeze(-1) * bias + (old_mean - popart["mean"]).unsqueeze(-1)) / new_std.unsqueeze(-1))
+    bias.copy_(
+        (old_std.unsqueeze(-1) * bias + (old_mean - popart["mean"]).unsqueeze(-1))
+        / new_std.unsqueeze(-1)
+    )

@@ -116,23 +116,33 @@ class MTPPOConfig(AgentConfig):
     """Format of the trunks' matrix products in updates; auto is bf16 where the hardware multiplies it natively."""
 
     def __post_init__(self) -> None:
-        from mtrl.agents.ppo.build import check  # imports torch, which settings do without until they are complete
+        from mtrl.agents.ppo.build import (
+            check,
+        )  # imports torch, which settings do without until they are complete
 
         check(self)
         if self.noise_until is not None and self.schedule == "constant":
-            raise AgentError(f"noise_until: {self.noise_until} never comes on a constant schedule; use schedule=linear")
+            raise AgentError(
+                f"noise_until: {self.noise_until} never comes on a constant schedule; use schedule=linear"
+            )
         if self.memory != "none" and self.heads == "separate":
-            raise AgentError(f"memory: {self.memory!r} is not offered with heads=separate; use multi-head or one-hot")
+            raise AgentError(
+                f"memory: {self.memory!r} is not offered with heads=separate; use multi-head or one-hot"
+            )
         most, what = self.rollout_per_task, "samples"
         if self.memory != "none":
             most, what = most // self.sequence, "sequences"
         if self.minibatches > most:
-            raise AgentError(f"minibatches: {self.minibatches} is too large; a rollout has {most} {what} per task")
+            raise AgentError(
+                f"minibatches: {self.minibatches} is too large; a rollout has {most} {what} per task"
+            )
 
     def brief(self, envs_per_task: int) -> Self:
         """Rollouts of about one minibatch, with as many passes."""
         length = 1 if self.memory == "none" else self.sequence
-        steps = max(self.rollout_per_task // envs_per_task // self.minibatches // length, 1) * length
+        steps = (
+            max(self.rollout_per_task // envs_per_task // self.minibatches // length, 1) * length
+        )
         return replace(self, rollout_per_task=steps * envs_per_task, minibatches=1)
 
     @property

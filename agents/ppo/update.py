@@ -99,7 +99,9 @@ class Samples(NamedTuple):
     memory: Tensor | None = None
 
 
-def init_ppo(settings: PPOSettings, seeds: list[int], initial_std: float, device: torch.device) -> PPOState:
+def init_ppo(
+    settings: PPOSettings, seeds: list[int], initial_std: float, device: torch.device
+) -> PPOState:
     """Fresh state for each seed: ``actor`` ``[S, Pa]``, ``critic`` ``[S, Pc]``, ``log_std`` ``[S, T, A]``, ``popart``.
 
     The heads start a hundred times smaller than usual, so that all first actions are alike and all first values near 0.
@@ -119,7 +121,9 @@ def init_ppo(settings: PPOSettings, seeds: list[int], initial_std: float, device
     }
     if isinstance(settings.policy, Gaussian):
         shape = (len(seeds), settings.num_tasks, settings.actor.out_dim)
-        state["log_std"] = adam_state(torch.full(shape, initial_std, device=device).log(), per_member=True)
+        state["log_std"] = adam_state(
+            torch.full(shape, initial_std, device=device).log(), per_member=True
+        )
     return state
 
 
@@ -146,18 +150,28 @@ def ppo_update(
     """
     samples, metrics = prepare(state, rollout, settings)
     progress = progress or Progress()
-    active = torch.ones(samples.action.shape[0], device=samples.action.device)  # 1 for seeds below the KL limit
+    active = torch.ones(
+        samples.action.shape[0], device=samples.action.device
+    )  # 1 for seeds below the KL limit
     members, visits, count = list(range(len(active))), torch.zeros_like(active), 0
     sums: dict[str, Tensor] = {}
-    judged = torch.ones(samples.action.shape[:2], device=active.device) if rollout.fresh is None else rollout.fresh
-    judged = judged / judged.sum(-1, keepdim=True)  # the divergence is that of the rows of this round
+    judged = (
+        torch.ones(samples.action.shape[:2], device=active.device)
+        if rollout.fresh is None
+        else rollout.fresh
+    )
+    judged = judged / judged.sum(
+        -1, keepdim=True
+    )  # the divergence is that of the rows of this round
     for number in range(len(epochs)):
         made: list[dict[str, Tensor]] = []
         first = count
         for draw in epochs[number]:
             now = progress._replace(step=progress.step + count)
             batch = _take(samples, draw.rows, settings)
-            made.append(_minibatch_step(state, batch, draw, members, learning_rate, settings, now, pull))
+            made.append(
+                _minibatch_step(state, batch, draw, members, learning_rate, settings, now, pull)
+            )
             count += 1
         for name in made[0]:
             total = reduce(torch.add, [step[name] for step in made])
@@ -172,7 +186,10 @@ def ppo_update(
                 break
     steps = visits * (count - first)
     metrics |= {name: value / _per_seed(steps, value) for name, value in sums.items()}
-    return metrics | {"epochs": visits, "learning_rate": torch.full_like(visits, learning_rate)}, count
+    return metrics | {
+        "epochs": visits,
+        "learning_rate": torch.full_like(visits, learning_rate),
+    }, count
 
 
 def _per_seed(factors: Tensor, value: Tensor) -> Tensor:
@@ -181,7 +198,9 @@ def _per_seed(factors: Tensor, value: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def prepare(state: PPOState, rollout: Rollout, settings: PPOSettings) -> tuple[Samples, dict[str, Tensor]]:
+def prepare(
+    state: PPOState, rollout: Rollout, settings: PPOSettings
+) -> tuple[Samples, dict[str, Tensor]]:
     """Samples of a rollout, and what is known of them before the first step; moves the value statistics.
 
     The old log-probabilities are recomputed in the arithmetic of the update, so every first ratio is 1, but for rows of
@@ -189,7 +208,9 @@ def prepare(state: PPOState, rollout: Rollout, settings: PPOSettings) -> tuple[S
     """
     shape = rollout.reward.shape
     obs = settings.actor.look(with_task_code(_rows(rollout.obs, settings), settings.one_hot))
-    next_obs = settings.actor.look(with_task_code(_rows(rollout.next_obs, settings), settings.one_hot))
+    next_obs = settings.actor.look(
+        with_task_code(_rows(rollout.next_obs, settings), settings.one_hot)
+    )
     action = _rows(rollout.action, settings)
     start = None if rollout.start is None else _rows(rollout.start, settings)
     memory = None if rollout.memory is None else _rows(rollout.memory, settings)
@@ -209,7 +230,13 @@ def prepare(state: PPOState, rollout: Rollout, settings: PPOSettings) -> tuple[S
         spread = (advantage.std(-1, keepdim=True) + 1e-8).clamp_min(settings.advantage_floor)
         advantage = (advantage - advantage.mean(-1, keepdim=True)) / spread
     if settings.popart_step is not None:
-        popart_update(state["popart"], state["critic"]["params"], settings.critic, target, settings.popart_step)
+        popart_update(
+            state["popart"],
+            state["critic"]["params"],
+            settings.critic,
+            target,
+            settings.popart_step,
+        )
     actor = settings.actor.views(state["actor"]["params"], settings.dtype)
     log_std = state["log_std"]["params"] if "log_std" in state else None
     goes_on = recall(start, memory, settings, 0)
@@ -217,13 +244,19 @@ def prepare(state: PPOState, rollout: Rollout, settings: PPOSettings) -> tuple[S
     output = torch.cat([settings.actor.forward(actor, x, goes_on) for x in parts], 2)
     log_prob, _ = settings.policy.log_prob(output, action, log_std)
     if rollout.fresh is not None and rollout.log_prob is not None:
-        log_prob = torch.where(rollout.fresh.unsqueeze(-1), log_prob, _rows(rollout.log_prob, settings))
+        log_prob = torch.where(
+            rollout.fresh.unsqueeze(-1), log_prob, _rows(rollout.log_prob, settings)
+        )
         rollout.log_prob.copy_(_unrows(log_prob, rollout.reward.shape, settings))
-    samples = Samples(obs, action, log_prob, advantage, normalize(state["popart"], target), start, memory)
+    samples = Samples(
+        obs, action, log_prob, advantage, normalize(state["popart"], target), start, memory
+    )
     return samples, {"value": _rows(value, settings).mean(-1), "explained_variance": explained}
 
 
-def recall(start: Tensor | None, memory: Tensor | None, settings: PPOSettings, network: int) -> Recall | None:
+def recall(
+    start: Tensor | None, memory: Tensor | None, settings: PPOSettings, network: int
+) -> Recall | None:
     """What actor (0) or critic (1) goes on from in sequences of ``settings.sequence`` rows; None without memory."""
     if start is None or memory is None:
         return None
@@ -251,7 +284,9 @@ def _remembered_values(
     after = Recall(hidden, torch.zeros(hidden.shape[:3], dtype=torch.bool, device=hidden.device))
     now = settings.critic.heads(critic, hidden)
     then = settings.critic.forward(critic, next_obs, after)
-    return denormalize(state["popart"], now.squeeze(-1)), denormalize(state["popart"], then.squeeze(-1))
+    return denormalize(state["popart"], now.squeeze(-1)), denormalize(
+        state["popart"], then.squeeze(-1)
+    )
 
 
 def gae(rollout: Rollout, value: Tensor, next_value: Tensor, gamma: float, lam: float) -> Tensor:
@@ -273,7 +308,9 @@ def gae(rollout: Rollout, value: Tensor, next_value: Tensor, gamma: float, lam: 
 def values(state: PPOState, obs: Any, settings: PPOSettings) -> Tensor:
     """Values ``[S, T, n]`` of what ``MLP.look`` makes of task-major inputs ``[S, T, n, D]``."""
     critic = settings.critic.views(state["critic"]["params"], settings.dtype)
-    parts = [settings.critic.forward(critic, x).squeeze(-1) for x in settings.critic.split(obs, CHUNK)]
+    parts = [
+        settings.critic.forward(critic, x).squeeze(-1) for x in settings.critic.split(obs, CHUNK)
+    ]
     return denormalize(state["popart"], torch.cat(parts, 2))
 
 
@@ -343,7 +380,12 @@ def _update_actor(
         weighted = losses if progress.weights is None else losses * progress.weights
         (log_std_grad,) = torch.autograd.grad(weighted.sum(), [log_std], retain_graph=True)
     grad, state["actor_tasks"], about = tasks.gradient(
-        losses, leaves, state["actor_tasks"], draw.actor_tasks, *progress, again=lambda at: losses_at(at)[0]
+        losses,
+        leaves,
+        state["actor_tasks"],
+        draw.actor_tasks,
+        *progress,
+        again=lambda at: losses_at(at)[0],
     )
     if log_std_grad is not None:
         std_adam = replace(adam, learning_rate=adam.learning_rate * settings.std_rate)

@@ -39,7 +39,9 @@ class MTSAC(OffPolicyAgent):
         self.settings = settings = sac_settings(self.config, self.spec, self.device)
         self.actor, self.critic, self.policy = settings.actor, settings.critic, settings.policy
         members = [self.seed] * (self.spec.num_tasks if self._separate else 1)
-        self.state = init_sac(settings, members, self.config.initial_alpha, self.device, self._separate)
+        self.state = init_sac(
+            settings, members, self.config.initial_alpha, self.device, self._separate
+        )
 
     def update(self, batch: Batch) -> None:
         """Take one gradient step on ``batch`` ``[1, T, b, ...]``, or ``[1, 1, b, ...]`` where one task has its turn."""
@@ -76,7 +78,9 @@ class MTSAC(OffPolicyAgent):
         assert self._turn is not None
         task, pull = self._turn
         own = member_settings(self.settings, task)
-        metrics = sac_update(member(self.state, task), batch, self._draw(batch), own, self._progress(), pull)
+        metrics = sac_update(
+            member(self.state, task), batch, self._draw(batch), own, self._progress(), pull
+        )
         self._meter.add(metrics, task)
         self._rounds.observe(metrics["critic_loss"], task)
         self._acting = None
@@ -92,7 +96,11 @@ class MTSAC(OffPolicyAgent):
         return SACNoise(normal[0], normal[1], actor_noise, critic_noise)
 
     def _uniform(self, shape: tuple[int, ...] | None) -> Tensor | None:
-        return None if shape is None else torch.rand((1, *shape), generator=self._noise, device=self.device)
+        return (
+            None
+            if shape is None
+            else torch.rand((1, *shape), generator=self._noise, device=self.device)
+        )
 
     def _progress(self) -> Progress:
         reductions = (self.settings.actor_tasks, self.settings.critic_tasks)

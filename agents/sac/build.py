@@ -25,7 +25,9 @@ def check(config: MTSACConfig) -> None:
     """Raise AgentError for a curriculum or a gradient method that MTSAC does not go with."""
     curriculum = CURRICULA.make(config.curriculum).info
     if curriculum.paces:
-        raise AgentError(f"curriculum: {curriculum.name!r} lets tasks pause, which MTSAC does not offer; use mtppo")
+        raise AgentError(
+            f"curriculum: {curriculum.name!r} lets tasks pause, which MTSAC does not offer; use mtppo"
+        )
     refuse_aggregator(config.heads, config.precision, config.aggregators)
     if config.aggregators[0].info.needs_positive_loss:
         raise AgentError(
@@ -47,17 +49,30 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
     if spec.discrete:
         policy = Categorical(action_mask(spec, device, separate))
         critic_inputs, critic_outputs = 0, spec.action_dim
-    actor = make_network(spec, columns, *sizes, policy.num_outputs, num_heads, channels=config.channels)
-    critic = make_network(spec, columns + critic_inputs, *sizes, critic_outputs, num_heads, channels=config.channels)
+    actor = make_network(
+        spec, columns, *sizes, policy.num_outputs, num_heads, channels=config.channels
+    )
+    critic = make_network(
+        spec, columns + critic_inputs, *sizes, critic_outputs, num_heads, channels=config.channels
+    )
     lead = (-1, 1, 1) if separate else (1, -1, 1)
     return SACSettings(
         actor=actor,
         critic=critic,
         actor_tasks=Reduction(
-            actor, config.aggregators[0], num_tasks, track=track, diagnose=config.gradient_diagnostics
+            actor,
+            config.aggregators[0],
+            num_tasks,
+            track=track,
+            diagnose=config.gradient_diagnostics,
         ),
         critic_tasks=Reduction(
-            critic, config.aggregators[1], num_tasks, twins=2, track=track, diagnose=config.gradient_diagnostics
+            critic,
+            config.aggregators[1],
+            num_tasks,
+            twins=2,
+            track=track,
+            diagnose=config.gradient_diagnostics,
         ),
         num_tasks=num_tasks,
         one_hot=one_hot,
@@ -74,7 +89,11 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
 
 def _max_target(config: MTSACConfig) -> float | None:
     """No return is larger; None where there is no limit."""
-    return None if config.max_reward is None or config.gamma == 1 else config.max_reward / (1 - config.gamma)
+    return (
+        None
+        if config.max_reward is None or config.gamma == 1
+        else config.max_reward / (1 - config.gamma)
+    )
 
 
 def _target_entropy(
@@ -84,7 +103,9 @@ def _target_entropy(
         return -float(spec.action_dim) if config.target_entropy is None else config.target_entropy
     share = ENTROPY_SHARE if config.target_entropy is None else config.target_entropy
     if not 0 <= share <= 1:
-        raise AgentError(f"target_entropy: {share} is out of range; for discrete actions it must lie in [0, 1]")
+        raise AgentError(
+            f"target_entropy: {share} is out of range; for discrete actions it must lie in [0, 1]"
+        )
     return entropy_targets(spec.num_actions, share).to(device).view(lead)
 
 

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from mtrl.agents.aggregators.registry import AGGREGATORS, AggregatorChoice
 from mtrl.agents.curricula.registry import CurriculumChoice
-from mtrl.agents.settings import AgentConfig, Choice, Count, Heads, Number, Positive, Share, settings
+from mtrl.agents.settings import (
+    AgentConfig,
+    Choice,
+    Count,
+    Heads,
+    Number,
+    Positive,
+    Share,
+    settings,
+)
 
 if TYPE_CHECKING:
     from mtrl.agents.aggregators.base import Aggregator
@@ -65,7 +74,9 @@ class MTSACConfig(AgentConfig):
     """Format of the trunks' matrix products; auto is bf16 where the hardware multiplies it natively."""
 
     def __post_init__(self) -> None:
-        from mtrl.agents.sac.build import check  # imports torch, which settings do without until they are complete
+        from mtrl.agents.sac.build import (
+            check,
+        )  # imports torch, which settings do without until they are complete
 
         check(self)
 

@@ -84,7 +84,11 @@ NO_PROGRESS = Progress()
 
 
 def init_sac(
-    settings: SACSettings, seeds: list[int], initial_alpha: float, device: torch.device, per_member: bool = False
+    settings: SACSettings,
+    seeds: list[int],
+    initial_alpha: float,
+    device: torch.device,
+    per_member: bool = False,
 ) -> SACState:
     """Fresh state for each seed: ``actor`` ``[S, Pa]``, ``critic`` ``[S, 2, Pc]``, ``log_alpha`` ``[S, T]``.
 
@@ -136,7 +140,9 @@ def sac_update(
 
 
 @torch.no_grad()
-def critic_target(state: SACState, batch: Batch, noise: Tensor, alpha: Tensor, settings: SACSettings) -> Tensor:
+def critic_target(
+    state: SACState, batch: Batch, noise: Tensor, alpha: Tensor, settings: SACSettings
+) -> Tensor:
     """``r + gamma (1 - terminated) (min_k Q'_k(s', a') - alpha log pi(a'|s'))`` with a' ~ pi(s'), ``[S, T, b]``.
 
     With discrete actions the bracket is its exact expectation.
@@ -144,12 +150,18 @@ def critic_target(state: SACState, batch: Batch, noise: Tensor, alpha: Tensor, s
     With ``max_target`` it is kept within that size.
     """
     actor = settings.actor.views(state["actor"]["params"], settings.dtype)
-    target_critic = settings.critic.views(state["target_critic"]["params"].flatten(0, 1), settings.dtype)
+    target_critic = settings.critic.views(
+        state["target_critic"]["params"].flatten(0, 1), settings.dtype
+    )
     output = settings.actor.forward(actor, with_task_code(batch.next_obs, settings.one_hot))
     critics = partial(_critics, target_critic, batch.next_obs, settings)
     value, _ = settings.policy.soft_value(output, noise, critics, alpha)
     target = batch.reward + settings.gamma * (1 - batch.terminated) * value
-    return target if settings.max_target is None else target.clamp(-settings.max_target, settings.max_target)
+    return (
+        target
+        if settings.max_target is None
+        else target.clamp(-settings.max_target, settings.max_target)
+    )
 
 
 def critic_loss(q: Tensor, target: Tensor) -> Tensor:
@@ -180,14 +192,23 @@ def _update_critic(
 
     losses, q = losses_at(leaves)
     flat, state["critic_tasks"], about = tasks.gradient(
-        losses, leaves, state["critic_tasks"], noise.critic_tasks, *progress, again=lambda at: losses_at(at)[0]
+        losses,
+        leaves,
+        state["critic_tasks"],
+        noise.critic_tasks,
+        *progress,
+        again=lambda at: losses_at(at)[0],
     )
     grad = flat.view_as(critic["params"])
     if pull is not None:
         pull.add("critic", settings.critic, critic["params"], grad)
     norm = clip_by_norm(grad, settings.max_grad_norm)
     adam_step(critic, grad, settings.adam)
-    metrics = {"critic_loss": losses.detach(), "q_value": q.detach().mean((1, 3)), "critic_grad_norm": norm}
+    metrics = {
+        "critic_loss": losses.detach(),
+        "q_value": q.detach().mean((1, 3)),
+        "critic_grad_norm": norm,
+    }
     return metrics | {f"critic_{name}": value for name, value in about.items()}
 
 
@@ -212,7 +233,12 @@ def _update_actor_and_alpha(
 
     losses, log_prob = losses_at(leaves)
     grad, state["actor_tasks"], about = tasks.gradient(
-        losses, leaves, state["actor_tasks"], noise.actor_tasks, *progress, again=lambda at: losses_at(at)[0]
+        losses,
+        leaves,
+        state["actor_tasks"],
+        noise.actor_tasks,
+        *progress,
+        again=lambda at: losses_at(at)[0],
     )
     if pull is not None:
         pull.add("actor", settings.actor, actor["params"], grad)
@@ -220,11 +246,18 @@ def _update_actor_and_alpha(
     adam_step(actor, grad, settings.adam)
     log_prob = log_prob.detach()
     adam_step(state["log_alpha"], alpha_gradient(log_prob, settings.target_entropy), settings.adam)
-    metrics = {"actor_loss": losses.detach(), "entropy": -log_prob.mean(-1), "alpha": alpha, "actor_grad_norm": norm}
+    metrics = {
+        "actor_loss": losses.detach(),
+        "entropy": -log_prob.mean(-1),
+        "alpha": alpha,
+        "actor_grad_norm": norm,
+    }
     return metrics | {f"actor_{name}": value for name, value in about.items()}
 
 
 def _critics(critic: Views, obs: Tensor, settings: SACSettings, action: Tensor | None) -> Tensor:
     """Both critics' outputs ``[S, 2, T, b, ...]``; ``critic`` holds ``2 S`` members, twins adjacent."""
-    q = settings.critic.forward(critic, settings.policy.critic_input(with_task_code(obs, settings.one_hot), action))
+    q = settings.critic.forward(
+        critic, settings.policy.critic_input(with_task_code(obs, settings.one_hot), action)
+    )
     return q.view(obs.shape[0], 2, *q.shape[1:])

@@ -38,8 +38,14 @@ class Arrays:
 
     frames: NDArray[np.uint8] | None
 
-    def __init__(self, num_envs: int, render: bool, buffer: bytearray | memoryview | None = None) -> None:
-        raw = np.zeros(self.size(num_envs, render), np.uint8) if buffer is None else np.frombuffer(buffer, np.uint8)
+    def __init__(
+        self, num_envs: int, render: bool, buffer: bytearray | memoryview | None = None
+    ) -> None:
+        raw = (
+            np.zeros(self.size(num_envs, render), np.uint8)
+            if buffer is None
+            else np.frombuffer(buffer, np.uint8)
+        )
         offset = 0
         self.frames = None
         for name, dtype, shape in _fields(num_envs, render):
@@ -60,7 +66,9 @@ class Arrays:
     @staticmethod
     def size(num_envs: int, render: bool) -> int:
         """Bytes of the buffer."""
-        return sum(dtype.itemsize * math.prod(shape) for _, dtype, shape in _fields(num_envs, render))
+        return sum(
+            dtype.itemsize * math.prod(shape) for _, dtype, shape in _fields(num_envs, render)
+        )
 
 
 def _fields(num_envs: int, render: bool) -> list[tuple[str, np.dtype, tuple[int, ...]]]:

@@ -50,14 +50,23 @@ class MetaWorldVectorEnv(TaskVectorEnv):
     def __init__(self, suite: Suite, settings: EnvSettings, arrays: Arrays) -> None:
         num_one_hot = suite.num_tasks if settings.one_hot else 0
         action_space = Box(-1.0, 1.0, (4,), np.float32)
-        super().__init__(suite, settings.envs_per_task, observation_space(num_one_hot), action_space)
+        super().__init__(
+            suite, settings.envs_per_task, observation_space(num_one_hot), action_space
+        )
         self.render_mode = settings.render_mode
         self._settings = settings
         self._arrays = arrays
         self._one_hot = np.eye(suite.num_tasks, dtype=np.float32)[self.task_id]
-        self._schedule = GoalSchedule(suite.num_tasks, settings.envs_per_task, settings.goals, settings.seed)
+        self._schedule = GoalSchedule(
+            suite.num_tasks, settings.envs_per_task, settings.goals, settings.seed
+        )
         self._seed_goals(settings.seed if settings.goal_seed is None else settings.goal_seed)
-        phase = np.arange(self.num_envs) % settings.envs_per_task * suite.horizon // settings.envs_per_task
+        phase = (
+            np.arange(self.num_envs)
+            % settings.envs_per_task
+            * suite.horizon
+            // settings.envs_per_task
+        )
         self._phase = phase if settings.stagger else np.zeros_like(phase)
         self._elapsed = np.zeros(self.num_envs, np.int64)
         self._fresh = False
@@ -69,7 +78,9 @@ class MetaWorldVectorEnv(TaskVectorEnv):
         """Which of its task's 50 goals each environment is playing, int64 [num_envs]."""
         return self._schedule.goal.copy()
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[NDArray, Info]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray, Info]:
         """Starts the next episode everywhere.
 
         Args:
@@ -105,7 +116,9 @@ class MetaWorldVectorEnv(TaskVectorEnv):
     def step_async(self, actions: NDArray) -> None:
         self._check_idle("step_async")
         if not self._running:
-            raise SuiteError("Call reset or rebase before the first step, and rebase after loading a state.")
+            raise SuiteError(
+                "Call reset or rebase before the first step, and rebase after loading a state."
+            )
         self._arrays.action[:] = self._checked(actions)
         self._elapsed += ~self._arrays.paused
         ending = (self._elapsed == self.suite.horizon) & ~self._arrays.paused
@@ -124,7 +137,13 @@ class MetaWorldVectorEnv(TaskVectorEnv):
         self._end_step()
         arrays = self._arrays
         terminated = np.zeros(self.num_envs, np.bool_)  # no Meta-World task ever terminates
-        return self._observe(arrays.obs), arrays.reward.copy(), terminated, arrays.truncated.copy(), self._step_info()
+        return (
+            self._observe(arrays.obs),
+            arrays.reward.copy(),
+            terminated,
+            arrays.truncated.copy(),
+            self._step_info(),
+        )
 
     def state_dict(self) -> dict[str, NDArray]:
         self._check_idle("state_dict")
@@ -199,7 +218,9 @@ class MetaWorldVectorEnv(TaskVectorEnv):
             self._arrays.goal[index, : goal.size] = goal
 
     def _observe(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.concatenate([obs, self._one_hot], axis=1) if self._settings.one_hot else obs.copy()
+        return (
+            np.concatenate([obs, self._one_hot], axis=1) if self._settings.one_hot else obs.copy()
+        )
 
     def _step_info(self) -> Info:
         columns = self._arrays.info.T.copy()
@@ -221,7 +242,9 @@ class MetaWorldVectorEnv(TaskVectorEnv):
         if np.isnan(array).any():
             row = int(np.flatnonzero(np.isnan(array).any(axis=1))[0])
             task = self.suite.task_names[self.task_id[row]]
-            raise SuiteError(f"actions must be numbers, but those of environment {row} ({task}) hold NaN.")
+            raise SuiteError(
+                f"actions must be numbers, but those of environment {row} ({task}) hold NaN."
+            )
         return array
 
     def _check_idle(self, method: str) -> None:
@@ -243,10 +266,23 @@ class MetaWorldVectorEnv(TaskVectorEnv):
         }
 
     def _check_identity(self, state: Mapping[str, NDArray]) -> None:
-        missing = {"identity", "seed", "goal_seed", "boundary", "episode", "elapsed", "fresh", "paused"} - set(state)
+        missing = {
+            "identity",
+            "seed",
+            "goal_seed",
+            "boundary",
+            "episode",
+            "elapsed",
+            "fresh",
+            "paused",
+        } - set(state)
         if missing:
-            raise SuiteError(f"The state is of another environment: it lacks {', '.join(sorted(missing))}.")
+            raise SuiteError(
+                f"The state is of another environment: it lacks {', '.join(sorted(missing))}."
+            )
         theirs = json.loads(np.asarray(state["identity"]).tobytes())
         for key, value in self._identity().items():
             if theirs.get(key) != value:
-                raise SuiteError(f"The state is of another environment: {key} is {theirs.get(key)!r}, here {value!r}.")
+                raise SuiteError(
+                    f"The state is of another environment: {key} is {theirs.get(key)!r}, here {value!r}."
+                )

@@ -55,7 +55,9 @@ def _draw(tasks: tuple[str, ...], seed: int) -> Goals:
     # place of physics, which makes this three times as fast.
     stream = np.random.RandomState(seed)
     goals = []
-    for task in progress(tasks, desc="Drawing Meta-World's goals (kept for next time)", unit="task", delay=1):
+    for task in progress(
+        tasks, desc="Drawing Meta-World's goals (kept for next time)", unit="task", delay=1
+    ):
         env = build(task, "v2")
         env.do_simulation = partial(_poses_only, env)
         env._reset_hand = partial(env._reset_hand, 1)  # of 50 equal steps

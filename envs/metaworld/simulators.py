@@ -21,7 +21,10 @@ _VIEW = (0.0, 0.6, 0.15)
 
 
 def build(
-    task: str, reward_version: str, model: mujoco.MjModel | None = None, render_mode: str | None = None
+    task: str,
+    reward_version: str,
+    model: mujoco.MjModel | None = None,
+    render_mode: str | None = None,
 ) -> SawyerXYZEnv:
     """One environment with a visible goal, ready for ``start``.
 
@@ -67,13 +70,17 @@ def check_rendering(env: SawyerXYZEnv) -> None:
         env.render()
     except Exception as error:  # each OpenGL platform has its own
         forget_quietly(error)
-        raise SuiteError(f"The renderer failed ({type(error).__name__}: {error}); {HELP}.") from error
+        raise SuiteError(
+            f"The renderer failed ({type(error).__name__}: {error}); {HELP}."
+        ) from error
 
 
 class Group:
     """Environments ``first`` to ``first + len(tasks) - 1`` of the arrays, stepped one after the other."""
 
-    def __init__(self, tasks: Sequence[str], reward_version: str, arrays: Arrays, first: int) -> None:
+    def __init__(
+        self, tasks: Sequence[str], reward_version: str, arrays: Arrays, first: int
+    ) -> None:
         self._arrays = arrays
         self._first = first
         self._envs: list[SawyerXYZEnv] = []

@@ -27,7 +27,11 @@ def make(suite: Suite, settings: EnvSettings) -> MetaWorldVectorEnv:
     num_workers = settings.num_workers
     if num_workers is None:
         num_workers = default_workers(suite.num_tasks * settings.envs_per_task)
-    return _WorkerVectorEnv(suite, settings, num_workers) if num_workers else _LocalVectorEnv(suite, settings)
+    return (
+        _WorkerVectorEnv(suite, settings, num_workers)
+        if num_workers
+        else _LocalVectorEnv(suite, settings)
+    )
 
 
 class _StockVectorEnv(MetaWorldVectorEnv):

@@ -80,7 +80,9 @@ def _suite(suite_id: str, names: tuple[str, ...], reward_version: str) -> Suite:
     return Suite(
         id=suite_id,
         family="metaworld",
-        tasks=tuple(TaskSpec(name, env_id=name, horizon=HORIZON, skill=SKILLS[name]) for name in names),
+        tasks=tuple(
+            TaskSpec(name, env_id=name, horizon=HORIZON, skill=SKILLS[name]) for name in names
+        ),
         reward_version=reward_version,
         success="any-step",
         goals="the benchmark's 50 goals a task for the goal seed",

@@ -82,7 +82,9 @@ class Workers:
     def _ending_all_on_failure(self) -> Iterator[None]:
         try:
             yield
-        except BaseException:  # also KeyboardInterrupt: a half-read answer would shift all later ones
+        except (
+            BaseException
+        ):  # also KeyboardInterrupt: a half-read answer would shift all later ones
             self.close()
             raise
 
@@ -124,7 +126,9 @@ class _Worker:
             raise RuntimeError(f"The worker of {self.name} failed: {reply.strip()}")
         code = self.process.wait()
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        raise RuntimeError(f"The worker process of {self.name} died ({how}); its messages are above.")
+        raise RuntimeError(
+            f"The worker process of {self.name} died ({how}); its messages are above."
+        )
 
     def close(self) -> None:
         self._replies.close()

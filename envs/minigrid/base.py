@@ -58,14 +58,22 @@ class MiniGridVectorEnv(TaskVectorEnv):
     def __init__(self, suite: Suite, settings: EnvSettings) -> None:
         self.grid_tasks = grid_tasks(suite)
         if settings.one_hot:
-            raise SuiteError("MiniGrid observations are categories and take no one_hot; use task_id.")
+            raise SuiteError(
+                "MiniGrid observations are categories and take no one_hot; use task_id."
+            )
         self.obs_layout = ObsLayout(max(task.words for task in self.grid_tasks))
         actions = np.array([task.actions for task in self.grid_tasks])
         self.action_mask: NDArray[np.bool_] = np.arange(actions.max()) < actions[:, None]
-        super().__init__(suite, settings.envs_per_task, self.obs_layout.space(), Discrete(int(actions.max())))
+        super().__init__(
+            suite, settings.envs_per_task, self.obs_layout.space(), Discrete(int(actions.max()))
+        )
         self.render_mode = settings.render_mode
         self._settings = settings
-        seed = settings.seed if settings.goals == "random" or settings.goal_seed is None else settings.goal_seed
+        seed = (
+            settings.seed
+            if settings.goals == "random" or settings.goal_seed is None
+            else settings.goal_seed
+        )
         self._streams = LevelStreams(suite.num_tasks, settings.envs_per_task, settings.goals, seed)
         self._running = False
         self._stepping = False
@@ -75,7 +83,9 @@ class MiniGridVectorEnv(TaskVectorEnv):
         """Seed of the level that each environment is playing: stock's ``reset(seed=...)`` gives that level."""
         return np.array(self._streams.seeds(range(self.num_envs)), np.int64)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[NDArray, Info]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray, Info]:
         """Start an episode everywhere: the streams' next levels, or with ``seed`` those of an environment made anew."""
         self._check_idle("reset")
         if options:
@@ -129,11 +139,15 @@ class MiniGridVectorEnv(TaskVectorEnv):
         self._check_idle("load_state_dict")
         missing = {"identity", "seed", "boundary", "episode", "paused"} - set(state)
         if missing:
-            raise SuiteError(f"The state is of another environment: it lacks {', '.join(sorted(missing))}.")
+            raise SuiteError(
+                f"The state is of another environment: it lacks {', '.join(sorted(missing))}."
+            )
         theirs = json.loads(np.asarray(state["identity"]).tobytes())
         for key, value in self._identity().items():
             if theirs.get(key) != value:
-                raise SuiteError(f"The state is of another environment: {key} is {theirs.get(key)!r}, here {value!r}.")
+                raise SuiteError(
+                    f"The state is of another environment: {key} is {theirs.get(key)!r}, here {value!r}."
+                )
         self._streams.restart(int(state["seed"]), int(state["boundary"]))
         self._streams.episode[:] = state["episode"]
         self.pause(np.asarray(state["paused"]))
@@ -169,12 +183,16 @@ class MiniGridVectorEnv(TaskVectorEnv):
     def _checked(self, actions: NDArray) -> NDArray[np.int64]:
         array = np.asarray(actions)
         if array.shape != (self.num_envs,) or array.dtype.kind not in "iu":
-            raise SuiteError(f"actions must be {self.num_envs} integers, not {array.dtype} of shape {array.shape}.")
+            raise SuiteError(
+                f"actions must be {self.num_envs} integers, not {array.dtype} of shape {array.shape}."
+            )
         array = array.astype(np.int64)
         limit = self.action_mask.shape[1]
         row = first_outside(array, limit)
         if row >= 0:
-            raise SuiteError(f"actions must lie in [0, {limit}), but that of environment {row} is {array[row]}.")
+            raise SuiteError(
+                f"actions must lie in [0, {limit}), but that of environment {row} is {array[row]}."
+            )
         return array
 
     def _check_idle(self, method: str) -> None:

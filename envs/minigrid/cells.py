@@ -7,7 +7,18 @@ from numpy.typing import NDArray
 
 # A cell is flag << 7 | color << 4 | kind. Kinds are minigrid's object numbers; open, closed and locked doors differ in
 # kind. The flag marks the objects that the mission is about, by identity: it travels with an object that is carried.
-EMPTY, WALL_KIND, DOOR, KEY, BALL, BOX, GOAL_KIND, LAVA_KIND, CLOSED, LOCKED = 1, 2, 4, 5, 6, 7, 8, 9, 11, 12
+EMPTY, WALL_KIND, DOOR, KEY, BALL, BOX, GOAL_KIND, LAVA_KIND, CLOSED, LOCKED = (
+    1,
+    2,
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+    11,
+    12,
+)
 RED, GREEN, BLUE, PURPLE, YELLOW, GREY = range(6)
 WALL, GOAL, LAVA = WALL_KIND | GREY << 4, GOAL_KIND | GREEN << 4, LAVA_KIND | RED << 4
 KIND, PLAIN, FLAG = 0x0F, 0x7F, 0x80

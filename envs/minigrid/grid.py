@@ -28,7 +28,15 @@ def wall_rect(grid: Grid, x: int, y: int, width: int, height: int) -> None:
 
 @kernel
 def place(
-    grid: Grid, state: State, rng: Rng, cell: int, x0: int, y0: int, width: int, height: int, apart: int
+    grid: Grid,
+    state: State,
+    rng: Rng,
+    cell: int,
+    x0: int,
+    y0: int,
+    width: int,
+    height: int,
+    apart: int,
 ) -> tuple[int, int]:
     """Put ``cell`` (0: nothing, only find a place) on a random empty cell of a rectangle; returns its x and y.
 
@@ -47,7 +55,9 @@ def place(
 
 
 @kernel
-def place_agent(grid: Grid, state: State, rng: Rng, x0: int, y0: int, width: int, height: int) -> None:
+def place_agent(
+    grid: Grid, state: State, rng: Rng, x0: int, y0: int, width: int, height: int
+) -> None:
     state[X] = state[Y] = -1
     state[X], state[Y] = place(grid, state, rng, 0, x0, y0, width, height, 0)
     state[DIRECTION] = rand_int(rng, 0, 4)

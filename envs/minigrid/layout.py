@@ -55,7 +55,9 @@ class ObsLayout:
     def space(self) -> Box:
         """The space of one observation; its upper bounds are the highest categories."""
         view = np.tile(np.array(self.channels, np.uint8) - 1, VIEW_BYTES // 3)
-        rest = np.array([self.directions - 1] + [self.vocabulary - 1] * self.mission_words, np.uint8)
+        rest = np.array(
+            [self.directions - 1] + [self.vocabulary - 1] * self.mission_words, np.uint8
+        )
         high = np.concatenate([view, rest]).astype(np.uint8)
         return Box(np.zeros_like(high), high, dtype=np.uint8)
 
@@ -66,7 +68,9 @@ class ObsLayout:
             SuiteError: the last axis has not ``num_bytes`` entries.
         """
         if obs.shape[-1] != self.num_bytes:
-            raise SuiteError(f"Observations here have {self.num_bytes} bytes, but these have shape {obs.shape}.")
+            raise SuiteError(
+                f"Observations here have {self.num_bytes} bytes, but these have shape {obs.shape}."
+            )
         return (
             obs[..., self.view].reshape(*obs.shape[:-1], *VIEW_SHAPE),
             obs[..., self.direction],
@@ -82,4 +86,6 @@ def check_view_shapes(shapes: Mapping[str, tuple[int, ...]]) -> None:
     """
     for name, shape in shapes.items():
         if shape != VIEW_SHAPE:
-            raise SuiteError(f"Task {name!r} observes {shape}, but all tasks of a suite must observe {VIEW_SHAPE}.")
+            raise SuiteError(
+                f"Task {name!r} observes {shape}, but all tasks of a suite must observe {VIEW_SHAPE}."
+            )

@@ -42,7 +42,13 @@ from mtrl.envs.minigrid.grid import Grid, Rng, State, rand_color, rand_type
 from mtrl.envs.minigrid.levels_plain import Task
 from mtrl.envs.minigrid.missions import GO_TO, OPEN, PICK_UP, PUT_NEXT_TO, describe
 from mtrl.envs.minigrid.rng import next64, rand_int
-from mtrl.envs.minigrid.rooms import RIGHT, add_door, build_rooms, place_agent_in_room, place_in_room
+from mtrl.envs.minigrid.rooms import (
+    RIGHT,
+    add_door,
+    build_rooms,
+    place_agent_in_room,
+    place_in_room,
+)
 
 
 @kernel
@@ -92,7 +98,11 @@ def matches(cell: int, color: int, kind: int) -> bool:
     shown = cell & KIND
     if shown in (CLOSED, LOCKED):
         shown = DOOR
-    return cell & PLAIN != EMPTY and (color < 0 or (cell & PLAIN) >> 4 == color) and (kind == 0 or shown == kind)
+    return (
+        cell & PLAIN != EMPTY
+        and (color < 0 or (cell & PLAIN) >> 4 == color)
+        and (kind == 0 or shown == kind)
+    )
 
 
 @kernel
@@ -233,7 +243,9 @@ def doors(grid: Grid, state: State, rng: Rng, task: Task) -> bool:
         if variant == 2:
             add_door(grid, rooms, rng, side, 1, 1, k, colors[k], 0)
         else:
-            colors[k], _, _ = add_door(grid, rooms, rng, side, 1, 1, -1, -1, 1 if variant == 3 else -1)
+            colors[k], _, _ = add_door(
+                grid, rooms, rng, side, 1, 1, -1, -1, 1 if variant == 3 else -1
+            )
     if variant == 3:
         place_in_room(grid, state, rng, side, 1, 1, KEY | colors[0] << 4)
     place_agent_in_room(grid, state, rng, side, 1, 1)

@@ -246,7 +246,11 @@ def go_to_door(grid: Grid, state: State, rng: Rng, task: Task) -> None:
 @kernel
 def _scatter(grid: Grid, state: State, rng: Rng, task: Task) -> tuple[State, State, State]:
     """Distinct keys, balls and boxes; for variant 1 not beside one another. Returns their cells, x and y."""
-    cells, xs, ys = np.zeros(task[COUNT], np.int64), np.full(task[COUNT], -9), np.full(task[COUNT], -9)
+    cells, xs, ys = (
+        np.zeros(task[COUNT], np.int64),
+        np.full(task[COUNT], -9),
+        np.full(task[COUNT], -9),
+    )
     for i in range(len(cells)):
         while cells[i] == 0:
             kind = rand_type(rng)

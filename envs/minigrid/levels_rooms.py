@@ -95,7 +95,9 @@ def obstructed_maze(grid: Grid, state: State, rng: Rng, task: Task) -> None:
 
 
 @kernel
-def _try_room(rng: Rng, chain: State, count: int, entry: int, x: int, y: int, largest: int, extent: int) -> bool:
+def _try_room(
+    rng: Rng, chain: State, count: int, entry: int, x: int, y: int, largest: int, extent: int
+) -> bool:
     """Try to place room ``count`` of a chain so that its wall ``entry`` holds the door (x, y).
 
     Rows of ``chain`` are: left, top, width, height, door x, door y. The room before may overlap: it shares the wall.
@@ -131,7 +133,12 @@ def _chain_of_rooms(rng: Rng, chain: State, largest: int, extent: int) -> int:
     while placed:
         count += 1
         placed = False
-        left, top, width, height = chain[count - 1, 0], chain[count - 1, 1], chain[count - 1, 2], chain[count - 1, 3]
+        left, top, width, height = (
+            chain[count - 1, 0],
+            chain[count - 1, 1],
+            chain[count - 1, 2],
+            chain[count - 1, 3],
+        )
         tries = 8 if count < len(chain) else 0
         while tries > 0 and not placed:
             tries -= 1

@@ -42,9 +42,13 @@ def encode_mission(mission: str, length: int) -> NDArray[np.uint8]:
     words = mission.split()
     unknown = [word for word in words if word not in _TOKENS]
     if unknown:
-        raise SuiteError(f"Mission word {unknown[0]!r} in {mission!r} is unknown; known are: {', '.join(VOCABULARY)}.")
+        raise SuiteError(
+            f"Mission word {unknown[0]!r} in {mission!r} is unknown; known are: {', '.join(VOCABULARY)}."
+        )
     if len(words) > length:
-        raise SuiteError(f"Mission {mission!r} has {len(words)} words, but missions here have at most {length}.")
+        raise SuiteError(
+            f"Mission {mission!r} has {len(words)} words, but missions here have at most {length}."
+        )
     tokens = np.zeros(length, np.uint8)
     tokens[: len(words)] = [_TOKENS[word] for word in words]
     return tokens
@@ -57,13 +61,26 @@ def decode_mission(tokens: NDArray) -> str:
         SuiteError: a token lies outside the vocabulary.
     """
     if len(tokens) and int(np.max(tokens)) >= NUM_TOKENS:
-        raise SuiteError(f"Mission token {int(np.max(tokens))} is unknown; tokens lie in [0, {NUM_TOKENS}).")
+        raise SuiteError(
+            f"Mission token {int(np.max(tokens))} is unknown; tokens lie in [0, {NUM_TOKENS})."
+        )
     return " ".join(VOCABULARY[int(token) - 1] for token in tokens if token)
 
 
 # A mission is: prefix, first description, and for two kinds a middle and a second description. A description is:
 # article, color (or none), type, place (or none).
-_PHRASES = ("get", "go get", "fetch", "go fetch", "you must fetch", "go to", "pick up", "open", "put", "put")
+_PHRASES = (
+    "get",
+    "go get",
+    "fetch",
+    "go fetch",
+    "you must fetch",
+    "go to",
+    "pick up",
+    "open",
+    "put",
+    "put",
+)
 GET, GO_TO, PICK_UP, OPEN, PUT_NEAR, PUT_NEXT_TO = 0, 5, 6, 7, 8, 9
 _MIDDLES = ("near", "next to")
 _PLACES = ("on your left", "on your right", "in front of you", "behind you")
@@ -73,7 +90,9 @@ _PREFIX_TOKENS = np.stack([encode_mission(phrase, 3) for phrase in _PHRASES])
 _MIDDLE_TOKENS = np.stack([encode_mission(phrase, 2) for phrase in _MIDDLES])
 _PLACE_TOKENS = np.stack([encode_mission(phrase, 4) for phrase in _PLACES])
 _TYPE_TOKENS = np.array([_TOKENS[_TYPES.get(kind, "object")] for kind in range(BOX + 1)], np.uint8)
-_COLOR_TOKENS = np.array([_TOKENS[color] for color in ("red", "green", "blue", "purple", "yellow", "grey")], np.uint8)
+_COLOR_TOKENS = np.array(
+    [_TOKENS[color] for color in ("red", "green", "blue", "purple", "yellow", "grey")], np.uint8
+)
 _ARTICLE_TOKENS = np.array([_TOKENS["the"], _TOKENS["a"]], np.uint8)
 
 

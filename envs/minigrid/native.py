@@ -17,7 +17,16 @@ from mtrl.envs.errors import SuiteError
 from mtrl.envs.minigrid import base
 from mtrl.envs.minigrid.base import MiniGridVectorEnv
 from mtrl.envs.minigrid.batch import START, run_range
-from mtrl.envs.minigrid.cells import BORDER, HEIGHT, STATE_SLOTS, WALL, WIDTH, appearance, lookthrough, visibility
+from mtrl.envs.minigrid.cells import (
+    BORDER,
+    HEIGHT,
+    STATE_SLOTS,
+    WALL,
+    WIDTH,
+    appearance,
+    lookthrough,
+    visibility,
+)
 from mtrl.envs.minigrid.drawing import Drawing
 from mtrl.envs.minigrid.rng import RNG_WORDS
 from mtrl.envs.settings import EnvSettings
@@ -59,7 +68,10 @@ class NativeMiniGrid(CopiedByState, MiniGridVectorEnv):
         super().__init__(suite, settings)
         num, words = self.num_envs, self.obs_layout.mission_words
         self._table = np.stack([task.row() for task in self.grid_tasks])
-        rows, columns = self._table[:, HEIGHT].max() + 2 * BORDER, self._table[:, WIDTH].max() + 2 * BORDER
+        rows, columns = (
+            self._table[:, HEIGHT].max() + 2 * BORDER,
+            self._table[:, WIDTH].max() + 2 * BORDER,
+        )
         self._arrays = {
             "grid": np.full((num, rows, columns), WALL, np.uint8),
             "level": np.zeros((num, STATE_SLOTS), np.int64),
@@ -98,13 +110,22 @@ class NativeMiniGrid(CopiedByState, MiniGridVectorEnv):
     def _begin_step(self, actions: NDArray[np.int64]) -> None:
         num = self.num_envs
         obs = np.empty((num, self.obs_layout.num_bytes), np.uint8)
-        self._out = (obs, np.empty_like(obs), np.empty(num), np.empty(num, np.bool_), np.empty(num, np.bool_))
+        self._out = (
+            obs,
+            np.empty_like(obs),
+            np.empty(num),
+            np.empty(num, np.bool_),
+            np.empty(num, np.bool_),
+        )
         shared = self._shared()
         if self._pool is None:
             run_range(0, num, actions, *shared, *self._out)
         else:
             work = (*shared, *self._out)
-            self._pending = [self._pool.submit(run_range, low, high, actions, *work) for low, high in self._ranges]
+            self._pending = [
+                self._pool.submit(run_range, low, high, actions, *work)
+                for low, high in self._ranges
+            ]
 
     def _end_step(self) -> tuple[NDArray, NDArray, NDArray, NDArray, NDArray]:
         for future in self._pending:

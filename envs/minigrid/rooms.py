@@ -80,7 +80,15 @@ def join(rooms: Rooms, i: int, j: int, wall: int) -> None:
 
 @kernel
 def add_door(
-    grid: Grid, rooms: Rooms, rng: Rng, side: int, i: int, j: int, wall: int, color: int, locked: int
+    grid: Grid,
+    rooms: Rooms,
+    rng: Rng,
+    side: int,
+    i: int,
+    j: int,
+    wall: int,
+    color: int,
+    locked: int,
 ) -> tuple[int, int, int]:
     """Add a door to room (i, j); -1 draws wall, color or lock. Returns its color, x and y."""
     if wall < 0:
@@ -106,7 +114,9 @@ def open_wall_above(grid: Grid, rooms: Rooms, side: int, i: int, j: int) -> None
 
 
 @kernel
-def place_in_room(grid: Grid, state: State, rng: Rng, side: int, i: int, j: int, cell: int) -> tuple[int, int]:
+def place_in_room(
+    grid: Grid, state: State, rng: Rng, side: int, i: int, j: int, cell: int
+) -> tuple[int, int]:
     """Put ``cell`` in room (i, j), not beside the agent."""
     return place(grid, state, rng, cell, i * (side - 1), j * (side - 1), side, side, 2)
 
@@ -132,7 +142,11 @@ def all_reachable(rooms: Rooms, i: int, j: int) -> bool:
         for y in range(rooms.shape[0]):
             for x in range(rooms.shape[1]):
                 for wall in range(4):
-                    if reached[y, x] and rooms[y, x, wall] and not reached[y + STEP_Y[wall], x + STEP_X[wall]]:
+                    if (
+                        reached[y, x]
+                        and rooms[y, x, wall]
+                        and not reached[y + STEP_Y[wall], x + STEP_X[wall]]
+                    ):
                         reached[y + STEP_Y[wall], x + STEP_X[wall]] = True
                         grown = True
     return bool(np.all(reached))

@@ -118,7 +118,9 @@ def _other_around(grid: Grid, state: State, x: int, y: int) -> bool:
 
 
 @kernel
-def _judge_objects(grid: Grid, state: State, rule: int, action: int, held: int) -> tuple[bool, bool]:
+def _judge_objects(
+    grid: Grid, state: State, rule: int, action: int, held: int
+) -> tuple[bool, bool]:
     """Success and end under the rules about objects; ``held`` is the cell carried before the step."""
     x, y = state[X] + STEP_X[state[DIRECTION]], state[Y] + STEP_Y[state[DIRECTION]]
     front = grid[y, x]
@@ -145,7 +147,9 @@ def _judge_objects(grid: Grid, state: State, rule: int, action: int, held: int) 
 
 
 @kernel
-def _judge_places(grid: Grid, state: State, rule: int, action: int, red_was_open: bool) -> tuple[bool, bool]:
+def _judge_places(
+    grid: Grid, state: State, rule: int, action: int, red_was_open: bool
+) -> tuple[bool, bool]:
     """Success and end under the rules about places."""
     if rule == f.DONE_BESIDE:
         return action == DONE and _beside(state, state[TARGET_X], state[TARGET_Y]), action >= TOGGLE

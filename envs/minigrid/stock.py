@@ -39,10 +39,13 @@ class StockMiniGrid(MiniGridVectorEnv):
     def __init__(self, suite: Suite, settings: EnvSettings) -> None:
         super().__init__(suite, settings)
         self._envs: list[Any] = [
-            gymnasium.make(self.grid_tasks[task].env_id, disable_env_checker=True).unwrapped for task in self.task_id
+            gymnasium.make(self.grid_tasks[task].env_id, disable_env_checker=True).unwrapped
+            for task in self.task_id
         ]
         names = [suite.task_names[task] for task in self.task_id]
-        check_view_shapes({name: env.observation_space["image"].shape for name, env in zip(names, self._envs)})
+        check_view_shapes(
+            {name: env.observation_space["image"].shape for name, env in zip(names, self._envs)}
+        )
         self._actions = np.zeros(self.num_envs, np.int64)
         self._obs = np.zeros((self.num_envs, self.obs_layout.num_bytes), np.uint8)
 
@@ -81,7 +84,9 @@ class StockMiniGrid(MiniGridVectorEnv):
             if self._actions[i] == STAND_STILL:
                 continue
             # Past its action set only Dynamic-Obstacles is defined: it turns left, as every task does here.
-            action = int(self._actions[i]) if self.action_mask[self.task_id[i], self._actions[i]] else 0
+            action = (
+                int(self._actions[i]) if self.action_mask[self.task_id[i], self._actions[i]] else 0
+            )
             seen, reward[i], terminated[i], truncated[i], _ = env.step(action)
             obs[i] = final_obs[i] = self._encode(i, seen)
             if terminated[i] or truncated[i]:

@@ -53,6 +53,10 @@ class LevelStreams:
     def seeds(self, which: Sequence[int]) -> list[int]:
         """Level seeds of the episodes that the environments ``which`` are playing."""
         return [
-            int(level_seed(self.key[i], self.start[i] + self.stride * max(self.episode[i], 0), self.first))
+            int(
+                level_seed(
+                    self.key[i], self.start[i] + self.stride * max(self.episode[i], 0), self.first
+                )
+            )
             for i in which
         ]

@@ -33,7 +33,9 @@ def observe(
         if see_through == 0:
             open_cells = np.int64(0)
             for column in range(7):
-                open_cells |= np.int64(clear[grid[y + column * right_y, x + column * right_x]]) << column
+                open_cells |= (
+                    np.int64(clear[grid[y + column * right_y, x + column * right_x]]) << column
+                )
             entry = np.int64(visible[lit * 128 + open_cells])
             seen, lit = entry & 127, entry >> 7
         for column in range(7):

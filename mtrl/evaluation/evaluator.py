@@ -63,7 +63,9 @@ class Evaluator:
         quota = share + (np.arange(env.envs_per_task) < extra)
         self._quota = np.tile(quota, env.num_tasks)
 
-    def evaluate(self, policy: Policy, should_stop: Callable[[], bool] = lambda: False) -> dict[str, TaskResult]:
+    def evaluate(
+        self, policy: Policy, should_stop: Callable[[], bool] = lambda: False
+    ) -> dict[str, TaskResult]:
         """Counts per task, in the suite's order.
 
         Raises:
@@ -79,7 +81,9 @@ class Evaluator:
         while (done < self._quota).any():
             if should_stop():
                 raise EvaluationStopped
-            action, memory = policy.predict(obs, memory, start, deterministic=True, task_id=env.task_id)
+            action, memory = policy.predict(
+                obs, memory, start, deterministic=True, task_id=env.task_id
+            )
             obs, reward, terminated, truncated, info = env.step(action)
             ever |= info["success"]
             episode_return += reward
@@ -96,7 +100,13 @@ class Evaluator:
         env, episodes = self.env, self.episodes_per_task
         sums = totals.reshape(4, env.num_tasks, env.envs_per_task).sum(2)
         return {
-            name: TaskResult(int(wins), int(final), episodes, float(returns) / episodes, float(lengths) / episodes)
+            name: TaskResult(
+                int(wins),
+                int(final),
+                episodes,
+                float(returns) / episodes,
+                float(lengths) / episodes,
+            )
             for name, (wins, final, returns, lengths) in zip(env.suite.task_names, sums.T)
         }
 

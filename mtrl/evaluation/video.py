@@ -73,11 +73,18 @@ def _render(env: envs.TaskVectorEnv) -> Frames:
     """A frame of every environment; their sizes may differ."""
     try:
         frames = env.render()
-    except (RuntimeError, OSError, ImportError, AttributeError) as error:  # what OpenGL raises without a display
+    except (
+        RuntimeError,
+        OSError,
+        ImportError,
+        AttributeError,
+    ) as error:  # what OpenGL raises without a display
         hint = "without a display set MUJOCO_GL to egl or osmesa"
         raise WorkbenchError(f"video: this machine cannot render ({error}); {hint}") from error
     if not frames:
-        raise WorkbenchError(f"video: the {env.backend} backend of {env.suite.id} returned no frames")
+        raise WorkbenchError(
+            f"video: the {env.backend} backend of {env.suite.id} returned no frames"
+        )
     return [np.asarray(frame, dtype=np.uint8) for frame in frames]
 
 

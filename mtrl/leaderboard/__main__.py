@@ -25,7 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         rows = cli.columns([(name, text) for name, (_, text) in COMMANDS.items()])
-        print(f"usage: python -m mtrl.leaderboard COMMAND ...   (COMMAND --help shows its settings)\n\n{rows}")
+        print(
+            f"usage: python -m mtrl.leaderboard COMMAND ...   (COMMAND --help shows its settings)\n\n{rows}"
+        )
         return 0
     return cli.run_command("mtrl.leaderboard", lambda: _dispatch(arguments[0], arguments[1:]))
 

@@ -41,6 +41,8 @@ class Board:
         return self._figures[table]
 
 
-def make_board(runs: Sequence[Run], outside: Sequence[Outside], omitted: Sequence[Omission]) -> Board:
+def make_board(
+    runs: Sequence[Run], outside: Sequence[Outside], omitted: Sequence[Omission]
+) -> Board:
     """Group the runs and keep what could not be grouped."""
     return Board(tables(runs), list(outside), sorted(omitted))

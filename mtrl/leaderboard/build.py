@@ -34,7 +34,10 @@ def run(arguments: list[str]) -> int:
     for key in options:
         if key not in _OPTIONS:
             close = nearest(key, _OPTIONS)
-            raise ConfigError(f"{key}: unknown setting; " + (f"did you mean {close}?" if close else "--help shows all"))
+            raise ConfigError(
+                f"{key}: unknown setting; "
+                + (f"did you mean {close}?" if close else "--help shows all")
+            )
     if len(words) != 1:
         raise ConfigError(f"RESULTS: {len(words)} given; name one folder")
     out = Path(options.get("out", "leaderboard"))
@@ -59,7 +62,9 @@ def read(results: Path, out: Path, outside_file: str | None = None) -> Board:
     Raises:
         ConfigError: there is no such folder, or the outside numbers are not readable.
     """
-    published = [] if outside_file == "none" else outside.read(Path(outside_file or outside.SHIPPED))
+    published = (
+        [] if outside_file == "none" else outside.read(Path(outside_file or outside.SHIPPED))
+    )
     found, omitted = runs.load(results, out)
     return make_board(found, published, omitted)
 
@@ -91,9 +96,15 @@ def _clear(out: Path) -> None:
         folder = out / name
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            old = [entry for entry in folder.iterdir() if entry.suffix in suffixes and not entry.is_dir()]
+            old = [
+                entry
+                for entry in folder.iterdir()
+                if entry.suffix in suffixes and not entry.is_dir()
+            ]
             if old and not ours:
-                raise ConfigError(f"out: {folder} holds files, and {out} holds no leaderboard; name an empty folder")
+                raise ConfigError(
+                    f"out: {folder} holds files, and {out} holds no leaderboard; name an empty folder"
+                )
             for entry in old:
                 entry.unlink()
 

@@ -44,7 +44,9 @@ def run(arguments: list[str]) -> int:
             for line in str(error).splitlines():
                 complaints += 1
                 print(f"{shown}: {line}")
-    print(f"{files} file{'s' * (files != 1)} checked, {complaints or 'no'} problem{'s' * (complaints != 1)}")
+    print(
+        f"{files} file{'s' * (files != 1)} checked, {complaints or 'no'} problem{'s' * (complaints != 1)}"
+    )
     return 2 if complaints else 0
 
 

@@ -38,7 +38,9 @@ def _fold(table: Table, row: Row) -> str:
     if row.summaries:
         facts += [("best over training", f"{row.summaries['best']:.3f}"),
                   ("success at the final step", f"{row.summaries['final_step']:.3f}")]  # fmt: skip
-    lines = "".join(f"<tr><th>{name}</th><td>{escape(value)}</td></tr>" for name, value in facts if value)
+    lines = "".join(
+        f"<tr><th>{name}</th><td>{escape(value)}</td></tr>" for name, value in facts if value
+    )
     count = f"{len(row.runs)} run{'' if len(row.runs) == 1 else 's'}"
     return (
         f'<details id="{row_id(table, row)}"><summary><b>{escape(row.label)}</b> '
@@ -70,11 +72,15 @@ def _seeds(row: Row) -> str:
     for run in row.runs:
         facts = seed_facts(run)
         facts[1:2] = []
-        status = run.status if run.status == "finished" else f'<span class="tag bad">{run.status}</span>'
+        status = (
+            run.status if run.status == "finished" else f'<span class="tag bad">{run.status}</span>'
+        )
         cells = "".join(f"<td>{escape(fact)}</td>" for fact in facts[1:])
         config = escape(run.provenance["config_sha256"][:12])
         file = f'<a href="{escape(run.link)}">{escape(run.file)}</a>'
-        lines.append(f"<tr><td>{facts[0]}</td><td>{status}</td>{cells}<td>{config}</td><td>{file}</td></tr>")
+        lines.append(
+            f"<tr><td>{facts[0]}</td><td>{status}</td>{cells}<td>{config}</td><td>{file}</td></tr>"
+        )
     return f'<div class="scroll"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
 
 
@@ -101,7 +107,9 @@ def omissions(omitted: Sequence[Omission]) -> str:
     if faults:
         parts.append(f"<h2>Left out</h2>{_list(faults)}")
     if others:
-        parts.append(f"<details><summary>Other files in the folder: {len(others)}</summary>{_list(others)}</details>")
+        parts.append(
+            f"<details><summary>Other files in the folder: {len(others)}</summary>{_list(others)}</details>"
+        )
     return f'<section id="left-out">{"".join(parts)}</section>\n'
 
 

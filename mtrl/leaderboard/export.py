@@ -38,7 +38,9 @@ def as_json(table: Table) -> str:
     content = {
         "suite": table.suite,
         "tasks": table.tasks,
-        "seeds": {table.name(row): [run.seed for run in row.counted] for row in table.rows if row.seeds},
+        "seeds": {
+            table.name(row): [run.seed for run in row.counted] for row in table.rows if row.seeds
+        },
         "scores": {name: matrix.round(6).tolist() for name, matrix in scores(table).items()},
     }
     return json.dumps(content, indent=1) + "\n"

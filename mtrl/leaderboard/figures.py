@@ -37,7 +37,10 @@ def mean_curve(row: Row) -> tuple[Floats, Floats, Floats, Floats]:
     """
     finished = row.with_status("finished") or list(row.counted)
     grid = np.unique(np.concatenate([run.env_steps for run in row.counted])).astype(np.float64)
-    low, high = max(run.env_steps[0] for run in row.counted), min(run.env_steps[-1] for run in finished)
+    low, high = (
+        max(run.env_steps[0] for run in row.counted),
+        min(run.env_steps[-1] for run in finished),
+    )
     grid = grid[(grid >= low) & (grid <= high)]
     if not len(grid):
         grid = np.array([float(high)])
@@ -47,7 +50,9 @@ def mean_curve(row: Row) -> tuple[Floats, Floats, Floats, Floats]:
     hours = np.array([np.interp(grid, run.env_steps, run.hours) for run in finished]).mean(0)
     half = np.full(len(grid), math.nan)
     if not row.preliminary:
-        half = np.array([value - low for value, low, _ in map(statistics.t_interval, values.T.tolist())])
+        half = np.array(
+            [value - low for value, low, _ in map(statistics.t_interval, values.T.tolist())]
+        )
     return grid, hours, values.mean(0), half
 
 
@@ -60,7 +65,13 @@ def curves(table: Table, published: Sequence[Outside] | None) -> str:
     lines = {row: mean_curve(row) for row in rows}
     largest = max(float(line[1 if hours else 0][-1]) for line in lines.values())
     frame = svg.Frame(44, 26, svg.WIDTH - 12, 240, (0.0, max(largest * 1.02, 1e-9)))
-    parts = [frame.axes("hours of training" if hours else "env steps, all tasks", "success", _hour if hours else short)]
+    parts = [
+        frame.axes(
+            "hours of training" if hours else "env steps, all tasks",
+            "success",
+            _hour if hours else short,
+        )
+    ]
     for index, row in reversed(list(enumerate(rows))):
         steps, clock, mean, half = lines[row]
         at = clock if hours else steps
@@ -82,7 +93,11 @@ def curves(table: Table, published: Sequence[Outside] | None) -> str:
         for index, (label, group) in enumerate(several.items()):
             parts.append(_published_curve(frame, group, f"dash{index % 3}"))
             entries.append((f"outside dash{index % 3}", f"{label}, published"))
-        parts.append(_published_levels(frame, [x for x in outside.finals(published) if x.label not in several]))
+        parts.append(
+            _published_levels(
+                frame, [x for x in outside.finals(published) if x.label not in several]
+            )
+        )
     key, bottom = svg.legend(entries, 12, 292, svg.WIDTH - 8)
     title = f"{table.suite}: success against {'hours' if hours else 'env steps'}"
     return svg.document("".join(parts) + key, svg.WIDTH, bottom, title)
@@ -94,7 +109,9 @@ def _hour(value: float) -> str:
 
 def _seed_line(frame: svg.Frame, at: NDArray[Any], rates: Floats, name: str) -> str:
     chosen = np.unique(np.linspace(0, len(at) - 1, min(len(at), _POINTS)).round().astype(int))
-    points = [(frame.x(min(float(at[i]), frame.x_range[1])), frame.y(float(rates[i]))) for i in chosen]
+    points = [
+        (frame.x(min(float(at[i]), frame.x_range[1])), frame.y(float(rates[i]))) for i in chosen
+    ]
     return svg.path(points, f"thin {name}")
 
 
@@ -121,7 +138,8 @@ def _published_levels(frame: svg.Frame, finals: Sequence[Outside]) -> str:
             labels.append((level, []))
         labels[-1][1].append(entry.label.removesuffix(", rerun"))
     parts += [
-        svg.label(frame.left + 5, level + 9, svg.shorten(", ".join(names), 60), "small") for level, names in labels
+        svg.label(frame.left + 5, level + 9, svg.shorten(", ".join(names), 60), "small")
+        for level, names in labels
     ]
     return "".join(parts)
 
@@ -132,7 +150,11 @@ def profile(table: Table) -> str:
     if not rows or len(table.tasks) < 2:
         return ""
     frame = svg.Frame(44, 26, svg.WIDTH - 12, 240, (0.0, 1.0))
-    parts = [frame.axes("success rate τ", "share of runs and tasks above τ", lambda value: f"{value:.2g}")]
+    parts = [
+        frame.axes(
+            "success rate τ", "share of runs and tasks above τ", lambda value: f"{value:.2g}"
+        )
+    ]
     for index, row in reversed(list(enumerate(rows))):
         thresholds, share = profile_curve(row)
         corners: list[tuple[float, float]] = []
@@ -142,7 +164,9 @@ def profile(table: Table) -> str:
             corners.append((frame.x(thresholds[position]), frame.y(value)))
         parts.append(svg.path(corners, f"line {svg.color(index)}", table.name(row)))
     key, bottom = svg.legend(_legend_entries(table, rows), 12, 292, svg.WIDTH - 8)
-    return svg.document("".join(parts) + key, svg.WIDTH, bottom, f"{table.suite}: performance profile")
+    return svg.document(
+        "".join(parts) + key, svg.WIDTH, bottom, f"{table.suite}: performance profile"
+    )
 
 
 def profile_curve(row: Row) -> tuple[Floats, Floats]:
@@ -154,7 +178,9 @@ def profile_curve(row: Row) -> tuple[Floats, Floats]:
 
 def _legend_entries(table: Table, rows: Sequence[Row]) -> list[tuple[str, str]]:
     entries = [(svg.color(index), table.name(row)) for index, row in enumerate(rows[: svg.COLORS])]
-    return [*entries, ("cx", f"{len(rows) - svg.COLORS} more")] if len(rows) > svg.COLORS else entries
+    return (
+        [*entries, ("cx", f"{len(rows) - svg.COLORS} more")] if len(rows) > svg.COLORS else entries
+    )
 
 
 Item = tuple[str, Callable[[svg.Frame, float], str] | None, str]
@@ -169,14 +195,20 @@ def headline(table: Table, published: Sequence[Outside]) -> str:
         items.append((f"{budget:,} env steps", None, ""))
         for row in rows:
             name = svg.color(position) if row.seeds else "cx"
-            items.append((row.label, _marks(row, name), estimate_text(row.headline) + " *" * row.preliminary))
+            items.append(
+                (row.label, _marks(row, name), estimate_text(row.headline) + " *" * row.preliminary)
+            )
             position += bool(row.seeds)
     if published:
         items.append(("published elsewhere", None, ""))
-        items += [(entry.label, _diamonds(entry), entry.shown) for entry in outside.finals(published)]
+        items += [
+            (entry.label, _diamonds(entry), entry.shown) for entry in outside.finals(published)
+        ]
     body, height = _forest(items, (0.0, 1.0))
     if any(row.preliminary for row in table.rows):
-        body += svg.label(12, height + 4, f"* preliminary: fewer than {5} seeds, each a dot", "tick")
+        body += svg.label(
+            12, height + 4, f"* preliminary: fewer than {5} seeds, each a dot", "tick"
+        )
         height += 14
     return svg.document(body, svg.WIDTH, height, f"{table.suite}: final success")
 
@@ -205,7 +237,9 @@ def _marks(row: Row, name: str) -> Callable[[svg.Frame, float], str]:
 def _diamonds(entry: Outside) -> Callable[[svg.Frame, float], str]:
     def draw(frame: svg.Frame, y: float) -> str:
         low, high = (frame.x(value) for value in entry.success)
-        return (svg.line(low, y, high, y, "line outside") if low < high else "") + svg.diamond((low + high) / 2, y)
+        return (svg.line(low, y, high, y, "line outside") if low < high else "") + svg.diamond(
+            (low + high) / 2, y
+        )
 
     return draw
 
@@ -218,34 +252,58 @@ def differences(table: Table) -> str:
     for budget, rows in table.budgets:
         heading = ""
         compared = [(row, table.comparisons[row]) for row in rows if row in table.comparisons]
-        for row, comparison in sorted(compared, key=lambda pair: (pair[1].baseline.label, position[pair[0]])):
-            if heading != (heading := f"minus {comparison.baseline.label}, {short(budget)} env steps"):
+        for row, comparison in sorted(
+            compared, key=lambda pair: (pair[1].baseline.label, position[pair[0]])
+        ):
+            if heading != (
+                heading := f"minus {comparison.baseline.label}, {short(budget)} env steps"
+            ):
                 items.append((heading, None, ""))
             difference = comparison.difference
             draw = _difference_mark(difference, svg.color(position[row]), comparison.preliminary)
-            items.append((row.label, draw, estimate_text(difference, "+") + " *" * comparison.preliminary))
-            extremes += [difference.value, *([difference.low, difference.high] if difference.has_interval else [])]
+            items.append(
+                (row.label, draw, estimate_text(difference, "+") + " *" * comparison.preliminary)
+            )
+            extremes += [
+                difference.value,
+                *([difference.low, difference.high] if difference.has_interval else []),
+            ]
     if not items:
         return ""
     body, height = _forest(items, (max(min(extremes), -1.0) - 0.02, min(max(extremes), 1.0) + 0.02))
     if any(comparison.preliminary for comparison in table.comparisons.values()):
         body += svg.label(12, height + 4, "* preliminary: fewer than 5 seeds on a side", "tick")
         height += 14
-    return svg.document(body, svg.WIDTH, height, f"{table.suite}: difference from the plain baseline")
+    return svg.document(
+        body, svg.WIDTH, height, f"{table.suite}: difference from the plain baseline"
+    )
 
 
-def _difference_mark(difference: Estimate, name: str, preliminary: bool) -> Callable[[svg.Frame, float], str]:
+def _difference_mark(
+    difference: Estimate, name: str, preliminary: bool
+) -> Callable[[svg.Frame, float], str]:
     def draw(frame: svg.Frame, y: float) -> str:
-        ends = [min(max(value, frame.x_range[0]), frame.x_range[1]) for value in (difference.low, difference.high)]
-        bar = svg.line(frame.x(ends[0]), y, frame.x(ends[1]), y, f"bar {name}") if difference.has_interval else ""
-        return bar + svg.dot(frame.x(difference.value), y, 4.5, f"{'hollow' if preliminary else 'fill'} {name}")
+        ends = [
+            min(max(value, frame.x_range[0]), frame.x_range[1])
+            for value in (difference.low, difference.high)
+        ]
+        bar = (
+            svg.line(frame.x(ends[0]), y, frame.x(ends[1]), y, f"bar {name}")
+            if difference.has_interval
+            else ""
+        )
+        return bar + svg.dot(
+            frame.x(difference.value), y, 4.5, f"{'hollow' if preliminary else 'fill'} {name}"
+        )
 
     return draw
 
 
 def _forest(items: Sequence[Item], x_range: tuple[float, float]) -> tuple[str, float]:
     """Labels left, marks on a common axis in the middle, figures right."""
-    left = min(max(svg.text_width(svg.shorten(text, 26)) for text, draw, _ in items if draw) + 14, 190)
+    left = min(
+        max(svg.text_width(svg.shorten(text, 26)) for text, draw, _ in items if draw) + 14, 190
+    )
     right = svg.WIDTH - max(svg.text_width(figures) for _, _, figures in items) - 16
     bottom = 12.0 + sum(24 if draw else 28 for _, draw, _ in items)
     frame = svg.Frame(left + 8, 8, right, bottom, x_range)
@@ -276,4 +334,8 @@ def estimate_text(estimate: Estimate, sign: str = "") -> str:
     if math.isnan(estimate.value):
         return "none"
     text = f"{estimate.value:{sign}.3f}"
-    return f"{text} [{estimate.low:{sign}.2f}, {estimate.high:{sign}.2f}]" if estimate.has_interval else text
+    return (
+        f"{text} [{estimate.low:{sign}.2f}, {estimate.high:{sign}.2f}]"
+        if estimate.has_interval
+        else text
+    )

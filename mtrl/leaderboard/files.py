@@ -54,9 +54,17 @@ def find(folder: Path) -> Iterator[Path]:
         raise ConfigError(f"RESULTS: {show(str(folder), 200)} is not a folder")
     found = []
     for root, folders, files in os.walk(folder):
-        skipped = (*_SKIPPED_FOLDERS, *BUILT) if "index.html" in files and holds_page(Path(root)) else _SKIPPED_FOLDERS
+        skipped = (
+            (*_SKIPPED_FOLDERS, *BUILT)
+            if "index.html" in files and holds_page(Path(root))
+            else _SKIPPED_FOLDERS
+        )
         folders[:] = [name for name in folders if name not in skipped and not name.startswith(".")]
-        found += [Path(root, name) for name in files if name.endswith(".json") and not name.startswith(".")]
+        found += [
+            Path(root, name)
+            for name in files
+            if name.endswith(".json") and not name.startswith(".")
+        ]
     yield from sorted(found, key=lambda path: os.fsencode(path))
 
 
@@ -122,13 +130,19 @@ def read_json(path: Path, inside: Path | None = None) -> Any:
         ResultError: one sentence.
     """
     try:
-        if inside is not None and path.is_symlink() and not path.resolve(strict=True).is_relative_to(inside.resolve()):
+        if (
+            inside is not None
+            and path.is_symlink()
+            and not path.resolve(strict=True).is_relative_to(inside.resolve())
+        ):
             raise ResultError("is a link to a file outside the results folder")
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise ResultError("is not a regular file")
         if status.st_size > MAX_BYTES:
-            raise ResultError(f"has {status.st_size / 2**20:,.0f} MiB; at most {MAX_BYTES // 2**20} are read")
+            raise ResultError(
+                f"has {status.st_size / 2**20:,.0f} MiB; at most {MAX_BYTES // 2**20} are read"
+            )
         text = path.read_bytes().decode("utf-8")
         return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_distinct)
     except ResultError:

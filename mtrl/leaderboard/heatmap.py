@@ -38,7 +38,11 @@ def specialists(table: Table, everything: Sequence[Table]) -> list[Column]:
     """The single-task reference: for each method, its runs on suites of one task under otherwise the same protocol."""
     found: dict[str, dict[str, Row]] = {}
     for other in everything:
-        if len(other.tasks) == 1 and other.tasks[0] in table.tasks and _rules(other) == _rules(table):
+        if (
+            len(other.tasks) == 1
+            and other.tasks[0] in table.tasks
+            and _rules(other) == _rules(table)
+        ):
             for row in (row for row in other.rows if row.seeds):
                 best = found.setdefault(row.method, {}).setdefault(other.tasks[0], row)
                 if row.budget > best.budget:
@@ -54,7 +58,11 @@ def specialists(table: Table, everything: Sequence[Table]) -> list[Column]:
 
 def _rules(table: Table) -> str:
     """The protocol but for which tasks; horizons differ between tasks of MiniGrid suites."""
-    rules = {key: value for key, value in table.protocol.items() if key not in ("suite", "tasks", "horizon")}
+    rules = {
+        key: value
+        for key, value in table.protocol.items()
+        if key not in ("suite", "tasks", "horizon")
+    }
     return json.dumps(rules, sort_keys=True)
 
 
@@ -70,17 +78,31 @@ def heatmap(table: Table, shown: Sequence[Column]) -> str:
     for index, column in enumerate(shown):
         gap = 14 if column.reference else 0
         x = left + index * _CELL + gap
-        parts.append(svg.label(x + _CELL / 2, top - 10, svg.shorten(column.label, 34), "key", turn=-45))
+        parts.append(
+            svg.label(x + _CELL / 2, top - 10, svg.shorten(column.label, 34), "key", turn=-45)
+        )
         for line, (task, pair) in enumerate(zip(table.tasks, column.counts)):
             parts.append(_cell(x, top + line * _LINE, pair, f"{task}, {column.label}"))
         mean = "" if column.mean is None else f"{column.mean:.2f}"
-        parts.append(svg.label(x + _CELL / 2, top + len(table.tasks) * _LINE + 22, mean, "figure strong", "middle"))
+        parts.append(
+            svg.label(
+                x + _CELL / 2, top + len(table.tasks) * _LINE + 22, mean, "figure strong", "middle"
+            )
+        )
     for line, task in enumerate(table.tasks):
-        parts.append(svg.label(left - 10, top + line * _LINE + 17, svg.shorten(task, 34), "key", "end"))
-    parts.append(svg.label(left - 10, top + len(table.tasks) * _LINE + 22, "mean over tasks", "key strong", "end"))
+        parts.append(
+            svg.label(left - 10, top + line * _LINE + 17, svg.shorten(task, 34), "key", "end")
+        )
+    parts.append(
+        svg.label(
+            left - 10, top + len(table.tasks) * _LINE + 22, "mean over tasks", "key strong", "end"
+        )
+    )
     width = left + len(shown) * _CELL + gap + slanted * 0.9 + 8
     height = top + len(table.tasks) * _LINE + 34
-    return svg.document("".join(parts), width, height, f"{table.suite}: success per task and method", "plot heat")
+    return svg.document(
+        "".join(parts), width, height, f"{table.suite}: success per task and method", "plot heat"
+    )
 
 
 def _cell(x: float, y: float, pair: tuple[int, int] | None, name: str) -> str:

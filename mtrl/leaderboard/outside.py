@@ -91,7 +91,9 @@ def _entry(row: dict[str, str | None], where: str) -> Outside:
         for name in ("env_steps", "num_parameters")
     )
     texts = (cells[name][:300] for name in ("statistic", "source", "note"))
-    return Outside(cells["suite"], cells["label"], (min(low, high), max(low, high)), steps, parameters, *texts)
+    return Outside(
+        cells["suite"], cells["label"], (min(low, high), max(low, high)), steps, parameters, *texts
+    )
 
 
 def _number(text: str, where: str, largest: float) -> float:

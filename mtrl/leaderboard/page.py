@@ -76,7 +76,10 @@ def protocol_facts(table: Table) -> list[tuple[str, str]]:
         ("reward", str(protocol["reward_version"])),
         ("backend", str(protocol["backend"])),
         ("success", str(protocol["success"])),
-        ("evaluation", f"{protocol['episodes_per_task']} episodes per task, seed {protocol['eval_seed']}"),
+        (
+            "evaluation",
+            f"{protocol['episodes_per_task']} episodes per task, seed {protocol['eval_seed']}",
+        ),
         ("policy", "deterministic" if protocol["deterministic"] else "sampling"),
         ("horizon", f"{protocol['horizon']:,} steps"),
         ("goals", str(protocol["goals"])),
@@ -86,13 +89,16 @@ def protocol_facts(table: Table) -> list[tuple[str, str]]:
 
 def _section(board: Board, table: Table) -> str:
     facts = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in protocol_facts(table)
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+        for name, value in protocol_facts(table)
     )
     plots = board.figures(table)
     wide = "tasks" in plots and svg.width_of(plots["tasks"][1]) > 1.2 * svg.WIDTH
     order = ["tasks", "curves-steps", "curves-hours", "profile", "differences"]
     order = order if wide else [*order[1:3], "tasks", *order[3:]]
-    cards = [_figure(*plots[name], wide=wide and name == "tasks") for name in order if name in plots]
+    cards = [
+        _figure(*plots[name], wide=wide and name == "tasks") for name in order if name in plots
+    ]
     name = f"{escape(table.suite)} <small>{escape(table.protocol['backend'])}</small>"
     return (
         f'<section id="{table.slug}">\n<h2>{name}</h2>\n'

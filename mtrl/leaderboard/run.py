@@ -48,8 +48,13 @@ def run(arguments: list[str]) -> int:
     for key in options:
         if key not in (*_OPTIONS, "dry_run"):
             close = nearest(key, [*_OPTIONS, "dry_run"])
-            raise ConfigError(f"{key}: unknown setting; " + (f"did you mean {close}?" if close else "--help shows all"))
-    given = {key: coerce(key, value, _OPTIONS[key]) for key, value in options.items() if key != "dry_run"}
+            raise ConfigError(
+                f"{key}: unknown setting; "
+                + (f"did you mean {close}?" if close else "--help shows all")
+            )
+    given = {
+        key: coerce(key, value, _OPTIONS[key]) for key, value in options.items() if key != "dry_run"
+    }
     for key in ("jobs", "cpus"):
         if given.get(key, 1) < 1:
             raise ConfigError(f"{key}: {given[key]} is too small; it must be at least 1")
@@ -57,7 +62,9 @@ def run(arguments: list[str]) -> int:
         raise ConfigError("cpus: is of use only with --ray; --jobs shares out this machine's CPUs")
     spec = read_spec(Path(words[0]))
     if "dry_run" in options:
-        from mtrl.sweeps.estimate import plan  # PyTorch and the environments, which a sweep itself does not need
+        from mtrl.sweeps.estimate import (
+            plan,
+        )  # PyTorch and the environments, which a sweep itself does not need
 
         keep_freed_memory()  # as the command that trains does
         print(plan(spec, given.get("jobs", 1)))
@@ -68,7 +75,9 @@ def run(arguments: list[str]) -> int:
     bad = {name: state for name, state in states.items() if state.status != "finished"}
     for name, state in bad.items():
         print(f"{name}: {describe(state)}", file=sys.stderr)
-    print(f"results in {spec.results}; a page of them: python -m mtrl.leaderboard build {spec.results}")
+    print(
+        f"results in {spec.results}; a page of them: python -m mtrl.leaderboard build {spec.results}"
+    )
     return 1 if bad else 0
 
 
@@ -79,4 +88,8 @@ def _executor(given: dict[str, object]) -> Executor:
     from mtrl.sweeps.cluster import RayExecutor
 
     cpus = given.get("cpus", 1)
-    return RayExecutor(str(given["ray"]), jobs if isinstance(jobs, int) else None, cpus if isinstance(cpus, int) else 1)
+    return RayExecutor(
+        str(given["ray"]),
+        jobs if isinstance(jobs, int) else None,
+        cpus if isinstance(cpus, int) else 1,
+    )

@@ -85,7 +85,13 @@ def load(folder: Path, out: Path) -> tuple[list[Run], list[Omission]]:
             omitted.append(Omission(name, "not the result of a run, by its name", fault=False))
             continue
         try:
-            runs.append(_run(read_checked(path, inside=folder), name, _link(folders[path.parent] / path.name, written)))
+            runs.append(
+                _run(
+                    read_checked(path, inside=folder),
+                    name,
+                    _link(folders[path.parent] / path.name, written),
+                )
+            )
         except ResultError as error:
             omitted.append(Omission(name, str(error)))
     kept, doubles = _without_doubles(runs)
@@ -118,7 +124,9 @@ def _run(record: Record, name: str, link: str) -> Run:
         budget=record["budget"],
         provenance=record["provenance"],
         env_steps=np.array([evaluation["env_steps"] for evaluation in evaluations], dtype=np.int64),
-        hours=np.array([evaluation["wall_s"] / 3600 for evaluation in evaluations], dtype=np.float64),
+        hours=np.array(
+            [evaluation["wall_s"] / 3600 for evaluation in evaluations], dtype=np.float64
+        ),
         successes=column("successes", np.int64),
         final_step=column("final_step_successes", np.int64),
         returns=column("return_mean", np.float64),
@@ -127,7 +135,12 @@ def _run(record: Record, name: str, link: str) -> Run:
 
 def settings_of(method: Record, protocol: Record) -> Record:
     """The settings of a run, with the names that its record gives to suite, algorithm and method."""
-    return {**method["params"], "suite": protocol["suite"], "algorithm": method["agent"], "method": method["name"]}
+    return {
+        **method["params"],
+        "suite": protocol["suite"],
+        "algorithm": method["agent"],
+        "method": method["name"],
+    }
 
 
 def _without_doubles(runs: list[Run]) -> tuple[list[Run], list[Omission]]:

@@ -47,7 +47,11 @@ def _heads(table: Table) -> list[tuple[str, str, str]]:
         ("method", "method", ""),
         ("chart", "", ""),
         ("", "success", "mean over tasks, then over seeds, with a 95 % t-interval over seeds"),
-        ("", "vs plain", "difference from the plain baseline at the same budget, with Welch's 95 % interval"),
+        (
+            "",
+            "vs plain",
+            "difference from the plain baseline at the same budget, with Welch's 95 % interval",
+        ),
         ("", "P(better)", "probability that a run beats one of the baseline on a random task"),
         ("", "IQM", "interquartile mean over runs and tasks"),
         ("", f"worst {worst}", f"mean of the {worst} worst tasks of each run"),
@@ -61,7 +65,9 @@ def _heads(table: Table) -> list[tuple[str, str, str]]:
 
 def _line(table: Table, row: Row, color: str) -> str:
     name = f'<span class="swatch {color}"></span><a href="#{details.row_id(table, row)}">{escape(row.label)}</a>'
-    tags = [f'<span class="tag">{text}</span>' for text in (["preliminary"] if row.preliminary else [])]
+    tags = [
+        f'<span class="tag">{text}</span>' for text in (["preliminary"] if row.preliminary else [])
+    ]
     tags += [
         f'<span class="tag bad">{len(row.with_status(status))} {status}</span>'
         for status in ("diverged", "failed", "running")
@@ -95,18 +101,28 @@ def _cell(kind: str, name: str, value: object, content: str) -> str:
 
 def _estimate(text: str) -> str:
     value, bracket, interval = text.partition(" [")
-    return f'<span>{value} <span class="interval">{bracket.strip()}{interval}</span></span>' if bracket else value
+    return (
+        f'<span>{value} <span class="interval">{bracket.strip()}{interval}</span></span>'
+        if bracket
+        else value
+    )
 
 
 def _mini(row: Row, color: str) -> str:
     frame = svg.Frame(8, 0, _MINI_WIDTH - 8, _MINI_HEIGHT, (0.0, 1.0))
-    return _scale(frame, figures.marks(row, frame, _MINI_HEIGHT / 2, color), figures.estimate_text(row.headline))
+    return _scale(
+        frame,
+        figures.marks(row, frame, _MINI_HEIGHT / 2, color),
+        figures.estimate_text(row.headline),
+    )
 
 
 def _scale(frame: svg.Frame, marks: str, title: str) -> str:
     middle = _MINI_HEIGHT / 2
     rail = svg.line(frame.left, middle, frame.right, middle, "rail")
-    ends = "".join(svg.line(frame.x(at), middle - 4, frame.x(at), middle + 4, "rail") for at in (0.0, 0.5, 1.0))
+    ends = "".join(
+        svg.line(frame.x(at), middle - 4, frame.x(at), middle + 4, "rail") for at in (0.0, 0.5, 1.0)
+    )
     return svg.document(rail + ends + marks, _MINI_WIDTH, _MINI_HEIGHT, title, "plot mini")
 
 
@@ -123,7 +139,12 @@ def _published_line(entry: Outside, width: int) -> str:
     frame = svg.Frame(8, 0, _MINI_WIDTH - 8, _MINI_HEIGHT, (0.0, 1.0))
     low, high = (frame.x(value) for value in entry.success)
     marks = svg.line(low, 12, high, 12, "line outside") if low < high else ""
-    facts = [entry.statistic, f"{entry.env_steps:,} env steps" if entry.env_steps else "", entry.note, entry.source]
+    facts = [
+        entry.statistic,
+        f"{entry.env_steps:,} env steps" if entry.env_steps else "",
+        entry.note,
+        entry.source,
+    ]
     if entry.num_parameters:
         facts.insert(2, f"{short(entry.num_parameters)} parameters")
     chart = _scale(frame, marks + svg.diamond((low + high) / 2, 12), entry.shown)

@@ -72,12 +72,16 @@ def diamond(x: float, y: float, tip: str = "") -> str:
     return f'<path class="outside" d="M{x - 5:.1f} {y:.1f}l5 -5 5 5 -5 5z">{inner}</path>'
 
 
-def label(x: float, y: float, content: str, name: str = "", anchor: str = "start", turn: float = 0.0) -> str:
+def label(
+    x: float, y: float, content: str, name: str = "", anchor: str = "start", turn: float = 0.0
+) -> str:
     spin = f' transform="rotate({turn:g} {x:.1f} {y:.1f})"' if turn else ""
     return f'<text class="{name}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{spin}>{escape(content)}</text>'
 
 
-def path(points: Sequence[tuple[float, float]], name: str, tip: str = "", close: bool = False) -> str:
+def path(
+    points: Sequence[tuple[float, float]], name: str, tip: str = "", close: bool = False
+) -> str:
     steps = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
     inner = f"<title>{escape(tip)}</title>" if tip else ""
     return f'<path class="{name}" d="M{steps}{"z" if close else ""}">{inner}</path>'
@@ -106,12 +110,22 @@ class Frame:
         """Grid, tick labels and axis names; the y axis counts from 0 to 1."""
         parts = []
         for value in (0.0, 0.25, 0.5, 0.75, 1.0):
-            parts.append(line(self.left, self.y(value), self.right, self.y(value), "axis" if value == 0 else "grid"))
+            parts.append(
+                line(
+                    self.left,
+                    self.y(value),
+                    self.right,
+                    self.y(value),
+                    "axis" if value == 0 else "grid",
+                )
+            )
             parts.append(label(self.left - 7, self.y(value) + 4, f"{value:.2f}", "tick", "end"))
         for value in ticks(*self.x_range):
             parts.append(line(self.x(value), self.bottom, self.x(value), self.bottom + 4, "axis"))
             parts.append(label(self.x(value), self.bottom + 18, x_text(value), "tick", "middle"))
-        parts.append(label((self.left + self.right) / 2, self.bottom + 35, x_name, "name", "middle"))
+        parts.append(
+            label((self.left + self.right) / 2, self.bottom + 35, x_name, "name", "middle")
+        )
         parts.append(label(self.left - 36, self.top - 10, y_name, "name"))
         return "".join(parts)
 
@@ -127,7 +141,9 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [round(index * step, 12) for index in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def legend(entries: Sequence[tuple[str, str]], left: float, top: float, right: float) -> tuple[str, float]:
+def legend(
+    entries: Sequence[tuple[str, str]], left: float, top: float, right: float
+) -> tuple[str, float]:
     """Entries (color class, text) in rows from ``top``; returns the drawing and the y below it."""
     parts, x, y = [], left, top
     for name, text in entries:

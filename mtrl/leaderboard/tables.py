@@ -75,7 +75,9 @@ class Row:
     @cached_property
     def scores(self) -> Floats:
         """Final success rates ``[run, task]`` of the counted runs."""
-        return np.array([run.rates[-1] for run in self.counted], dtype=np.float64).reshape(-1, len(self.first.tasks))
+        return np.array([run.rates[-1] for run in self.counted], dtype=np.float64).reshape(
+            -1, len(self.first.tasks)
+        )
 
     @cached_property
     def seed_means(self) -> list[float]:
@@ -92,7 +94,11 @@ class Row:
     @cached_property
     def task_counts(self) -> list[tuple[int, int]]:
         """Successes and episodes per task, pooled over the counted runs."""
-        wins = np.array([run.successes[-1] for run in self.counted]).reshape(-1, len(self.first.tasks)).sum(0)
+        wins = (
+            np.array([run.successes[-1] for run in self.counted])
+            .reshape(-1, len(self.first.tasks))
+            .sum(0)
+        )
         episodes = self.seeds * int(self.first.protocol["episodes_per_task"])
         return [(int(count), episodes) for count in wins]
 
@@ -112,14 +118,18 @@ class Row:
             "worst": statistics.worst_k_mean(self.scores, self.worst_k),
             "gap": statistics.optimality_gap(self.scores),
             "best": float(np.mean([run.rates.mean(1).max() for run in self.counted])),
-            "final_step": float(np.mean([run.final_step[-1].mean() / episodes for run in self.counted])),
+            "final_step": float(
+                np.mean([run.final_step[-1].mean() / episodes for run in self.counted])
+            ),
             "hours": float(np.mean([run.hours[-1] for run in self.counted])),
         }
 
     @property
     def hardware(self) -> str:
         """Device and CPU cores, each kind once."""
-        kinds = sorted({(run.provenance["device"], int(run.provenance["cpu_count"])) for run in self.runs})
+        kinds = sorted(
+            {(run.provenance["device"], int(run.provenance["cpu_count"])) for run in self.runs}
+        )
         return ", ".join(f"{device}, {cores} core{'s' * (cores != 1)}" for device, cores in kinds)
 
     @property
@@ -173,7 +183,9 @@ class Table:
 
     def name(self, row: Row) -> str:
         """A row's label in plots, with its budget where that is not the table's largest."""
-        return row.label if row.budget == self.budgets[0][0] else f"{row.label}, {short(row.budget)}"
+        return (
+            row.label if row.budget == self.budgets[0][0] else f"{row.label}, {short(row.budget)}"
+        )
 
     @cached_property
     def comparisons(self) -> dict[Row, Comparison]:
@@ -210,7 +222,9 @@ def _used(package: str, table: Table) -> bool:
 def _alike(run: Run, other: Run) -> int:
     """Settings that two runs share."""
     theirs = other.method["params"]
-    return sum(name in theirs and theirs[name] == value for name, value in run.method["params"].items())
+    return sum(
+        name in theirs and theirs[name] == value for name, value in run.method["params"].items()
+    )
 
 
 def _baseline(row: Row, rows: Sequence[Row]) -> Row | None:
@@ -219,7 +233,11 @@ def _baseline(row: Row, rows: Sequence[Row]) -> Row | None:
     Of several rows of that method it is the one that shares most settings with ``row``, then the one with most seeds.
     """
     for name in (str(row.first.method["agent"]), "mtsac"):
-        plain = [other for other in rows if other.method == name and other.method != row.method and other.seeds]
+        plain = [
+            other
+            for other in rows
+            if other.method == name and other.method != row.method and other.seeds
+        ]
         if plain:
             return max(plain, key=lambda other: (_alike(row.first, other.first), other.seeds))
     return None
@@ -244,8 +262,18 @@ def _table(runs: list[Run], slug: str) -> Table:
     for run in runs:
         groups[run.planned_steps, run.method_key].append(run)
     labels = _labels({key: members[0] for key, members in groups.items()})
-    rows = [Row(labels[key], tuple(sorted(members, key=lambda run: run.seed))) for key, members in groups.items()]
-    rows.sort(key=lambda row: (-row.budget, -row.headline.value if row.seeds else math.inf, row.label, row.first.file))
+    rows = [
+        Row(labels[key], tuple(sorted(members, key=lambda run: run.seed)))
+        for key, members in groups.items()
+    ]
+    rows.sort(
+        key=lambda row: (
+            -row.budget,
+            -row.headline.value if row.seeds else math.inf,
+            row.label,
+            row.first.file,
+        )
+    )
     return Table(runs[0].protocol, tuple(rows), slug)
 
 
@@ -265,7 +293,11 @@ def _labels(firsts: dict[tuple[int, str], Run]) -> dict[tuple[int, str], str]:
             continue
         found = [changes(settings_of(firsts[key].method, firsts[key].protocol)) for key in keys]
         for key, own in zip(keys, found):
-            words = [text for setting, text in own.items() if any(other.get(setting) != text for other in found)]
+            words = [
+                text
+                for setting, text in own.items()
+                if any(other.get(setting) != text for other in found)
+            ]
             more = [f"and {len(words) - _SAID} more"] if len(words) > _SAID else []
             labels[key] = label(name, words[:_SAID] + more)
     return _distinct(labels)
@@ -287,7 +319,9 @@ def _slugs(protocols: dict[str, dict[str, Any]]) -> dict[str, str]:
     plain = {key: slug(f"{value['suite']}-{value['backend']}") for key, value in protocols.items()}
     names = list(plain.values())
     return {
-        key: name if names.count(name) == 1 else f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+        key: name
+        if names.count(name) == 1
+        else f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
         for key, name in plain.items()
     }
 

@@ -26,23 +26,52 @@ def markdown(board: Board) -> str:
     parts = ["# mtrl leaderboard\n"]
     for table in board.tables:
         parts.append(f"## {cell(table.suite)}\n")
-        parts.append("; ".join(f"{name}: {cell(value)}" for name, value in protocol_facts(table)) + "\n")
-        parts += [grid(RESULT_COLUMNS, [_result(table, row) for row in rows]) for _, rows in table.budgets]
+        parts.append(
+            "; ".join(f"{name}: {cell(value)}" for name, value in protocol_facts(table)) + "\n"
+        )
+        parts += [
+            grid(RESULT_COLUMNS, [_result(table, row) for row in rows]) for _, rows in table.budgets
+        ]
         columns = board.columns(table)
         if len(table.tasks) > 1 and columns:
-            rates = [[f"{pair[0]}/{pair[1]}" if pair else "" for pair in column.counts] for column in columns]
-            lines = [[task, *(rate[index] for rate in rates)] for index, task in enumerate(table.tasks)]
-            lines.append(["mean", *("" if column.mean is None else f"{column.mean:.3f}" for column in columns)])
+            rates = [
+                [f"{pair[0]}/{pair[1]}" if pair else "" for pair in column.counts]
+                for column in columns
+            ]
+            lines = [
+                [task, *(rate[index] for rate in rates)] for index, task in enumerate(table.tasks)
+            ]
+            lines.append(
+                [
+                    "mean",
+                    *("" if column.mean is None else f"{column.mean:.3f}" for column in columns),
+                ]
+            )
             parts.append(grid(["task", *(column.label for column in columns)], lines))
         published = finals(board.published(table))
         if published:
             lines = [[entry.label, entry.shown, str(entry.env_steps or ""), entry.statistic, entry.note,
                       entry.source]
                      for entry in published]  # fmt: skip
-            parts.append(grid(["published elsewhere", "success", "env steps", "statistic", "note", "source"], lines))
-        parts += [f"![{title}](plots/{table.slug}-{name}.svg)\n" for name, (title, _) in board.figures(table).items()]
-        parts.append(grid(["run", *details.SEED_COLUMNS, "file"], [_seed(row, run) for row, run in _runs(table)]))
-        parts += [f"{cell(row.label)}: `{_code(row.first.provenance['command'])}`\n" for row in table.rows]
+            parts.append(
+                grid(
+                    ["published elsewhere", "success", "env steps", "statistic", "note", "source"],
+                    lines,
+                )
+            )
+        parts += [
+            f"![{title}](plots/{table.slug}-{name}.svg)\n"
+            for name, (title, _) in board.figures(table).items()
+        ]
+        parts.append(
+            grid(
+                ["run", *details.SEED_COLUMNS, "file"],
+                [_seed(row, run) for row, run in _runs(table)],
+            )
+        )
+        parts += [
+            f"{cell(row.label)}: `{_code(row.first.provenance['command'])}`\n" for row in table.rows
+        ]
     faults = [omission for omission in board.omitted if omission.fault]
     if faults:
         lines = [[omission.file, omission.reason.replace("\n", "; ")] for omission in faults]
@@ -98,7 +127,10 @@ def _code(command: str) -> str:
 
 def grid(head: Sequence[str], lines: Sequence[Line]) -> str:
     """A Markdown table."""
-    rows = [[value if isinstance(value, _Raw) else cell(value) for value in line] for line in (head, *lines)]
+    rows = [
+        [value if isinstance(value, _Raw) else cell(value) for value in line]
+        for line in (head, *lines)
+    ]
     rule = "|" + "---|" * len(head)
     shown = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([shown[0], rule, *shown[1:]]) + "\n"
@@ -113,7 +145,9 @@ def csv_files(board: Board) -> dict[str, str]:
         "profiles.csv": _csv(_profile_lines(board)),
         "seeds.csv": _csv(_seed_lines(board)),
         "published.csv": _csv(_published_lines(board)),
-        "left_out.csv": _csv([("file", "reason"), *((o.file, o.reason) for o in board.omitted if o.fault)]),
+        "left_out.csv": _csv(
+            [("file", "reason"), *((o.file, o.reason) for o in board.omitted if o.fault)]
+        ),
     }
 
 
@@ -125,7 +159,9 @@ def _row_lines(board: Board) -> Iterator[Line]:
            "num_parameters", "hardware", "commits", "command")  # fmt: skip
     for table in board.tables:
         for row in table.rows:
-            statuses = (len(row.with_status(status)) for status in ("diverged", "failed", "running"))
+            statuses = (
+                len(row.with_status(status)) for status in ("diverged", "failed", "running")
+            )
             found = table.comparisons.get(row)
             difference = found.difference if found else None
             summary = [row.summaries.get(key, math.nan) for key in keys]
@@ -138,14 +174,33 @@ def _row_lines(board: Board) -> Iterator[Line]:
 
 
 def _task_lines(board: Board) -> Iterator[Line]:
-    yield "table", "method", "reference", "task", "successes", "episodes", "success", "wilson_low", "wilson_high"
+    yield (
+        "table",
+        "method",
+        "reference",
+        "task",
+        "successes",
+        "episodes",
+        "success",
+        "wilson_low",
+        "wilson_high",
+    )
     for table in board.tables:
         for column in board.columns(table):
             for task, pair in zip(table.tasks, column.counts):
                 if pair:
                     wins, episodes = pair
                     rate, interval = wins / episodes, wilson_interval(wins, episodes)
-                    yield table.slug, column.label, column.reference, task, wins, episodes, rate, *interval
+                    yield (
+                        table.slug,
+                        column.label,
+                        column.reference,
+                        task,
+                        wins,
+                        episodes,
+                        rate,
+                        *interval,
+                    )
 
 
 def _curve_lines(board: Board) -> Iterator[Line]:
@@ -169,14 +224,27 @@ def _seed_lines(board: Board) -> Iterator[Line]:
            "success", "hours", "git_commit", "config_sha256", "file")  # fmt: skip
     for table in board.tables:
         for row, run in _runs(table):
-            last = (float(run.rates[-1].mean()), float(run.hours[-1])) if len(run.env_steps) else ("", "")
+            last = (
+                (float(run.rates[-1].mean()), float(run.hours[-1]))
+                if len(run.env_steps)
+                else ("", "")
+            )
             yield (table.slug, row.label, run.run_id, run.seed, run.status, run.counted, run.budget["env_steps"],
                    run.budget["gradient_steps"], len(run.env_steps), *last, run.provenance["git_commit"] or "",
                    run.provenance["config_sha256"], run.file)  # fmt: skip
 
 
 def _published_lines(board: Board) -> Iterator[Line]:
-    yield "suite", "label", "success_low", "success_high", "env_steps", "statistic", "source", "note"
+    yield (
+        "suite",
+        "label",
+        "success_low",
+        "success_high",
+        "env_steps",
+        "statistic",
+        "source",
+        "note",
+    )
     for entry in board.outside:
         yield (entry.suite, entry.label, *entry.success, entry.env_steps or "", entry.statistic, entry.source,
                entry.note)  # fmt: skip

@@ -62,7 +62,10 @@ def run(arguments: list[str]) -> int:
     for key in options:
         if key not in _OPTIONS:
             close = nearest(key, _OPTIONS)
-            raise ConfigError(f"{key}: unknown setting; " + (f"did you mean {close}?" if close else "--help shows all"))
+            raise ConfigError(
+                f"{key}: unknown setting; "
+                + (f"did you mean {close}?" if close else "--help shows all")
+            )
     given = {key: coerce(key, value, _OPTIONS[key]) for key, value in options.items()}
     if not words:
         raise ConfigError("ROW: none given; name SUITE/METHOD, run folders or result files")
@@ -138,7 +141,9 @@ def verdict(claims: Sequence[Claim], again: Sequence[dict[str, TaskResult]]) -> 
         found.append(now)
         equal = {name: dataclasses.asdict(task) for name, task in result.items()} == entry.per_task
         how = "equal in every count" if equal else _largest_change(entry.per_task, result)
-        lines.append(f"seed {entry.record['seed']}: published {before:.3f}, found {now:.3f} ({how})")
+        lines.append(
+            f"seed {entry.record['seed']}: published {before:.3f}, found {now:.3f} ({how})"
+        )
     low, high = interval(claims, published)
     mean = math.fsum(found) / len(found)
     holds = low <= mean <= high
@@ -154,7 +159,9 @@ def verdict(claims: Sequence[Claim], again: Sequence[dict[str, TaskResult]]) -> 
 def interval(claims: Sequence[Claim], means: Sequence[float]) -> tuple[float, float]:
     """The row's interval, see ``verdict``."""
     tasks = [task for entry in claims for task in entry.per_task.values()]
-    low, high = wilson_interval(sum(task["successes"] for task in tasks), sum(task["episodes"] for task in tasks))
+    low, high = wilson_interval(
+        sum(task["successes"] for task in tasks), sum(task["episodes"] for task in tasks)
+    )
     if len(means) > 1:
         _, seeds_low, seeds_high = t_interval(means)
         low, high = min(low, seeds_low), max(high, seeds_high)
@@ -182,7 +189,11 @@ def _paths(word: str, results: Path) -> Iterator[Path]:
         name = f"{record['protocol']['suite']}/{record['method']['name']}"
         methods.setdefault(name, {}).setdefault(path.parent, []).append(path)
     if word not in methods:
-        raise unknown("ROW", word, methods) if methods else ConfigError(f"ROW: {results} holds no result files")
+        raise (
+            unknown("ROW", word, methods)
+            if methods
+            else ConfigError(f"ROW: {results} holds no result files")
+        )
     if len(methods[word]) > 1:
         rows = ", ".join(folder.relative_to(results).as_posix() for folder in methods[word])
         raise ConfigError(f"ROW: {word} has {len(methods[word])} rows; name one of {rows}")

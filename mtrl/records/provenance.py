@@ -64,13 +64,23 @@ def git_state(folder: Path) -> tuple[str | None, bool | None]:
     # An installed copy may lie inside somebody's repository without being part of it.
     if commit is None or not _git(folder, "ls-files", "--", "__init__.py"):
         return None, None
-    status = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ":(top)", ":(top,exclude)results")
+    status = _git(
+        folder,
+        "status",
+        "--porcelain",
+        "--untracked-files=no",
+        "--",
+        ":(top)",
+        ":(top,exclude)results",
+    )
     return commit, None if status is None else bool(status)
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

@@ -48,14 +48,18 @@ class TaskResult:
 
 def success_mean(per_task: dict[str, Record]) -> float:
     """Unweighted mean over tasks of the success rate, from one evaluation's ``per_task``."""
-    return math.fsum(task["successes"] / task["episodes"] for task in per_task.values()) / len(per_task)
+    return math.fsum(task["successes"] / task["episodes"] for task in per_task.values()) / len(
+        per_task
+    )
 
 
 def new_record(
     config: TrainConfig, suite: Suite, backend: str, num_parameters: int, device: str, command: str
 ) -> Record:
     """The record of a run that has not stepped yet; status ``running``."""
-    params = {key: value for key, value in config.flat().items() if key not in ("run_dir", "device")}
+    params = {
+        key: value for key, value in config.flat().items() if key not in ("run_dir", "device")
+    }
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": config.run_id,
@@ -145,12 +149,14 @@ def _semantic_problems(record: Record) -> Iterator[str]:
         for name, task in evaluation["per_task"].items():
             for count in ("successes", "final_step_successes"):
                 if task[count] > task["episodes"]:
-                    yield f"{where}.{join('per_task', join(name, count))}: {task[count]} is not between 0 and " + (
-                        f"episodes, {task['episodes']}"
+                    yield (
+                        f"{where}.{join('per_task', join(name, count))}: {task[count]} is not between 0 and "
+                        + (f"episodes, {task['episodes']}")
                     )
             if task["episodes"] != protocol["episodes_per_task"]:
-                yield f"{where}.{join('per_task', join(name, 'episodes'))}: {task['episodes']} is not " + (
-                    f"protocol.episodes_per_task, {protocol['episodes_per_task']}"
+                yield (
+                    f"{where}.{join('per_task', join(name, 'episodes'))}: {task['episodes']} is not "
+                    + (f"protocol.episodes_per_task, {protocol['episodes_per_task']}")
                 )
     reached = record["budget"]["env_steps"]
     if evaluations and last["env_steps"] > reached:

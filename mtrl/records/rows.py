@@ -19,8 +19,25 @@ from mtrl.settings.presets import methods, plain, resolve
 
 MACHINE_KEYS = frozenset(
     (
-        *("seed", "seeds", "suite", "method", "run_dir", "device", "num_workers", "num_threads", "torch_threads"),
-        *("total_env_steps", "tensorboard", "log_every", "checkpoint_every", "eval.every", "eval.envs_per_task"),
+        *(
+            "seed",
+            "seeds",
+            "suite",
+            "method",
+            "run_dir",
+            "device",
+            "num_workers",
+            "num_threads",
+            "torch_threads",
+        ),
+        *(
+            "total_env_steps",
+            "tensorboard",
+            "log_every",
+            "checkpoint_every",
+            "eval.every",
+            "eval.envs_per_task",
+        ),
     )
 )
 """Settings that do not tell two methods apart: the run's own names, the machine, what is logged."""
@@ -33,7 +50,9 @@ _LONGEST = 120  # characters of a folder's name; file systems end at 255 bytes
 
 def told_apart(params: Flat) -> Flat:
     """The settings in which two runs of one row agree."""
-    ignored = MACHINE_KEYS | PROTOCOL_KEYS | idle(str(params.get("suite")), str(params.get("algorithm")))
+    ignored = (
+        MACHINE_KEYS | PROTOCOL_KEYS | idle(str(params.get("suite")), str(params.get("algorithm")))
+    )
     return {key: value for key, value in params.items() if key not in ignored}
 
 
@@ -50,7 +69,9 @@ def _idle(suite: str, algorithm: str) -> frozenset[str]:
     if not envs.get_suite(suite).discrete:
         return frozenset()
     settings = run_settings(algorithm)
-    return frozenset(key for key, setting in settings.items() if only_of(setting.hint) is CONTINUOUS)
+    return frozenset(
+        key for key, setting in settings.items() if only_of(setting.hint) is CONTINUOUS
+    )
 
 
 def changes(params: Flat, file: Path | None = None) -> dict[str, str]:
@@ -106,7 +127,9 @@ def place(params: Flat, file: Path | None = None) -> Path:
     words = changes(params, file).values()
     row = folder_name(label(str(params["method"]), words))
     suite = str(params["suite"]).replace(":", "-")
-    return Path(suite, budget_name(int(params["total_env_steps"])), row, f"seed-{params['seed']}.json")
+    return Path(
+        suite, budget_name(int(params["total_env_steps"])), row, f"seed-{params['seed']}.json"
+    )
 
 
 def budget_name(env_steps: int) -> str:
@@ -121,7 +144,9 @@ def budget_name(env_steps: int) -> str:
 
 def folder_name(row: str) -> str:
     """A label as the name of a folder: letters, digits, dots and dashes. Different settings keep different names."""
-    signed = re.sub(r"(?<=[ =,])-(?=\d)", "minus ", row).replace("e+", "e")  # -4 is not 4, 1e+20 not 1e-20
+    signed = re.sub(r"(?<=[ =,])-(?=\d)", "minus ", row).replace(
+        "e+", "e"
+    )  # -4 is not 4, 1e+20 not 1e-20
     name = re.sub(r"[^A-Za-z0-9.]+", "-", signed).strip("-.") or "method"
     if len(name) <= _LONGEST:
         return name

@@ -64,12 +64,18 @@ def _compile(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Check:
     unknown = schema.keys() - _ANNOTATIONS - _KEYWORDS.keys()
     if unknown:
         raise ValueError(f"schema keyword {min(unknown)!r} is not supported")
-    parts = [build(schema, defs) for names, build in _BUILDERS if any(name in schema for name in names)]
+    parts = [
+        build(schema, defs) for names, build in _BUILDERS if any(name in schema for name in names)
+    ]
     if not parts:
         return _anything
     # A value of the wrong type would only repeat itself in every other complaint.
     check = parts[0] if len(parts) == 1 else _both(parts[0], _all(parts[1:]))
-    return _quick_number(schema, check) if schema.keys() - _ANNOTATIONS <= {"type", "minimum", "maximum"} else check
+    return (
+        _quick_number(schema, check)
+        if schema.keys() - _ANNOTATIONS <= {"type", "minimum", "maximum"}
+        else check
+    )
 
 
 def _both(first: Check, second: Check) -> Check:
@@ -77,7 +83,11 @@ def _both(first: Check, second: Check) -> Check:
 
 
 def _all(parts: Sequence[Check]) -> Check:
-    return parts[0] if len(parts) == 1 else lambda value: [problem for part in parts for problem in part(value)]
+    return (
+        parts[0]
+        if len(parts) == 1
+        else lambda value: [problem for part in parts for problem in part(value)]
+    )
 
 
 def _quick_number(schema: Mapping[str, Any], check: Check) -> Check:
@@ -85,7 +95,9 @@ def _quick_number(schema: Mapping[str, Any], check: Check) -> Check:
     if schema.get("type") not in ("integer", "number"):
         return check
     kinds = frozenset(_TYPES[schema["type"]][1])
-    largest = sys.float_info.max  # leaves infinities to the full check; comparisons with NaN are false
+    largest = (
+        sys.float_info.max
+    )  # leaves infinities to the full check; comparisons with NaN are false
     low, high = schema.get("minimum", -largest), schema.get("maximum", largest)
     return lambda value: () if type(value) in kinds and low <= value <= high else check(value)
 
@@ -107,7 +119,11 @@ def _kind(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Check:
     def check(value: Any) -> Sequence[Problem]:
         kind = type(value)
         if kind in allowed:
-            return [("", f"{value} is not finite")] if kind is float and not math.isfinite(value) else ()
+            return (
+                [("", f"{value} is not finite")]
+                if kind is float and not math.isfinite(value)
+                else ()
+            )
         if whole and kind is float and value.is_integer():
             return ()
         return [("", f"is {show(value)}, not {words}")]
@@ -121,7 +137,10 @@ def _choice(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Check:
 
     def check(value: Any) -> Sequence[Problem]:
         # 1 == True in Python, not in JSON.
-        same = any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in choices)
+        same = any(
+            value == choice and isinstance(value, bool) == isinstance(choice, bool)
+            for choice in choices
+        )
         return () if same else [("", f"{show(value)} is not {words}")]
 
     return check
@@ -133,7 +152,11 @@ def _range(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Check:
     def check(value: Any) -> Sequence[Problem]:
         if not isinstance(value, int | float) or isinstance(value, bool) or low <= value <= high:
             return ()
-        bound = f"below the least allowed value, {low}" if value < low else f"above the greatest allowed value, {high}"
+        bound = (
+            f"below the least allowed value, {low}"
+            if value < low
+            else f"above the greatest allowed value, {high}"
+        )
         return [("", f"{show(value)} is {bound}")]
 
     return check
@@ -149,7 +172,9 @@ def _text(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Check:
         if not low <= len(value) <= high:
             return [("", f"has {len(value):,} characters; allowed are {low:,} to {high:,}")]
         return (
-            [("", f"{show(value)} does not match {pattern.pattern}")] if pattern and not pattern.search(value) else ()
+            [("", f"{show(value)} does not match {pattern.pattern}")]
+            if pattern and not pattern.search(value)
+            else ()
         )
 
     return check
@@ -168,7 +193,11 @@ def _array(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Check:
         problems: list[Problem] = []
         for index, entry in enumerate(value) if item else ():
             problems += [(join(index, path), text) for path, text in item(entry)] if item else ()
-        if unique and not problems and len({json.dumps(entry, sort_keys=True) for entry in value}) < len(value):
+        if (
+            unique
+            and not problems
+            and len({json.dumps(entry, sort_keys=True) for entry in value}) < len(value)
+        ):
             problems.append(("", "holds an item twice"))
         return problems
 
@@ -204,12 +233,24 @@ def _object(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Check:
     return check
 
 
-_BUILDERS: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, Any], Mapping[str, Any]], Check]], ...] = (
+_BUILDERS: tuple[
+    tuple[tuple[str, ...], Callable[[Mapping[str, Any], Mapping[str, Any]], Check]], ...
+] = (
     (("type",), _kind),
     (("const", "enum"), _choice),
     (("minimum", "maximum"), _range),
     (("minLength", "maxLength", "pattern"), _text),
     (("items", "minItems", "maxItems", "uniqueItems"), _array),
-    (("properties", "required", "additionalProperties", "propertyNames", "minProperties", "maxProperties"), _object),
+    (
+        (
+            "properties",
+            "required",
+            "additionalProperties",
+            "propertyNames",
+            "minProperties",
+            "maxProperties",
+        ),
+        _object,
+    ),
 )
 _KEYWORDS = {name: build for names, build in _BUILDERS for name in names}

@@ -87,8 +87,13 @@ class SB3Agent(Agent):
         model.n_envs = 1 if self._env is None else self._env.num_envs
         model.set_logger(Logger(None, []))
         model._setup_model()
-        model.ep_info_buffer, model.ep_success_buffer = deque(maxlen=1), deque(maxlen=1)  # SB3's own statistics
-        model._total_timesteps = 1  # SB3 divides by it for schedules, and all of them are constant here
+        model.ep_info_buffer, model.ep_success_buffer = (
+            deque(maxlen=1),
+            deque(maxlen=1),
+        )  # SB3's own statistics
+        model._total_timesteps = (
+            1  # SB3 divides by it for schedules, and all of them are constant here
+        )
         return model
 
     def _bind(self) -> None:
@@ -132,7 +137,9 @@ class SB3Agent(Agent):
         self.env_steps = self.model.num_timesteps
         truncated = done & np.array([info.get("TimeLimit.truncated", False) for info in infos])
         final_obs = [info.get("terminal_observation") for info in infos]
-        self._hooks.step(reward, done & ~truncated, truncated, {"success": success, "final_obs": final_obs})
+        self._hooks.step(
+            reward, done & ~truncated, truncated, {"success": success, "final_obs": final_obs}
+        )
 
     def end_rollout(self) -> None:
         """Tell the callbacks of ``learn`` that SB3's collection is complete."""
@@ -165,7 +172,9 @@ class SB3Agent(Agent):
     def check_finite(self) -> None:
         for name, tensor in self.model.policy.state_dict().items():
             if not torch.isfinite(tensor).all():
-                raise DivergedError(f"{name} is not finite after {self.gradient_steps} gradient steps")
+                raise DivergedError(
+                    f"{name} is not finite after {self.gradient_steps} gradient steps"
+                )
 
     def rebase(self, boundary: int) -> None:
         """Restart the collection; no rollout is under way between two calls of ``advance``."""
@@ -178,7 +187,10 @@ class SB3Agent(Agent):
         state: State = {
             "policy": dict(self.model.policy.state_dict()),
             "optimizers": {
-                name: {str(index): dict(moments) for index, moments in optimizer.state_dict()["state"].items()}
+                name: {
+                    str(index): dict(moments)
+                    for index, moments in optimizer.state_dict()["state"].items()
+                }
                 for name, optimizer in self.optimizers.items()
             },
             "streams": self._streams.state_dict(),
@@ -200,11 +212,15 @@ class SB3Agent(Agent):
         try:
             model.policy.load_state_dict(state["policy"])
         except RuntimeError as error:
-            raise AgentError(f"state: does not fit {self.name} with these settings ({error})") from None
+            raise AgentError(
+                f"state: does not fit {self.name} with these settings ({error})"
+            ) from None
         for name, optimizer in self.optimizers.items():
             moments = state.get("optimizers", {}).get(name, {})
             groups = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": {int(i): m for i, m in moments.items()}, "param_groups": groups})
+            optimizer.load_state_dict(
+                {"state": {int(i): m for i, m in moments.items()}, "param_groups": groups}
+            )
         self._streams.load_state_dict(state["streams"])
         model.action_space.np_random.bit_generator.state = state["action_stream"]
         self.env_steps, self.gradient_steps = state["env_steps"], state["gradient_steps"]
@@ -240,4 +256,8 @@ def action_space(spec: EnvSpec) -> Box | Discrete:
     """The action space of an environment, anew, so that SB3's seeding of it concerns nobody else."""
     if spec.discrete:
         return Discrete(spec.action_dim)
-    return Box(np.array(spec.action_low, np.float32), np.array(spec.action_high, np.float32), dtype=np.float32)
+    return Box(
+        np.array(spec.action_low, np.float32),
+        np.array(spec.action_high, np.float32),
+        dtype=np.float32,
+    )

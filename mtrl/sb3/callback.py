@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 # SB3's names for quantities that an agent logs under another; the rest have the same name in both.
 SB3_NAMES = {
     "mtsac": {"train/alpha": "train/ent_coef"},
-    "mtppo": {"train/actor_loss": "train/policy_gradient_loss", "train/critic_loss": "train/value_loss"},
+    "mtppo": {
+        "train/actor_loss": "train/policy_gradient_loss",
+        "train/critic_loss": "train/value_loss",
+    },
 }
 
 
@@ -27,7 +30,9 @@ class Bridge(BaseCallback):
         self.agent = agent
 
     def _on_step(self) -> bool:
-        model, infos, reward, done = (self.locals[name] for name in ("self", "infos", "rewards", "dones"))
+        model, infos, reward, done = (
+            self.locals[name] for name in ("self", "infos", "rewards", "dones")
+        )
         try:
             self.agent.record_step(reward, done, infos)
         except LearningStopped:

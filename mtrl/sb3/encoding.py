@@ -33,7 +33,9 @@ class SB3Spec(EnvSpec):
         assert isinstance(space, Box)
         if space.dtype == np.uint8:
             return dataclasses.replace(spec, categories=tuple(int(high) + 1 for high in space.high))
-        return dataclasses.replace(spec, obs_low=tuple(space.low.tolist()), obs_high=tuple(space.high.tolist()))
+        return dataclasses.replace(
+            spec, obs_low=tuple(space.low.tolist()), obs_high=tuple(space.high.tolist())
+        )
 
     @property
     def code_size(self) -> int:

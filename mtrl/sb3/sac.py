@@ -26,18 +26,29 @@ class SB3SAC(SB3Agent):
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         model = self.model
         optimizers = {"actor": model.actor.optimizer, "critic": model.critic.optimizer}
-        return optimizers if model.ent_coef_optimizer is None else optimizers | {"ent_coef": model.ent_coef_optimizer}
+        return (
+            optimizers
+            if model.ent_coef_optimizer is None
+            else optimizers | {"ent_coef": model.ent_coef_optimizer}
+        )
 
     @property
     def num_parameters(self) -> int:
         model = self.model
-        networks = sum(tensor.numel() for part in (model.actor, model.critic) for tensor in part.parameters())
+        networks = sum(
+            tensor.numel() for part in (model.actor, model.critic) for tensor in part.parameters()
+        )
         return networks + (0 if model.log_ent_coef is None else model.log_ent_coef.numel())
 
     def check_finite(self) -> None:
         super().check_finite()
-        if self.model.log_ent_coef is not None and not torch.isfinite(self.model.log_ent_coef).all():
-            raise DivergedError(f"log_ent_coef is not finite after {self.gradient_steps} gradient steps")
+        if (
+            self.model.log_ent_coef is not None
+            and not torch.isfinite(self.model.log_ent_coef).all()
+        ):
+            raise DivergedError(
+                f"log_ent_coef is not finite after {self.gradient_steps} gradient steps"
+            )
 
     def state_dict(self, experience: bool = True) -> State:
         state = super().state_dict(experience)
@@ -46,7 +57,8 @@ class SB3SAC(SB3Agent):
         if experience and self._env is not None:
             buffer = self.model.replay_buffer
             state["buffer"] = {
-                name: torch.from_numpy(getattr(buffer, name)[: buffer.size()].copy()) for name in _ARRAYS
+                name: torch.from_numpy(getattr(buffer, name)[: buffer.size()].copy())
+                for name in _ARRAYS
             } | {"pos": buffer.pos, "full": buffer.full}
         return state
 
@@ -65,7 +77,9 @@ class SB3SAC(SB3Agent):
         from stable_baselines3 import SAC
 
         config = self.config
-        target = -float(self.spec.action_dim) if config.target_entropy is None else config.target_entropy
+        target = (
+            -float(self.spec.action_dim) if config.target_entropy is None else config.target_entropy
+        )
         return SAC(
             **common,
             learning_rate=config.learning_rate,
@@ -86,7 +100,11 @@ class SB3SAC(SB3Agent):
     def _make_buffer(self) -> None:
         model = self.model
         model.replay_buffer = model.replay_buffer_class(
-            model.buffer_size, model.observation_space, model.action_space, device=model.device, n_envs=model.n_envs
+            model.buffer_size,
+            model.observation_space,
+            model.action_space,
+            device=model.device,
+            n_envs=model.n_envs,
         )
 
     def _collect(self, callback: Any) -> None:

@@ -8,7 +8,17 @@ from typing import Annotated, Self
 from pydantic import Field
 
 from mtrl.agents.errors import AgentError
-from mtrl.agents.settings import AgentConfig, Count, Natural, NonNegative, Number, Positive, Share, Whole, settings
+from mtrl.agents.settings import (
+    AgentConfig,
+    Count,
+    Natural,
+    NonNegative,
+    Number,
+    Positive,
+    Share,
+    Whole,
+    settings,
+)
 
 
 @settings
@@ -46,7 +56,9 @@ class SB3PPOConfig(AgentConfig):
 
     def __post_init__(self) -> None:
         if self.normalize_advantage and self.batch_size < 2:
-            raise AgentError(f"batch_size: {self.batch_size} is out of range; it must be at least 2")
+            raise AgentError(
+                f"batch_size: {self.batch_size} is out of range; it must be at least 2"
+            )
 
     def brief(self, envs_per_task: int) -> Self:
         """Short rollouts, in minibatches of the same size, with as many passes."""

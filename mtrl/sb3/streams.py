@@ -27,7 +27,10 @@ class Streams:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._inner = self._read()
         self._write(self._outer)
@@ -61,7 +64,10 @@ class Streams:
         """Continue from ``state_dict()``."""
         numpy_state = {
             "bit_generator": "MT19937",
-            "state": {"key": state["numpy_key"].numpy().astype(np.uint32), "pos": state["numpy_pos"]},
+            "state": {
+                "key": state["numpy_key"].numpy().astype(np.uint32),
+                "pos": state["numpy_pos"],
+            },
             "has_gauss": state["numpy_has_gauss"],
             "gauss": state["numpy_gauss"],
         }

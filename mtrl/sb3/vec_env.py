@@ -68,7 +68,8 @@ class SB3VecEnv(VecEnv):
         done, success = terminated | truncated, info["success"]
         self.ever |= success
         infos = [
-            {"success": bool(won), "task_id": int(task)} for won, task in zip(success, self.env.task_id, strict=True)
+            {"success": bool(won), "task_id": int(task)}
+            for won, task in zip(success, self.env.task_id, strict=True)
         ]
         if done.any():
             last = self.observed(info["final_obs"])
@@ -100,10 +101,14 @@ class SB3VecEnv(VecEnv):
     def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
         """Set an attribute of the vector environment; its rows have none of their own."""
         if len(set(self._get_indices(indices))) != self.num_envs:
-            raise ValueError(f"indices: {indices!r} is not supported; attributes belong to all environments at once")
+            raise ValueError(
+                f"indices: {indices!r} is not supported; attributes belong to all environments at once"
+            )
         setattr(self.env, attr_name, value)
 
-    def env_method(self, method_name: str, *method_args: Any, indices: Indices = None, **method_kwargs: Any) -> list:
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: Indices = None, **method_kwargs: Any
+    ) -> list:
         """Call a method of the vector environment, once; the same answer for each index."""
         rows = list(self._get_indices(indices))
         answer = getattr(self.env, method_name)(*method_args, **method_kwargs)

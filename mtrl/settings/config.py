@@ -22,7 +22,9 @@ from mtrl.settings.algorithms import ALGORITHMS
 from mtrl.settings.fields import Flat, build, choice_of, coerce, flatten, read_choice, settings_of
 
 # What may differ between a checkpoint and the run that continues it: where it runs, how long, and what is only shown.
-FREE_KEYS = frozenset({"run_dir", "device", "total_env_steps", "tensorboard", "num_workers", "num_threads"})
+FREE_KEYS = frozenset(
+    {"run_dir", "device", "total_env_steps", "tensorboard", "num_workers", "num_threads"}
+)
 
 
 class PerTask(int):
@@ -36,7 +38,9 @@ def _env_steps(value: Any) -> int:
     steps = float(number[1]) if number else 0.0
     if number is None or steps < 1 or not steps.is_integer():
         shown = repr(value) if isinstance(value, str) else value
-        raise AgentError(f"{shown} is not a number of env steps; it must be a whole number of at least 1, or N/task")
+        raise AgentError(
+            f"{shown} is not a number of env steps; it must be a whole number of at least 1, or N/task"
+        )
     return PerTask(steps) if number[2] or isinstance(value, PerTask) else int(steps)
 
 
@@ -107,7 +111,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         tasks = envs.get_suite(self.suite).num_tasks
         evaluation = dataclasses.replace(self.eval, every=_summed(self.eval.every, tasks))
-        checkpoint_every = evaluation.every if self.checkpoint_every is None else self.checkpoint_every
+        checkpoint_every = (
+            evaluation.every if self.checkpoint_every is None else self.checkpoint_every
+        )
         object.__setattr__(self, "eval", evaluation)
         object.__setattr__(self, "total_env_steps", _summed(self.total_env_steps, tasks))
         object.__setattr__(self, "checkpoint_every", _summed(checkpoint_every, tasks))
@@ -122,7 +128,9 @@ class TrainConfig:
     @property
     def folder(self) -> Path:
         """The run folder: the one named, else ``runs/SUITE/METHOD/seed-N``."""
-        return Path(self.run_dir or f"runs/{self.suite.replace(':', '-')}/{self.method}/seed-{self.seed}")
+        return Path(
+            self.run_dir or f"runs/{self.suite.replace(':', '-')}/{self.method}/seed-{self.seed}"
+        )
 
     @property
     def benchmark_seed(self) -> int:
@@ -136,7 +144,9 @@ class TrainConfig:
     @property
     def sha256(self) -> str:
         """Digest of everything but the run folder and the device."""
-        return _digest({key: value for key, value in self.flat().items() if key not in ("run_dir", "device")})
+        return _digest(
+            {key: value for key, value in self.flat().items() if key not in ("run_dir", "device")}
+        )
 
     @property
     def run_id(self) -> str:
@@ -189,7 +199,9 @@ def make_config(values: Flat, sources: dict[str, str] | None = None) -> TrainCon
         else:
             typed[key] = coerce(f"{origins.get(key, '')}{key}", value, known[key].hint)
     for owner, given in chosen.items():
-        origin = next((origins[key] for key in origins if key == owner or key.startswith(f"{owner}.")), "")
+        origin = next(
+            (origins[key] for key in origins if key == owner or key.startswith(f"{owner}.")), ""
+        )
         typed[owner] = read_choice(owner, given, known[owner], origin)
     return build(TrainConfig, typed, {"agent": settings_class(algorithm)})
 
@@ -198,7 +210,8 @@ def unknown_key(key: str, origin: str, known: dict[str, Setting]) -> ConfigError
     """The error for a setting that does not exist, with the nearest right one."""
     close = nearest(key, [*known, "config", "resume", "seeds"])
     return ConfigError(
-        f"{origin}{key}: unknown setting; " + (f"did you mean {close}?" if close else "--help shows all")
+        f"{origin}{key}: unknown setting; "
+        + (f"did you mean {close}?" if close else "--help shows all")
     )
 
 
@@ -217,7 +230,11 @@ def canonical(saved: Flat) -> Flat:
     for key, value in saved.items():
         if key in known and choice_of(f"{key}.", known) == key:
             choice = read_choice(key, {"": value}, known[key])
-            written = {key: None} if choice is None else {f"{key}.{k}": part for k, part in choice.flat().items()}
+            written = (
+                {key: None}
+                if choice is None
+                else {f"{key}.{k}": part for k, part in choice.flat().items()}
+            )
             result |= written
         else:
             result[key] = value
@@ -256,7 +273,9 @@ def difference(saved: Flat, config: TrainConfig) -> str | None:
 def to_yaml(config: TrainConfig) -> str:
     """The resolved configuration as flat YAML, which ``--config`` reads back."""
     head = f"# Resolved configuration of {config.run_id}; run it anew with --config=THIS_FILE --run-dir=NEW\n"
-    return head + yaml.safe_dump(config.flat(), sort_keys=False, default_flow_style=False, allow_unicode=True)
+    return head + yaml.safe_dump(
+        config.flat(), sort_keys=False, default_flow_style=False, allow_unicode=True
+    )
 
 
 def _digest(flat: Flat) -> str:

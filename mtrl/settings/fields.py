@@ -14,7 +14,9 @@ T = TypeVar("T")
 Flat = dict[str, Any]
 
 
-def settings_of(cls: type, types_of: Mapping[str, type] | None = None, prefix: str = "") -> dict[str, Setting]:
+def settings_of(
+    cls: type, types_of: Mapping[str, type] | None = None, prefix: str = ""
+) -> dict[str, Setting]:
     """Every setting of ``cls``, nested dataclasses included, in order. A choice is one setting.
 
     Args:
@@ -81,7 +83,9 @@ def coerce(key: str, value: Any, hint: Any) -> Any:
         raise ConfigError(str(error)) from None
 
 
-def build(cls: type[T], values: Flat, types_of: Mapping[str, type] | None = None, prefix: str = "") -> T:
+def build(
+    cls: type[T], values: Flat, types_of: Mapping[str, type] | None = None, prefix: str = ""
+) -> T:
     """Make ``cls`` from flat values of the right types; what is left out takes its default.
 
     Raises:

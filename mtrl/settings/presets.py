@@ -57,13 +57,18 @@ def read_yaml(path: Path) -> Values:
         raise ConfigError(f"{path}: must hold 'key: value' lines")
     for key, value in values.items():
         if isinstance(value, dict):
-            raise ConfigError(f"{path}: {key} is nested; write dotted keys, such as {key}.{next(iter(value), 'name')}")
+            raise ConfigError(
+                f"{path}: {key} is nested; write dotted keys, such as {key}.{next(iter(value), 'name')}"
+            )
     return values
 
 
 def methods() -> dict[str, Path]:
     """The shipped methods, by name."""
-    return {path.stem: path for path in sorted((FOLDER / "methods").glob("*.yaml"), key=lambda path: path.stem)}
+    return {
+        path.stem: path
+        for path in sorted((FOLDER / "methods").glob("*.yaml"), key=lambda path: path.stem)
+    }
 
 
 def summary(path: Path) -> str:
@@ -124,7 +129,9 @@ def resolve(given: Values, config_file: Path | None = None) -> TrainConfig:
         path = method_file(named)
         values = read_yaml(path)
         if "algorithm" not in values:
-            raise ConfigError(f"{path}: algorithm is missing; a method names one of {', '.join(ALGORITHMS)}")
+            raise ConfigError(
+                f"{path}: algorithm is missing; a method names one of {', '.join(ALGORITHMS)}"
+            )
         layers.append((f"{path}: ", values | {"method": path.stem}))
         own.pop("method", None)
         given = {key: value for key, value in given.items() if key != "method"}
@@ -149,7 +156,9 @@ def _merge(layers: list[tuple[str, Values]]) -> tuple[Values, dict[str, str]]:
     ``ALGORITHM.key`` stands for ``agent.key``, and so does ``key`` alone where no setting of the run has that name.
     A layer that names another choice takes the weaker layers' settings of that choice with it.
     """
-    algorithm = str(next(values["algorithm"] for _, values in reversed(layers) if "algorithm" in values))
+    algorithm = str(
+        next(values["algorithm"] for _, values in reversed(layers) if "algorithm" in values)
+    )
     known = run_settings(algorithm)
     merged: Values = {}
     sources: dict[str, str] = {}
@@ -172,21 +181,27 @@ def _merge(layers: list[tuple[str, Values]]) -> tuple[Values, dict[str, str]]:
 def _full_key(key: str, of_agent: bool, known: Values) -> str:
     """``agent.key`` for a setting of the agent that was written without the prefix."""
     head = key.partition(".")[0]
-    if of_agent or (key not in known and f"agent.{head}" in known and head not in known and head != "agent"):
+    if of_agent or (
+        key not in known and f"agent.{head}" in known and head not in known and head != "agent"
+    ):
         return f"agent.{key}"
     return key
 
 
 def _names_choice(key: str, known: Values) -> bool:
     """Whether ``key`` is a choice in its short form, or its kind."""
-    return choice_of(f"{key}.", known) == key or (key.endswith(".kind") and choice_of(key, known) is not None)
+    return choice_of(f"{key}.", known) == key or (
+        key.endswith(".kind") and choice_of(key, known) is not None
+    )
 
 
 def owner_of(key: str) -> str | None:
     """The algorithm that a key ``ALGORITHM.key`` is a setting of; None for other keys."""
     head, dot, _ = key.partition(".")
     named = {name.replace("-", "_"): name for name in ALGORITHMS}
-    return named.get(head.replace("-", "_")) if dot else None  # dashes of the command line arrive as underscores
+    return (
+        named.get(head.replace("-", "_")) if dot else None
+    )  # dashes of the command line arrive as underscores
 
 
 def _check_foreign(owner: str, key: str, tail: str, source: str) -> None:
@@ -194,5 +209,9 @@ def _check_foreign(owner: str, key: str, tail: str, source: str) -> None:
     settings = run_settings(owner)
     if f"agent.{tail}" not in settings and choice_of(f"agent.{tail}", settings) is None:
         head = key.partition(".")[0]
-        own = {f"{head}.{name.removeprefix('agent.')}": s for name, s in settings.items() if name.startswith("agent.")}
+        own = {
+            f"{head}.{name.removeprefix('agent.')}": s
+            for name, s in settings.items()
+            if name.startswith("agent.")
+        }
         raise unknown_key(key, source, own)

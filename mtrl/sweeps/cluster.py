@@ -49,7 +49,9 @@ class RayExecutor:
     def start(self, group: Group) -> Any:
         """Submit runs that share a process; Ray starts it when some node has the CPUs for it."""
         log, here = group.log.absolute(), Path.cwd()
-        return self._task.remote(local.TRAIN, group.arguments(here), str(log), self._cpus, str(here))
+        return self._task.remote(
+            local.TRAIN, group.arguments(here), str(log), self._cpus, str(here)
+        )
 
     def poll(self, job: Any) -> int | None:
         """The exit status of a run that is over, ``LOST`` if its worker or node went away, else None."""
@@ -77,13 +79,17 @@ class RayExecutor:
         self._ray.shutdown()
 
 
-def train_here(train: Sequence[str], arguments: Sequence[str], log: str, threads: int, folder: str) -> int:
+def train_here(
+    train: Sequence[str], arguments: Sequence[str], log: str, threads: int, folder: str
+) -> int:
     """The body of a task: a training process on this node; its exit status. A cancelled task lets it save first.
 
     Args:
         folder: the sweep's own, from which its relative paths count; not needed where a node lacks it.
     """
-    process = start_training(arguments, Path(log), threads, train, folder if Path(folder).is_dir() else None)
+    process = start_training(
+        arguments, Path(log), threads, train, folder if Path(folder).is_dir() else None
+    )
     try:
         return process.wait()
     except BaseException:  # Ray cancels with KeyboardInterrupt
@@ -105,6 +111,10 @@ def _connect(address: str) -> None:
     import ray
 
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=False)
+        ray.init(
+            address=address, log_to_driver=False, logging_level="ERROR", configure_logging=False
+        )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise WorkbenchError(f"ray: no cluster can be joined at {address} ({str(error).splitlines()[0]})") from None
+        raise WorkbenchError(
+            f"ray: no cluster can be joined at {address} ({str(error).splitlines()[0]})"
+        ) from None

@@ -115,7 +115,9 @@ class Calibrations:
 
     def _measure(self, config: TrainConfig, device: torch.device, limit_s: float) -> Speed:
         settings = config.agent.brief(config.envs_per_task)
-        agent = agent_class(config.algorithm)(self._environment(config), settings, seed=config.seed, device=device)
+        agent = agent_class(config.algorithm)(
+            self._environment(config), settings, seed=config.seed, device=device
+        )
         begun, steps = time.monotonic(), 0
         agent.advance()
         now, end = time.monotonic(), begun + limit_s
@@ -132,11 +134,23 @@ class Calibrations:
             self._env.close()
 
     def _environment(self, config: TrainConfig) -> TaskVectorEnv:
-        names = ("suite", "envs_per_task", "backend", "seed", "benchmark_seed", "num_workers", "num_threads")
+        names = (
+            "suite",
+            "envs_per_task",
+            "backend",
+            "seed",
+            "benchmark_seed",
+            "num_workers",
+            "num_threads",
+        )
         wanted = {name: getattr(config, name) for name in names}
         if self._env is None or wanted != self._made:
             self.close()
-            given = {name: wanted[name] for name in ("backend", "seed", "num_workers", "num_threads")}
+            given = {
+                name: wanted[name] for name in ("backend", "seed", "num_workers", "num_threads")
+            }
             self._made = wanted
-            self._env = envs.make_vec(config.suite, config.envs_per_task, goal_seed=config.benchmark_seed, **given)
+            self._env = envs.make_vec(
+                config.suite, config.envs_per_task, goal_seed=config.benchmark_seed, **given
+            )
         return self._env

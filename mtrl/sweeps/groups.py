@@ -27,7 +27,11 @@ class Group:
     def log(self) -> Path:
         """Where the process' output goes."""
         own = log_path(self.units[0])
-        return own if len(self.units) == 1 else own.with_name(f"seeds-{self._seeds.replace(',', '-')}.log")
+        return (
+            own
+            if len(self.units) == 1
+            else own.with_name(f"seeds-{self._seeds.replace(',', '-')}.log")
+        )
 
     def arguments(self, folder: Path | None = None) -> list[str]:
         """Of ``python -m mtrl.train``.
@@ -39,7 +43,11 @@ class Group:
         if len(self.units) == 1:
             return [*first.arguments, f"--run-dir={(folder or Path()) / first.folder}"]
         shared = [argument for argument in first.arguments if not argument.startswith("--seed=")]
-        return [*shared, f"--seeds={self._seeds}", f"--run-dir={(folder or Path()) / first.folder.parent}"]
+        return [
+            *shared,
+            f"--seeds={self._seeds}",
+            f"--run-dir={(folder or Path()) / first.folder.parent}",
+        ]
 
     def only(self, wanted: Callable[[Unit], bool]) -> Group | None:
         """The group without the runs that are not ``wanted``; None if none is left."""

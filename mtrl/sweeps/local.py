@@ -58,7 +58,11 @@ class LocalExecutor:
 
 
 def start_training(
-    arguments: Sequence[str], log: Path, threads: int, train: Sequence[str] | None = None, folder: str | None = None
+    arguments: Sequence[str],
+    log: Path,
+    threads: int,
+    train: Sequence[str] | None = None,
+    folder: str | None = None,
 ) -> subprocess.Popen[bytes]:
     """A training process that appends its output to ``log`` and stops when this process dies.
 
@@ -66,7 +70,10 @@ def start_training(
         train: the command in front of ``arguments``; ``TRAIN`` if None.
         folder: from which relative paths count; the present one if None.
     """
-    environment = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))}
+    environment = {
+        **os.environ,
+        **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)),
+    }
     spin_briefly(environment)
     with writing(log):
         log.parent.mkdir(parents=True, exist_ok=True)

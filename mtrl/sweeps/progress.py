@@ -32,7 +32,9 @@ class SweepProgress:
         """Say what there is to do."""
         over = sum(state.over for state in states.values())
         begun = sum(state.status in ("begun", "failed") for state in states.values())
-        self.say(f"{len(states)} runs: {over} over, {begun} to continue, {len(states) - over - begun} to start")
+        self.say(
+            f"{len(states)} runs: {over} over, {begun} to continue, {len(states) - over - begun} to start"
+        )
 
     def started(self, name: str, states: Sequence[State], log: str) -> None:
         """Runs that share a process start or go on."""
@@ -49,13 +51,22 @@ class SweepProgress:
 
     def retry(self, name: str, line: str, status: int, alone: bool = False) -> None:
         """Runs ended before their time and start once more, each ``alone`` or as before."""
-        cause = f"killed by signal {-status}" if -65 < status < 0 else "lost" if status < 0 else f"exit status {status}"
+        cause = (
+            f"killed by signal {-status}"
+            if -65 < status < 0
+            else "lost"
+            if status < 0
+            else f"exit status {status}"
+        )
         how = "going on with each seed alone" if alone else "going on with it once more"
         self.say(f"{name}: ended early ({cause}{': ' if line else ''}{line}); {how}")
 
     def finished(self, name: str, state: State, line: str) -> None:
         """A run is over."""
-        self.say(f"{name}: {describe(state)}" + (f" ({line})" if state.status in ("failed", "diverged") else ""))
+        self.say(
+            f"{name}: {describe(state)}"
+            + (f" ({line})" if state.status in ("failed", "diverged") else "")
+        )
 
     def show(self, states: Mapping[str, State], running: Mapping[str, str], count: int) -> None:
         """Redraw the terminal: a line per process with the last it said, then totals; ``count`` runs are running."""
@@ -63,7 +74,10 @@ class SweepProgress:
             return
         self._last = time.monotonic()
         columns = shutil.get_terminal_size().columns - 1
-        lines = [f"{name}: {line.removeprefix(name.rpartition(' seed')[0]).strip()}" for name, line in running.items()]
+        lines = [
+            f"{name}: {line.removeprefix(name.rpartition(' seed')[0]).strip()}"
+            for name, line in running.items()
+        ]
         lines.append(self._totals(states, count))
         self._erase()
         self._stream.write("".join(f"{line[:columns]}\n" for line in lines))
@@ -86,7 +100,10 @@ class SweepProgress:
             self._drawn = 0
 
     def _totals(self, states: Mapping[str, State], running: int) -> str:
-        counts = {kind: sum(state.status == kind for state in states.values()) for kind in ("diverged", "failed")}
+        counts = {
+            kind: sum(state.status == kind for state in states.values())
+            for kind in ("diverged", "failed")
+        }
         failed = "".join(f", {count} {kind}" for kind, count in counts.items() if count)
         finished = sum(state.status == "finished" for state in states.values())
         minutes = (time.monotonic() - self._began) / 60

@@ -20,7 +20,11 @@ LOSSES = 20  # a run that is lost this often does not end by bad luck
 LOST = -1000
 """Exit status of a run whose place to run went away."""
 _BAD_INPUT = 2
-_ELSEWHERE = (LOST, 130, 143)  # lost, or told to stop by somebody else, such as a cluster that drains a node
+_ELSEWHERE = (
+    LOST,
+    130,
+    143,
+)  # lost, or told to stop by somebody else, such as a cluster that drains a node
 
 
 class Executor(Protocol):
@@ -56,7 +60,9 @@ class Scheduler:
     def __init__(self, spec: Spec, executor: Executor, progress: SweepProgress, again: str) -> None:
         self._executor, self._progress, self._again = executor, progress, again
         self.states: dict[str, State] = {unit.name: state_of(unit) for unit in spec.units}
-        self._waiting = [left for group in groups_of(spec) if (left := self._left(group)) is not None]
+        self._waiting = [
+            left for group in groups_of(spec) if (left := self._left(group)) is not None
+        ]
         self._running: dict[str, tuple[Group, Any]] = {}
         self._failures: dict[str, int] = {}
         self._losses: dict[str, int] = {}
@@ -98,12 +104,16 @@ class Scheduler:
         for group in list(self._waiting):
             if len(self._running) >= self._executor.jobs:
                 return
-            taken = group.only(in_use)  # a process that outlived a killed sweep saves and stops by itself
+            taken = group.only(
+                in_use
+            )  # a process that outlived a killed sweep saves and stops by itself
             if taken is not None:
                 self._progress.wait(group.name, str(taken.units[0].folder))
                 continue
             self._waiting.remove(group)
-            self._progress.started(group.name, [self.states[unit.name] for unit in group.units], str(group.log))
+            self._progress.started(
+                group.name, [self.states[unit.name] for unit in group.units], str(group.log)
+            )
             self._running[group.name] = group, self._executor.start(group)
 
     def _collect_what_is_over(self) -> None:
@@ -150,5 +160,6 @@ class Scheduler:
         self._running = {}
         done = sum(state.over for state in self.states.values())
         raise InterruptedTraining(
-            f"stopped with {done} of {len(self.states)} runs over; continue with: {self._again}", signum
+            f"stopped with {done} of {len(self.states)} runs over; continue with: {self._again}",
+            signum,
         )

@@ -98,15 +98,23 @@ def read_spec(path: Path) -> Spec:
     shared = _mapping(path, "settings", values.get("settings") or {})
     results = Path(str(values.get("results", "results")))
     units = [
-        _unit(path, results, suite, method, seed, _budget(path, values, suite, suites) | shared | own)
+        _unit(
+            path, results, suite, method, seed, _budget(path, values, suite, suites) | shared | own
+        )
         for seed in seeds
         for suite in suites
         for method, own in methods.items()
     ]
-    twice = [unit.name for unit in units if [other.result for other in units].count(unit.result) > 1]
+    twice = [
+        unit.name for unit in units if [other.result for other in units].count(unit.result) > 1
+    ]
     if twice:
-        raise ConfigError(f"{path}: {twice[0]} is there twice; suites, methods and seeds must differ from each other")
-    return Spec(path, results, tuple(units), _together(path, values.get("together", False), len(seeds)))
+        raise ConfigError(
+            f"{path}: {twice[0]} is there twice; suites, methods and seeds must differ from each other"
+        )
+    return Spec(
+        path, results, tuple(units), _together(path, values.get("together", False), len(seeds))
+    )
 
 
 def _read(path: Path) -> Values:
@@ -115,7 +123,9 @@ def _read(path: Path) -> Values:
     except OSError as error:
         raise ConfigError(f"SPEC: {path} cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"SPEC: {path} is not valid YAML ({' '.join(str(error).split())})") from None
+        raise ConfigError(
+            f"SPEC: {path} is not valid YAML ({' '.join(str(error).split())})"
+        ) from None
     return _mapping(path, "SPEC", values)
 
 
@@ -134,17 +144,23 @@ def _list(path: Path, values: Values, key: str) -> list[str]:
 
 def _methods(path: Path, found: Any) -> dict[str, Values]:
     if isinstance(found, dict):
-        return {str(name): _mapping(path, f"methods.{name}", own or {}) for name, own in found.items()}
+        return {
+            str(name): _mapping(path, f"methods.{name}", own or {}) for name, own in found.items()
+        }
     if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
         raise ConfigError(f"{path}: methods: {found!r} is not {KEYS['methods']}")
     if len(set(found)) < len(found):
-        raise ConfigError(f"{path}: methods: one is there twice; suites, methods and seeds must differ from each other")
+        raise ConfigError(
+            f"{path}: methods: one is there twice; suites, methods and seeds must differ from each other"
+        )
     return {name: {} for name in found}
 
 
 def _seeds(path: Path, found: Any) -> list[int]:
     seeds = list(range(found)) if isinstance(found, int) and not isinstance(found, bool) else found
-    whole = isinstance(seeds, list) and all(isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in seeds)
+    whole = isinstance(seeds, list) and all(
+        isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in seeds
+    )
     if not whole or not seeds:
         raise ConfigError(f"{path}: seeds: {found!r} is not {KEYS['seeds']}")
     return seeds
@@ -154,7 +170,9 @@ def _together(path: Path, found: Any, seeds: int) -> int:
     if isinstance(found, bool):
         return seeds if found else 1
     if not isinstance(found, int) or found < 1:
-        raise ConfigError(f"{path}: together: {found!r} is neither true or false nor a number of seeds from 1")
+        raise ConfigError(
+            f"{path}: together: {found!r} is neither true or false nor a number of seeds from 1"
+        )
     return found
 
 
@@ -165,7 +183,9 @@ def _budget(path: Path, values: Values, suite: str, suites: list[str]) -> Values
             if name not in suites:
                 close = nearest(str(name), suites)
                 hint = f"did you mean {close}?" if close else f"the suites are {', '.join(suites)}"
-                raise ConfigError(f"{path}: total_env_steps.{name}: is no suite of this sweep; {hint}")
+                raise ConfigError(
+                    f"{path}: total_env_steps.{name}: is no suite of this sweep; {hint}"
+                )
         found = found.get(suite)
     return {} if found is None else {"total_env_steps": found}
 
@@ -182,5 +202,8 @@ def _unit(path: Path, results: Path, suite: str, method: str, seed: int, setting
         raise ConfigError(f"{path}: {error}") from None
     place = rows.place(config.flat(), file)
     run = results / ".runs" / place.with_suffix("")
-    arguments = (suite, *(f"--{key.replace('_', '-')}={as_text(given[key])}" for key in given if key != "suite"))
+    arguments = (
+        suite,
+        *(f"--{key.replace('_', '-')}={as_text(given[key])}" for key in given if key != "suite"),
+    )
     return Unit(dataclasses.replace(config, run_dir=str(run)), arguments, results / place)

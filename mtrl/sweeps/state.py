@@ -103,7 +103,9 @@ def measured_rate(unit: Unit) -> float | None:
         except ResultError:
             continue  # `leaderboard check` names such files; for an estimate the others suffice
         if record["status"] == "finished":
-            steps += record["evaluations"][-1]["env_steps"] * _seeds_in(record["provenance"]["command"])
+            steps += record["evaluations"][-1]["env_steps"] * _seeds_in(
+                record["provenance"]["command"]
+            )
             seconds += record["evaluations"][-1]["wall_s"]
     return steps / seconds if seconds > 0 else None
 
@@ -121,7 +123,9 @@ def _seeds_in(command: str) -> int:
 def _check_same(unit: Unit, where: Path, saved: dict[str, Any]) -> None:
     differs = difference(saved, unit.config)
     if differs:
-        raise RunFolderError(f"results: {where} is of another run: {differs}; choose another results folder")
+        raise RunFolderError(
+            f"results: {where} is of another run: {differs}; choose another results folder"
+        )
 
 
 def log_path(unit: Unit) -> Path:

@@ -116,9 +116,13 @@ def verify(path: Path) -> Checkpoint:
         return Checkpoint(path, manifest["env_steps"], manifest["config"])
     except OSError as error:
         missing = Path(error.filename).name if error.filename else "a file"
-        raise CheckpointError(f"{path}: damaged, {missing} cannot be read ({error.strerror})") from None
+        raise CheckpointError(
+            f"{path}: damaged, {missing} cannot be read ({error.strerror})"
+        ) from None
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
-        raise CheckpointError(f"{path}: damaged, manifest.json is truncated or not a checkpoint's") from None
+        raise CheckpointError(
+            f"{path}: damaged, manifest.json is truncated or not a checkpoint's"
+        ) from None
 
 
 def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[str]]:
@@ -134,7 +138,9 @@ def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         except CheckpointError as error:
             warnings.append(str(error))
     if warnings:
-        raise CheckpointError(f"{warnings[0]}; no whole checkpoint is left, so the run cannot continue")
+        raise CheckpointError(
+            f"{warnings[0]}; no whole checkpoint is left, so the run cannot continue"
+        )
     return None, []
 
 

@@ -8,7 +8,10 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-_DEFAULTS: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+_DEFAULTS: dict[signal.Signals, Any] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+}
 
 
 class Interrupts:
@@ -32,7 +35,10 @@ class Interrupts:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         for wanted, handler in self._previous.items():
             signal.signal(wanted, handler)
@@ -41,4 +47,8 @@ class Interrupts:
         self.signum = signum
         for wanted in self._previous:
             signal.signal(wanted, _DEFAULTS[wanted])
-        print("\nfinishing the current step, then stopping; once more stops at once", file=sys.stderr, flush=True)
+        print(
+            "\nfinishing the current step, then stopping; once more stops at once",
+            file=sys.stderr,
+            flush=True,
+        )

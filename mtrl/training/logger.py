@@ -35,7 +35,9 @@ class TensorBoardLogger:
         """
         self._folder = folder
         with writing(folder):
-            self._writer = SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else 0)
+            self._writer = SummaryWriter(
+                str(folder), purge_step=first_step + 1 if first_step else 0
+            )
             if not first_step:
                 rows = "\n".join(f"| `{key}` | `{value}` |" for key, value in settings.items())
                 self._writer.add_text("settings", f"| setting | value |\n|---|---|\n{rows}", 0)
@@ -43,7 +45,8 @@ class TensorBoardLogger:
 
     def _hyperparameters(self, settings: dict[str, Any]) -> None:
         plain = {
-            key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in settings.items()
+            key: value if isinstance(value, bool | int | float | str) else str(value)
+            for key, value in settings.items()
         }
         file_writer = self._writer._get_file_writer()
         # SummaryWriter.add_hparams would open a second run beside this one; these summaries belong to this one.
@@ -68,7 +71,9 @@ class TensorBoardLogger:
         values = {"eval/mean_success": success_mean(record["per_task"])}
         for name, task in record["per_task"].items():
             values[f"eval/success/{name}"] = task["successes"] / task["episodes"]
-            values[f"eval/final_step_success/{name}"] = task["final_step_successes"] / task["episodes"]
+            values[f"eval/final_step_success/{name}"] = (
+                task["final_step_successes"] / task["episodes"]
+            )
             values[f"eval/return/{name}"] = task["return_mean"]
             values[f"eval/length/{name}"] = task["length_mean"]
         self.scalars(values, record["env_steps"])

@@ -12,7 +12,9 @@ from tqdm import tqdm
 from mtrl.records.results import Record, success_mean
 
 LINE_EVERY_S = 30.0
-BAR = "{desc} {percentage:3.0f}% {bar} {n_fmt}/{total_fmt} {rate_noinv_fmt} ETA {remaining}{postfix}"
+BAR = (
+    "{desc} {percentage:3.0f}% {bar} {n_fmt}/{total_fmt} {rate_noinv_fmt} ETA {remaining}{postfix}"
+)
 NARROW_BAR = "{percentage:3.0f}% {rate_noinv_fmt} ETA {remaining}{postfix}"
 
 
@@ -46,7 +48,9 @@ class Progress:
                 leave=False,
                 unit_scale=True,
                 mininterval=0.5,
-                bar_format=BAR if os.get_terminal_size(self._stream.fileno()).columns >= 90 else NARROW_BAR,
+                bar_format=BAR
+                if os.get_terminal_size(self._stream.fileno()).columns >= 90
+                else NARROW_BAR,
                 unit=" env steps",
             )
 
@@ -77,7 +81,9 @@ class Progress:
     def _findings(self) -> list[str]:
         rates = [f"{name} {rate:.2f}" for name, rate in self.rates.items()]
         plural = "s" * (self._unsolved != 1)
-        return rates + ([f"{self._unsolved:,} solve{plural} not converged"] if self._unsolved else [])
+        return rates + (
+            [f"{self._unsolved:,} solve{plural} not converged"] if self._unsolved else []
+        )
 
     def note(self, text: str) -> None:
         """Show ``text`` at the end of the bar."""
@@ -96,9 +102,15 @@ class Progress:
         """The state of the run in one line."""
         seconds = max(time.monotonic() - self._began, 1e-9)
         rate = (self._steps - self._start) / seconds
-        left = f"{(self.total - self._steps) / rate / 60:.0f} min left" if rate else "time left unknown"
+        left = (
+            f"{(self.total - self._steps) / rate / 60:.0f} min left"
+            if rate
+            else "time left unknown"
+        )
         found = "".join(f", {finding}" for finding in self._findings())
-        return f"{self.title} {self._steps:,}/{self.total:,} env steps, {rate:,.0f}/s, {left}{found}"
+        return (
+            f"{self.title} {self._steps:,}/{self.total:,} env steps, {rate:,.0f}/s, {left}{found}"
+        )
 
     def evaluation(self, record: Record, label: str = "") -> None:
         """Report an evaluation; ``label`` says whose."""
@@ -106,7 +118,9 @@ class Progress:
         self.show(label, eval=mean)
         tasks = record["per_task"].values()
         solved = f"{sum(task['successes'] > 0 for task in tasks)} of {len(tasks)} tasks ever solved"
-        self.say(f"{label}evaluation at {record['env_steps']:,} env steps: success {mean:.3f}, {solved}")
+        self.say(
+            f"{label}evaluation at {record['env_steps']:,} env steps: success {mean:.3f}, {solved}"
+        )
 
     def close(self) -> None:
         if self._bar is not None:

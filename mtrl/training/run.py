@@ -84,7 +84,12 @@ class Run:
         self.agent: Agent = kind(self.env, config.agent, seed=config.seed, device=device)
         self.agent.begin(config.total_env_steps)
         self.record = new_record(
-            config, self.env.suite, self.env.backend, self.agent.num_parameters, str(device), command
+            config,
+            self.env.suite,
+            self.env.backend,
+            self.agent.num_parameters,
+            str(device),
+            command,
         )
         self.schedule = Schedule.start(config)
         self.events: TensorBoardLogger | None = None
@@ -159,8 +164,13 @@ class Run:
         values["time/wall_s"] = self._wall_s()
         values["time/gradient_steps"] = float(self.agent.gradient_steps)
         self._logged_at, self._logged_time = self.agent.progress, now
-        unsolved = sum(share for key, share in values.items() if key.endswith("_solve_failures"))  # means over updates
-        updates, self._logged_updates = self.agent.gradient_steps - self._logged_updates, self.agent.gradient_steps
+        unsolved = sum(
+            share for key, share in values.items() if key.endswith("_solve_failures")
+        )  # means over updates
+        updates, self._logged_updates = (
+            self.agent.gradient_steps - self._logged_updates,
+            self.agent.gradient_steps,
+        )
         self.progress.add_unsolved(max(round(unsolved * updates), int(unsolved > 0)))
         if "rollout/success_rate" in values:
             self.progress.show(self.label, success=values["rollout/success_rate"])
@@ -198,8 +208,14 @@ class Run:
             "wall_s": self._wall_s(),
             "evaluations": self.record["evaluations"],
         }
-        state = {"trainer": trainer, "agent": agent.state_dict(), "env": checkpoint.tensors_of(env.state_dict())}
-        checkpoint.save(self.folder.checkpoints, agent.progress, self.config.flat(), state, agent.saved())
+        state = {
+            "trainer": trainer,
+            "agent": agent.state_dict(),
+            "env": checkpoint.tensors_of(env.state_dict()),
+        }
+        checkpoint.save(
+            self.folder.checkpoints, agent.progress, self.config.flat(), state, agent.saved()
+        )
         self._saved = (agent.progress, len(self.record["evaluations"]))
 
     def _restore(self, found: Checkpoint) -> None:
@@ -212,7 +228,10 @@ class Run:
         self._wall_before = trainer["wall_s"]
         self._saved = (self.agent.progress, len(self.record["evaluations"]))
         self._resumed_at = self.agent.progress
-        print(f"continuing {self.folder.path} from {found.progress:,} {self.agent.unit_in_words}", flush=True)
+        print(
+            f"continuing {self.folder.path} from {found.progress:,} {self.agent.unit_in_words}",
+            flush=True,
+        )
 
     def finish(self) -> None:
         """Evaluate and save the trained agent, and say so. Raises as ``do_what_is_due``."""
@@ -234,12 +253,18 @@ class Run:
     def stop(self) -> str:
         """Save what keeps a later resume exact; from where it will continue, in words."""
         # Without an exact state, saving between boundaries would start episodes afresh where no other run does.
-        if self.env.exact_state or self.is_trained or self.agent.progress >= self.schedule.checkpoint:
+        if (
+            self.env.exact_state
+            or self.is_trained
+            or self.agent.progress >= self.schedule.checkpoint
+        ):
             self.agent.check_finite()
             self._save()
         self.write("running")
         return (
-            f"from {self._saved[0]:,} env steps" if self._saved[0] else "from the start, as no checkpoint was due yet"
+            f"from {self._saved[0]:,} env steps"
+            if self._saved[0]
+            else "from the start, as no checkpoint was due yet"
         )
 
     def diverge(self, error: Exception) -> str:
@@ -249,7 +274,9 @@ class Run:
         return f"{self.label}training diverged at {reached}: {error}; {self._last_good()}"
 
     def _open_events(self) -> TensorBoardLogger:
-        from mtrl.training.logger import TensorBoardLogger  # a second of imports, which runs without it are spared
+        from mtrl.training.logger import (
+            TensorBoardLogger,
+        )  # a second of imports, which runs without it are spared
 
         return TensorBoardLogger(self.folder.tensorboard, self._resumed_at, self.config.flat())
 
@@ -266,7 +293,10 @@ class Run:
     def write(self, status: str) -> None:
         """Write the record as it is now."""
         self.record["status"] = status
-        self.record["budget"] = {"env_steps": self.agent.env_steps, "gradient_steps": self.agent.gradient_steps}
+        self.record["budget"] = {
+            "env_steps": self.agent.env_steps,
+            "gradient_steps": self.agent.gradient_steps,
+        }
         write_result(self.folder.result, self.record)
 
     def close(self) -> None:

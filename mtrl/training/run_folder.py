@@ -59,9 +59,15 @@ class RunFolder:
         self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        foreign = [entry.name for entry in self.path.iterdir() if entry != self._lock_file and not is_temporary(entry)]
+        foreign = [
+            entry.name
+            for entry in self.path.iterdir()
+            if entry != self._lock_file and not is_temporary(entry)
+        ]
         if foreign and not self.is_run:
-            raise RunFolderError(f"run_dir: {self.path} is not empty and holds no run (no config.yaml)")
+            raise RunFolderError(
+                f"run_dir: {self.path} is not empty and holds no run (no config.yaml)"
+            )
         try:
             self._acquire()
             self._clean()
@@ -71,7 +77,10 @@ class RunFolder:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if not self.is_run:
             with contextlib.suppress(OSError):
@@ -82,7 +91,10 @@ class RunFolder:
 
     def contents(self) -> Contents:
         """What a start may change, for ``restore``."""
-        files = {path: path.read_bytes() if path.is_file() else None for path in (self.config, self.result)}
+        files = {
+            path: path.read_bytes() if path.is_file() else None
+            for path in (self.config, self.result)
+        }
         return Contents(files, frozenset(self._events()))
 
     def restore(self, before: Contents) -> None:
@@ -100,14 +112,20 @@ class RunFolder:
 
     def _events(self) -> list[Path]:
         """The folder ``tensorboard/`` and what is below it, in this order; nothing if there is none."""
-        return [self.tensorboard, *sorted(self.tensorboard.rglob("*"))] if self.tensorboard.exists() else []
+        return (
+            [self.tensorboard, *sorted(self.tensorboard.rglob("*"))]
+            if self.tensorboard.exists()
+            else []
+        )
 
     def _acquire(self) -> None:
         name = (os.getpid(), self.path.resolve())
         with _guard:
             # Before the file is opened: whoever closes it gives up all locks of this process on it.
             if name in _held:
-                raise RunFolderError(f"run_dir: {self.path} is in use by another training of this process")
+                raise RunFolderError(
+                    f"run_dir: {self.path} is in use by another training of this process"
+                )
             _held.add(name)
             self._name = name
         with writing(self._lock_file):
@@ -117,7 +135,9 @@ class RunFolder:
             fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             owner = os.pread(self._lock, 32, 0).decode(errors="replace").strip()
-            raise RunFolderError(f"run_dir: {self.path} is in use by process {owner or 'unknown'}") from None
+            raise RunFolderError(
+                f"run_dir: {self.path} is in use by process {owner or 'unknown'}"
+            ) from None
         with writing(self._lock_file):
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, str(os.getpid()).encode(), 0)

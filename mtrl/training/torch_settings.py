@@ -30,7 +30,9 @@ class _Settings:
     @classmethod
     def now(cls) -> _Settings:
         return cls(
-            torch.get_deterministic_debug_mode(), _deterministic.fill_uninitialized_memory, torch.get_num_threads()
+            torch.get_deterministic_debug_mode(),
+            _deterministic.fill_uninitialized_memory,
+            torch.get_num_threads(),
         )
 
     def restore(self) -> None:

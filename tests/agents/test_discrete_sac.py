@@ -17,7 +17,14 @@ from mtrl.agents.sac.update import alpha_gradient
 from mtrl.envs import TaskVectorEnv, make_vec
 from tests.agents.test_mtppo import DiscreteEnv
 
-SMALL = {"width": 16, "channels": 4, "depth": 1, "batch_per_task": 8, "buffer_per_task": 400, "learning_starts": 20}
+SMALL = {
+    "width": 16,
+    "channels": 4,
+    "depth": 1,
+    "batch_per_task": 8,
+    "buffer_per_task": 400,
+    "learning_starts": 20,
+}
 
 
 def _agent(env: TaskVectorEnv, **overrides: object) -> MTSAC:
@@ -26,15 +33,24 @@ def _agent(env: TaskVectorEnv, **overrides: object) -> MTSAC:
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**31 - 1), st.integers(1, 7))
-def test_soft_value_is_the_expectation_over_the_actions_there_are(seed: int, available: int) -> None:
+def test_soft_value_is_the_expectation_over_the_actions_there_are(
+    seed: int, available: int
+) -> None:
     generator = torch.Generator().manual_seed(seed)
-    logits, q = torch.randn(1, 1, 1, 7, generator=generator), torch.randn(1, 2, 1, 1, 7, generator=generator)
+    logits, q = (
+        torch.randn(1, 1, 1, 7, generator=generator),
+        torch.randn(1, 2, 1, 1, 7, generator=generator),
+    )
     policy = Categorical(torch.arange(7) < available)
-    values, minus_entropy = policy.soft_value(logits, torch.empty(0), lambda action: q, torch.tensor([[0.3]]))
+    values, minus_entropy = policy.soft_value(
+        logits, torch.empty(0), lambda action: q, torch.tensor([[0.3]])
+    )
     value = values.item()
     p = np.exp(logits.flatten().double().numpy()[:available])
     p /= p.sum()
-    expected = sum(p[a] * (q[0, :, 0, 0, a].min().item() - 0.3 * np.log(p[a])) for a in range(available))
+    expected = sum(
+        p[a] * (q[0, :, 0, 0, a].min().item() - 0.3 * np.log(p[a])) for a in range(available)
+    )
     assert value == pytest.approx(expected, abs=1e-5)
     assert minus_entropy.item() == pytest.approx(float((p * np.log(p)).sum()), abs=1e-5)
     assert (policy.features(logits)[..., available:] == 0).all()
@@ -45,7 +61,9 @@ def test_the_best_policy_for_given_values_is_a_softmax() -> None:
     q = torch.randn(1, 2, 1, 1, 5, generator=torch.Generator().manual_seed(0))
     mask = torch.tensor([True, True, True, True, False])
     logits = (q.amin(1) / 0.5).clone().requires_grad_()
-    value, _ = Categorical(mask).soft_value(logits, torch.empty(0), lambda action: q, torch.tensor([[0.5]]))
+    value, _ = Categorical(mask).soft_value(
+        logits, torch.empty(0), lambda action: q, torch.tensor([[0.5]])
+    )
     (grad,) = torch.autograd.grad(value.sum(), logits)
     assert grad.abs().max() < 1e-6
     best = 0.5 * torch.logsumexp(q.amin(1)[..., :4] / 0.5, -1)
@@ -64,7 +82,9 @@ def test_entropy_targets_are_shares_of_each_tasks_own_maximum() -> None:
     assert targets.tolist() == pytest.approx([0.5 * np.log(7), 0.5 * np.log(3)])
     at_target = -targets.view(1, 2, 1).expand(-1, -1, 4)
     assert alpha_gradient(at_target, targets.view(1, 2, 1)).abs().max() == 0
-    with pytest.raises(AgentError, match=r"target_entropy: -4.0 is out of range; for discrete actions"):
+    with pytest.raises(
+        AgentError, match=r"target_entropy: -4.0 is out of range; for discrete actions"
+    ):
         _agent(make_vec("mg3"), target_entropy=-4.0)
 
 
@@ -91,7 +111,9 @@ def test_learns_to_cross_an_empty_room() -> None:
         ("separate", {"curriculum": "camrl:warmup=0,switch=false,round_steps=20"}),
     ],
 )
-def test_every_kind_of_heads_trains_and_keeps_to_the_masks(heads: str, more: dict[str, str]) -> None:
+def test_every_kind_of_heads_trains_and_keeps_to_the_masks(
+    heads: str, more: dict[str, str]
+) -> None:
     env = make_vec("mg10", 2, seed=0)
     mask = env.action_mask  # type: ignore[attr-defined]
     agent = _agent(env, heads=heads, **more).learn(10 * 50)
@@ -108,7 +130,9 @@ def test_every_kind_of_heads_trains_and_keeps_to_the_masks(heads: str, more: dic
 
 
 def test_observations_of_numbers_go_with_discrete_actions() -> None:
-    agent = MTSAC(DiscreteEnv(), device="cpu", width=16, depth=1, batch_per_task=8, learning_starts=10).learn(200)
+    agent = MTSAC(
+        DiscreteEnv(), device="cpu", width=16, depth=1, batch_per_task=8, learning_starts=10
+    ).learn(200)
     assert agent.gradient_steps > 0
     assert agent._collector()[1].sample(5).action.shape[-1] == 1
 
@@ -125,6 +149,11 @@ def test_continues_exactly(tmp_path: Path) -> None:
         for key, tensor in tensors.items():
             assert torch.equal(tensor, second.state[name][key]), (name, key)
     whole.save(tmp_path / "agent.safetensors")
-    loaded, obs = MTSAC.load(tmp_path / "agent.safetensors", device="cpu"), whole.env.reset(seed=4)[0]
-    both = [agent.predict(obs, deterministic=True, task_id=env.task_id)[0] for agent in (whole, loaded)]
+    loaded, obs = (
+        MTSAC.load(tmp_path / "agent.safetensors", device="cpu"),
+        whole.env.reset(seed=4)[0],
+    )
+    both = [
+        agent.predict(obs, deterministic=True, task_id=env.task_id)[0] for agent in (whole, loaded)
+    ]
     assert np.array_equal(*both)

@@ -11,7 +11,15 @@ from torch import Tensor
 from mtrl.agents.aggregators import parse_aggregator
 from mtrl.agents.errors import AgentError
 from mtrl.agents.networks import encode
-from mtrl.agents.networks.encode import BLOCK, TABLES, Spread, SpreadHeads, distinct, encode_few, look
+from mtrl.agents.networks.encode import (
+    BLOCK,
+    TABLES,
+    Spread,
+    SpreadHeads,
+    distinct,
+    encode_few,
+    look,
+)
 from mtrl.agents.networks.grid import GridLayout, GridNet
 from mtrl.agents.networks.memory import GRUNet
 from mtrl.agents.networks.network import Recall, Views
@@ -35,11 +43,15 @@ def _obs(seeds: int = 1, rows: int = ROWS, different: int = 20) -> Tensor:
     return x
 
 
-def _gradients(network: GridNet, x: Tensor, members: int, per_task: bool, on_gpu: bool) -> tuple[Tensor, list[Tensor]]:
+def _gradients(
+    network: GridNet, x: Tensor, members: int, per_task: bool, on_gpu: bool
+) -> tuple[Tensor, list[Tensor]]:
     flat = network.init(members, torch.Generator().manual_seed(1))
     views = network.leaves(flat, torch.float32)
     views = network.per_task(views, TASKS) if per_task else views
-    features = network._looked_up(views, x) if on_gpu else network._encode(views, look(x, tuple(LAYOUT)))
+    features = (
+        network._looked_up(views, x) if on_gpu else network._encode(views, look(x, tuple(LAYOUT)))
+    )
     slope = torch.randn(features.shape, generator=torch.Generator().manual_seed(2))
     used = [view for name, view in views.items() if "view" in name or "words" in name]
     return features, list(torch.autograd.grad(features, used, slope))
@@ -51,7 +63,9 @@ def test_kernels_equal_operations_of_a_gpu(seeds: int, members: int, per_task: b
     network = _network(extra=2)
     x = _obs(seeds, rows=6)
     x = torch.cat([x, torch.ones(*x.shape[:3], 2, dtype=torch.uint8)], -1)
-    (ours, own), (theirs, expected) = (_gradients(network, x, members, per_task, gpu) for gpu in (False, True))
+    (ours, own), (theirs, expected) = (
+        _gradients(network, x, members, per_task, gpu) for gpu in (False, True)
+    )
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
     for grad, wanted in zip(own, expected, strict=True):
         torch.testing.assert_close(grad, wanted, rtol=1e-4, atol=1e-5)
@@ -59,7 +73,9 @@ def test_kernels_equal_operations_of_a_gpu(seeds: int, members: int, per_task: b
 
 @pytest.mark.parametrize("aggregator", ["mean", "uncertainty", "upgrad", "mean:flat_minima=0.1"])
 @pytest.mark.parametrize("activation", ["tanh", "layer_norm"])
-def test_repeated_rows_change_no_gradient(aggregator: str, activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeated_rows_change_no_gradient(
+    aggregator: str, activation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network, x = _network(activation=activation), _obs()
     flat = network.init(1, torch.Generator().manual_seed(1))
     reduction = Reduction(network, parse_aggregator(aggregator), TASKS)
@@ -83,7 +99,10 @@ def test_repeated_rows_change_no_gradient(aggregator: str, activation: str, monk
 
 def test_repeated_rows_keep_their_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     network = GRUNet(LAYOUT.num_bytes, 8, 2, 2, TASKS, "tanh", LAYOUT, 4)
-    views, x = network.views(network.init(1, torch.Generator().manual_seed(1)), torch.float32), _obs()
+    views, x = (
+        network.views(network.init(1, torch.Generator().manual_seed(1)), torch.float32),
+        _obs(),
+    )
     goes_on = Recall(torch.randn(1, TASKS, 4, 8), torch.rand(1, TASKS, ROWS) < 0.1)
     monkeypatch.setattr(encode, "FEW", 1)
     once = network.forward(views, x, goes_on)
@@ -112,7 +131,9 @@ def test_taking_rows_is_looking_at_them_alone(seeds: int) -> None:
         ours, theirs = getattr(taken, name), getattr(alone, name)
         assert theirs is None if ours is None else torch.equal(ours, theirs), name
     assert torch.equal(taken.missions[taken.spoken], alone.missions[alone.spoken])
-    assert (taken.inverse is None) == (seeds > 1) and (seeds > 1 or taken.rows.shape[2] % BLOCK == 0)
+    assert (taken.inverse is None) == (seeds > 1) and (
+        seeds > 1 or taken.rows.shape[2] % BLOCK == 0
+    )
 
 
 @pytest.mark.parametrize("heads", [1, TASKS])
@@ -122,13 +143,18 @@ def test_heads_of_rows_that_repeat_equal_heads_of_every_row(members: int, heads:
     rows = torch.randn(members, 11, 8, generator=generator, requires_grad=True)
     inverse = torch.randint(11, (TASKS, 30), generator=generator)
     names = list(network.head_shapes)
-    leaves = {name: torch.randn(members, *network.head_shapes[name], generator=generator) for name in names}
+    leaves = {
+        name: torch.randn(members, *network.head_shapes[name], generator=generator)
+        for name in names
+    }
     wanted = [rows, *(leaf.requires_grad_() for leaf in leaves.values())]
     slope = torch.randn(members, TASKS, 30, 2, generator=generator)
     ours = SpreadHeads.apply(rows, inverse, *leaves.values())
     every = network.heads(leaves, Spread.apply(rows, inverse.flatten()).unflatten(1, inverse.shape))
     torch.testing.assert_close(ours, every)
-    for own, expected in zip(*(torch.autograd.grad(out, wanted, slope) for out in (ours, every)), strict=True):
+    for own, expected in zip(
+        *(torch.autograd.grad(out, wanted, slope) for out in (ours, every)), strict=True
+    ):
         torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -136,7 +162,8 @@ def test_features_in_bfloat16_are_those_in_float32_rounded() -> None:
     network = _network()
     flat, x = network.init(1, torch.Generator().manual_seed(1)).bfloat16(), _obs(rows=6)
     exact, rounded = (
-        network._encode(network.views(flat, d), look(x, tuple(LAYOUT))) for d in (torch.float32, flat.dtype)
+        network._encode(network.views(flat, d), look(x, tuple(LAYOUT)))
+        for d in (torch.float32, flat.dtype)
     )
     assert torch.equal(exact.bfloat16(), rounded)
 
@@ -144,16 +171,26 @@ def test_features_in_bfloat16_are_those_in_float32_rounded() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("layout", [LAYOUT, LAYOUT._replace(words=0, vocabulary=1)])
 @pytest.mark.parametrize(("seeds", "members"), [(1, 1), (1, 2), (2, 4)])
-def test_few_rows_get_the_features_of_many(seeds: int, members: int, layout: GridLayout, dtype: torch.dtype) -> None:
+def test_few_rows_get_the_features_of_many(
+    seeds: int, members: int, layout: GridLayout, dtype: torch.dtype
+) -> None:
     network = GridNet(layout.num_bytes + 2, 8, 2, 2, TASKS, "tanh", layout, 4)
     flat = network.init(members, torch.Generator().manual_seed(1))
     flat += torch.randn(flat.shape, generator=torch.Generator().manual_seed(2)) / 10  # biases too
-    x = torch.cat([_obs(seeds, rows=6)[..., : layout.num_bytes], torch.ones(seeds, TASKS, 6, 2, dtype=torch.uint8)], -1)
+    x = torch.cat(
+        [
+            _obs(seeds, rows=6)[..., : layout.num_bytes],
+            torch.ones(seeds, TASKS, 6, 2, dtype=torch.uint8),
+        ],
+        -1,
+    )
     views = network.constants(flat, dtype)
     few = encode_few(x, tuple(layout), [views[name] for name in TABLES], dtype)
     assert torch.equal(few, network._encode(network.views(flat, dtype), look(x, tuple(layout))))
     with torch.no_grad():
-        acting, looking = (network.forward(constants, x) for constants in (views, network.views(flat, dtype)))
+        acting, looking = (
+            network.forward(constants, x) for constants in (views, network.views(flat, dtype))
+        )
     assert torch.equal(acting, looking)
 
 

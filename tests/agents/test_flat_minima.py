@@ -44,10 +44,13 @@ def _batch(kind: str, generator: torch.Generator) -> tuple[Tensor, Recall | None
 
 @pytest.mark.parametrize("heads", [1, TASKS])
 @pytest.mark.parametrize(
-    ("kind", "twins"), [("relu", 1), ("relu", 2), ("tanh", 1), ("layer_norm", 2), ("grid", 2), ("gru", 1)]
+    ("kind", "twins"),
+    [("relu", 1), ("relu", 2), ("tanh", 1), ("layer_norm", 2), ("grid", 2), ("gru", 1)],
 )
 @pytest.mark.parametrize("aggregator", ["mean:flat_minima=0.5", "upgrad:flat_minima=0.5"])
-def test_the_gradient_is_that_of_a_loop_over_tasks(kind: str, twins: int, heads: int, aggregator: str) -> None:
+def test_the_gradient_is_that_of_a_loop_over_tasks(
+    kind: str, twins: int, heads: int, aggregator: str
+) -> None:
     generator = torch.Generator().manual_seed(3)
     network, method = _network(kind, heads), parse_aggregator(aggregator)
     reduction = Reduction(network, method, TASKS, twins)
@@ -61,7 +64,9 @@ def test_the_gradient_is_that_of_a_loop_over_tasks(kind: str, twins: int, heads:
 
     leaves = reduction.leaves(flat, torch.float32)
     state = reduction.init(SEEDS, CPU)
-    actual, _, about = reduction.gradient(losses(leaves), leaves, state, None, weights=factors, again=losses)
+    actual, _, about = reduction.gradient(
+        losses(leaves), leaves, state, None, weights=factors, again=losses
+    )
 
     def row(at: Tensor, task: int) -> tuple[Tensor, Tensor]:
         leaf = at.clone().requires_grad_()
@@ -80,11 +85,18 @@ def test_the_gradient_is_that_of_a_loop_over_tasks(kind: str, twins: int, heads:
         rows.append(grad)
         moved.append(there)
         rises.append(loss_there - loss)
-    jacobian, perturbed = (torch.stack(parts, 1)[..., :shared].flatten(2) for parts in (rows, moved))
+    jacobian, perturbed = (
+        torch.stack(parts, 1)[..., :shared].flatten(2) for parts in (rows, moved)
+    )
     base = parse_aggregator(aggregator.partition(":")[0])
-    parts = [base.direction(Inputs(jacobian=j), {})[0].direction for j in (jacobian, perturbed - jacobian)]
+    parts = [
+        base.direction(Inputs(jacobian=j), {})[0].direction
+        for j in (jacobian, perturbed - jacobian)
+    ]
     expected = sum(parts).view(SEEDS * twins, shared)
-    torch.testing.assert_close(actual[:, :shared], expected, rtol=1e-3, atol=2e-5 * float(expected.abs().max()))
+    torch.testing.assert_close(
+        actual[:, :shared], expected, rtol=1e-3, atol=2e-5 * float(expected.abs().max())
+    )
     own = torch.stack(rows, 1)[..., shared:].mean(1).flatten(0, 1)
     torch.testing.assert_close(actual[:, shared:], own, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(about["sharpness"], torch.stack(rises, 1), rtol=1e-3, atol=1e-5)
@@ -109,13 +121,21 @@ CASES = [
 
 
 def _agent(kind: type[Agent], discrete: bool = False, **settings: Any) -> Any:
-    env = DiscreteEnv() if discrete else fakes.FakeEnv(fakes.get_suite("mt10:fake"), 2, 1, "random", 0, 0.0)
+    env = (
+        DiscreteEnv()
+        if discrete
+        else fakes.FakeEnv(fakes.get_suite("mt10:fake"), 2, 1, "random", 0, 0.0)
+    )
     return kind(env, seed=1, device="cpu", **SETTINGS[kind] | settings)
 
 
 @pytest.mark.parametrize(("kind", "settings"), CASES)
-def test_at_radius_zero_the_update_is_the_plain_one(kind: type[Agent], settings: dict[str, Any]) -> None:
-    names = {"aggregator": "upgrad"} | {key: value for key, value in settings.items() if key.endswith("aggregator")}
+def test_at_radius_zero_the_update_is_the_plain_one(
+    kind: type[Agent], settings: dict[str, Any]
+) -> None:
+    names = {"aggregator": "upgrad"} | {
+        key: value for key, value in settings.items() if key.endswith("aggregator")
+    }
     tiny = {key: f"{value}:flat_minima=1e-12" for key, value in names.items()}
     plain = _agent(kind, **settings | names | {"precision": "fp32"})
     flat = _agent(kind, **settings | tiny)
@@ -131,7 +151,9 @@ def test_at_radius_zero_the_update_is_the_plain_one(kind: type[Agent], settings:
 
 
 @pytest.mark.parametrize(("kind", "settings"), [(MTPPO, {}), (MTSAC, DISCRETE)])
-def test_a_restored_agent_continues_bit_for_bit(kind: type[Agent], settings: dict[str, Any], tmp_path: Path) -> None:
+def test_a_restored_agent_continues_bit_for_bit(
+    kind: type[Agent], settings: dict[str, Any], tmp_path: Path
+) -> None:
     settings = settings | {"aggregator": "gradvac:flat_minima=0.1"}
     agent, other = _agent(kind, **settings), _agent(kind, **settings)
     for _ in range(3 if kind is MTPPO else 12):
@@ -144,7 +166,9 @@ def test_a_restored_agent_continues_bit_for_bit(kind: type[Agent], settings: dic
     for each in (agent, other):
         for _ in range(2):
             each.advance()
-    (tensors, values), (others, other_values) = (split_state(each.state_dict()) for each in (agent, other))
+    (tensors, values), (others, other_values) = (
+        split_state(each.state_dict()) for each in (agent, other)
+    )
     assert values == other_values
     assert [name for name in tensors | others if not torch.equal(tensors[name], others[name])] == []
 
@@ -153,13 +177,21 @@ def test_a_restored_agent_continues_bit_for_bit(kind: type[Agent], settings: dic
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"precision": "bf16"}, "precision: 'bf16' rounds away the steps of aggregator 'flat-minima.mean.'; use auto"),
-        ({"heads": "separate"}, "'flat-minima.mean.' has no shared gradient to act on with heads=separate"),
+        (
+            {"precision": "bf16"},
+            "precision: 'bf16' rounds away the steps of aggregator 'flat-minima.mean.'; use auto",
+        ),
+        (
+            {"heads": "separate"},
+            "'flat-minima.mean.' has no shared gradient to act on with heads=separate",
+        ),
         ({"critic_aggregator": "sdmgrad:flat_minima=0.1"}, "flat-minima cannot wrap 'sdmgrad'"),
         ({"actor_aggregator": "mean:flat_minima=-1"}, "rho=-1.0 is not allowed"),
     ],
 )
-def test_what_it_cannot_do_is_said_at_start(kind: type[Agent], settings: dict[str, Any], message: str) -> None:
+def test_what_it_cannot_do_is_said_at_start(
+    kind: type[Agent], settings: dict[str, Any], message: str
+) -> None:
     with pytest.raises(AgentError, match=message):
         _agent(kind, **{"aggregator": "mean:flat_minima=0.05"} | settings)
 

@@ -35,13 +35,18 @@ def test_products_of_rows_and_of_alternating_rows(tasks: int, columns: int) -> N
         left, right = (wide[:, :, ::2], wide[:, :, 1::2]) if halves else (wide, wide)
         out = np.ones((SEEDS, tasks, tasks))
         add_products(_bits(rows), halves, out)
-        torch.testing.assert_close(torch.from_numpy(out), 1 + (left @ right.mT).sum(1), rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(
+            torch.from_numpy(out), 1 + (left @ right.mT).sum(1), rtol=1e-5, atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("groups", [1, 4, 5, 20])
 @pytest.mark.parametrize("columns", [1, COLUMNS, 2 * COLUMNS + 3])
 def test_weighted_sums_of_rows(groups: int, columns: int) -> None:
-    rows, weights = _rows(groups, columns), torch.rand(SEEDS, groups, generator=torch.Generator().manual_seed(0))
+    rows, weights = (
+        _rows(groups, columns),
+        torch.rand(SEEDS, groups, generator=torch.Generator().manual_seed(0)),
+    )
     out = torch.full((SEEDS, TWINS, columns), torch.nan)
     weigh_rows(_bits(rows), weights.numpy(), out.numpy())
     expected = torch.einsum("sg,swgn->swn", weights.double(), rows.double()).float()
@@ -55,7 +60,12 @@ def test_a_value_that_is_not_finite_spoils_its_own_task_and_seed(value: float) -
     out = np.zeros((SEEDS, 3, 3))
     add_products(_bits(rows), False, out)
     finite = np.isfinite(out)
-    assert finite[1].all() and finite[0, :2, :2].all() and not finite[0, 2].any() and not finite[0, :, 2].any()
+    assert (
+        finite[1].all()
+        and finite[0, :2, :2].all()
+        and not finite[0, 2].any()
+        and not finite[0, :, 2].any()
+    )
 
 
 @pytest.mark.parametrize("heads", [1, 3])
@@ -65,7 +75,10 @@ def test_gradients_do_not_depend_on_who_multiplies(
 ) -> None:
     network = MLP(in_dim=4, width=8, depth=2, out_dim=2, num_heads=heads)
     generator = torch.Generator().manual_seed(3)
-    flat, x = network.init(SEEDS * TWINS, generator), torch.randn(SEEDS, 3, 6, 4, generator=generator)
+    flat, x = (
+        network.init(SEEDS * TWINS, generator),
+        torch.randn(SEEDS, 3, 6, 4, generator=generator),
+    )
     reduction = Reduction(network, parse_aggregator(aggregator), 3, TWINS)
     shape = reduction.noise_shape()
     noise = None if shape is None else torch.rand(SEEDS, *shape, generator=generator)

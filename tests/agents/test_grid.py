@@ -24,7 +24,9 @@ PLAIN, WORDS = GridLayout(11, 6, 3, 4, 0, 34), GridLayout(11, 6, 3, 4, 5, 34)
 TASKS, SEEDS = 3, 2
 
 
-def _network(layout: GridLayout = WORDS, heads: int = TASKS, extra: int = 0, activation: str = "relu") -> GridNet:
+def _network(
+    layout: GridLayout = WORDS, heads: int = TASKS, extra: int = 0, activation: str = "relu"
+) -> GridNet:
     return GridNet(layout.num_bytes + extra, 8, 2, 2, heads, activation, layout, 4)  # type: ignore[arg-type]
 
 
@@ -36,7 +38,9 @@ def _obs(layout: GridLayout, *lead: int, seed: int = 0) -> Tensor:
 
 def _patches(x: Tensor) -> Tensor:
     """One-hot patches ``[S, T, b * 9, 180]`` of observations."""
-    return cell_codes(WORDS, torch.float32, x.device)[patch_ids(x[..., :147], WORDS).long()].flatten(-2)
+    return cell_codes(WORDS, torch.float32, x.device)[
+        patch_ids(x[..., :147], WORDS).long()
+    ].flatten(-2)
 
 
 def _reference(network: GridNet, params: dict[str, Tensor], x: Tensor, task: int) -> Tensor:
@@ -55,21 +59,37 @@ def _reference(network: GridNet, params: dict[str, Tensor], x: Tensor, task: int
         kernel = params["trunk.words.weight"].view(channels, 3, layout.vocabulary).transpose(1, 2)
         read = F.conv1d(code, kernel, params["trunk.words.bias"]).relu() * (words > 0).unsqueeze(1)
         parts.append(read.sum(2) / (words > 0).sum(1, keepdim=True).clamp_min(1))
-    hidden = torch.cat([*parts, F.one_hot(x[:, 147], layout.directions), x[:, layout.num_bytes :]], 1)
+    hidden = torch.cat(
+        [*parts, F.one_hot(x[:, 147], layout.directions), x[:, layout.num_bytes :]], 1
+    )
     for layer in range(network.depth):
-        hidden = F.linear(hidden, params[f"trunk.{layer}.weight"], params[f"trunk.{layer}.bias"]).relu()
+        hidden = F.linear(
+            hidden, params[f"trunk.{layer}.weight"], params[f"trunk.{layer}.bias"]
+        ).relu()
     head = task if network.num_heads > 1 else 0
     return F.linear(hidden, params["head.weight"][head], params["head.bias"][head])
 
 
-@pytest.mark.parametrize(("layout", "heads", "extra"), [(PLAIN, TASKS, 0), (WORDS, TASKS, 0), (WORDS, 1, TASKS)])
+@pytest.mark.parametrize(
+    ("layout", "heads", "extra"), [(PLAIN, TASKS, 0), (WORDS, TASKS, 0), (WORDS, 1, TASKS)]
+)
 @pytest.mark.parametrize("twins", [1, 2])
-def test_forward_is_a_convolution_over_one_hot_codes(layout: GridLayout, heads: int, extra: int, twins: int) -> None:
+def test_forward_is_a_convolution_over_one_hot_codes(
+    layout: GridLayout, heads: int, extra: int, twins: int
+) -> None:
     network = _network(layout, heads, extra)
     flat = network.init(SEEDS * twins, torch.Generator().manual_seed(1))
     x = _obs(layout, SEEDS, TASKS, 6)
     x[:, 1, :, 148 : layout.num_bytes] = 0  # a task whose missions say nothing
-    x = torch.cat([x, torch.eye(TASKS, dtype=torch.uint8)[None, :, None].expand(SEEDS, -1, 6, -1)[..., :extra]], -1)
+    x = torch.cat(
+        [
+            x,
+            torch.eye(TASKS, dtype=torch.uint8)[None, :, None].expand(SEEDS, -1, 6, -1)[
+                ..., :extra
+            ],
+        ],
+        -1,
+    )
     out = network.forward(network.views(flat, torch.float32), x)
     for member in range(SEEDS * twins):
         params = {k: v[member] for k, v in network.views(flat, torch.float32).items()}
@@ -91,7 +111,9 @@ def test_rows_of_any_task_get_the_same_outputs() -> None:
 @pytest.mark.parametrize("heads", [1, TASKS])
 @pytest.mark.parametrize("activation", ["relu", "tanh", "layer_norm"])
 @pytest.mark.parametrize("layout", [PLAIN, WORDS])
-def test_task_gradients_equal_separate_backward_passes(layout: GridLayout, activation: str, heads: int) -> None:
+def test_task_gradients_equal_separate_backward_passes(
+    layout: GridLayout, activation: str, heads: int
+) -> None:
     network = _network(layout, heads, activation=activation)
     flat = network.init(SEEDS, torch.Generator().manual_seed(3))
     x = _obs(layout, SEEDS, TASKS, 6)
@@ -106,14 +128,20 @@ def test_task_gradients_equal_separate_backward_passes(layout: GridLayout, activ
     joint = torch.cat([grad.flatten(2) for grad in grads], -1)
     for task in range(TASKS):
         leaf = flat.clone().requires_grad_()
-        alone = torch.autograd.grad(losses(network.views(leaf, torch.float32))[:, task].sum(), leaf)[0]
-        torch.testing.assert_close(joint[:, task], alone[:, : joint.shape[-1]], rtol=1e-4, atol=1e-6)
+        alone = torch.autograd.grad(
+            losses(network.views(leaf, torch.float32))[:, task].sum(), leaf
+        )[0]
+        torch.testing.assert_close(
+            joint[:, task], alone[:, : joint.shape[-1]], rtol=1e-4, atol=1e-6
+        )
 
 
 def test_bfloat16_is_close() -> None:
     network = _network()
     flat, x = network.init(1, torch.Generator().manual_seed(1)), _obs(WORDS, 1, TASKS, 64)
-    exact, rounded = (network.forward(network.views(flat, d), x) for d in (torch.float32, torch.bfloat16))
+    exact, rounded = (
+        network.forward(network.views(flat, d), x) for d in (torch.float32, torch.bfloat16)
+    )
     assert 0 < (exact - rounded).abs().max() < 0.05 * exact.abs().max()
 
 
@@ -125,13 +153,18 @@ def test_codes_hold_one_entry_for_every_byte_they_see(seed: int) -> None:
     assert patches.shape == (1, 2, 27, 180)
     assert (patches.sum(-1) == 27).all() and set(patches.unique().tolist()) == {0.0, 1.0}
     words = torch.nn.functional.pad(x[..., 148:], (1, 1)).int()
-    assert torch.equal(word_ids(x[..., 148:]), torch.stack([words[..., i : i + 5] for i in range(3)], -1).flatten(2, 3))
+    assert torch.equal(
+        word_ids(x[..., 148:]),
+        torch.stack([words[..., i : i + 5] for i in range(3)], -1).flatten(2, 3),
+    )
 
 
 def test_spec_carries_the_layout_and_survives_json() -> None:
     spec = EnvSpec.of(make_vec("mg10"))
     assert spec.layout == GridLayout(11, 6, 3, 4, 5, 34)
-    assert spec.layout.sizes() == tuple(make_vec("mg10").single_observation_space.high.astype(int) + 1)  # type: ignore[attr-defined]
+    assert spec.layout.sizes() == tuple(
+        make_vec("mg10").single_observation_space.high.astype(int) + 1
+    )  # type: ignore[attr-defined]
     fields = json.loads(json.dumps(dataclasses.asdict(spec)))
     again = EnvSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
     assert again == spec
@@ -141,7 +174,9 @@ def test_bytes_that_no_layout_explains_are_refused(monkeypatch: pytest.MonkeyPat
     env = make_vec("mg3")
     wide = dataclasses.replace(env.obs_layout, mission_words=4)  # type: ignore[attr-defined]
     monkeypatch.setattr(env, "obs_layout", wide)
-    with pytest.raises(AgentError, match=r"mg3 observes \(148,\), but .* 4 mission words have 152 bytes"):
+    with pytest.raises(
+        AgentError, match=r"mg3 observes \(148,\), but .* 4 mission words have 152 bytes"
+    ):
         EnvSpec.of(env)
     monkeypatch.setattr(env, "obs_layout", None)
     with pytest.raises(AgentError, match="mg3 observes bytes without an obs_layout"):

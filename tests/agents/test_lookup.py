@@ -30,12 +30,17 @@ def _product(ids: Tensor, codes: Tensor, weight: Tensor, bias: Tensor) -> Tensor
 @pytest.mark.parametrize("per_task", [False, True])
 def test_equals_a_product_and_its_gradients(twins: int, per_task: bool) -> None:
     ids, codes, weight, bias, slope = _draws(SEEDS * twins)
-    wide = [p.unsqueeze(1).expand(-1, TASKS, *p.shape[1:]).clone().requires_grad_() for p in (weight, bias)]
+    wide = [
+        p.unsqueeze(1).expand(-1, TASKS, *p.shape[1:]).clone().requires_grad_()
+        for p in (weight, bias)
+    ]
     expected = _product(ids, codes, *wide)
     wanted = torch.autograd.grad(expected, wide, slope)
     leaves = [p.detach().clone().requires_grad_() for p in (weight, bias)]
     if per_task:
-        leaves = [p.detach().unsqueeze(1).expand(-1, TASKS, *p.shape[1:]).requires_grad_() for p in leaves]
+        leaves = [
+            p.detach().unsqueeze(1).expand(-1, TASKS, *p.shape[1:]).requires_grad_() for p in leaves
+        ]
     out = LookupReLU.apply(ids, codes, *leaves)
     torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
     for own, grad in zip(torch.autograd.grad(out, leaves, slope), wanted):

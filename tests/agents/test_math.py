@@ -18,9 +18,13 @@ def test_log_density_of_the_squashed_gaussian(mean: float, log_std: float, noise
     output = torch.tensor([mean, log_std], dtype=torch.float64)
     action, log_prob = squashed_gaussian(output, torch.tensor([noise], dtype=torch.float64))
     base = torch.distributions.Normal(output[0], output[1].exp())
-    reference = torch.distributions.TransformedDistribution(base, torch.distributions.TanhTransform(cache_size=1))
+    reference = torch.distributions.TransformedDistribution(
+        base, torch.distributions.TanhTransform(cache_size=1)
+    )
     u = output[0] + output[1].exp() * noise
-    expected = base.log_prob(u) - torch.distributions.TanhTransform().log_abs_det_jacobian(u, torch.tanh(u))
+    expected = base.log_prob(u) - torch.distributions.TanhTransform().log_abs_det_jacobian(
+        u, torch.tanh(u)
+    )
     torch.testing.assert_close(log_prob, expected, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(action[0], torch.tanh(u))
     assert reference.support.check(action).all()
@@ -29,8 +33,12 @@ def test_log_density_of_the_squashed_gaussian(mean: float, log_std: float, noise
 @given(mean=st.floats(-4, 4), log_std=st.floats(-8, 2))
 @settings(max_examples=100, deadline=None)
 def test_mean_of_the_clipped_gaussian(mean: float, log_std: float) -> None:
-    middles = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000  # of equally likely parts
-    samples = torch.distributions.Normal(mean, torch.tensor(log_std, dtype=torch.float64).exp()).icdf(middles)
+    middles = (
+        torch.arange(200_000, dtype=torch.float64) + 0.5
+    ) / 200_000  # of equally likely parts
+    samples = torch.distributions.Normal(
+        mean, torch.tensor(log_std, dtype=torch.float64).exp()
+    ).icdf(middles)
     expected = samples.clamp(-1, 1).mean()
     ours = clipped_mean(*torch.tensor([[mean], [log_std]], dtype=torch.float64))
     torch.testing.assert_close(ours[0], expected, rtol=1e-4, atol=1e-5)
@@ -49,7 +57,9 @@ def test_categorical_and_its_gradients(seed: int, actions: int) -> None:
     for ours in (True, False):
         leaf = logits.clone().requires_grad_()
         reference = torch.distributions.Categorical(logits=leaf)
-        out = categorical(leaf, action) if ours else (reference.log_prob(action), reference.entropy())
+        out = (
+            categorical(leaf, action) if ours else (reference.log_prob(action), reference.entropy())
+        )
         found.append([*out, *torch.autograd.grad(out, leaf, list(slopes))])
     for own, expected in zip(*found, strict=True):
         torch.testing.assert_close(own, expected)
@@ -85,7 +95,9 @@ def test_each_seed_is_clipped_by_its_own_norm(scale: float, limit: float) -> Non
     before = grad.clone()
     norm = clip_by_norm(grad, limit)
     torch.testing.assert_close(norm, before.flatten(1).norm(dim=1))
-    torch.testing.assert_close(grad.flatten(1).norm(dim=1), norm.clamp_max(limit), rtol=1e-4, atol=1e-9)
+    torch.testing.assert_close(
+        grad.flatten(1).norm(dim=1), norm.clamp_max(limit), rtol=1e-4, atol=1e-9
+    )
     torch.testing.assert_close(grad[0], before[0])
 
 

@@ -20,7 +20,15 @@ from mtrl.envs import TaskVectorEnv, make_vec
 from tests.agents import test_mtppo
 
 TASKS, SEEDS, COUNT, LENGTH = 3, 2, 2, 5
-SMALL = {"width": 16, "channels": 4, "depth": 1, "rollout_per_task": 80, "minibatches": 2, "epochs": 2, "sequence": 10}
+SMALL = {
+    "width": 16,
+    "channels": 4,
+    "depth": 1,
+    "rollout_per_task": 80,
+    "minibatches": 2,
+    "epochs": 2,
+    "sequence": 10,
+}
 
 
 def _network(heads: int = TASKS) -> GRUNet:
@@ -42,28 +50,45 @@ def test_the_cell_is_pytorchs_with_zeros_at_starts() -> None:
     features = super(GRUNet, network).trunk(views, x)
     for seed in range(SEEDS):
         cell = torch.nn.GRUCell(8, 8)
-        names = {"weight_ih": "input", "bias_ih": "input.bias", "weight_hh": "state", "bias_hh": "state.bias"}
-        cell.load_state_dict({ours: views[f"trunk.gru.{name}"][seed] for ours, name in names.items()})
+        names = {
+            "weight_ih": "input",
+            "bias_ih": "input.bias",
+            "weight_hh": "state",
+            "bias_hh": "state.bias",
+        }
+        cell.load_state_dict(
+            {ours: views[f"trunk.gru.{name}"][seed] for ours, name in names.items()}
+        )
         for task in range(TASKS):
             for sequence in range(COUNT):
                 state = recall.state[seed, task, sequence][None]
                 for row in range(sequence * LENGTH, (sequence + 1) * LENGTH):
                     state = state * ~recall.start[seed, task, row]
                     state = cell(features[seed, task, row][None], state)
-                    torch.testing.assert_close(hidden[seed, task, row][None], state, rtol=1e-4, atol=1e-5)
+                    torch.testing.assert_close(
+                        hidden[seed, task, row][None], state, rtol=1e-4, atol=1e-5
+                    )
 
 
 @pytest.mark.parametrize("expanded", [False, True])
 def test_gradients_through_time_are_those_of_pytorchs_cell(expanded: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     width, (members, groups) = 4, (2, TASKS)
-    gates = torch.randn(members, groups, COUNT, LENGTH, 3 * width, generator=generator, requires_grad=True)
+    gates = torch.randn(
+        members, groups, COUNT, LENGTH, 3 * width, generator=generator, requires_grad=True
+    )
     state = torch.randn(members, groups, COUNT, width, generator=generator)
     going = (torch.rand(1, groups, COUNT, LENGTH, 1, generator=generator) < 0.7).float()
     weight = torch.randn(members, 3 * width, width, generator=generator)
-    bias, scale = (torch.randn(members, 3 * width, generator=generator), torch.randn(*gates.shape[:4], width))
+    bias, scale = (
+        torch.randn(members, 3 * width, generator=generator),
+        torch.randn(*gates.shape[:4], width),
+    )
     whole = (
-        [p.unsqueeze(1).expand(-1, groups, *p.shape[1:]).detach().requires_grad_(True) for p in (weight, bias)]
+        [
+            p.unsqueeze(1).expand(-1, groups, *p.shape[1:]).detach().requires_grad_(True)
+            for p in (weight, bias)
+        ]
         if expanded
         else [weight.requires_grad_(), bias.requires_grad_()]
     )
@@ -77,7 +102,9 @@ def test_gradients_through_time_are_those_of_pytorchs_cell(expanded: bool) -> No
         last = state[member, task, sequence]
         for step in range(LENGTH):
             last = last * going[0, task, sequence, step]
-            last = torch.gru_cell(gates[member, task, sequence, step][None], last[None], eye, w, zero, b)[0]
+            last = torch.gru_cell(
+                gates[member, task, sequence, step][None], last[None], eye, w, zero, b
+            )[0]
             torch.testing.assert_close(states[member, task, sequence, step], last)
             loss = loss + (last * scale[member, task, sequence, step]).sum()
     for ours, theirs in zip(actual, torch.autograd.grad(loss, [gates, *whole])):
@@ -101,8 +128,12 @@ def test_task_gradients_equal_separate_backward_passes(heads: int) -> None:
         joint = joint.unflatten(1, (TASKS, -1)).sum(2)
         for task in range(TASKS):
             leaf = flat.clone().requires_grad_()
-            alone = torch.autograd.grad(losses(network.views(leaf, torch.float32))[:, task].sum(), leaf)[0]
-            torch.testing.assert_close(joint[:, task], alone[:, : joint.shape[-1]], rtol=1e-4, atol=1e-6)
+            alone = torch.autograd.grad(
+                losses(network.views(leaf, torch.float32))[:, task].sum(), leaf
+            )[0]
+            torch.testing.assert_close(
+                joint[:, task], alone[:, : joint.shape[-1]], rtol=1e-4, atol=1e-6
+            )
 
 
 def _agent(env: TaskVectorEnv, **settings: object) -> MTPPO:
@@ -119,10 +150,13 @@ def test_first_ratios_are_one_and_states_are_those_of_collection() -> None:
     network = agent.settings.actor
     views = network.views(agent.state["actor"]["params"], torch.float32)
     obs, start, memory = (
-        f.transpose(2, 3).flatten(2, 3) for f in (rollout.obs, rollout.start, rollout.memory[..., :16])
+        f.transpose(2, 3).flatten(2, 3)
+        for f in (rollout.obs, rollout.start, rollout.memory[..., :16])
     )
     hidden = network.trunk(views, obs, Recall(memory[:, :, ::10], start)).unflatten(2, (4, 20))
-    torch.testing.assert_close(hidden[:, :, :, :-1], memory.unflatten(2, (4, 20))[:, :, :, 1:], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        hidden[:, :, :, :-1], memory.unflatten(2, (4, 20))[:, :, :, 1:], rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("heads", ["multi-head", "one-hot"])
@@ -138,7 +172,9 @@ def test_predict_carries_the_memory_and_forgets_at_starts(heads: str) -> None:
     _, mixed = agent.predict(obs, first, begun, deterministic=True)
     np.testing.assert_allclose(mixed[begun], first[begun], atol=1e-6)
     np.testing.assert_allclose(mixed[~begun], second[~begun], atol=1e-6)
-    with pytest.raises(AgentError, match=r"state: shape \(3, 16\) is not \(10, 16\), the memory of 10 observations"):
+    with pytest.raises(
+        AgentError, match=r"state: shape \(3, 16\) is not \(10, 16\), the memory of 10 observations"
+    ):
         agent.predict(obs, first[:3])
 
 
@@ -153,18 +189,29 @@ def test_continues_exactly_in_the_middle_of_episodes(tmp_path: Path) -> None:
     for name, tensors in whole.state.items():
         for key, tensor in tensors.items():
             assert torch.equal(tensor, second.state[name][key]), (name, key)
-    assert whole._memory is not None and second._memory is not None and whole._memory.equal(second._memory)
+    assert (
+        whole._memory is not None
+        and second._memory is not None
+        and whole._memory.equal(second._memory)
+    )
 
 
 def test_where_memory_is_not_offered() -> None:
-    with pytest.raises(AgentError, match=r"memory: 'gru' is offered on MiniGrid only; use none for mt10:fake"):
+    with pytest.raises(
+        AgentError, match=r"memory: 'gru' is offered on MiniGrid only; use none for mt10:fake"
+    ):
         MTPPO(test_mtppo._env(), memory="gru", device="cpu")
     env = make_vec("mg3", 4, seed=0)
     with pytest.raises(AgentError, match="memory: 'gru' is not offered with heads=separate"):
         _agent(env, heads="separate")
     with pytest.raises(AgentError, match="memory: 'lstm' is unknown; use one of none, gru"):
         MTPPO(env, memory="lstm", device="cpu")
-    with pytest.raises(AgentError, match=r"sequence: 15 does not divide the 20 steps of an environment in a rollout"):
+    with pytest.raises(
+        AgentError,
+        match=r"sequence: 15 does not divide the 20 steps of an environment in a rollout",
+    ):
         _agent(env, sequence=15)
-    with pytest.raises(AgentError, match="minibatches: 9 is too large; a rollout has 8 sequences per task"):
+    with pytest.raises(
+        AgentError, match="minibatches: 9 is too large; a rollout has 8 sequences per task"
+    ):
         _agent(env, minibatches=9)

@@ -56,8 +56,12 @@ FOREIGN: list[tuple[str, Callable[[], Any]]] = [
 
 @both
 @pytest.mark.parametrize(("name", "make"), FOREIGN, ids=[name for name, _ in FOREIGN])
-def test_foreign_and_wrapped_environments(kind: type[Agent], name: str, make: Callable[[], Any]) -> None:
-    expected = f"env: a {name} is no TaskVectorEnv; agents need what make_vec returns, without wrappers"
+def test_foreign_and_wrapped_environments(
+    kind: type[Agent], name: str, make: Callable[[], Any]
+) -> None:
+    expected = (
+        f"env: a {name} is no TaskVectorEnv; agents need what make_vec returns, without wrappers"
+    )
     assert _refused(lambda: kind(make())) == expected
     assert _refused(lambda: _agent(kind).set_env(make())) == expected
 
@@ -73,13 +77,17 @@ def test_seeds(kind: type[Agent], seed: Any) -> None:
 def test_seeds_of_numpy_are_as_good_as_plain_ones(kind: type[Agent], tmp_path: Path) -> None:
     agent, plain = _agent(kind, seed=np.int64(3)).learn(120), _agent(kind, seed=3).learn(120)
     obs = np.zeros((6, 3), np.float32)
-    np.testing.assert_array_equal(agent.predict(obs, deterministic=True)[0], plain.predict(obs, deterministic=True)[0])
+    np.testing.assert_array_equal(
+        agent.predict(obs, deterministic=True)[0], plain.predict(obs, deterministic=True)[0]
+    )
     agent.save(tmp_path / "agent")
     assert type(kind.load(tmp_path / "agent", device="cpu").seed) is int
 
 
 def test_settings_of_another_agent() -> None:
-    assert _refused(lambda: MTPPO(_env(), MTSACConfig())) == "config: a MTSACConfig is no MTPPOConfig"  # type: ignore[arg-type]
+    assert (
+        _refused(lambda: MTPPO(_env(), MTSACConfig())) == "config: a MTSACConfig is no MTPPOConfig"
+    )  # type: ignore[arg-type]
 
 
 @both
@@ -127,7 +135,10 @@ def test_integers_are_numbers(kind: type[Agent]) -> None:
         (np.zeros((2, 3, 3)), "shape (2, 3, 3) does not fit"),
         (np.zeros(()), "shape () does not fit"),
         (1.5, "shape () does not fit"),
-        ([[0.0, 1.0], [0.0]], "this list is no array of numbers; give one of shape (3,) or (n, 3), such as reset()[0]"),
+        (
+            [[0.0, 1.0], [0.0]],
+            "this list is no array of numbers; give one of shape (3,) or (n, 3), such as reset()[0]",
+        ),
         ((np.zeros((6, 3)), {}), "this tuple is no array of numbers"),
         (None, "this NoneType is no array of numbers"),
         ({"obs": np.zeros((6, 3))}, "this dict is no array of numbers"),
@@ -175,6 +186,8 @@ def test_files(kind: type[Agent], tmp_path: Path) -> None:
 
 @both
 @pytest.mark.parametrize("header", ['{"gain": 1}', "[]", "3", "{"])
-def test_safetensors_files_of_other_programs(kind: type[Agent], header: str, tmp_path: Path) -> None:
+def test_safetensors_files_of_other_programs(
+    kind: type[Agent], header: str, tmp_path: Path
+) -> None:
     save_file({"weight": torch.zeros(2)}, tmp_path / "file", metadata={"json": header})
     assert _refused(lambda: kind.load(tmp_path / "file")).startswith(f"path: {tmp_path / 'file'} ")

@@ -26,7 +26,9 @@ class DiscreteEnv(fakes.FakeEnv):
         spec = fakes.get_suite(suite)
         super().__init__(spec, envs_per_task, 0, "random", 0, 0.0)
         self.single_action_space = Discrete(3)
-        tasks = [dataclasses.replace(t, num_actions=2 if i == 1 else 3) for i, t in enumerate(spec.tasks)]
+        tasks = [
+            dataclasses.replace(t, num_actions=2 if i == 1 else 3) for i, t in enumerate(spec.tasks)
+        ]
         self.suite = dataclasses.replace(spec, tasks=tuple(tasks), discrete=True)
 
     def step_async(self, actions: NDArray) -> None:
@@ -62,14 +64,20 @@ def test_equal_seeds_give_equal_runs_and_different_seeds_do_not(settings: dict[s
 
 @pytest.mark.parametrize("suite", ["mt10:fake", "mt10:fake-inexact"])
 def test_a_restored_agent_continues_bit_for_bit(suite: str) -> None:
-    settings = SMALL | {"aggregator": "graddrop", "noise_correlation": 0.7, "noise_by_failure": True}
+    settings = SMALL | {
+        "aggregator": "graddrop",
+        "noise_correlation": 0.7,
+        "noise_by_failure": True,
+    }
     agents = [MTPPO(_env(suite), seed=0, device="cpu", **settings) for _ in range(2)]
     agents[0].learn(360)
     if not agents[0].env.exact_state:
         agents[0].rebase(agents[0].env_steps)
     tensors, values = split_state(agents[0].state_dict())
     agents[1].env.load_state_dict(agents[0].env.state_dict())
-    agents[1].load_state_dict(join_state({name: tensor.clone() for name, tensor in tensors.items()}, values))
+    agents[1].load_state_dict(
+        join_state({name: tensor.clone() for name, tensor in tensors.items()}, values)
+    )
     first, second = (_tensors(agent.learn(720)) for agent in agents)
     assert first.keys() == second.keys()
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
@@ -81,7 +89,9 @@ def test_evaluating_and_logging_change_nothing_in_training() -> None:
     watched.metrics()
     watched.check_finite()
     first, second = _tensors(plain.learn(480)), _tensors(watched.learn(480))
-    assert all(torch.equal(first[name], second[name]) for name in first if not name.startswith("episodes"))
+    assert all(
+        torch.equal(first[name], second[name]) for name in first if not name.startswith("episodes")
+    )
 
 
 def _noise(agent: MTPPO) -> torch.Tensor:
@@ -101,7 +111,9 @@ def test_exploration_noise_has_the_correlation_asked_for_and_unit_variance() -> 
     assert agent._noise.last is None
 
 
-def test_the_correlation_of_noise_shrinks_with_the_success_of_each_task_until_noise_is_independent() -> None:
+def test_the_correlation_of_noise_shrinks_with_the_success_of_each_task_until_noise_is_independent() -> (
+    None
+):
     agent = _agent(noise_correlation=0.9, noise_until=0.5, noise_by_failure=True)
     _, episodes, _ = agent._collector()
     episodes.recent_success[:] = 0.0, 0.5, 1.0
@@ -116,7 +128,9 @@ def test_the_correlation_of_noise_shrinks_with_the_success_of_each_task_until_no
 
 
 @pytest.mark.parametrize("which", ["mean", "mode"])
-def test_the_deterministic_action_is_the_average_of_those_sampled_or_the_likeliest(which: str) -> None:
+def test_the_deterministic_action_is_the_average_of_those_sampled_or_the_likeliest(
+    which: str,
+) -> None:
     agent = _agent(deterministic_action=which)
     agent.state["actor"]["params"] *= 30  # means near the bounds, where clipping bends the average
     row, task = np.linspace(-1, 1, 9, dtype=np.float32).reshape(3, 3), np.arange(3)
@@ -143,7 +157,9 @@ def test_each_row_of_a_rollout_belongs_to_its_task_and_environment() -> None:
     rollout = agent.collect()
     assert rollout.obs.shape == (1, 3, 20, 2, 3)
     assert len(goals) == 6 and np.array_equal(np.unique(rollout.obs[0, :, :, :, 1]), goals)
-    assert (rollout.obs[0, :, :, :, 1].std(1) == 0).all()  # the goal of an environment stays the same in an episode
+    assert (
+        rollout.obs[0, :, :, :, 1].std(1) == 0
+    ).all()  # the goal of an environment stays the same in an episode
     torch.testing.assert_close(rollout.next_obs[:, :, :-1], rollout.obs[:, :, 1:])
 
 
@@ -157,7 +173,12 @@ def test_the_learning_rate_falls_to_zero_over_the_budget() -> None:
 
 def test_it_learns_the_fake_tasks() -> None:
     env = _env(envs_per_task=8, seed=3)
-    settings = SMALL | {"width": 32, "rollout_per_task": 160, "epochs": 10, "noise_correlation": 0.0}
+    settings = SMALL | {
+        "width": 32,
+        "rollout_per_task": 160,
+        "epochs": 10,
+        "noise_correlation": 0.0,
+    }
     agent = MTPPO(env, seed=3, device="cpu", **settings, learning_rate=3e-3, gamma=0.8)
     agent.learn(6_240)
     agent.metrics()
@@ -168,11 +189,20 @@ def test_it_learns_the_fake_tasks() -> None:
 def test_it_learns_discrete_tasks_and_never_takes_a_missing_action() -> None:
     env = DiscreteEnv(envs_per_task=8)
     agent = MTPPO(
-        env, seed=0, device="cpu", width=32, rollout_per_task=160, minibatches=4, learning_rate=3e-3, gamma=0.8
+        env,
+        seed=0,
+        device="cpu",
+        width=32,
+        rollout_per_task=160,
+        minibatches=4,
+        learning_rate=3e-3,
+        gamma=0.8,
     )
     agent.learn(6_240)
     action, _ = agent.predict(
-        np.array([[0.0, 1.0, 0.0], [0.0, -1.0, 0.0]], np.float32), task_id=np.array([1, 1]), deterministic=True
+        np.array([[0.0, 1.0, 0.0], [0.0, -1.0, 0.0]], np.float32),
+        task_id=np.array([1, 1]),
+        deterministic=True,
     )
     assert action.tolist() == [1, 0]
     agent.metrics()
@@ -182,7 +212,9 @@ def test_it_learns_discrete_tasks_and_never_takes_a_missing_action() -> None:
 
 def test_actions_reach_the_environment_within_its_bounds() -> None:
     env = _env()
-    env.single_action_space = Box(np.array([0.0, -4.0], np.float32), np.array([10.0, 0.0], np.float32))
+    env.single_action_space = Box(
+        np.array([0.0, -4.0], np.float32), np.array([10.0, 0.0], np.float32)
+    )
     agent = MTPPO(env, seed=0, device="cpu", **SMALL, initial_std=3.0)
     action, _ = agent.predict(np.zeros((600, 3), np.float32), task_id=np.zeros(600, np.int64))
     assert action.dtype == np.float32
@@ -195,9 +227,13 @@ def test_prediction_uses_the_statistics_of_training_and_leaves_them_alone() -> N
     agent = _agent().learn(240)
     before = split_state(agent.state_dict())[0]
     obs = np.full((6, 3), 5.0, np.float32)
-    assert np.array_equal(agent.predict(obs, deterministic=True)[0], agent.predict(obs, deterministic=True)[0])
+    assert np.array_equal(
+        agent.predict(obs, deterministic=True)[0], agent.predict(obs, deterministic=True)[0]
+    )
     after = split_state(agent.state_dict())[0]
-    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("normalizer"))
+    assert all(
+        torch.equal(before[name], after[name]) for name in before if name.startswith("normalizer")
+    )
     batched, _ = agent.predict(obs, deterministic=True)
     single, _ = agent.predict(obs[2], task_id=np.array([1]), deterministic=True)
     np.testing.assert_allclose(single, batched[2], rtol=1e-5)
@@ -237,7 +273,10 @@ def test_nan_is_reported_by_name() -> None:
         ({"entropy_coef": -0.1}, "entropy_coef: -0.1 is out of range"),
         ({"advantage_floor": -0.1}, "advantage_floor: -0.1 is out of range"),
         ({"noise_until": 1.5}, "noise_until: 1.5 is out of range"),
-        ({"noise_until": 0.5, "schedule": "constant"}, "noise_until: 0.5 never comes .* schedule=linear"),
+        (
+            {"noise_until": 0.5, "schedule": "constant"},
+            "noise_until: 0.5 never comes .* schedule=linear",
+        ),
         ({"epochs": 0}, "epochs: 0"),
         ({"minibatches": 41}, "minibatches: 41 .* 40 samples per task"),
         ({"rollout_per_task": 41}, "rollout_per_task: 41 is not a multiple of the 2 environments"),
@@ -257,5 +296,7 @@ def test_agents_refuse_suites_they_cannot_act_in() -> None:
     unbounded.single_action_space = Box(-np.inf, np.inf, (2,))
     with pytest.raises(AgentError, match="bounded flat Box, or Discrete"):
         MTPPO(unbounded, device="cpu")
-    with pytest.raises(AgentError, match="has discrete actions, but this agent was built for continuous ones"):
+    with pytest.raises(
+        AgentError, match="has discrete actions, but this agent was built for continuous ones"
+    ):
         _agent().set_env(DiscreteEnv())

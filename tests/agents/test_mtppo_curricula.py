@@ -20,13 +20,20 @@ COUPLED = "camrl:warmup=1,switch=false"
 
 
 def _agent(discrete: bool = False, **settings: Any) -> MTPPO:
-    env = DiscreteEnv() if discrete else fakes.FakeEnv(fakes.get_suite("mt10:fake"), 2, 0, "random", 0, 0.0)
+    env = (
+        DiscreteEnv()
+        if discrete
+        else fakes.FakeEnv(fakes.get_suite("mt10:fake"), 2, 0, "random", 0, 0.0)
+    )
     return MTPPO(env, seed=0, device="cpu", **SMALL | settings)
 
 
 def _fitting(curriculum: str) -> dict[str, Any]:
     heads = CURRICULA[curriculum.partition(":")[0]]().info.heads
-    return {"heads": "multi-head" if "multi-head" in heads else "separate", "curriculum": curriculum}
+    return {
+        "heads": "multi-head" if "multi-head" in heads else "separate",
+        "curriculum": curriculum,
+    }
 
 
 def _saved(agent: MTPPO) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -34,7 +41,9 @@ def _saved(agent: MTPPO) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     return {name: tensor.clone() for name, tensor in tensors.items()}, values
 
 
-@pytest.mark.parametrize("curriculum", [*sorted(CURRICULA), COUPLED, "camrl-shared:warmup=1,switch=false"])
+@pytest.mark.parametrize(
+    "curriculum", [*sorted(CURRICULA), COUPLED, "camrl-shared:warmup=1,switch=false"]
+)
 @pytest.mark.parametrize("discrete", [False, True])
 def test_a_restored_agent_continues_bit_for_bit(curriculum: str, discrete: bool) -> None:
     settings = _fitting(curriculum)
@@ -111,7 +120,9 @@ def test_tasks_that_pause_cost_no_steps_and_keep_their_last_rollout() -> None:
         assert torch.equal(old[:, 0], new[:, 0]) and not torch.equal(old[:, 1], new[:, 1])
     assert second.log_prob is not None and third.log_prob is not None
     assert torch.equal(second.log_prob[:, 0], third.log_prob[:, 0])
-    assert (agent._episodes.episodes - episodes).tolist() == [2, 4, 4] and not torch.equal(first.obs, second.obs)
+    assert (agent._episodes.episodes - episodes).tolist() == [2, 4, 4] and not torch.equal(
+        first.obs, second.obs
+    )
 
 
 def test_a_restored_agent_lets_the_same_tasks_pause() -> None:
@@ -133,7 +144,9 @@ def test_a_restored_agent_lets_the_same_tasks_pause() -> None:
 
 
 def test_a_task_that_pauses_keeps_its_memory() -> None:
-    agent = MTPPO(make_vec("mg3", 2), memory="gru", sequence=5, curriculum="success-pacing", **SMALL)
+    agent = MTPPO(
+        make_vec("mg3", 2), memory="gru", sequence=5, curriculum="success-pacing", **SMALL
+    )
     agent.advance()
     agent._episodes.recent_success[:] = 0, 1, 0  # type: ignore[union-attr]
     agent.advance()
@@ -149,7 +162,9 @@ def test_a_task_that_pauses_keeps_its_memory() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(AgentError, match="use heads=multi-head or one-hot"):
         _agent(curriculum="success-pacing", heads="separate")
-    with pytest.raises(AgentError, match="'success-pacing' lets tasks pause, which MTSAC does not offer; use mtppo"):
+    with pytest.raises(
+        AgentError, match="'success-pacing' lets tasks pause, which MTSAC does not offer; use mtppo"
+    ):
         MTSACConfig(curriculum="success-pacing")
     with pytest.raises(AgentError, match="use heads=separate"):
         _agent(curriculum="camrl")

@@ -11,7 +11,14 @@ import torch
 from mtrl.agents import MTPPO, AgentError
 from mtrl.envs import TaskVectorEnv, make_vec
 
-SMALL = {"width": 32, "channels": 8, "depth": 1, "rollout_per_task": 64, "minibatches": 2, "epochs": 2}
+SMALL = {
+    "width": 32,
+    "channels": 8,
+    "depth": 1,
+    "rollout_per_task": 64,
+    "minibatches": 2,
+    "epochs": 2,
+}
 
 
 def _agent(env: TaskVectorEnv, **settings: object) -> MTPPO:
@@ -88,11 +95,15 @@ def test_other_layouts_and_unknown_categories_are_refused() -> None:
     obs = agent.env.reset(seed=0)[0]
     bad = obs.copy()
     bad[4, -1] = 40
-    with pytest.raises(AgentError, match=r"observation: mission token 40 at 152 is unknown; it must be below 34"):
+    with pytest.raises(
+        AgentError, match=r"observation: mission token 40 at 152 is unknown; it must be below 34"
+    ):
         agent.predict(bad)
     bad = obs.copy()
     bad[0, 0] = 11
-    with pytest.raises(AgentError, match=r"observation: category 11 at 0 is unknown; it must be below 11"):
+    with pytest.raises(
+        AgentError, match=r"observation: category 11 at 0 is unknown; it must be below 11"
+    ):
         agent.predict(bad)
     with pytest.raises(AgentError, match=r"observation: float32 holds no categories"):
         agent.predict(obs.astype(np.float32))
@@ -106,8 +117,8 @@ def test_rollouts_longer_than_an_episode_cross_its_end() -> None:
     rollout = agent.collect()
     ended = rollout.done[0, 0, :, 0].nonzero().flatten()
     assert len(ended) >= 3
-    assert (rollout.next_obs[0, 0, :-1, 0] != rollout.obs[0, 0, 1:, 0]).any(-1).nonzero().flatten().tolist() == [
-        step for step in ended.tolist() if step < 3 * horizon - 1
-    ]
+    assert (rollout.next_obs[0, 0, :-1, 0] != rollout.obs[0, 0, 1:, 0]).any(
+        -1
+    ).nonzero().flatten().tolist() == [step for step in ended.tolist() if step < 3 * horizon - 1]
     agent.advance()
     assert all(np.isfinite(value) for value in agent.metrics().values())

@@ -15,7 +15,13 @@ from mtrl.agents.sac.build import sac_settings
 from mtrl.agents.sac.settings import MTSACConfig
 from tests.helpers import fakes
 
-SMALL: dict[str, Any] = {"width": 16, "depth": 2, "batch_per_task": 8, "buffer_per_task": 200, "learning_starts": 20}
+SMALL: dict[str, Any] = {
+    "width": 16,
+    "depth": 2,
+    "batch_per_task": 8,
+    "buffer_per_task": 200,
+    "learning_starts": 20,
+}
 
 
 def _env(suite: str = "mt10:fake", envs_per_task: int = 2, seed: int = 0) -> fakes.FakeEnv:
@@ -33,7 +39,9 @@ def _tensors(agent: MTSAC) -> dict[str, torch.Tensor]:
 def test_learn_counts_env_steps_over_tasks_and_one_update_per_vector_step() -> None:
     agent = _agent().learn(300)
     assert agent.env_steps == 300  # 3 tasks x 2 environments x 50 vector steps
-    assert agent.gradient_steps == 50 - 10  # random until 20 env steps per task, which is 10 vector steps
+    assert (
+        agent.gradient_steps == 50 - 10
+    )  # random until 20 env steps per task, which is 10 vector steps
     assert agent.learn(306).gradient_steps == 41
 
 
@@ -76,39 +84,57 @@ def test_evaluating_and_logging_change_nothing_in_training() -> None:
     watched.metrics()
     watched.check_finite()
     first, second = _tensors(plain.learn(240)), _tensors(watched.learn(240))
-    assert all(torch.equal(first[name], second[name]) for name in first if name.startswith("networks"))
+    assert all(
+        torch.equal(first[name], second[name]) for name in first if name.startswith("networks")
+    )
 
 
 def test_the_true_last_observation_is_stored_and_truncation_is_not_termination() -> None:
     agent = _agent().learn(6 * fakes.HORIZON)
     rows = agent.state_dict()["buffer"]["rows"]
     clock, next_clock, terminated = rows[..., 2], rows[..., -1], rows[..., 6]
-    torch.testing.assert_close(next_clock, clock + 1 / fakes.HORIZON)  # the clock never jumps back to 0
+    torch.testing.assert_close(
+        next_clock, clock + 1 / fakes.HORIZON
+    )  # the clock never jumps back to 0
     assert (next_clock > 0.999).any() and not terminated.any()
 
 
 def test_it_learns_the_fake_tasks() -> None:
-    agent = MTSAC(_env(seed=3), seed=3, device="cpu", **SMALL | {"width": 32, "learning_rate": 3e-3, "gamma": 0.8})
+    agent = MTSAC(
+        _env(seed=3),
+        seed=3,
+        device="cpu",
+        **SMALL | {"width": 32, "learning_rate": 3e-3, "gamma": 0.8},
+    )
     agent.learn(1200)
     before = agent.metrics()["rollout/ep_rew_mean"]
     agent.learn(3600)
     agent.metrics()
     agent.learn(4200)
-    assert agent.metrics()["rollout/ep_rew_mean"] > before + 3  # of at most 20, and random play loses ground
+    assert (
+        agent.metrics()["rollout/ep_rew_mean"] > before + 3
+    )  # of at most 20, and random play loses ground
 
 
 def test_save_and_load_predict_alike_and_learn_on(tmp_path: Path) -> None:
     agent = _agent(heads="one-hot").learn(150)
     agent.save(tmp_path / "agent.safetensors")
     loaded = MTSAC.load(tmp_path / "agent.safetensors", device="cpu")
-    obs, tasks = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32), np.array([2, 0, 1, 1, 2])
+    obs, tasks = (
+        np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32),
+        np.array([2, 0, 1, 1, 2]),
+    )
     expected = agent.predict(obs, deterministic=True, task_id=tasks)[0]
-    np.testing.assert_array_equal(loaded.predict(obs, deterministic=True, task_id=tasks)[0], expected)
+    np.testing.assert_array_equal(
+        loaded.predict(obs, deterministic=True, task_id=tasks)[0], expected
+    )
     assert loaded.config == agent.config and loaded.env_steps == 150
     with pytest.raises(AgentError, match="loaded without an environment"):
         loaded.learn(200)
     loaded.set_env(_env())
-    assert loaded.learn(210).gradient_steps == agent.gradient_steps  # an empty buffer fills before updates go on
+    assert (
+        loaded.learn(210).gradient_steps == agent.gradient_steps
+    )  # an empty buffer fills before updates go on
     assert loaded.learn(300).gradient_steps > agent.gradient_steps
 
 
@@ -145,7 +171,10 @@ def test_nan_is_reported_by_name() -> None:
         ({"learning_starts": 0}, "learning_starts: 0"),
         ({"aggregator": "pcgrd"}, "did you mean 'pcgrad'"),
         ({"critic_aggregator": "cagrad:d=1"}, "parameter of 'cagrad': 'd' is unknown"),
-        ({"actor_aggregator": "famo"}, "actor_aggregator: 'famo' .* changes sign; give the actor one of .*pcgrad"),
+        (
+            {"actor_aggregator": "famo"},
+            "actor_aggregator: 'famo' .* changes sign; give the actor one of .*pcgrad",
+        ),
     ],
 )
 def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:
@@ -153,7 +182,9 @@ def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:
         _agent(**settings)
 
 
-@pytest.mark.parametrize(("device", "message"), [("gpu", "device: 'gpu' is unknown"), ("cuda:99", "GPUs")])
+@pytest.mark.parametrize(
+    ("device", "message"), [("gpu", "device: 'gpu' is unknown"), ("cuda:99", "GPUs")]
+)
 def test_bad_devices_are_named(device: str, message: str) -> None:
     with pytest.raises(AgentError, match=message):
         MTSAC(_env(), device=device)
@@ -178,8 +209,12 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
 
 def test_a_limit_of_rewards_bounds_returns() -> None:
     def bound(**settings: Any) -> float | None:
-        return sac_settings(MTSACConfig(**settings), EnvSpec.of(_env()), torch.device("cpu")).max_target
+        return sac_settings(
+            MTSACConfig(**settings), EnvSpec.of(_env()), torch.device("cpu")
+        ).max_target
 
     assert bound(max_reward=10.0) == pytest.approx(1_000)
     assert bound(max_reward=10.0, gamma=0.999) == pytest.approx(10_000)
-    assert bound() is None and bound(max_reward=10.0, gamma=1.0) is None  # sums without discount have no limit
+    assert (
+        bound() is None and bound(max_reward=10.0, gamma=1.0) is None
+    )  # sums without discount have no limit

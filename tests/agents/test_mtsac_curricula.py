@@ -13,7 +13,13 @@ from mtrl.agents.curricula import CURRICULA
 from mtrl.agents.files import join_state, split_state
 from tests.helpers import fakes
 
-SMALL: dict[str, Any] = {"width": 16, "depth": 2, "batch_per_task": 8, "buffer_per_task": 200, "learning_starts": 20}
+SMALL: dict[str, Any] = {
+    "width": 16,
+    "depth": 2,
+    "batch_per_task": 8,
+    "buffer_per_task": 200,
+    "learning_starts": 20,
+}
 COUPLED = "camrl:round_steps=12,warmup=1,switch=false"
 
 
@@ -27,7 +33,10 @@ def _agent(seed: int = 0, **settings: Any) -> MTSAC:
 
 def _fitting(curriculum: str) -> dict[str, Any]:
     heads = CURRICULA[curriculum.partition(":")[0]]().info.heads
-    return {"heads": "multi-head" if "multi-head" in heads else "separate", "curriculum": curriculum}
+    return {
+        "heads": "multi-head" if "multi-head" in heads else "separate",
+        "curriculum": curriculum,
+    }
 
 
 def _saved(agent: MTSAC) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -42,7 +51,9 @@ def _unequal(first: MTSAC, second: MTSAC) -> list[str]:
     return names + [name for name in our_values if our_values[name] != their_values[name]]
 
 
-@pytest.mark.parametrize("curriculum", ["uniform", "success-focal", "mrcl:round_steps=4", "son-goku:recolor=2"])
+@pytest.mark.parametrize(
+    "curriculum", ["uniform", "success-focal", "mrcl:round_steps=4", "son-goku:recolor=2"]
+)
 def test_uniform_is_plain_training_and_others_are_not(curriculum: str) -> None:
     plain, other = _agent().learn(300), _agent(curriculum=curriculum).learn(300)
     same = torch.equal(plain.state["actor"]["params"], other.state["actor"]["params"])
@@ -51,8 +62,12 @@ def test_uniform_is_plain_training_and_others_are_not(curriculum: str) -> None:
     assert plain.env_steps == other.env_steps == 300
 
 
-RESUMED = [(f"{name}:round_steps=6", 210) for name in sorted(CURRICULA) if not CURRICULA[name]().info.paces]
-RESUMED += [(COUPLED, stop) for stop in (210, 222, 228)]  # at different positions of a multi-task round
+RESUMED = [
+    (f"{name}:round_steps=6", 210) for name in sorted(CURRICULA) if not CURRICULA[name]().info.paces
+]
+RESUMED += [
+    (COUPLED, stop) for stop in (210, 222, 228)
+]  # at different positions of a multi-task round
 RESUMED += [
     ("camrl:round_steps=12,warmup=100", 210),  # single-task mode
     ("camrl:round_steps=12,warmup=0,weighting=learned,measure=return", 216),
@@ -84,7 +99,9 @@ def test_separate_agents_learn_like_agents_that_never_met() -> None:
     for task, agent in enumerate(lone):
         for net, tensors in agent.state.items():
             for name, tensor in tensors.items():
-                tensor.copy_(batched.state[net][name][task if name == "step" else slice(task, task + 1)])
+                tensor.copy_(
+                    batched.state[net][name][task if name == "step" else slice(task, task + 1)]
+                )
     shape = (2, *batch.reward.shape, 2)
     normal = torch.randn(shape, generator=torch.Generator().manual_seed(5))
     generators = [torch.Generator() for _ in range(4)]
@@ -110,7 +127,11 @@ def _fixed_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     draw = torch.randn
 
     def randn(*args: Any, generator: Any = None, **more: Any) -> torch.Tensor:
-        return generator.normal if isinstance(generator, _Fixed) else draw(*args, generator=generator, **more)
+        return (
+            generator.normal
+            if isinstance(generator, _Fixed)
+            else draw(*args, generator=generator, **more)
+        )
 
     monkeypatch.setattr(torch, "randn", randn)
 
@@ -134,7 +155,10 @@ def test_prediction_asks_each_row_of_its_own_agent() -> None:
 
 
 def test_coupled_rounds_give_every_agent_as_many_updates_as_single_task_rounds() -> None:
-    single, coupled = _agent(heads="separate").learn(300), _agent(heads="separate", curriculum=COUPLED).learn(300)
+    single, coupled = (
+        _agent(heads="separate").learn(300),
+        _agent(heads="separate", curriculum=COUPLED).learn(300),
+    )
     rounds = coupled._rounds.metrics()
     assert rounds["curriculum/multi_task_mode"] == 1 and rounds["curriculum/round"] > 3
     assert single.gradient_steps == coupled.gradient_steps
@@ -144,7 +168,9 @@ def test_coupled_rounds_give_every_agent_as_many_updates_as_single_task_rounds()
 
 
 def test_only_the_agent_whose_turn_it_is_changes() -> None:
-    agent = _agent(heads="separate", curriculum="camrl:round_steps=24,warmup=0,switch=false").learn(120)
+    agent = _agent(heads="separate", curriculum="camrl:round_steps=24,warmup=0,switch=false").learn(
+        120
+    )
     before = agent.state["critic"]["params"].clone()
     agent.learn(126)
     changed = [not torch.equal(a, b) for a, b in zip(agent.state["critic"]["params"], before)]
@@ -175,7 +201,10 @@ def test_the_matrix_is_shown_as_an_image() -> None:
         ({"curriculum": "mrcl", "heads": "separate"}, "'mrcl' does not fit heads=separate"),
         ({"curriculum": "camrl-shared", "heads": "one-hot"}, "use heads=multi-head"),
         ({"heads": "separate", "aggregator": "pcgrad"}, "'pcgrad' has no shared gradient"),
-        ({"curriculum": "camrl:prior=task-0/task-7", "heads": "separate"}, "prior: 'task-7' is unknown"),
+        (
+            {"curriculum": "camrl:prior=task-0/task-7", "heads": "separate"},
+            "prior: 'task-7' is unknown",
+        ),
         ({"curriculum": "nope"}, "curriculum: 'nope' is unknown"),
     ],
 )

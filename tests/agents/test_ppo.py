@@ -40,13 +40,17 @@ SAMPLES = STEPS * ENVS
 SPEC = EnvSpec("test", ("a", "b", "c"), OBS, (-1.0,) * ACTIONS, (1.0,) * ACTIONS)
 
 
-def _settings(discrete: bool = False, one_hot: bool = False, aggregator: str = "mean", **changes: Any) -> PPOSettings:
+def _settings(
+    discrete: bool = False, one_hot: bool = False, aggregator: str = "mean", **changes: Any
+) -> PPOSettings:
     in_dim = OBS + TASKS if one_hot else OBS
     actor = MLP(in_dim, 16, 2, ACTIONS, 1 if one_hot else TASKS, "tanh")
     critic = MLP(in_dim, 16, 2, 1, TASKS, "layer_norm")
     policy: RatioPolicy = Gaussian(SPEC)
     if discrete:
-        policy = Categorical(torch.tensor([[True, True], [True, False], [True, True]])[None, :, None])
+        policy = Categorical(
+            torch.tensor([[True, True], [True, False], [True, True]])[None, :, None]
+        )
     method = parse_aggregator(aggregator)
     made = PPOSettings(
         actor=actor,
@@ -84,7 +88,14 @@ def _rollout(seed: int, discrete: bool = False) -> Rollout:
 
     action = torch.zeros(1, TASKS, STEPS, ENVS, dtype=torch.int64) if discrete else normal(ACTIONS)
     terminated = (normal() > 1).float()
-    return Rollout(normal(OBS), normal(OBS), action, normal(), terminated, ((normal() > 1) | (terminated > 0)).float())
+    return Rollout(
+        normal(OBS),
+        normal(OBS),
+        action,
+        normal(),
+        terminated,
+        ((normal() > 1) | (terminated > 0)).float(),
+    )
 
 
 def _epochs(seed: int, epochs: int, settings: PPOSettings) -> list[list[Draw]]:
@@ -97,7 +108,9 @@ def _epochs(seed: int, epochs: int, settings: PPOSettings) -> list[list[Draw]]:
     return [
         [
             Draw(rows, noise(settings.actor_tasks), noise(settings.critic_tasks))
-            for rows in torch.rand(1, TASKS, SAMPLES, generator=generator).argsort(-1).tensor_split(3, -1)
+            for rows in torch.rand(1, TASKS, SAMPLES, generator=generator)
+            .argsort(-1)
+            .tensor_split(3, -1)
         ]
         for _ in range(epochs)
     ]
@@ -107,7 +120,9 @@ def _stacked(draws: tuple[Draw, ...]) -> Draw:
     return Draw(*(None if parts[0] is None else torch.cat(parts) for parts in zip(*draws)))
 
 
-def _naive_advantages(r: Rollout, value: Tensor, next_value: Tensor, gamma: float, lam: float) -> Tensor:
+def _naive_advantages(
+    r: Rollout, value: Tensor, next_value: Tensor, gamma: float, lam: float
+) -> Tensor:
     """The definition: the sum of discounted residuals to the end of the episode or of the rollout."""
     out = torch.zeros_like(value)
     for task in range(value.shape[1]):
@@ -128,9 +143,14 @@ def _naive_advantages(r: Rollout, value: Tensor, next_value: Tensor, gamma: floa
 @hypothesis_settings(max_examples=10, deadline=None)
 def test_advantages_equal_their_definition(seed: int, gamma: float, lam: float) -> None:
     rollout = _rollout(seed)
-    value, next_value = (torch.randn(rollout.reward.shape, generator=torch.Generator().manual_seed(s)) for s in (1, 2))
+    value, next_value = (
+        torch.randn(rollout.reward.shape, generator=torch.Generator().manual_seed(s))
+        for s in (1, 2)
+    )
     expected = _naive_advantages(rollout, value, next_value, gamma, lam)
-    torch.testing.assert_close(gae(rollout, value, next_value, gamma, lam), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        gae(rollout, value, next_value, gamma, lam), expected, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_truncation_bootstraps_from_the_final_observation_and_termination_does_not() -> None:
@@ -148,7 +168,9 @@ def test_nothing_flows_back_from_the_next_episode() -> None:
     first = gae(rollout, zero, zero, 0.9, 0.8)
     rollout.reward[:, :, 3:] += 100
     second = gae(rollout, zero, zero, 0.9, 0.8)
-    assert torch.equal(first[:, :, :3], second[:, :, :3]) and not torch.equal(first[:, :, 3:], second[:, :, 3:])
+    assert torch.equal(first[:, :, :3], second[:, :, :3]) and not torch.equal(
+        first[:, :, 3:], second[:, :, 3:]
+    )
 
 
 @pytest.mark.parametrize("discrete", [False, True])
@@ -170,7 +192,9 @@ def test_losses_by_hand() -> None:
     )
     expected = sum(r - 1 - torch.tensor(r).log().item() for r in (1.5, 0.5, 1.5, 0.5)) / 4
     assert approx_kl(log_ratio).item() == pytest.approx(expected)
-    assert value_loss(torch.tensor([[[1.0, 3.0]]]), torch.tensor([[[0.0, 1.0]]])).item() == pytest.approx(1.25)
+    assert value_loss(
+        torch.tensor([[[1.0, 3.0]]]), torch.tensor([[[0.0, 1.0]]])
+    ).item() == pytest.approx(1.25)
 
 
 def test_densities_match_torch() -> None:
@@ -182,13 +206,17 @@ def test_densities_match_torch() -> None:
     torch.testing.assert_close(entropy, normal.entropy())
     choice = torch.tensor([0, 1, 2, 1])
     log_prob, entropy = categorical(mean, choice)
-    torch.testing.assert_close(log_prob, torch.distributions.Categorical(logits=mean).log_prob(choice))
+    torch.testing.assert_close(
+        log_prob, torch.distributions.Categorical(logits=mean).log_prob(choice)
+    )
     torch.testing.assert_close(entropy, torch.distributions.Categorical(logits=mean).entropy())
 
 
 def test_gumbel_samples_have_the_right_frequencies() -> None:
     logits = torch.tensor([0.0, 1.0, -1e9]).expand(20_000, 3)
-    drawn = categorical_sample(logits, torch.rand(logits.shape, generator=torch.Generator().manual_seed(0)))
+    drawn = categorical_sample(
+        logits, torch.rand(logits.shape, generator=torch.Generator().manual_seed(0))
+    )
     frequency = torch.bincount(drawn, minlength=3) / len(drawn)
     torch.testing.assert_close(frequency, torch.softmax(logits[0], 0), rtol=0, atol=0.01)
 
@@ -201,9 +229,16 @@ def test_missing_actions_have_no_probability_and_add_no_entropy() -> None:
     torch.testing.assert_close(entropy.flatten(), torch.tensor([2.0, 1.0, 2.0]).log())
 
 
-@given(shift=st.floats(-100, 100), scale=st.floats(0.1, 100), step=st.floats(0, 1), seed=st.integers(0, 20))
+@given(
+    shift=st.floats(-100, 100),
+    scale=st.floats(0.1, 100),
+    step=st.floats(0, 1),
+    seed=st.integers(0, 20),
+)
 @hypothesis_settings(max_examples=30, deadline=None)
-def test_popart_changes_the_scale_but_no_value(shift: float, scale: float, step: float, seed: int) -> None:
+def test_popart_changes_the_scale_but_no_value(
+    shift: float, scale: float, step: float, seed: int
+) -> None:
     settings = _settings()
     state = _init(settings, [seed, seed + 1])
     generator = torch.Generator().manual_seed(seed)
@@ -213,14 +248,19 @@ def test_popart_changes_the_scale_but_no_value(shift: float, scale: float, step:
         before, old_std = values(state, obs, settings), popart_std(state["popart"])
         popart_update(state["popart"], state["critic"]["params"], settings.critic, target, step)
         size = float(before.abs().max() + abs(shift) + scale)
-        torch.testing.assert_close(values(state, obs, settings) / size, before / size, rtol=0, atol=1e-4)
+        torch.testing.assert_close(
+            values(state, obs, settings) / size, before / size, rtol=0, atol=1e-4
+        )
         assert not torch.equal(popart_std(state["popart"]), old_std) or scale == 1.0
         target = target * 1.5 + 0.1
 
 
 def test_the_first_update_adopts_the_targets_scale_and_step_zero_is_the_mean_over_all() -> None:
     critic = MLP(2, 3, 1, 1, 2)
-    first, second = torch.tensor([[[1.0, 3.0], [10.0, 30.0]]]), torch.tensor([[[5.0, 5.0], [0.0, 0.0]]])
+    first, second = (
+        torch.tensor([[[1.0, 3.0], [10.0, 30.0]]]),
+        torch.tensor([[[5.0, 5.0], [0.0, 0.0]]]),
+    )
     popart, params = popart_state(1, 2, torch.device("cpu")), torch.zeros(1, critic.num_parameters)
     popart_update(popart, params, critic, first, 0.3)
     torch.testing.assert_close(normalize(popart, first), torch.tensor([[[-1.0, 1.0], [-1.0, 1.0]]]))
@@ -234,7 +274,9 @@ def test_the_first_update_adopts_the_targets_scale_and_step_zero_is_the_mean_ove
 def test_advantages_are_normalized_within_each_task() -> None:
     settings = _settings()
     rollout = _rollout(0)
-    scaled = rollout._replace(reward=rollout.reward * torch.tensor([1.0, 100.0, 0.01]).view(1, 3, 1, 1))
+    scaled = rollout._replace(
+        reward=rollout.reward * torch.tensor([1.0, 100.0, 0.01]).view(1, 3, 1, 1)
+    )
     samples, _ = prepare(_init(settings, [0]), scaled, settings)
     torch.testing.assert_close(samples.advantage.mean(-1), torch.zeros(1, TASKS), rtol=0, atol=1e-5)
     torch.testing.assert_close(samples.advantage.std(-1), torch.ones(1, TASKS), rtol=1e-3, atol=0)
@@ -242,9 +284,14 @@ def test_advantages_are_normalized_within_each_task() -> None:
 
 def test_advantages_below_the_floor_are_not_scaled_up() -> None:
     rollout = _rollout(0)
-    scaled = rollout._replace(reward=rollout.reward * torch.tensor([1.0, 100.0, 0.0]).view(1, 3, 1, 1))
+    scaled = rollout._replace(
+        reward=rollout.reward * torch.tensor([1.0, 100.0, 0.0]).view(1, 3, 1, 1)
+    )
     found = {}
-    for name, changes in (("raw", {"normalize_advantages": False}), ("floor", {"advantage_floor": 0.5})):
+    for name, changes in (
+        ("raw", {"normalize_advantages": False}),
+        ("floor", {"advantage_floor": 0.5}),
+    ):
         settings = _settings(**changes)
         found[name] = prepare(_init(settings, [0]), scaled, settings)[0].advantage
     spread = found["raw"].std(-1, keepdim=True)
@@ -255,25 +302,38 @@ def test_advantages_below_the_floor_are_not_scaled_up() -> None:
 
 @pytest.mark.parametrize(
     ("discrete", "one_hot", "aggregator"),
-    [(False, False, "mean"), (True, False, "mean"), (False, True, "mean"), (False, False, "pcgrad")],
+    [
+        (False, False, "mean"),
+        (True, False, "mean"),
+        (False, True, "mean"),
+        (False, False, "pcgrad"),
+    ],
 )
-def test_three_seeds_at_once_equal_three_separate_runs(discrete: bool, one_hot: bool, aggregator: str) -> None:
+def test_three_seeds_at_once_equal_three_separate_runs(
+    discrete: bool, one_hot: bool, aggregator: str
+) -> None:
     settings = _settings(discrete, one_hot, aggregator)
     together, alone = _init(settings, [0, 1, 2]), [_init(settings, [seed]) for seed in range(3)]
     for step in range(2):
         rollouts = [_rollout(10 * step + seed, discrete) for seed in range(3)]
         draws = [_epochs(10 * step + seed, 3, settings) for seed in range(3)]
         stacked = [[_stacked(each) for each in zip(*epochs)] for epochs in zip(*draws)]
-        joint = Rollout._make(None if parts[0] is None else torch.cat(parts) for parts in zip(*rollouts))
+        joint = Rollout._make(
+            None if parts[0] is None else torch.cat(parts) for parts in zip(*rollouts)
+        )
         metrics, _ = ppo_update(together, joint, stacked, 1e-3, settings)
         for seed in range(3):
             own, _ = ppo_update(alone[seed], rollouts[seed], draws[seed], 1e-3, settings)
             for name, value in own.items():
-                torch.testing.assert_close(metrics[name][seed : seed + 1], value, rtol=1e-3, atol=1e-4)
+                torch.testing.assert_close(
+                    metrics[name][seed : seed + 1], value, rtol=1e-3, atol=1e-4
+                )
     for network in [name for name in together if "params" in together[name]]:
         for seed in range(3):
             expected = alone[seed][network]["params"]
-            torch.testing.assert_close(together[network]["params"][seed : seed + 1], expected, rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(
+                together[network]["params"][seed : seed + 1], expected, rtol=1e-3, atol=1e-5
+            )
 
 
 def test_a_seed_beyond_the_kl_limit_stops_alone() -> None:
@@ -283,20 +343,28 @@ def test_a_seed_beyond_the_kl_limit_stops_alone() -> None:
     )
     calm = dataclasses.replace(settings, entropy_coef=0.0)
     state = _init(settings, [0, 0])
-    state["critic"]["params"][1] = 0  # with reward 0 and value 0 the second seed has nothing to learn
-    joint = Rollout._make(None if a is None else torch.cat([a, b]) for a, b in zip(_rollout(0), still))
+    state["critic"]["params"][1] = (
+        0  # with reward 0 and value 0 the second seed has nothing to learn
+    )
+    joint = Rollout._make(
+        None if a is None else torch.cat([a, b]) for a, b in zip(_rollout(0), still)
+    )
     epochs = [[_stacked((draw, draw)) for draw in draws] for draws in _epochs(0, 4, calm)]
     metrics, steps = ppo_update(state, joint, epochs, 1e-2, calm)
     assert metrics["epochs"].tolist() == [1.0, 4.0] and steps == 12
     alone = _init(settings, [0])
     ppo_update(alone, _rollout(0), _epochs(0, 1, calm), 1e-2, calm)
     for network in ("actor", "critic", "log_std"):
-        torch.testing.assert_close(state[network]["params"][:1], alone[network]["params"], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(
+            state[network]["params"][:1], alone[network]["params"], rtol=1e-4, atol=1e-6
+        )
 
 
 def test_without_a_limit_every_epoch_is_used_and_the_first_ratio_is_one() -> None:
     settings = _settings()
-    metrics, steps = ppo_update(_init(settings, [0]), _rollout(0), _epochs(0, 4, settings), 1e-2, settings)
+    metrics, steps = ppo_update(
+        _init(settings, [0]), _rollout(0), _epochs(0, 4, settings), 1e-2, settings
+    )
     assert steps == 12 and metrics["epochs"].tolist() == [4.0]
     one_draw = [_epochs(0, 1, settings)[0][:1]]
     metrics, _ = ppo_update(_init(settings, [0]), _rollout(0), one_draw, 1e-2, settings)
@@ -321,7 +389,9 @@ def test_rows_of_an_earlier_round_keep_the_policy_that_acted_and_are_not_judged(
     again, _ = prepare(state, rollout._replace(fresh=fresh), settings)
     same = (again.log_prob == acted.log_prob).all(-1)
     assert same.tolist() == (~fresh).tolist()
-    metrics, steps = ppo_update(state, rollout._replace(fresh=fresh), _epochs(0, 3, settings), 1e-9, settings)
+    metrics, steps = ppo_update(
+        state, rollout._replace(fresh=fresh), _epochs(0, 3, settings), 1e-9, settings
+    )
     divergence = metrics["approx_kl"][0]
     assert divergence[1] > 1e-3 and divergence[fresh[0]].max() < 1e-6 and steps == 9
 
@@ -330,10 +400,13 @@ def test_tasks_do_not_leak_into_each_other_in_multi_head_losses() -> None:
     settings = _settings()
     rollout = _rollout(0)
     changed = rollout._replace(
-        reward=rollout.reward + torch.randn_like(rollout.reward) * torch.tensor([0.0, 1, 0])[:, None, None]
+        reward=rollout.reward
+        + torch.randn_like(rollout.reward) * torch.tensor([0.0, 1, 0])[:, None, None]
     )
     one_draw = [_epochs(0, 1, settings)[0][:1]]
-    first, second = (ppo_update(_init(settings, [0]), r, one_draw, 1e-2, settings)[0] for r in (rollout, changed))
+    first, second = (
+        ppo_update(_init(settings, [0]), r, one_draw, 1e-2, settings)[0] for r in (rollout, changed)
+    )
     for name in ("critic_loss", "actor_loss", "value"):
         expected = [[False, name != "value", False]]
         assert (first[name] != second[name]).tolist() == expected, name

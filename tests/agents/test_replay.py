@@ -12,7 +12,9 @@ def _fill(buffer: ReplayBuffer, count: int, tasks: int, envs: int, start: int = 
     for n in range(start, start + count, envs):
         value = 1000 * torch.arange(tasks).unsqueeze(1) + n + torch.arange(envs)
         wide = value.unsqueeze(-1).float()
-        buffer.add(wide.expand(-1, -1, 3), wide.expand(-1, -1, 2), value, value % 2, wide.expand(-1, -1, 3))
+        buffer.add(
+            wide.expand(-1, -1, 3), wide.expand(-1, -1, 2), value, value % 2, wide.expand(-1, -1, 3)
+        )
 
 
 def _buffer(capacity: int, tasks: int = 2) -> ReplayBuffer:
@@ -21,7 +23,9 @@ def _buffer(capacity: int, tasks: int = 2) -> ReplayBuffer:
 
 @given(capacity=st.integers(2, 20), envs=st.integers(1, 2), count=st.integers(1, 30))
 @settings(max_examples=30, deadline=None)
-def test_samples_come_from_their_task_and_from_the_newest_transitions(capacity: int, envs: int, count: int) -> None:
+def test_samples_come_from_their_task_and_from_the_newest_transitions(
+    capacity: int, envs: int, count: int
+) -> None:
     buffer = _buffer(capacity)
     count = -(-count // envs) * envs
     _fill(buffer, count, 2, envs)
@@ -53,7 +57,9 @@ def test_a_restored_buffer_continues_with_the_same_samples() -> None:
     buffer, other = _buffer(8), _buffer(8)
     _fill(buffer, 11, 2, 1)
     buffer.sample(4)
-    saved = {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in buffer.state_dict().items()}
+    saved = {
+        k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in buffer.state_dict().items()
+    }
     other.load_state_dict(saved)
     for _ in range(3):
         _fill(buffer, 2, 2, 1, start=20)
@@ -62,7 +68,9 @@ def test_a_restored_buffer_continues_with_the_same_samples() -> None:
 
 
 def test_a_million_transitions_fit_in_half_a_gigabyte() -> None:
-    row_bytes = 4 * sum(part.shape[-1] if part.dim() == 4 else 1 for part in _sample_of_meta_world())
+    row_bytes = 4 * sum(
+        part.shape[-1] if part.dim() == 4 else 1 for part in _sample_of_meta_world()
+    )
     assert row_bytes * 1_000_000 < 500e6
 
 

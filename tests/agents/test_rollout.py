@@ -19,14 +19,21 @@ def test_every_field_is_where_its_step_and_environment_put_it(action_dim: int | 
     steps, before = [], []
     for step in range(LENGTH):
         obs, next_obs = rng.integers(0, 256, (2, num, 5)).astype(np.uint8)
-        action = rng.integers(0, 7, num) if action_dim is None else rng.standard_normal((num, 2)).astype(np.float32)
+        action = (
+            rng.integers(0, 7, num)
+            if action_dim is None
+            else rng.standard_normal((num, 2)).astype(np.float32)
+        )
         reward, (terminated, done) = rng.standard_normal(num), rng.random((2, num)) < 0.5
         steps.append((obs, next_obs, action, reward, terminated, done))
         before.append((torch.from_numpy(done), torch.rand(num, 6)))
         buffer.add(step, *steps[-1], before=before[-1])
     rollout = buffer.rollout(torch.device("cpu"))
     assert rollout.action.dtype == (torch.int64 if action_dim is None else torch.float32)
-    assert rollout.obs.dtype == torch.uint8 and rollout.done.dtype == rollout.reward.dtype == torch.float32
+    assert (
+        rollout.obs.dtype == torch.uint8
+        and rollout.done.dtype == rollout.reward.dtype == torch.float32
+    )
     assert rollout.fresh is None and rollout.log_prob is None
     for step, (arrays, tensors) in enumerate(zip(steps, before, strict=True)):
         for field, value in zip(rollout, [*map(torch.from_numpy, arrays), *tensors], strict=False):
@@ -37,7 +44,11 @@ def test_every_field_is_where_its_step_and_environment_put_it(action_dim: int | 
 
 def test_nothing_is_remembered_without_memory() -> None:
     rollout = RolloutBuffer((TASKS, LENGTH, ENVS), 5, None, np.float32).rollout(torch.device("cpu"))
-    assert rollout.start is None and rollout.memory is None and rollout.obs.shape == (1, TASKS, LENGTH, ENVS, 5)
+    assert (
+        rollout.start is None
+        and rollout.memory is None
+        and rollout.obs.shape == (1, TASKS, LENGTH, ENVS, 5)
+    )
 
 
 def test_a_step_that_is_reused_by_its_environment_is_kept() -> None:

@@ -34,7 +34,9 @@ FLAT = "cagrad:flat_minima=0.05"
 SPEC = EnvSpec("test", ("a", "b", "c"), OBS, (-1.0,) * ACTIONS, (1.0,) * ACTIONS)
 
 
-def _settings(one_hot: bool = False, dtype: torch.dtype = torch.float32, aggregator: str = "mean") -> SACSettings:
+def _settings(
+    one_hot: bool = False, dtype: torch.dtype = torch.float32, aggregator: str = "mean"
+) -> SACSettings:
     heads, in_dim = (1, OBS + TASKS) if one_hot else (TASKS, OBS)
     actor = MLP(in_dim, 16, 2, 2 * ACTIONS, heads)
     critic = MLP(in_dim + ACTIONS, 16, 2, 1, heads)
@@ -62,7 +64,9 @@ def _draws(seed: int) -> tuple[Batch, SACNoise]:
     def normal(*shape: int) -> Tensor:
         return torch.randn(1, TASKS, BATCH, *shape, generator=generator)
 
-    batch = Batch(normal(OBS), normal(ACTIONS).tanh(), normal(), (normal() > 1).float(), normal(OBS))
+    batch = Batch(
+        normal(OBS), normal(ACTIONS).tanh(), normal(), (normal() > 1).float(), normal(OBS)
+    )
     uniform = torch.rand(2, 1, TASKS, TASKS, generator=generator)
     return batch, SACNoise(normal(ACTIONS), normal(ACTIONS), uniform[0], uniform[1])
 
@@ -73,7 +77,8 @@ def _init(settings: SACSettings, seeds: list[int]) -> SACState:
 
 @pytest.mark.parametrize("one_hot", [False, True])
 @pytest.mark.parametrize(
-    "aggregator", ["mean", "pcgrad", "cagrad", "nash-mtl:every=2", "upgrad", "sdmgrad", "moco", FLAT]
+    "aggregator",
+    ["mean", "pcgrad", "cagrad", "nash-mtl:every=2", "upgrad", "sdmgrad", "moco", FLAT],
 )
 def test_three_seeds_at_once_equal_three_separate_runs(one_hot: bool, aggregator: str) -> None:
     settings = _settings(one_hot, aggregator=aggregator)
@@ -86,13 +91,17 @@ def test_three_seeds_at_once_equal_three_separate_runs(one_hot: bool, aggregator
         for seed, (own_batch, own_noise) in enumerate(draws):
             own = sac_update(alone[seed], own_batch, own_noise, settings)
             for name, value in own.items():
-                torch.testing.assert_close(metrics[name][seed : seed + 1], value, rtol=1e-3, atol=1e-3)
+                torch.testing.assert_close(
+                    metrics[name][seed : seed + 1], value, rtol=1e-3, atol=1e-3
+                )
     for network in ("actor", "critic", "target_critic", "log_alpha"):
         for seed in range(3):
             expected = alone[seed][network]["params"]
             actual = together[network]["params"][seed : seed + 1]
             # Products of stacked and single matrices round differently, which solvers amplify a little.
-            torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5 if aggregator == "mean" else 1e-4)
+            torch.testing.assert_close(
+                actual, expected, rtol=1e-4, atol=1e-5 if aggregator == "mean" else 1e-4
+            )
 
 
 def test_target_uses_the_next_observation_and_stops_at_termination_only() -> None:
@@ -118,7 +127,9 @@ def test_targets_stay_within_their_bound() -> None:
     batch = batch._replace(reward=100 * batch.reward)
     free = critic_target(state, batch, noise, alpha, settings)
     assert free.min() < -50 and free.max() > 50
-    bounded = critic_target(state, batch, noise, alpha, dataclasses.replace(settings, max_target=50.0))
+    bounded = critic_target(
+        state, batch, noise, alpha, dataclasses.replace(settings, max_target=50.0)
+    )
     assert torch.equal(bounded, free.clamp(-50, 50))
 
 
@@ -128,10 +139,14 @@ def test_losses_by_hand() -> None:
     log_prob = torch.tensor([[[-1.0, 1.0]]])
     one_action = SquashedGaussian(EnvSpec("test", ("a",), OBS, (-1.0,), (1.0,)))
     mean_zero, no_noise = torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 1)
-    value, density = one_action.soft_value(mean_zero, no_noise, lambda action: q.unsqueeze(-1), torch.tensor([[2.0]]))
+    value, density = one_action.soft_value(
+        mean_zero, no_noise, lambda action: q.unsqueeze(-1), torch.tensor([[2.0]])
+    )
     at_zero = -0.5 * math.log(2 * math.pi)  # of a standard normal, which tanh does not squeeze at 0
     assert density.flatten().tolist() == pytest.approx([at_zero, at_zero])
-    assert value.flatten().tolist() == pytest.approx([1 - 2 * at_zero, 0 - 2 * at_zero])  # the smaller twin's
+    assert value.flatten().tolist() == pytest.approx(
+        [1 - 2 * at_zero, 0 - 2 * at_zero]
+    )  # the smaller twin's
     assert alpha_gradient(log_prob, -4.0).tolist() == [[4.0]]
 
 
@@ -156,13 +171,18 @@ def test_repeated_updates_fit_a_fixed_batch() -> None:
     state = _init(settings, [0])
     batch, noise = _draws(0)
     batch = batch._replace(terminated=torch.ones_like(batch.terminated))  # a regression problem
-    losses = [sac_update(state, batch, noise, settings)["critic_loss"].mean().item() for _ in range(200)]
+    losses = [
+        sac_update(state, batch, noise, settings)["critic_loss"].mean().item() for _ in range(200)
+    ]
     assert losses[-1] < 0.1 * losses[0]
 
 
 def test_bfloat16_stays_close_to_float32() -> None:
     batch, noise = _draws(0)
-    metrics = [sac_update(_init(s, [0]), batch, noise, s) for s in (_settings(), _settings(dtype=torch.bfloat16))]
+    metrics = [
+        sac_update(_init(s, [0]), batch, noise, s)
+        for s in (_settings(), _settings(dtype=torch.bfloat16))
+    ]
     for name in ("critic_loss", "actor_loss", "q_value"):
         scale = metrics[0][name].abs().mean().item()
         torch.testing.assert_close(metrics[0][name], metrics[1][name], rtol=0.05, atol=0.05 * scale)
@@ -181,7 +201,16 @@ class _Recorder(TorchDispatchMode):
         return out
 
 
-SYNCS = ("_local_scalar_dense", "item", "nonzero", "is_nonzero", "equal.default", "masked_select", "unique", "_to_cpu")
+SYNCS = (
+    "_local_scalar_dense",
+    "item",
+    "nonzero",
+    "is_nonzero",
+    "equal.default",
+    "masked_select",
+    "unique",
+    "_to_cpu",
+)
 
 
 @pytest.mark.parametrize(("aggregator", "dtype"), [("mean", torch.bfloat16), (FLAT, torch.float32)])

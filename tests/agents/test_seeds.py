@@ -14,8 +14,20 @@ from mtrl.envs import SuiteError
 from tests.helpers import fakes
 
 SETTINGS: dict[type[Agent], dict[str, Any]] = {
-    MTPPO: {"width": 16, "rollout_per_task": 40, "epochs": 3, "minibatches": 4, "precision": "fp32"},
-    MTSAC: {"width": 16, "learning_starts": 8, "batch_per_task": 8, "buffer_per_task": 64, "precision": "fp32"},
+    MTPPO: {
+        "width": 16,
+        "rollout_per_task": 40,
+        "epochs": 3,
+        "minibatches": 4,
+        "precision": "fp32",
+    },
+    MTSAC: {
+        "width": 16,
+        "learning_starts": 8,
+        "batch_per_task": 8,
+        "buffer_per_task": 64,
+        "precision": "fp32",
+    },
 }
 SEEDS = (3, 1, 2)
 FLAT = "cagrad:flat_minima=0.05"
@@ -45,8 +57,12 @@ def _alone(kind: type[Agent], seed: int, times: int, **settings: Any) -> Any:
 
 
 def _equal(first: Agent, second: Agent) -> bool:
-    (tensors, values), (others, other_values) = (split_state(agent.state_dict()) for agent in (first, second))
-    return values == other_values and all(torch.equal(tensors[name], others[name]) for name in tensors | others)
+    (tensors, values), (others, other_values) = (
+        split_state(agent.state_dict()) for agent in (first, second)
+    )
+    return values == other_values and all(
+        torch.equal(tensors[name], others[name]) for name in tensors | others
+    )
 
 
 @pytest.mark.parametrize(
@@ -62,7 +78,9 @@ def _equal(first: Agent, second: Agent) -> bool:
         (MTSAC, {"heads": "separate", "curriculum": "camrl:round_steps=8,warmup=0"}),
     ],
 )
-def test_every_seed_of_a_group_is_bit_for_bit_what_it_is_alone(kind: type[Agent], settings: dict[str, Any]) -> None:
+def test_every_seed_of_a_group_is_bit_for_bit_what_it_is_alone(
+    kind: type[Agent], settings: dict[str, Any]
+) -> None:
     times = 3 if kind is MTPPO else 20
     group = Seeds([_agent(kind, seed, **settings) for seed in SEEDS])
     _advance(group, times)
@@ -74,9 +92,18 @@ def test_every_seed_of_a_group_is_bit_for_bit_what_it_is_alone(kind: type[Agent]
 
 @pytest.mark.parametrize(
     ("kind", "aggregator"),
-    [(MTPPO, "mean"), (MTSAC, "mean"), (MTSAC, "pcgrad"), (MTPPO, "cagrad"), (MTPPO, FLAT), (MTSAC, FLAT)],
+    [
+        (MTPPO, "mean"),
+        (MTSAC, "mean"),
+        (MTSAC, "pcgrad"),
+        (MTPPO, "cagrad"),
+        (MTPPO, FLAT),
+        (MTSAC, FLAT),
+    ],
 )
-def test_stacked_updates_equal_separate_ones_to_rounding(kind: type[Agent], aggregator: str) -> None:
+def test_stacked_updates_equal_separate_ones_to_rounding(
+    kind: type[Agent], aggregator: str
+) -> None:
     times = 2 if kind is MTPPO else 8
     group = Seeds([_agent(kind, seed, aggregator=aggregator) for seed in SEEDS], stack=True)
     _advance(group, times)
@@ -91,7 +118,9 @@ def test_stacked_updates_equal_separate_ones_to_rounding(kind: type[Agent], aggr
 def test_draws_after_the_kl_limit_are_as_if_never_made() -> None:
     settings = {"kl_stop": 1e-4, "learning_rate": 1e-4}
     group = Seeds([_agent(MTPPO, seed, **settings) for seed in SEEDS], stack=True)
-    _agents(group)[0].state["critic"]["params"].mul_(0)  # so that seeds meet the limit at different times
+    _agents(group)[0].state["critic"]["params"].mul_(
+        0
+    )  # so that seeds meet the limit at different times
     _advance(group, 1)
     steps = [agent.gradient_steps for agent in _agents(group)]
     for seed, agent in list(zip(SEEDS, _agents(group), strict=True))[1:]:
@@ -119,16 +148,26 @@ def test_a_seed_that_diverges_leaves_the_others_as_they_are(
         own = _alone(kind, SEEDS[index], times + 1)
         if stack:
             torch.testing.assert_close(
-                _agents(group)[index].state["actor"]["params"], own.state["actor"]["params"], rtol=1e-3, atol=1e-3
+                _agents(group)[index].state["actor"]["params"],
+                own.state["actor"]["params"],
+                rtol=1e-3,
+                atol=1e-3,
             )
         else:
             assert _equal(_agents(group)[index], own)
 
 
 def test_states_of_a_stack_are_views_that_follow_it() -> None:
-    states = [{"net": {"params": torch.full((1, 2), float(i)), "step": torch.tensor(float(i))}} for i in range(3)]
+    states = [
+        {"net": {"params": torch.full((1, 2), float(i)), "step": torch.tensor(float(i))}}
+        for i in range(3)
+    ]
     stack = Stack(states)
-    assert stack.state["net"]["params"].shape == (3, 2) and stack.state["net"]["step"].tolist() == [0, 1, 2]
+    assert stack.state["net"]["params"].shape == (3, 2) and stack.state["net"]["step"].tolist() == [
+        0,
+        1,
+        2,
+    ]
     stack.state["net"]["params"] += 1
     stack.state["net"]["step"][2] = 7
     assert states[1]["net"]["params"].tolist() == [[2, 2]] and states[2]["net"]["step"].item() == 7

@@ -40,7 +40,11 @@ def _gradient(aggregator: str, heads: int, twins: int) -> Tensor:
     reduction, flat, x = _setting(aggregator, heads, twins)
     leaves = reduction.leaves(flat, torch.float32)
     shape = reduction.noise_shape()
-    noise = None if shape is None else torch.rand(SEEDS, *shape, generator=torch.Generator().manual_seed(0))
+    noise = (
+        None
+        if shape is None
+        else torch.rand(SEEDS, *shape, generator=torch.Generator().manual_seed(0))
+    )
     losses = _losses(reduction.network, leaves, x, twins)
     success = torch.tensor([[0.1, 0.5, 0.9]]).expand(SEEDS, -1)
     state = reduction.init(SEEDS, torch.device("cpu"))
@@ -73,14 +77,20 @@ def test_mean_and_sum_are_averages_of_separate_backward_passes(heads: int, twins
 @pytest.mark.parametrize("heads", [1, TASKS])
 @pytest.mark.parametrize("twins", [1, 2])
 @pytest.mark.parametrize("aggregator", ["random", "dwa", "success-focal"])
-def test_weights_known_from_the_losses_need_one_backward_pass(aggregator: str, heads: int, twins: int) -> None:
+def test_weights_known_from_the_losses_need_one_backward_pass(
+    aggregator: str, heads: int, twins: int
+) -> None:
     reduction, flat, x = _setting(aggregator, heads, twins)
     assert reduction.losses_suffice
     leaves = reduction.leaves(flat, torch.float32)
     views = reduction.network.views(flat, flat.dtype)
     assert [leaves[name].shape for name in views] == [view.shape for view in views.values()]
     shape = reduction.noise_shape()
-    noise = None if shape is None else torch.rand(SEEDS, *shape, generator=torch.Generator().manual_seed(0))
+    noise = (
+        None
+        if shape is None
+        else torch.rand(SEEDS, *shape, generator=torch.Generator().manual_seed(0))
+    )
     losses = _losses(reduction.network, leaves, x, twins)
     success = torch.tensor([[0.1, 0.5, 0.9]]).expand(SEEDS, -1)
     state = reduction.init(SEEDS, torch.device("cpu"))
@@ -106,7 +116,9 @@ def test_methods_see_the_gramian_of_the_shared_parameters_of_both_twins(
     jacobian = _task_rows(heads, twins)[..., :shared].flatten(2)
     state = reduction.init(SEEDS, torch.device("cpu"))
     losses = torch.ones(SEEDS, TASKS)
-    direction, _ = reduction.aggregator.direction(Inputs(jacobian=jacobian, losses=losses, step=0), state)
+    direction, _ = reduction.aggregator.direction(
+        Inputs(jacobian=jacobian, losses=losses, step=0), state
+    )
     actual = _gradient(aggregator, heads, twins)[:, :shared].reshape(SEEDS, -1)
     torch.testing.assert_close(actual, direction.direction, rtol=1e-3, atol=1e-5)
 
@@ -138,7 +150,11 @@ def test_diagnostics_describe_the_task_gradients_and_change_nothing_else(aggrega
         reduction = dataclasses.replace(reduction, diagnose=diagnose)
         leaves = reduction.leaves(flat, torch.float32)
         shape = reduction.noise_shape()
-        noise = None if shape is None else torch.rand(SEEDS, *shape, generator=torch.Generator().manual_seed(0))
+        noise = (
+            None
+            if shape is None
+            else torch.rand(SEEDS, *shape, generator=torch.Generator().manual_seed(0))
+        )
         losses = _losses(reduction.network, leaves, x, 1)
         state = reduction.init(SEEDS, torch.device("cpu"))
         found.append(reduction.gradient(losses, leaves, state, noise, step=0, again=never))
@@ -148,19 +164,29 @@ def test_diagnostics_describe_the_task_gradients_and_change_nothing_else(aggrega
     torch.testing.assert_close(found[1][2]["cosines"], unit @ unit.mT, rtol=1e-4, atol=1e-5)
     singular = torch.linalg.svdvals(rows)
     expected = singular[:, -1] / singular[:, 0]
-    torch.testing.assert_close(found[1][2]["inverse_condition_number"], expected, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(
+        found[1][2]["inverse_condition_number"], expected, rtol=1e-3, atol=1e-5
+    )
     assert "cosines" not in found[0][2]
 
 
-@pytest.mark.parametrize("aggregator", ["mean", "gradvac", "gcond", "moco", "db-mtl:log_losses=false", "excess-mtl"])
-def test_gradients_kept_for_a_curriculum_do_not_touch_those_that_a_method_keeps(aggregator: str) -> None:
+@pytest.mark.parametrize(
+    "aggregator", ["mean", "gradvac", "gcond", "moco", "db-mtl:log_losses=false", "excess-mtl"]
+)
+def test_gradients_kept_for_a_curriculum_do_not_touch_those_that_a_method_keeps(
+    aggregator: str,
+) -> None:
     found = []
     for track in (False, True):
         reduction, flat, x = _setting(aggregator, TASKS, 1)
         reduction = dataclasses.replace(reduction, track=track)
         state = reduction.init(SEEDS, torch.device("cpu"))
         shape = reduction.noise_shape()
-        noise = None if shape is None else torch.rand(SEEDS, *shape, generator=torch.Generator().manual_seed(0))
+        noise = (
+            None
+            if shape is None
+            else torch.rand(SEEDS, *shape, generator=torch.Generator().manual_seed(0))
+        )
         for _ in range(2):
             leaves = reduction.leaves(flat, torch.float32)
             losses = _losses(reduction.network, leaves, x, 1)

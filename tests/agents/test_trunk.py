@@ -34,7 +34,9 @@ def _problem(seeds: int, twins: int, dtype: torch.dtype) -> tuple[Tensor, list[T
 
 @pytest.mark.parametrize(("seeds", "twins"), [(1, 1), (1, 2), (3, 1), (3, 2)])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)])
-def test_forward_and_gradients_match_autograd(seeds: int, twins: int, dtype: torch.dtype, tolerance: float) -> None:
+def test_forward_and_gradients_match_autograd(
+    seeds: int, twins: int, dtype: torch.dtype, tolerance: float
+) -> None:
     x, params = _problem(seeds, twins, dtype)
     exact = [p.detach().float().requires_grad_() for p in (x, *params)]
     expected = _reference(exact[0], exact[1:], twins)
@@ -46,7 +48,9 @@ def test_forward_and_gradients_match_autograd(seeds: int, twins: int, dtype: tor
     references = torch.autograd.grad((expected * weights).sum(), exact)
     for grad, reference in zip(grads, references):
         scale = reference.abs().max()
-        torch.testing.assert_close(grad.float() / scale, reference / scale, rtol=0, atol=4 * tolerance)
+        torch.testing.assert_close(
+            grad.float() / scale, reference / scale, rtol=0, atol=4 * tolerance
+        )
 
 
 def test_frozen_weights_get_no_gradient_and_inputs_do() -> None:
@@ -64,13 +68,17 @@ def test_input_gradients_are_those_of_all_rows_where_rows_without_gradient_are_l
     params = [torch.randn(s, generator=generator) for s in [(2, 6, 5), (2, 6), (2, 7, 6), (2, 7)]]
     grads = []
     for out in (ReLUTrunk.apply(x, *params), _reference(x, params, 2)):
-        grads += torch.autograd.grad(out.sum(-1).amin(0).sum(), [x])  # each row through one of the two members
+        grads += torch.autograd.grad(
+            out.sum(-1).amin(0).sum(), [x]
+        )  # each row through one of the two members
     torch.testing.assert_close(*grads)
 
 
 def test_rows_with_gradient() -> None:
     grad = torch.zeros(1, 16 * ROWS_STEP, 3)
-    some = torch.randperm(grad.shape[1], generator=torch.Generator().manual_seed(0))[: 4 * ROWS_STEP + 1]
+    some = torch.randperm(grad.shape[1], generator=torch.Generator().manual_seed(0))[
+        : 4 * ROWS_STEP + 1
+    ]
     grad[0, some, 1] = -1e-30
     rows = rows_with_gradient(grad)
     assert rows is not None and len(rows) == len(rows.unique()) == 5 * ROWS_STEP
@@ -83,7 +91,8 @@ def test_rows_with_gradient() -> None:
 def test_heads_match_autograd(outputs: int) -> None:
     generator = torch.Generator().manual_seed(1)
     hidden, weight, bias = (
-        torch.randn(s, generator=generator).requires_grad_() for s in [(4, 5, 3), (4, outputs, 3), (4, outputs)]
+        torch.randn(s, generator=generator).requires_grad_()
+        for s in [(4, 5, 3), (4, outputs, 3), (4, outputs)]
     )
     out = LinearHeads.apply(hidden, weight, bias)
     expected = torch.einsum("nrw,now->nro", hidden, weight) + bias[:, None]
@@ -116,7 +125,9 @@ def test_per_task_gradients_equal_one_backward_per_task(
     jacobian = torch.autograd.grad(losses.sum(), [per_task[name] for name in names])
     for task in range(tasks):
         loss = network.forward(leaves, x).square().mean((-2, -1))[:, task].sum()
-        for grads, reference in zip(jacobian, torch.autograd.grad(loss, [leaves[name] for name in names])):
+        for grads, reference in zip(
+            jacobian, torch.autograd.grad(loss, [leaves[name] for name in names])
+        ):
             torch.testing.assert_close(grads[:, task], reference, rtol=1e-4, atol=1e-5)
 
 
@@ -172,7 +183,8 @@ def test_other_trunks_match_autograd(activation: Literal["tanh", "layer_norm"], 
     torch.testing.assert_close(out, hidden, rtol=1e-4, atol=1e-5)
     trunk = [leaves[name] for name in network.trunk_shapes]
     for grad, reference in zip(
-        torch.autograd.grad(out.square().sum(), trunk), torch.autograd.grad(hidden.square().sum(), trunk)
+        torch.autograd.grad(out.square().sum(), trunk),
+        torch.autograd.grad(hidden.square().sum(), trunk),
     ):
         torch.testing.assert_close(grad, reference, rtol=1e-3, atol=1e-4)
     low = network.trunk(network.views(flat, torch.bfloat16), x)

@@ -30,7 +30,10 @@ class FirstOnly(gymnasium.Env):
 
     def __init__(self, env):
         self.env = env
-        self.observation_space, self.action_space = env.single_observation_space, env.single_action_space
+        self.observation_space, self.action_space = (
+            env.single_observation_space,
+            env.single_action_space,
+        )
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -59,7 +62,9 @@ def test_spaces_are_batched_and_hold_what_is_returned(env):
     assert env.observation_space.contains(obs) and isinstance(info, dict)
     for _ in range(env.suite.horizon + 5):
         obs, reward, terminated, truncated, info = env.step(env.action_space.sample())
-        assert env.observation_space.contains(obs) and env.observation_space.contains(info["final_obs"])
+        assert env.observation_space.contains(obs) and env.observation_space.contains(
+            info["final_obs"]
+        )
         assert reward.shape == (env.num_envs,) and reward.dtype == np.float64
         for flags in (terminated, truncated, info["success"], info["_final_obs"]):
             assert flags.shape == (env.num_envs,) and flags.dtype == np.bool_
@@ -83,10 +88,19 @@ def test_episodes_restart_within_the_step_that_ends_them(env):
     still = np.zeros(env.action_space.shape, np.float32)
     for _ in range(env.suite.horizon - 1):
         obs, _, terminated, truncated, info = env.step(still)
-        assert not (terminated | truncated).any() and not info["_final_obs"].any() and "final_info" not in info
+        assert (
+            not (terminated | truncated).any()
+            and not info["_final_obs"].any()
+            and "final_info" not in info
+        )
         np.testing.assert_array_equal(info["final_obs"], obs)
     obs, _, terminated, truncated, info = env.step(still)
-    assert truncated.all() and not terminated.any() and info["_final_obs"].all() and info["_final_info"].all()
+    assert (
+        truncated.all()
+        and not terminated.any()
+        and info["_final_obs"].all()
+        and info["_final_info"].all()
+    )
     np.testing.assert_array_equal(info["final_info"]["success"], info["success"])
     assert (info["final_obs"] != obs).any(axis=1).all()
     after, _, _, truncated, info = env.step(still)
@@ -99,7 +113,10 @@ def test_what_is_returned_belongs_to_the_caller(env):
     obs, _ = env.reset()
     kept = obs.copy()
     first = env.step(env.action_space.sample())
-    copies = [np.copy(part) for part in first[:4]] + [first[4]["final_obs"].copy(), first[4]["success"].copy()]
+    copies = [np.copy(part) for part in first[:4]] + [
+        first[4]["final_obs"].copy(),
+        first[4]["success"].copy(),
+    ]
     env.step(env.action_space.sample())
     np.testing.assert_array_equal(obs, kept)
     for part, copy in zip([*first[:4], first[4]["final_obs"], first[4]["success"]], copies):
@@ -159,7 +176,9 @@ def test_infos_become_lists(env):
 
 
 def test_wrappers_stack(env):
-    wrapped = RescaleAction(NormalizeReward(ClipReward(RecordEpisodeStatistics(env), 0.0, 1.0)), -2.0, 2.0)
+    wrapped = RescaleAction(
+        NormalizeReward(ClipReward(RecordEpisodeStatistics(env), 0.0, 1.0)), -2.0, 2.0
+    )
     obs, _ = wrapped.reset(seed=2)
     assert obs.shape == env.observation_space.shape
     for _ in range(3):

@@ -42,7 +42,9 @@ def test_spaces_hold_what_comes_back(vec: SB3VecEnv) -> None:
         obs, reward, done, infos = vec.step(actions(vec))
         assert reward.shape == done.shape == (vec.num_envs,)
         assert (reward.dtype, done.dtype) == (np.float32, np.bool_)
-        assert [info["task_id"] for info in infos] == vec.get_attr("task_id") == list(vec.env.task_id)
+        assert (
+            [info["task_id"] for info in infos] == vec.get_attr("task_id") == list(vec.env.task_id)
+        )
 
 
 def test_the_task_is_in_the_observation(vec: SB3VecEnv) -> None:
@@ -83,7 +85,11 @@ def test_episodes_end_as_sb3_expects(suite: str) -> None:
         ever |= info["success"]
         last = vec.observed(info["final_obs"])
         for row in range(vec.num_envs):
-            assert ("terminal_observation" in infos[row]) == ("TimeLimit.truncated" in infos[row]) == done[row]
+            assert (
+                ("terminal_observation" in infos[row])
+                == ("TimeLimit.truncated" in infos[row])
+                == done[row]
+            )
             if done[row]:
                 np.testing.assert_array_equal(infos[row]["terminal_observation"], last[row])
                 assert infos[row]["TimeLimit.truncated"] == (truncated[row] and not terminated[row])
@@ -122,7 +128,11 @@ def test_rendering_tiles_the_environments() -> None:
     frames = vec.get_images()
     assert len(frames) == 4 and frames[0] is not None
     picture = vec.render()
-    assert picture is not None and picture.shape == (2 * frames[0].shape[0], 2 * frames[0].shape[1], 3)
+    assert picture is not None and picture.shape == (
+        2 * frames[0].shape[0],
+        2 * frames[0].shape[1],
+        3,
+    )
     vec.close()
 
 
@@ -143,12 +153,18 @@ def stock(kind: str, suite: str) -> tuple[Any, Any]:
     vec, env = SB3VecEnv(make_vec(suite, 2, seed=0)), make_vec(suite, 2, seed=0)
     if kind == "ppo":
         settings: dict[str, Any] = {"n_steps": 100, "batch_size": 50, "n_epochs": 2}
-        return PPO("MlpPolicy", vec, seed=7, device="cpu", **settings), SB3PPO(env, seed=7, device="cpu", **settings)
+        return PPO("MlpPolicy", vec, seed=7, device="cpu", **settings), SB3PPO(
+            env, seed=7, device="cpu", **settings
+        )
     settings = {"buffer_size": 5_000, "batch_size": 32}
-    return SAC("MlpPolicy", vec, seed=7, device="cpu", **settings), SB3SAC(env, seed=7, device="cpu", **settings)
+    return SAC("MlpPolicy", vec, seed=7, device="cpu", **settings), SB3SAC(
+        env, seed=7, device="cpu", **settings
+    )
 
 
-@pytest.mark.parametrize(("kind", "suite", "steps"), [("ppo", "mg3", 1_200), ("sac", "mt1:reach-v3", 300)])
+@pytest.mark.parametrize(
+    ("kind", "suite", "steps"), [("ppo", "mg3", 1_200), ("sac", "mt1:reach-v3", 300)]
+)
 def test_our_loop_is_sb3s_learn(kind: str, suite: str, steps: int) -> None:
     model, agent = stock(kind, suite)
     model.learn(steps)
@@ -168,7 +184,9 @@ def test_our_loop_is_sb3s_learn(kind: str, suite: str, steps: int) -> None:
 @pytest.mark.parametrize(("algorithm", "suite"), [(PPO, "mt10"), (PPO, "mg3"), (SAC, "mt10")])
 def test_sb3_trains_and_is_evaluated_in_the_adapter(algorithm: Any, suite: str) -> None:
     vec = VecMonitor(SB3VecEnv(make_vec(suite, seed=0)))
-    settings = {"n_steps": 256} if algorithm is PPO else {"batch_size": 16, "learning_starts": 1_500}
+    settings = (
+        {"n_steps": 256} if algorithm is PPO else {"batch_size": 16, "learning_starts": 1_500}
+    )
     model = algorithm("MlpPolicy", vec, seed=0, device="cpu", **settings)
     model.learn(2_000)
     assert model.num_timesteps >= 2_000

@@ -27,9 +27,27 @@ from mtrl.sb3 import SB3PPO, SB3SAC, LogCallback, SB3VecEnv
 SUITE, ENVS = "mt1:reach-v3", 2
 STEPS = 80  # per rollout, of both environments together
 SMALL: dict[type[Agent], dict[str, Any]] = {
-    MTSAC: {"width": 8, "learning_starts": 10, "batch_per_task": 4, "utd_ratio": 0.1, "precision": "fp32"},
-    MTPPO: {"width": 8, "rollout_per_task": STEPS, "epochs": 1, "minibatches": 2, "precision": "fp32"},
-    SB3SAC: {"net_arch": (8,), "learning_starts": 10, "batch_size": 4, "buffer_size": 1_000, "train_freq": 5},
+    MTSAC: {
+        "width": 8,
+        "learning_starts": 10,
+        "batch_per_task": 4,
+        "utd_ratio": 0.1,
+        "precision": "fp32",
+    },
+    MTPPO: {
+        "width": 8,
+        "rollout_per_task": STEPS,
+        "epochs": 1,
+        "minibatches": 2,
+        "precision": "fp32",
+    },
+    SB3SAC: {
+        "net_arch": (8,),
+        "learning_starts": 10,
+        "batch_size": 4,
+        "buffer_size": 1_000,
+        "train_freq": 5,
+    },
     SB3PPO: {"net_arch": (8,), "n_steps": STEPS // ENVS, "n_epochs": 1, "batch_size": 40},
 }
 KINDS = pytest.mark.parametrize("kind", list(SMALL), ids=lambda kind: kind.name)
@@ -89,7 +107,11 @@ def test_callbacks_fire_where_sb3_fires_them(kind: type[Agent]) -> None:
     agent.learn(2 * STEPS, callback=diary)
     per_rollout = {MTSAC: 1, SB3SAC: 5}.get(kind, STEPS // ENVS)
     rollout = ["rollout_start", *["step"] * per_rollout, "rollout_end"]
-    assert diary.calls == ["training_start", *rollout * (2 * STEPS // ENVS // per_rollout), "training_end"]
+    assert diary.calls == [
+        "training_start",
+        *rollout * (2 * STEPS // ENVS // per_rollout),
+        "training_end",
+    ]
     assert diary.steps == list(range(ENVS, 2 * STEPS + 1, ENVS))
     assert diary.n_calls == STEPS
     assert agent.num_timesteps == 2 * STEPS
@@ -118,8 +140,12 @@ def test_episodes_as_a_monitor_reports_them(kind: type[Agent]) -> None:
     agent.learn(1_040, callback=diary)
     assert [episode["l"] for episode in diary.episodes] == [500] * ENVS
     rollout = agent.metrics()
-    assert rollout["rollout/ep_rew_mean"] == pytest.approx(np.mean([episode["r"] for episode in diary.episodes]))
-    assert rollout["rollout/success_rate"] == np.mean([episode["success"] for episode in diary.episodes])
+    assert rollout["rollout/ep_rew_mean"] == pytest.approx(
+        np.mean([episode["r"] for episode in diary.episodes])
+    )
+    assert rollout["rollout/success_rate"] == np.mean(
+        [episode["success"] for episode in diary.episodes]
+    )
 
 
 @pytest.mark.filterwarnings("ignore:Training and eval env are not of the same type")
@@ -127,11 +153,18 @@ def test_episodes_as_a_monitor_reports_them(kind: type[Agent]) -> None:
 def test_sb3s_own_callbacks_work(kind: type[Agent], tmp_path: Path) -> None:
     agent, vec = make(kind), VecMonitor(SB3VecEnv(make_vec(SUITE, ENVS, seed=5), encode=False))
     evaluation = EvalCallback(
-        vec, n_eval_episodes=2, eval_freq=250, best_model_save_path=str(tmp_path / "best"), verbose=0, warn=False
+        vec,
+        n_eval_episodes=2,
+        eval_freq=250,
+        best_model_save_path=str(tmp_path / "best"),
+        verbose=0,
+        warn=False,
     )
     saving = CheckpointCallback(save_freq=STEPS // ENVS, save_path=str(tmp_path / "saved"))
     counted = Diary()
-    callbacks = CallbackList([evaluation, saving, EveryNTimesteps(40, counted), StopTrainingOnMaxEpisodes(1)])
+    callbacks = CallbackList(
+        [evaluation, saving, EveryNTimesteps(40, counted), StopTrainingOnMaxEpisodes(1)]
+    )
     agent.learn(1_120, callback=callbacks)
     assert agent.env_steps == 1_000  # the first episodes ended there
     assert counted.n_calls == 1_000 // 40
@@ -139,7 +172,9 @@ def test_sb3s_own_callbacks_work(kind: type[Agent], tmp_path: Path) -> None:
     assert np.isfinite(agent.logger.name_to_value["eval/mean_reward"])
     again = kind.load(tmp_path / "saved" / "rl_model_80_steps.zip", device="cpu")
     assert again.env_steps == STEPS
-    best = kind.load(tmp_path / "best" / "best_model", env=make_vec(SUITE, ENVS, seed=5), device="cpu")
+    best = kind.load(
+        tmp_path / "best" / "best_model", env=make_vec(SUITE, ENVS, seed=5), device="cpu"
+    )
     mean, _ = evaluate_policy(best, vec, n_eval_episodes=2, warn=False)
     assert best.env_steps in (500, 1_000)
     assert np.isfinite(mean)
@@ -151,7 +186,9 @@ def test_evaluate_policy_counts_what_our_evaluator_would(kind: type[Agent]) -> N
     agent = make(kind)
     vec = SB3VecEnv(make_vec(SUITE, ENVS, seed=9), encode=False)
     vec.seed(9)
-    rewards, lengths = evaluate_policy(agent, vec, n_eval_episodes=ENVS, return_episode_rewards=True, warn=False)
+    rewards, lengths = evaluate_policy(
+        agent, vec, n_eval_episodes=ENVS, return_episode_rewards=True, warn=False
+    )
     env = make_vec(SUITE, ENVS, seed=9)
     obs, _ = env.reset(seed=9)
     total = np.zeros(ENVS)
@@ -174,7 +211,12 @@ def test_logger_keys_are_sb3s(kind: type[Agent], tmp_path: Path) -> None:
     if kind in (MTSAC, SB3SAC):
         expected |= {"train/actor_loss", "train/critic_loss", "train/ent_coef"}
     else:
-        expected |= {"train/policy_gradient_loss", "train/value_loss", "train/approx_kl", "train/clip_fraction"}
+        expected |= {
+            "train/policy_gradient_loss",
+            "train/value_loss",
+            "train/approx_kl",
+            "train/clip_fraction",
+        }
         expected |= {"train/explained_variance", "train/learning_rate"}
     assert expected <= set(rows[-1])
     assert [int(row["time/total_timesteps"]) for row in rows] == [400, 800, 1_120]
@@ -182,5 +224,7 @@ def test_logger_keys_are_sb3s(kind: type[Agent], tmp_path: Path) -> None:
 
 
 def test_something_else_as_a_callback() -> None:
-    with pytest.raises(AgentError, match="callback: 3 is neither a function of the agent nor an SB3 callback"):
+    with pytest.raises(
+        AgentError, match="callback: 3 is neither a function of the agent nor an SB3 callback"
+    ):
         make(MTPPO).learn(80, callback=3)

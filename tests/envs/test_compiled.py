@@ -63,14 +63,18 @@ def engine(tmp_path: Path) -> Path:
 def run(engine: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join([str(engine.parent), str(MTRL.parent)])
     environment = os.environ | {"PYTHONPATH": paths} | variables
-    return subprocess.run([sys.executable, "-c", RUN], env=environment, capture_output=True, text=True, check=True)
+    return subprocess.run(
+        [sys.executable, "-c", RUN], env=environment, capture_output=True, text=True, check=True
+    )
 
 
 def machine_code(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*.nbc")}
 
 
-def test_machine_code_is_kept_and_made_anew_when_a_file_behind_it_changes(engine: Path, tmp_path: Path) -> None:
+def test_machine_code_is_kept_and_made_anew_when_a_file_behind_it_changes(
+    engine: Path, tmp_path: Path
+) -> None:
     kept = tmp_path / "kept"
     cold = run(engine, MTRL_CACHE=str(kept))
     assert cold.stdout == "6\n8\n"
@@ -86,11 +90,19 @@ def test_machine_code_is_kept_and_made_anew_when_a_file_behind_it_changes(engine
     assert run(engine, MTRL_CACHE=str(kept)).stdout == "15\n20\n"
 
 
-def test_an_unwritable_home_is_said_once_and_leaves_nothing_behind(engine: Path, tmp_path: Path) -> None:
+def test_an_unwritable_home_is_said_once_and_leaves_nothing_behind(
+    engine: Path, tmp_path: Path
+) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     # /proc takes no files, not even from root.
-    result = run(engine, HOME="/proc", MTRL_CACHE="/proc/x", TMPDIR=str(temporary), PYTHONDONTWRITEBYTECODE="1")
+    result = run(
+        engine,
+        HOME="/proc",
+        MTRL_CACHE="/proc/x",
+        TMPDIR=str(temporary),
+        PYTHONDONTWRITEBYTECODE="1",
+    )
     assert result.stdout == "6\n8\n"
     assert result.stderr.count("Nothing can be kept in /proc/x") == 1
     assert result.stderr.count("Compiling the test engine (cannot be kept)") == 1
@@ -106,7 +118,9 @@ def test_an_unwritable_home_is_said_once_and_leaves_nothing_behind(engine: Path,
         ({"XDG_CACHE_HOME": "", "HOME": "/c"}, "/c/.cache/mtrl"),
     ],
 )
-def test_where_the_cache_is(variables: dict[str, str], root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_cache_is(
+    variables: dict[str, str], root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("MTRL_CACHE", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
@@ -125,7 +139,9 @@ def test_a_user_without_a_home_keeps_nothing(monkeypatch: pytest.MonkeyPatch) ->
     assert cache.cache_root() == Path("/nonexistent/.cache/mtrl")
 
 
-def test_folders_of_one_unwritable_root_give_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_of_one_unwritable_root_give_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("MTRL_CACHE", str(tmp_path / "file"))
     with warnings.catch_warnings(record=True) as caught:
@@ -136,7 +152,11 @@ def test_folders_of_one_unwritable_root_give_one_warning(tmp_path: Path, monkeyp
 
 
 def with_kernels(folder: Path) -> set[Path]:
-    return {path for path in folder.rglob("*.py") if "import kernel\n" in path.read_text(encoding="utf-8")}
+    return {
+        path
+        for path in folder.rglob("*.py")
+        if "import kernel\n" in path.read_text(encoding="utf-8")
+    }
 
 
 def test_every_file_behind_the_engines_is_covered() -> None:
@@ -189,7 +209,9 @@ class Clock:
 
 def compiling(module: str) -> Any:
     """numba's event for a function of that module."""
-    return SimpleNamespace(data={"dispatcher": SimpleNamespace(py_func=SimpleNamespace(__module__=module))})
+    return SimpleNamespace(
+        data={"dispatcher": SimpleNamespace(py_func=SimpleNamespace(__module__=module))}
+    )
 
 
 def compile_for(seconds: float, announcer: Any, clock: Clock, module: str) -> None:
@@ -209,7 +231,9 @@ def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clock:
     return clock
 
 
-def test_only_long_compiling_is_announced_and_only_once(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_long_compiling_is_announced_and_only_once(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
     announcer = compiled._Announcer()
     compile_for(1.5, announcer, clock, "mtrl.agents.grid_kernels")
     compile_for(30.0, announcer, clock, "somebody.else")

@@ -8,10 +8,19 @@ from mtrl.envs import SuiteError, backends, get_suite, make_vec
     ("arguments", "message"),
     [
         ({"suite": "mt100"}, "no suite 'mt100'; the nearest id is 'mt10'"),
-        ({"suite": "mt10-v1", "backend": "native"}, "'native' lacks the V1 rewards of mt10-v1; stock has them"),
-        ({"backend": "native", "num_workers": 2}, "'native' does not take num_workers=2; it takes .*num_threads"),
+        (
+            {"suite": "mt10-v1", "backend": "native"},
+            "'native' lacks the V1 rewards of mt10-v1; stock has them",
+        ),
+        (
+            {"backend": "native", "num_workers": 2},
+            "'native' does not take num_workers=2; it takes .*num_threads",
+        ),
         ({"backend": "stok"}, "mt10 has no backend 'stok'; the nearest is 'stock'"),
-        ({"backend": "stock", "num_threads": 2}, "'stock' does not take num_threads=2; it takes .*num_workers"),
+        (
+            {"backend": "stock", "num_threads": 2},
+            "'stock' does not take num_threads=2; it takes .*num_workers",
+        ),
         ({"envs_per_task": 0}, "envs_per_task must be an integer of at least 1, not 0"),
         ({"envs_per_task": True}, "envs_per_task must be an integer of at least 1, not True"),
         ({"envs_per_task": None}, "envs_per_task must be an integer of at least 1, not None"),
@@ -50,7 +59,9 @@ def test_a_specification_is_as_good_as_its_id():
 
 @pytest.mark.parametrize("suite", ["mt1:reach-v3", "mg1:Empty-5x5"])
 def test_integers_of_numpy_are_as_good_as_plain_ones(suite):
-    env = make_vec(suite, np.int64(2), seed=np.uint8(3), goal_seed=np.int32(4), num_threads=np.int16(1))
+    env = make_vec(
+        suite, np.int64(2), seed=np.uint8(3), goal_seed=np.int32(4), num_threads=np.int16(1)
+    )
     plain = make_vec(suite, 2, seed=3, goal_seed=4, num_threads=1)
     np.testing.assert_array_equal(env.reset()[0], plain.reset()[0])
     assert type(env.envs_per_task) is int

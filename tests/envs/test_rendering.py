@@ -9,7 +9,12 @@ from mtrl.envs import SuiteError, make_vec
 
 
 @pytest.mark.parametrize(
-    "settings", [{"backend": "stock", "num_workers": 0}, {"backend": "stock", "num_workers": 1}, {"backend": "native"}]
+    "settings",
+    [
+        {"backend": "stock", "num_workers": 0},
+        {"backend": "stock", "num_workers": 1},
+        {"backend": "native"},
+    ],
 )
 def test_frames_show_the_environments_and_change_nothing(settings):
     env = make_vec("mt1:reach-v3", 2, render_mode="rgb_array", **settings)
@@ -17,7 +22,10 @@ def test_frames_show_the_environments_and_change_nothing(settings):
     env.reset(), plain.reset()
     before = env.render()
     assert len(before) == 2
-    assert all(frame.shape == (480, 480, 3) and frame.dtype == np.uint8 and frame.std() > 10 for frame in before)
+    assert all(
+        frame.shape == (480, 480, 3) and frame.dtype == np.uint8 and frame.std() > 10
+        for frame in before
+    )
     for _ in range(5):
         actions = np.full((2, 4), 0.8, np.float32)
         np.testing.assert_array_equal(env.step(actions)[0], plain.step(actions)[0])
@@ -28,7 +36,8 @@ def test_frames_show_the_environments_and_change_nothing(settings):
 
 def test_native_frames_are_those_of_stock():
     ours, stock = (
-        make_vec("mt1:peg-insert-side-v3", 2, backend=b, render_mode="rgb_array") for b in ("native", "stock")
+        make_vec("mt1:peg-insert-side-v3", 2, backend=b, render_mode="rgb_array")
+        for b in ("native", "stock")
     )
     ours.reset(), stock.reset()
     for step in range(4):
@@ -50,9 +59,13 @@ def test_render_needs_its_mode(backend):
 def test_a_missing_platform_is_one_sentence_on_what_to_install():
     code = "import envs; envs.make_vec('mt1:reach-v3', render_mode='rgb_array')"
     environment = os.environ | {"MUJOCO_GL": "nonsense", "PYTHONPATH": os.pathsep.join(sys.path)}
-    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
     last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith("mtrl.envs.specs.SuiteError: mujoco cannot be imported with MUJOCO_GL='nonsense'")
+    assert last.startswith(
+        "mtrl.envs.specs.SuiteError: mujoco cannot be imported with MUJOCO_GL='nonsense'"
+    )
     assert "apt-get install libegl1" in last
 
 
@@ -74,16 +87,22 @@ gc.collect()
 """
     environment = {key: value for key, value in os.environ.items() if key != "MUJOCO_GL"} | platform
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
-    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
     assert result.stdout == "refused\n"
     assert "Exception ignored" not in result.stderr and "__del__" not in result.stderr
 
 
 @pytest.mark.parametrize("backend", ["native", "stock"])
 def test_leaving_without_close_prints_nothing(backend):
-    make_vec("mt1:reach-v3", backend=backend).close()  # what is slow to make is kept, so the next start is silent
+    make_vec(
+        "mt1:reach-v3", backend=backend
+    ).close()  # what is slow to make is kept, so the next start is silent
     code = f"import envs; e = envs.make_vec('mt1:reach-v3', backend={backend!r}, render_mode='rgb_array')"
     code += "; e.reset(); e.render(); e.step(e.action_space.sample())"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
     assert result.stderr == ""

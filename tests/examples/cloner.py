@@ -30,7 +30,9 @@ class Cloner(Agent):
         self.gain = self.gain - self.config.learning_rate * (error * distance).mean(1)
         self.gradient_steps += 1
 
-    def predict(self, observation, state=None, episode_start=None, deterministic=False, *, task_id=None):
+    def predict(
+        self, observation, state=None, episode_start=None, deterministic=False, *, task_id=None
+    ):
         ids = task_ids(self.spec, self._env, len(observation), task_id)
         push = self.gain.numpy()[ids] * (observation[:, 1] - observation[:, 0])
         return np.stack([push, push], 1).clip(-1, 1).astype(np.float32), None
@@ -39,7 +41,11 @@ class Cloner(Agent):
         return {"train/gain": float(self.gain.mean())}
 
     def state_dict(self, experience=True):
-        return {"gain": self.gain, "rng": self.rng.get_state(), "gradient_steps": self.gradient_steps}
+        return {
+            "gain": self.gain,
+            "rng": self.rng.get_state(),
+            "gradient_steps": self.gradient_steps,
+        }
 
     def load_state_dict(self, state):
         self.gain, self.gradient_steps = state["gain"].clone(), state["gradient_steps"]

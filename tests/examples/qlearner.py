@@ -28,7 +28,9 @@ class QLearner(Agent):
 
     def rows(self, obs, ids):
         weights = np.random.default_rng(0).integers(1, 2**31, obs.shape[1])
-        return torch.from_numpy(ids), torch.from_numpy(obs.astype(np.int64) @ weights % self.config.buckets)
+        return torch.from_numpy(ids), torch.from_numpy(
+            obs.astype(np.int64) @ weights % self.config.buckets
+        )
 
     def advance(self):
         self.obs = self.env.reset(seed=self.seed)[0] if self.obs is None else self.obs
@@ -38,13 +40,23 @@ class QLearner(Agent):
         target = torch.from_numpy(reward).float() + goes_on * torch.from_numpy(~terminated)
         place = (*self.rows(self.obs, self.env.task_id), torch.from_numpy(action))
         self.table[place] += self.config.learning_rate * (target - self.table[place])
-        self.obs, self.env_steps, self.gradient_steps = after, self.env_steps + len(reward), self.gradient_steps + 1
+        self.obs, self.env_steps, self.gradient_steps = (
+            after,
+            self.env_steps + len(reward),
+            self.gradient_steps + 1,
+        )
 
-    def predict(self, observation, state=None, episode_start=None, deterministic=False, *, task_id=None):
+    def predict(
+        self, observation, state=None, episode_start=None, deterministic=False, *, task_id=None
+    ):
         ids = task_ids(self.spec, self._env, len(observation), task_id)
         greedy = self.table[self.rows(observation, ids)].argmax(-1)
-        explore = torch.rand(greedy.shape, generator=self.rng) < (0.0 if deterministic else self.config.epsilon)
-        greedy[explore] = torch.randint(self.spec.action_dim, greedy.shape, generator=self.rng)[explore]
+        explore = torch.rand(greedy.shape, generator=self.rng) < (
+            0.0 if deterministic else self.config.epsilon
+        )
+        greedy[explore] = torch.randint(self.spec.action_dim, greedy.shape, generator=self.rng)[
+            explore
+        ]
         return greedy.numpy(), None
 
     def metrics(self):
@@ -52,7 +64,11 @@ class QLearner(Agent):
 
     def state_dict(self, experience=True):
         obs = {"obs": torch.from_numpy(self.obs)} if experience and self.obs is not None else {}
-        return obs | {"table": self.table, "rng": self.rng.get_state(), "steps": [self.env_steps, self.gradient_steps]}
+        return obs | {
+            "table": self.table,
+            "rng": self.rng.get_state(),
+            "steps": [self.env_steps, self.gradient_steps],
+        }
 
     def load_state_dict(self, state):
         self.table, (self.env_steps, self.gradient_steps) = state["table"].clone(), state["steps"]

@@ -22,14 +22,26 @@ def test_budget_checkpoints_and_records_count_gradient_steps(
     monkeypatch.setitem(ALGORITHMS, "cloner", Algorithm(f"{HOME}:CloneConfig", f"{HOME}:Cloner"))
     file = tmp_path / "cloner.yaml"
     file.write_text("# Behavior cloning.\nalgorithm: cloner\n")
-    base = ["mt10:fake", f"--method={file}", "--eval.every=150", "--eval.episodes-per-task=4", "--tensorboard=false"]
+    base = [
+        "mt10:fake",
+        f"--method={file}",
+        "--eval.every=150",
+        "--eval.episodes-per-task=4",
+        "--tensorboard=false",
+    ]
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     assert train.main([*base, "--total-env-steps=300", f"--run-dir={whole}"]) == 0
     assert "after 300 gradient steps" in capsys.readouterr().err
     record = read_result(whole / "result.json")
-    assert [(e["env_steps"], e["gradient_steps"]) for e in record["evaluations"]] == [(0, 150), (0, 300)]
+    assert [(e["env_steps"], e["gradient_steps"]) for e in record["evaluations"]] == [
+        (0, 150),
+        (0, 300),
+    ]
     assert success_mean(record["evaluations"][-1]["per_task"]) == 1.0
-    assert sorted(path.name for path in (whole / "checkpoints").iterdir()) == ["000000000150", "000000000300"]
+    assert sorted(path.name for path in (whole / "checkpoints").iterdir()) == [
+        "000000000150",
+        "000000000300",
+    ]
     assert train.main([*base, "--total-env-steps=150", f"--run-dir={parted}"]) == 0
     assert train.main(["--resume", str(parted), "--total-env-steps=300"]) == 0
     assert "from 150 gradient steps" in capsys.readouterr().out

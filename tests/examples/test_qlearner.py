@@ -47,5 +47,7 @@ def test_trains_saves_resumes_and_evaluates(
     assert final_record(parted)["evaluations"] == final_record(whole)["evaluations"]
     assert evaluate.main([str(whole), "--episodes=3"]) == 0
     assert "1.000" in capsys.readouterr().out
-    loaded = qlearner.QLearner.load(next((whole / "checkpoints").glob("*16000")) / "agent.safetensors")
+    loaded = qlearner.QLearner.load(
+        next((whole / "checkpoints").glob("*16000")) / "agent.safetensors"
+    )
     assert loaded.env_steps == 16_000

@@ -39,8 +39,12 @@ class FakeEnv(TaskVectorEnv):
     Suites ``…-inexact`` save only where their streams restarted, like a simulator whose state cannot be read.
     """
 
-    def __init__(self, suite: Suite, envs_per_task: int, seed: int, goals: str, goal_seed: int, pace: float) -> None:
-        super().__init__(suite, envs_per_task, Box(-10, 10, (3,), np.float32), Box(-1, 1, (2,), np.float32))
+    def __init__(
+        self, suite: Suite, envs_per_task: int, seed: int, goals: str, goal_seed: int, pace: float
+    ) -> None:
+        super().__init__(
+            suite, envs_per_task, Box(-10, 10, (3,), np.float32), Box(-1, 1, (2,), np.float32)
+        )
         self.backend = "fake"
         self.exact_state = not suite.id.endswith("-inexact")
         self.seed, self.cycle, self.pace = seed, goals == "cycle", pace
@@ -48,7 +52,9 @@ class FakeEnv(TaskVectorEnv):
         self.closed_ = False
         self.rebase(0)
 
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[NDArray, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: Any = None
+    ) -> tuple[NDArray, dict[str, Any]]:
         self.seed = self.seed if seed is None else seed
         self.pause(np.zeros(self.num_tasks, bool))
         return self.rebase(0), {}
@@ -66,7 +72,11 @@ class FakeEnv(TaskVectorEnv):
         for index in np.flatnonzero(which):
             task, env = divmod(int(index), self.envs_per_task)
             stream = np.random.default_rng([self.seed, self.boundary, index, self.episode[index]])
-            place = env + self.episode[index] * self.envs_per_task if self.cycle else stream.integers(50)
+            place = (
+                env + self.episode[index] * self.envs_per_task
+                if self.cycle
+                else stream.integers(50)
+            )
             self.goal[index] = self.goal_set[task, place % 50]
             self.position[index] = 0.0 if self.cycle else stream.normal() * 0.1
             self.clock[index] = 0
@@ -89,7 +99,11 @@ class FakeEnv(TaskVectorEnv):
         self.clock += moves
         distance = np.abs(self.position - self.goal)
         success = (distance < 0.1) & moves
-        terminated = success if self.suite.success == "terminated-positive" else np.zeros(self.num_envs, bool)
+        terminated = (
+            success
+            if self.suite.success == "terminated-positive"
+            else np.zeros(self.num_envs, bool)
+        )
         truncated = (self.clock >= HORIZON) & ~terminated
         done, final_obs = terminated | truncated, self._obs()
         self.episode += done
@@ -100,7 +114,10 @@ class FakeEnv(TaskVectorEnv):
     def state_dict(self) -> dict[str, NDArray]:
         state = {"boundary": np.array(self.boundary)}
         if self.exact_state:
-            state |= {name: getattr(self, name).copy() for name in ("episode", "clock", "position", "goal", "paused")}
+            state |= {
+                name: getattr(self, name).copy()
+                for name in ("episode", "clock", "position", "goal", "paused")
+            }
         return state
 
     def load_state_dict(self, state: Mapping[str, NDArray]) -> None:
@@ -120,7 +137,9 @@ def make_vec(suite: str, envs_per_task: int = 1, **settings: Any) -> FakeEnv:
         raise SuiteError(f"backend must be one of 'auto', 'fake', not {settings['backend']!r}.")
     seed, goal_seed = settings["seed"], settings.get("goal_seed")
     goal_seed = seed if goal_seed is None else goal_seed
-    return FakeEnv(get_suite(suite), envs_per_task, seed, settings.get("goals", "random"), goal_seed, PACE)
+    return FakeEnv(
+        get_suite(suite), envs_per_task, seed, settings.get("goals", "random"), goal_seed, PACE
+    )
 
 
 def get_suite(suite_id: str) -> Suite:
@@ -154,7 +173,9 @@ class FakeAgent(Agent):
     config_class: ClassVar[type[AgentConfig]] = FakeConfig
     config: FakeConfig
 
-    def __init__(self, env: Any, config: Any = None, *, seed: int = 0, device: Any = "auto", **overrides: Any) -> None:
+    def __init__(
+        self, env: Any, config: Any = None, *, seed: int = 0, device: Any = "auto", **overrides: Any
+    ) -> None:
         super().__init__(env, config, seed=seed, device=device, **overrides)
         generator = torch.Generator().manual_seed(seed)
         self.gain = torch.randn(self.spec.num_tasks, generator=generator)
@@ -173,7 +194,9 @@ class FakeAgent(Agent):
         row = self.env_steps // env.num_envs % len(self.buffer)
         self.buffer[row] = torch.tensor([reward.sum(), self.env_steps, float(action.sum())])
         sample = self.buffer[torch.randint(row + 1, (4,), generator=self._explore)].mean()
-        self.optimizer["momentum"] = 0.9 * self.optimizer["momentum"] + torch.tanh(sample) - 0.1 * self.gain
+        self.optimizer["momentum"] = (
+            0.9 * self.optimizer["momentum"] + torch.tanh(sample) - 0.1 * self.gain
+        )
         self.optimizer["count"] += 1
         self.gain = self.gain + self.config.learning_rate * self.optimizer["momentum"]
         self._sum += float(sample)

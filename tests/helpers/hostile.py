@@ -50,12 +50,21 @@ def write_broken(folder: Path) -> dict[str, str]:
         "binary.json": (b"\xff\xfe\x00", "is not UTF-8 text"),
         "nan.json": (text.replace('"wall_s": 3600.0', '"wall_s": NaN'), "holds NaN"),
         "infinite.json": (text.replace('"wall_s": 3600.0', '"wall_s": 1e999'), "is not finite"),
-        "huge.json": (text.replace('"seed": 7', '"seed": ' + "9" * 300), "seed: a huge number is above"),
+        "huge.json": (
+            text.replace('"seed": 7', '"seed": ' + "9" * 300),
+            "seed: a huge number is above",
+        ),
         "digits.json": (text.replace('"seed": 7', '"seed": ' + "9" * 6000), "thousands of digits"),
         "deep.json": ("[" * 200_000 + "]" * 200_000, "nested too deeply"),
         "twice.json": (text.replace('"seed": 7', '"seed": 7, "seed": 8'), "names 'seed' twice"),
-        "more.json": (damaged(evaluations=evaluations), "successes: 51 is not between 0 and episodes, 50"),
-        "suite.json": (damaged(protocol={**good["protocol"], "suite": "mt11"}), "there is no suite 'mt11'"),
+        "more.json": (
+            damaged(evaluations=evaluations),
+            "successes: 51 is not between 0 and episodes, 50",
+        ),
+        "suite.json": (
+            damaged(protocol={**good["protocol"], "suite": "mt11"}),
+            "there is no suite 'mt11'",
+        ),
         "reward.json": (
             damaged(protocol={**good["protocol"], "reward_version": "v9"}),
             "'v9' is not 'v2' of suite mt10",
@@ -65,7 +74,9 @@ def write_broken(folder: Path) -> dict[str, str]:
     }
     reasons = {}
     for name, (content, reason) in contents.items():
-        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
+        (folder / name).write_bytes(
+            content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+        )
         reasons[name] = reason
     (folder / "directory.json").mkdir()
     with (folder / "large.json").open("wb") as file:

@@ -30,15 +30,25 @@ def make_record(
     """
     spec = get_suite(suite)
     final = [*rates, *[0.5] * (spec.num_tasks - len(rates))]
-    settings = {"suite": suite, "method": method, "seed": seed, "total_env_steps": env_steps, "agent.width": 400}
+    settings = {
+        "suite": suite,
+        "method": method,
+        "seed": seed,
+        "total_env_steps": env_steps,
+        "agent.width": 400,
+    }
     settings |= {key.replace("__", "."): value for key, value in params.items()}
     whole = status == "finished"
-    records = [_evaluation(spec.task_names, final, index, evaluations, env_steps) for index in range(evaluations)]
+    records = [
+        _evaluation(spec.task_names, final, index, evaluations, env_steps)
+        for index in range(evaluations)
+    ]
     if not whole:
         records = records[:-1]
     return {
         "schema_version": 1,
-        "run_id": f"{suite.replace(':', '-')}_{method}_s{seed}_{env_steps}" + "".join(f"_{v}" for v in params.values()),
+        "run_id": f"{suite.replace(':', '-')}_{method}_s{seed}_{env_steps}"
+        + "".join(f"_{v}" for v in params.values()),
         "status": status,
         "protocol": {
             "suite": suite,
@@ -81,7 +91,9 @@ def make_record(
     }
 
 
-def _evaluation(tasks: Sequence[str], final: Sequence[float], index: int, count: int, env_steps: int) -> Record:
+def _evaluation(
+    tasks: Sequence[str], final: Sequence[float], index: int, count: int, env_steps: int
+) -> Record:
     share = (index + 1) / count
     per_task = {}
     for name, rate in zip(tasks, final):
@@ -94,7 +106,12 @@ def _evaluation(tasks: Sequence[str], final: Sequence[float], index: int, count:
             "length_mean": 500.0,
         }
     steps = env_steps * (index + 1) // count
-    return {"env_steps": steps, "gradient_steps": 10 * (index + 1), "wall_s": 3600.0 * share, "per_task": per_task}
+    return {
+        "env_steps": steps,
+        "gradient_steps": 10 * (index + 1),
+        "wall_s": 3600.0 * share,
+        "per_task": per_task,
+    }
 
 
 def write(folder: Path, record: Record, name: str | None = None) -> Path:

@@ -33,5 +33,9 @@ def final_record(run: Path) -> dict[str, Any]:
 def without_clock(value: Any) -> Any:
     """Drop every ``wall_s``, at any depth and as the last part of a path."""
     if isinstance(value, dict):
-        return {key: without_clock(item) for key, item in value.items() if key.rsplit("/", 1)[-1] != "wall_s"}
+        return {
+            key: without_clock(item)
+            for key, item in value.items()
+            if key.rsplit("/", 1)[-1] != "wall_s"
+        }
     return [without_clock(item) for item in value] if isinstance(value, list) else value

@@ -14,8 +14,14 @@ from mtrl.training import checkpoint
 from tests.mtrl.conftest import limited_file_size
 
 STATE = {
-    "agent": {"weight": torch.arange(4.0), "steps": 3, "nested": {"half": torch.zeros(2, dtype=torch.bfloat16)}},
-    "env": checkpoint.tensors_of({"rng": np.array([2**63 + 1], np.uint64), "done": np.array([True])}),
+    "agent": {
+        "weight": torch.arange(4.0),
+        "steps": 3,
+        "nested": {"half": torch.zeros(2, dtype=torch.bfloat16)},
+    },
+    "env": checkpoint.tensors_of(
+        {"rng": np.array([2**63 + 1], np.uint64), "done": np.array([True])}
+    ),
     "trainer": {"evaluations": [{"env_steps": 1}], "wall_s": 0.1},
 }
 AGENT = {"about": {"agent": "fake"}, "state": {"weight": torch.arange(4.0), "steps": 3}}
@@ -41,7 +47,10 @@ def test_round_trip(tmp_path: Path) -> None:
 
 def test_two_are_kept(tmp_path: Path) -> None:
     save(tmp_path, 100, 200, 1000)
-    assert [path.name for path in checkpoint.newest_first(tmp_path)] == ["000000001000", "000000000200"]
+    assert [path.name for path in checkpoint.newest_first(tmp_path)] == [
+        "000000001000",
+        "000000000200",
+    ]
 
 
 def test_no_checkpoints_at_all(tmp_path: Path) -> None:
@@ -72,7 +81,9 @@ def _other_json(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["state.safetensors", "agent.safetensors", "manifest.json"])
 @pytest.mark.parametrize("harm", [_truncate, _flip, _empty, _remove, _other_json])
-def test_damage_is_seen_and_the_older_one_used(tmp_path: Path, name: str, harm: Callable[[Path], None]) -> None:
+def test_damage_is_seen_and_the_older_one_used(
+    tmp_path: Path, name: str, harm: Callable[[Path], None]
+) -> None:
     save(tmp_path, 100, 200)
     harm(tmp_path / "000000000200" / name)
     found, warnings = checkpoint.newest_whole(tmp_path)
@@ -91,14 +102,23 @@ def _edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 def test_edited_manifest_is_seen(tmp_path: Path) -> None:
     save(tmp_path, 100)
-    _edit(tmp_path / "000000000100" / "manifest.json", lambda manifest: manifest["config"].update(seed=2))
-    with pytest.raises(CheckpointError, match=r"manifest.json does not match its sha256; no whole checkpoint is left"):
+    _edit(
+        tmp_path / "000000000100" / "manifest.json",
+        lambda manifest: manifest["config"].update(seed=2),
+    )
+    with pytest.raises(
+        CheckpointError,
+        match=r"manifest.json does not match its sha256; no whole checkpoint is left",
+    ):
         checkpoint.newest_whole(tmp_path)
 
 
 def test_other_schema_is_named(tmp_path: Path) -> None:
     save(tmp_path, 100)
-    _edit(tmp_path / "000000000100" / "manifest.json", lambda manifest: manifest.update(schema_version=7))
+    _edit(
+        tmp_path / "000000000100" / "manifest.json",
+        lambda manifest: manifest.update(schema_version=7),
+    )
     with pytest.raises(CheckpointError, match="schema_version is 7 there and 1 here"):
         checkpoint.verify(tmp_path / "000000000100")
 
@@ -106,9 +126,15 @@ def test_other_schema_is_named(tmp_path: Path) -> None:
 def test_damaged_ones_are_set_aside(tmp_path: Path) -> None:
     save(tmp_path, 100, 200)
     checkpoint.set_aside(tmp_path, newer_than=100)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["000000000100", "damaged-000000000200"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "000000000100",
+        "damaged-000000000200",
+    ]
     save(tmp_path, 200)
-    assert [path.name for path in checkpoint.newest_first(tmp_path)] == ["000000000200", "000000000100"]
+    assert [path.name for path in checkpoint.newest_first(tmp_path)] == [
+        "000000000200",
+        "000000000100",
+    ]
 
 
 def test_full_disk_keeps_what_was_there(tmp_path: Path) -> None:

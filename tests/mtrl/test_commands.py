@@ -14,7 +14,13 @@ from mtrl.evaluation.evaluator import make_evaluator
 from mtrl.training.checkpoint import newest_first
 from tests.helpers.workbench import METHOD
 
-SETTINGS = [f"--method={METHOD}", "--total-env-steps=90", "--checkpoint-every=60", "--eval.every=60", "--device=cpu"]
+SETTINGS = [
+    f"--method={METHOD}",
+    "--total-env-steps=90",
+    "--checkpoint-every=60",
+    "--eval.every=60",
+    "--device=cpu",
+]
 SETTINGS += ["--eval.episodes-per-task=4", "--eval.envs-per-task=2", "--tensorboard=false"]
 
 
@@ -43,12 +49,24 @@ def complaint(command: str, status: int, capsys: pytest.CaptureFixture[str]) -> 
         ("--seed=1", "suite: none given; `python -m mtrl.train` lists them"),
         ("mt10:fake mt1:fake", "'mt1:fake': one suite at a time"),
         ("mt10:fake --method mtsax", "method: 'mtsax' is unknown; did you mean 'mtsac'?"),
-        ("mt10:fake --method missing.yaml", "missing.yaml: cannot be read (No such file or directory)"),
+        (
+            "mt10:fake --method missing.yaml",
+            "missing.yaml: cannot be read (No such file or directory)",
+        ),
         ("mt10:fake --metod x", "metod: unknown setting; did you mean method?"),
-        ("mt10:fake --learning-rat 1", "learning_rat: unknown setting; did you mean agent.learning_rate?"),
-        ("mt10:fake --agent.learning-rat 1", "agent.learning_rat: unknown setting; did you mean agent.learning_rate?"),
+        (
+            "mt10:fake --learning-rat 1",
+            "learning_rat: unknown setting; did you mean agent.learning_rate?",
+        ),
+        (
+            "mt10:fake --agent.learning-rat 1",
+            "agent.learning_rat: unknown setting; did you mean agent.learning_rate?",
+        ),
         ("mt10:fake --mtsac.widht 3", "mtsac.widht: unknown setting; did you mean mtsac.width?"),
-        ("mt10:fake --mtsac.width 3", "mtsac.width: a setting of mtsac, and this run trains fake; choose a --method"),
+        (
+            "mt10:fake --mtsac.width 3",
+            "mtsac.width: a setting of mtsac, and this run trains fake; choose a --method",
+        ),
         ("mt10:fake --conf x", "conf: unknown setting; did you mean config?"),
         ("mt10:fake --qqq 1", "qqq: unknown setting; --help shows all"),
         ("mt10:fake --seed", "--seed: needs a value, as in --seed=VALUE"),
@@ -85,14 +103,22 @@ def test_train_refuses(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_train_refuses_another_run_of_the_folder(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_refuses_another_run_of_the_folder(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     status = train.main(["mt10:fake", f"--run-dir={run}", *SETTINGS, "--seed=1"])
-    assert "holds another run: seed is 0 there and 1 here" in complaint("mtrl.train", status, capsys)
+    assert "holds another run: seed is 0 there and 1 here" in complaint(
+        "mtrl.train", status, capsys
+    )
     status = train.main(["--resume", str(run), "--seed=1"])
-    assert "holds another run: seed is 0 there and 1 here" in complaint("mtrl.train", status, capsys)
+    assert "holds another run: seed is 0 there and 1 here" in complaint(
+        "mtrl.train", status, capsys
+    )
 
 
-def test_train_refuses_when_every_checkpoint_is_damaged(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_refuses_when_every_checkpoint_is_damaged(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for path in newest_first(run / "checkpoints"):
         (path / "manifest.json").write_text("{")
     status = train.main(["--resume", str(run)])
@@ -101,12 +127,18 @@ def test_train_refuses_when_every_checkpoint_is_damaged(run: Path, capsys: pytes
 
 def test_broken_configuration_in_the_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "config.yaml").write_text("suite: [")
-    assert "config.yaml: is not valid YAML" in complaint("mtrl.train", train.main(["--resume", str(run)]), capsys)
+    assert "config.yaml: is not valid YAML" in complaint(
+        "mtrl.train", train.main(["--resume", str(run)]), capsys
+    )
 
 
-def test_resume_of_a_finished_run_and_of_a_longer_one(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resume_of_a_finished_run_and_of_a_longer_one(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert train.main(["--resume", str(run)]) == 0
-    assert "finished at 90 env steps; raise total_env_steps to continue it" in capsys.readouterr().out
+    assert (
+        "finished at 90 env steps; raise total_env_steps to continue it" in capsys.readouterr().out
+    )
     assert train.main(["--resume", str(run), "--total-env-steps=120"]) == 0
     captured = capsys.readouterr()
     assert "from 90 env steps" in captured.out
@@ -126,7 +158,9 @@ def test_default_folder(faked: None, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (tmp_path / "runs/mt10-fake/fake/seed-3/result.json").is_file()
 
 
-def test_help_knows_the_suite_in_a_file(faked: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_knows_the_suite_in_a_file(
+    faked: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(f"suite: mt10:fake\nmethod: {METHOD}\nlog_every: 77\n")
     assert train.main([f"--config={file}", "--help"]) == 0
@@ -134,17 +168,29 @@ def test_help_knows_the_suite_in_a_file(faked: None, tmp_path: Path, capsys: pyt
     assert "Settings of mt10:fake with fake:" in shown and "--log-every=77" in shown
 
 
-def test_lists_and_help(faked: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_and_help(
+    faked: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert train.main([]) == 0
     overview = capsys.readouterr().out
-    for words in ("usage: python -m mtrl.train SUITE", "mt10:TASK", "mtsac-one-hot", "one shared head"):
+    for words in (
+        "usage: python -m mtrl.train SUITE",
+        "mt10:TASK",
+        "mtsac-one-hot",
+        "one shared head",
+    ):
         assert words in overview
     for width in (60, 120):
         monkeypatch.setenv("COLUMNS", str(width))
         assert train.main(["mt10:fake", f"--method={METHOD}", "--agent.widths=3,4", "--help"]) == 0
         text = capsys.readouterr().out
         settings = text.partition("Settings of")[2]
-        for words in ("--agent.widths=3,4", "--eval.every=60000", "--run-dir=none", "One of random, cycle"):
+        for words in (
+            "--agent.widths=3,4",
+            "--eval.every=60000",
+            "--run-dir=none",
+            "One of random, cycle",
+        ):
             assert words in settings
         assert max(map(len, settings.splitlines())) <= width
 
@@ -154,7 +200,16 @@ def test_evaluate_prints_a_table(run: Path, capsys: pytest.CaptureFixture[str]) 
     assert evaluate.main([str(run), "--episodes=6", "--envs-per-task=3"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("checkpoint at 90 env steps")
-    assert lines[1].split() == ["task", "success", "95%", "interval", "final", "step", "return", "length"]
+    assert lines[1].split() == [
+        "task",
+        "success",
+        "95%",
+        "interval",
+        "final",
+        "step",
+        "return",
+        "length",
+    ]
     assert lines[2].startswith("task-0")
     assert lines[-1].startswith("mean over tasks")
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
@@ -184,7 +239,9 @@ def test_evaluate_repeats_the_record(run: Path) -> None:
         ("RUN --device=cuda:99", "device: 'cuda:99' is not there"),
     ],
 )
-def test_evaluate_refuses(run: Path, arguments: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_refuses(
+    run: Path, arguments: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     status = evaluate.main([str(run) if word == "RUN" else word for word in arguments.split()])
     assert words in complaint("mtrl.evaluate", status, capsys)
 

@@ -15,9 +15,13 @@ TASKS, EPISODES = 10, 50
 EASE = np.linspace(-2.0, 2.5, TASKS)
 
 
-def simulate(runs: int, rng: np.random.Generator, shared: float = 0.8, shift: float = 0.0) -> np.ndarray:
+def simulate(
+    runs: int, rng: np.random.Generator, shared: float = 0.8, shift: float = 0.0
+) -> np.ndarray:
     """Success rates [run, task]; ``shared`` is the spread of the effect that a run's tasks have in common."""
-    logits = EASE + shift + shared * rng.normal(size=(runs, 1)) + 0.5 * rng.normal(size=(runs, TASKS))
+    logits = (
+        EASE + shift + shared * rng.normal(size=(runs, 1)) + 0.5 * rng.normal(size=(runs, TASKS))
+    )
     return rng.binomial(EPISODES, 1 / (1 + np.exp(-logits))) / EPISODES
 
 

@@ -12,8 +12,19 @@ from tests.helpers.runs import final_record, final_state
 from tests.mtrl.test_commands import complaint
 from tests.mtrl.test_logger import events_of
 
-SMALL = ["--width=16", "--depth=2", "--batch-per-task=8", "--buffer-per-task=200", "--learning-starts=10"]
-SHORT = ["--total-env-steps=360", "--checkpoint-every=120", "--eval.every=360", "--eval.episodes-per-task=2"]
+SMALL = [
+    "--width=16",
+    "--depth=2",
+    "--batch-per-task=8",
+    "--buffer-per-task=200",
+    "--learning-starts=10",
+]
+SHORT = [
+    "--total-env-steps=360",
+    "--checkpoint-every=120",
+    "--eval.every=360",
+    "--eval.episodes-per-task=2",
+]
 SHORT += ["--eval.envs-per-task=2", "--device=cpu", "--log-every=60", "--envs-per-task=2"]
 
 
@@ -44,25 +55,57 @@ def test_camrl_runs_resumes_bit_for_bit_and_shows_its_decisions(
     assert final_record(killed) == final_record(whole)
     events = events_of(whole)
     assert len(events.Images("curriculum/transfer")) > 3
-    shown = ("multi_task_mode", "indicator_extremes", "indicator_youth", "indicator_performance", "share/task-0")
-    assert {f"curriculum/{name}" for name in (*shown, "order/task-2")} <= set(events.Tags()["scalars"])
+    shown = (
+        "multi_task_mode",
+        "indicator_extremes",
+        "indicator_youth",
+        "indicator_performance",
+        "share/task-0",
+    )
+    assert {f"curriculum/{name}" for name in (*shown, "order/task-2")} <= set(
+        events.Tags()["scalars"]
+    )
     assert final_record(whole)["method"]["curriculum"] == "camrl:round_steps=12,warmup=1"
 
 
-@pytest.mark.parametrize("method", ["single-task", "camrl-shared", "mrcl", "camrl-ppo", "single-task-ppo", "mrcl-ppo"])
+@pytest.mark.parametrize(
+    "method", ["single-task", "camrl-shared", "mrcl", "camrl-ppo", "single-task-ppo", "mrcl-ppo"]
+)
 def test_the_shipped_methods_run(faked: None, tmp_path: Path, method: str) -> None:
-    sizes = ["--width=16", "--rollout-per-task=40", "--minibatches=4"] if method.endswith("ppo") else SMALL
-    arguments = ["mt10:fake", f"--run-dir={tmp_path / 'run'}", *sizes, *SHORT, "--tensorboard=false"]
-    assert train.main([*arguments, f"--method={method}", "--total-env-steps=240", "--envs-per-task=2"]) == 0
+    sizes = (
+        ["--width=16", "--rollout-per-task=40", "--minibatches=4"]
+        if method.endswith("ppo")
+        else SMALL
+    )
+    arguments = [
+        "mt10:fake",
+        f"--run-dir={tmp_path / 'run'}",
+        *sizes,
+        *SHORT,
+        "--tensorboard=false",
+    ]
+    assert (
+        train.main([*arguments, f"--method={method}", "--total-env-steps=240", "--envs-per-task=2"])
+        == 0
+    )
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
         (["--curriculum=camr"], "curriculum: 'camr' is unknown; did you mean 'camrl'?"),
-        (["--curriculum=camrl"], "curriculum: 'camrl' does not fit heads=multi-head; use heads=separate"),
-        (["--heads=separate", "--curriculum=camrl:prior=task-0/tsk-1"], "prior: 'tsk-1' is unknown; did you mean"),
-        (["--heads=separate", "--aggregator=pcgrad"], "aggregator: 'pcgrad' has no shared gradient"),
+        (
+            ["--curriculum=camrl"],
+            "curriculum: 'camrl' does not fit heads=multi-head; use heads=separate",
+        ),
+        (
+            ["--heads=separate", "--curriculum=camrl:prior=task-0/tsk-1"],
+            "prior: 'tsk-1' is unknown; did you mean",
+        ),
+        (
+            ["--heads=separate", "--aggregator=pcgrad"],
+            "aggregator: 'pcgrad' has no shared gradient",
+        ),
         (["--curriculum=mrcl:windw=3"], "'windw' is unknown; did you mean 'window'?"),
     ],
 )

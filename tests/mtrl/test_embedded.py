@@ -35,7 +35,10 @@ def in_thread(action: Callable[[], Any]) -> Any:
 def handlers() -> Iterator[list[Any]]:
     """The program's own handlers, which must be in place whenever it looks."""
     own: list[Any] = [lambda signum, frame: None, lambda signum, frame: None]
-    before = [signal.signal(wanted, handler) for wanted, handler in zip((signal.SIGINT, signal.SIGTERM), own)]
+    before = [
+        signal.signal(wanted, handler)
+        for wanted, handler in zip((signal.SIGINT, signal.SIGTERM), own)
+    ]
     yield own
     for wanted, handler in zip((signal.SIGINT, signal.SIGTERM), before):
         signal.signal(wanted, handler)
@@ -45,7 +48,9 @@ def present_handlers() -> list[Any]:
     return [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)]
 
 
-def test_a_thread_trains_as_the_main_thread_does(short_config: ShortConfig, handlers: list[Any]) -> None:
+def test_a_thread_trains_as_the_main_thread_does(
+    short_config: ShortConfig, handlers: list[Any]
+) -> None:
     here, there = short_config("here"), short_config("there")
     train(here)
     seen: list[list[Any]] = []
@@ -77,7 +82,9 @@ def test_threads_train_side_by_side(short_config: ShortConfig) -> None:
 
 @pytest.mark.parametrize("place", [in_thread, lambda action: action()], ids=["thread", "main"])
 def test_the_program_can_stop_it_and_go_on(
-    short_config: ShortConfig, monkeypatch: pytest.MonkeyPatch, place: Callable[[Callable[[], Any]], Any]
+    short_config: ShortConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    place: Callable[[Callable[[], Any]], Any],
 ) -> None:
     whole, config, stop = short_config("whole"), short_config(), threading.Event()
     train(whole)
@@ -104,7 +111,9 @@ def test_one_stop_is_enough(short_config: ShortConfig) -> None:
         train(short_config(), should_stop=lambda: next(answers, False))
 
 
-def test_a_handler_that_python_cannot_put_back_stays(monkeypatch: pytest.MonkeyPatch, handlers: list[Any]) -> None:
+def test_a_handler_that_python_cannot_put_back_stays(
+    monkeypatch: pytest.MonkeyPatch, handlers: list[Any]
+) -> None:
     monkeypatch.setattr(signal, "getsignal", lambda signum: None)
     with Interrupts() as interrupts:
         monkeypatch.undo()

@@ -53,7 +53,9 @@ def test_counts_do_not_depend_on_how_many_run_in_parallel(suite: str, episodes: 
         if envs_per_task <= episodes:
             other = evaluator(suite, envs_per_task, episodes).evaluate(Script())
             for name, result in reference.items():
-                assert dataclasses.astuple(other[name]) == pytest.approx(dataclasses.astuple(result))
+                assert dataclasses.astuple(other[name]) == pytest.approx(
+                    dataclasses.astuple(result)
+                )
 
 
 def test_result_by_hand() -> None:
@@ -75,7 +77,9 @@ def test_any_step_success_counts_what_the_last_step_has_lost() -> None:
 
     like = make_vec("mt1:fake", 2, seed=0)
     env = Passing(like.suite, 2, 0, "cycle", 0, 0.0)
-    assert Evaluator(env, 6).evaluate(Script())["task-0"] == TaskResult(6, 0, 6, pytest.approx(19, abs=20), HORIZON)
+    assert Evaluator(env, 6).evaluate(Script())["task-0"] == TaskResult(
+        6, 0, 6, pytest.approx(19, abs=20), HORIZON
+    )
 
 
 def test_terminated_positive_needs_reward() -> None:
@@ -107,7 +111,10 @@ def test_stop() -> None:
 
 
 def _bytes(state: State) -> dict[str, Any]:
-    return {key: value.numpy().tobytes() if torch.is_tensor(value) else value for key, value in state.items()}
+    return {
+        key: value.numpy().tobytes() if torch.is_tensor(value) else value
+        for key, value in state.items()
+    }
 
 
 def test_training_is_untouched(short_config: ShortConfig) -> None:

@@ -25,7 +25,9 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 def files_below(folder: Path) -> dict[str, bytes | None]:
     """Contents by path, None for folders; the lock file, which says only which process was the last, is left out."""
-    found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.name != ".lock"}
+    found = {
+        str(path.relative_to(folder)): path for path in folder.rglob("*") if path.name != ".lock"
+    }
     return {name: path.read_bytes() if path.is_file() else None for name, path in found.items()}
 
 
@@ -105,7 +107,9 @@ FAULTS: list[tuple[Patch, type[BaseException]]] = [
     (_half_written_events, OSError),
     (_stopped_at_once, KeyboardInterrupt),
 ]
-faults = pytest.mark.parametrize(("fault", "error"), FAULTS, ids=[fault.__name__[1:] for fault, _ in FAULTS])
+faults = pytest.mark.parametrize(
+    ("fault", "error"), FAULTS, ids=[fault.__name__[1:] for fault, _ in FAULTS]
+)
 
 
 @pytest.fixture
@@ -143,7 +147,10 @@ def test_no_folder_is_left_and_another_configuration_may_have_it(
 
 @faults
 def test_an_empty_folder_of_the_user_stays(
-    short_config: ShortConfig, monkeypatch: pytest.MonkeyPatch, fault: Patch, error: type[BaseException]
+    short_config: ShortConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Patch,
+    error: type[BaseException],
 ) -> None:
     config = short_config(tensorboard=True)
     config.folder.mkdir()
@@ -155,7 +162,10 @@ def test_an_empty_folder_of_the_user_stays(
 
 @faults
 def test_a_run_that_was_there_is_unharmed(
-    short_config: ShortConfig, monkeypatch: pytest.MonkeyPatch, fault: Patch, error: type[BaseException]
+    short_config: ShortConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Patch,
+    error: type[BaseException],
 ) -> None:
     whole, config = (short_config(name, tensorboard=True) for name in ("whole", "run"))
     train(whole)
@@ -187,7 +197,9 @@ def test_damaged_checkpoints_are_set_aside_only_by_a_start_that_succeeds(
     assert (config.folder / "checkpoints" / "damaged-000000000600").is_dir()
 
 
-def test_all_seeds_of_a_start_or_none(short_config: ShortConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_seeds_of_a_start_or_none(
+    short_config: ShortConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     configs = [short_config(f"seed-{seed}", seed=seed) for seed in range(3)]
     write = run.write_result
 
@@ -211,7 +223,9 @@ def test_a_setting_that_no_record_may_hold_leaves_no_folder(short_config: ShortC
     assert not config.folder.exists()
 
 
-def test_an_error_after_the_start_is_a_failed_run(short_config: ShortConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_after_the_start_is_a_failed_run(
+    short_config: ShortConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = short_config()
 
     def broken(self: Any) -> None:

@@ -89,7 +89,10 @@ def test_flatten_and_build_are_inverse() -> None:
     assert flat == {"name": "a", "count": 3, "inner.rate": 0.1, "inner.sizes": [5]}
     settings = settings_of(Outer)
     assert list(settings) == list(flat)
-    assert build(Outer, {key: coerce(key, value, settings[key].hint) for key, value in flat.items()}) == outer
+    assert (
+        build(Outer, {key: coerce(key, value, settings[key].hint) for key, value in flat.items()})
+        == outer
+    )
 
 
 def test_settings_carry_default_and_docs() -> None:
@@ -106,7 +109,13 @@ def test_build_without_a_required_value() -> None:
 
 @pytest.mark.parametrize(
     ("key", "expected"),
-    [("rate", "inner.rate"), ("inner.size", "inner.sizes"), ("cuont", "count"), ("size", "inner.sizes"), ("zzz", None)],
+    [
+        ("rate", "inner.rate"),
+        ("inner.size", "inner.sizes"),
+        ("cuont", "count"),
+        ("size", "inner.sizes"),
+        ("zzz", None),
+    ],
 )
 def test_nearest(key: str, expected: str | None) -> None:
     assert nearest(key, settings_of(Outer)) == expected

@@ -27,18 +27,29 @@ def test_keys_are_those_that_users_know(short_config: ShortConfig) -> None:
     kinds = ("final_step_success", "return", "length")
     names += [f"task task-{n}/eval_{kind}" for kind in kinds for n in range(3)]
     own = ["eval/mean_success", "time/env_steps_per_second", "time/gradient_steps", "time/wall_s"]
-    assert set(events.Tags()["scalars"]) == {*names, *own, "train/fake_loss", "rollout/success_rate"}
+    assert set(events.Tags()["scalars"]) == {
+        *names,
+        *own,
+        "train/fake_loss",
+        "rollout/success_rate",
+    }
     assert [point.step for point in events.Scalars("eval/mean_success")] == [150, 300, 450, 600]
     assert [point.step for point in events.Scalars("train/fake_loss")] == list(range(60, 601, 60))
-    expected = [evaluation["per_task"]["task-1"]["successes"] / 4 for evaluation in record["evaluations"]]
-    assert [point.value for point in events.Scalars("eval/success/task-1")] == pytest.approx(expected)
+    expected = [
+        evaluation["per_task"]["task-1"]["successes"] / 4 for evaluation in record["evaluations"]
+    ]
+    assert [point.value for point in events.Scalars("eval/success/task-1")] == pytest.approx(
+        expected
+    )
     table = events.Tensors("settings/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "| `agent.learning_rate` | `0.01` |" in table
     assert "_hparams_/experiment" in events.summary_metadata
 
 
 @pytest.mark.parametrize("suite", ["mt10:fake", "mt10:fake-inexact"])
-def test_resumed_run_has_no_point_twice(short_config: ShortConfig, suite: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resumed_run_has_no_point_twice(
+    short_config: ShortConfig, suite: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = short_config(suite=suite, tensorboard=True, total_env_steps=600)
     step, steps = FakeEnv.step_wait, [0]
 

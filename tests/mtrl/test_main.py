@@ -11,7 +11,9 @@ from mtrl.__main__ import COMMANDS, main
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
-def test_overview_lists_every_command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_overview_lists_every_command(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(arguments) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("usage: mtrl COMMAND")
@@ -36,7 +38,9 @@ def test_commands_take_the_arguments_behind_their_name(
 
 def test_statuses_are_those_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["leaderboard", "chek"]) == 2
-    assert capsys.readouterr().err.startswith("mtrl.leaderboard: COMMAND: 'chek' is unknown; did you mean 'check'?")
+    assert capsys.readouterr().err.startswith(
+        "mtrl.leaderboard: COMMAND: 'chek' is unknown; did you mean 'check'?"
+    )
 
 
 @pytest.mark.parametrize(
@@ -47,7 +51,9 @@ def test_statuses_are_those_of_the_command(capsys: pytest.CaptureFixture[str]) -
         ("mt10", "use one of evaluate, leaderboard, train"),
     ],
 )
-def test_unknown_commands_get_one_sentence(command: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_commands_get_one_sentence(
+    command: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([command]) == 2
     assert capsys.readouterr() == ("", f"mtrl: COMMAND: {command!r} is unknown; {hint}\n")
 

@@ -31,7 +31,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def test_killed_and_resumed_is_bit_identical(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_and_resumed_is_bit_identical(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     advance, run = MTPPO.advance, tmp_path / "killed"
     command = [SUITE, f"--run-dir={run}", *SETTINGS]
 

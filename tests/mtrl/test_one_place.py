@@ -26,15 +26,27 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(copy: Path, *arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {"PYTHONPATH": str(copy), "PATH": "/usr/bin:/bin", "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+def run(
+    copy: Path, *arguments: str, folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = {
+        "PYTHONPATH": str(copy),
+        "PATH": "/usr/bin:/bin",
+        "COLUMNS": "120",
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, "-P", "-m", "mtrl.train", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder or copy)
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=folder or copy
+    )
 
 
 def test_help_shows_it(copy: Path) -> None:
     shown = run(copy, "mg3", "--help").stdout
-    assert "--agent.curiosity=0.25\n      A number; must lie in [0, 1]. How curious the agent is." in shown
+    assert (
+        "--agent.curiosity=0.25\n      A number; must lie in [0, 1]. How curious the agent is."
+        in shown
+    )
 
 
 def test_the_command_line_checks_it(copy: Path) -> None:
@@ -55,6 +67,10 @@ def test_the_resolved_file_holds_it(copy: Path, tmp_path: Path) -> None:
     )
     environment = {"PYTHONPATH": str(copy), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(
-        [sys.executable, "-P", "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path
+        [sys.executable, "-P", "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
     )
     assert "\nagent.curiosity: 0.25\n" in done.stdout, done.stderr

@@ -14,7 +14,15 @@ from mtrl.errors import ConfigError
 from mtrl.settings.algorithms import ALGORITHMS
 from mtrl.settings.config import difference, make_config, to_yaml
 from mtrl.settings.fields import flatten
-from mtrl.settings.presets import FOLDER, method_file, methods, read_yaml, resolve, suite_files, summary
+from mtrl.settings.presets import (
+    FOLDER,
+    method_file,
+    methods,
+    read_yaml,
+    resolve,
+    suite_files,
+    summary,
+)
 from tests.helpers.workbench import METHOD
 from tests.mtrl.conftest import ShortConfig
 
@@ -42,7 +50,9 @@ def test_files_hold_differences_only() -> None:
     assert all(len(values) <= 25 for values in held.values())
     suites = [path for path in FILES if path.parent.name == "suites"]
     assert all(len(held[path]) <= 5 for path in suites)
-    defaults = {name: flatten(algorithm.settings_class()()) for name, algorithm in ALGORITHMS.items()}
+    defaults = {
+        name: flatten(algorithm.settings_class()()) for name, algorithm in ALGORITHMS.items()
+    }
     for path in [path for path in FILES if path.parent.name == "families"]:
         for key, value in held[path].items():
             owner, _, name = key.partition(".")
@@ -96,10 +106,14 @@ def test_unknown_suite_names_the_nearest() -> None:
         resolve({"suite": "mg99"})
 
 
-@pytest.mark.parametrize(("suite", "steps"), [("mt1:reach-v3", 2_000_000), ("mt10", 20_000_000), ("mt50", 100_000_000)])
+@pytest.mark.parametrize(
+    ("suite", "steps"), [("mt1:reach-v3", 2_000_000), ("mt10", 20_000_000), ("mt50", 100_000_000)]
+)
 def test_budgets_are_per_task(suite: str, steps: int) -> None:
     assert resolve({"suite": suite}).total_env_steps == steps
-    assert resolve({"suite": suite, "total_env_steps": "10_000/task"}).total_env_steps == steps // 200
+    assert (
+        resolve({"suite": suite, "total_env_steps": "10_000/task"}).total_env_steps == steps // 200
+    )
     assert resolve({"suite": suite, "total_env_steps": "1e4"}).total_env_steps == 10_000
 
 
@@ -108,13 +122,23 @@ def test_a_choice_takes_its_own_settings() -> None:
     long = resolve({"suite": "mt10", "aggregator.kind": "cagrad", "aggregator.c": "0.9"})
     assert short == long
     flat = short.flat()
-    assert (flat["agent.aggregator.kind"], flat["agent.aggregator.c"], flat["agent.aggregator.every"]) == (
+    assert (
+        flat["agent.aggregator.kind"],
+        flat["agent.aggregator.c"],
+        flat["agent.aggregator.every"],
+    ) == (
         "cagrad",
         0.9,
         1,
     )
-    assert resolve({"suite": "mt10", "method": "mtppo-cagrad", "aggregator.c": 0.9}).agent == short.agent
-    assert resolve({"suite": "mt10", "actor_aggregator": "none"}).flat()["agent.actor_aggregator"] is None
+    assert (
+        resolve({"suite": "mt10", "method": "mtppo-cagrad", "aggregator.c": 0.9}).agent
+        == short.agent
+    )
+    assert (
+        resolve({"suite": "mt10", "actor_aggregator": "none"}).flat()["agent.actor_aggregator"]
+        is None
+    )
 
 
 def test_another_choice_drops_the_settings_of_the_weaker_layers(tmp_path: Path) -> None:
@@ -135,7 +159,9 @@ def test_methods_of_ppo_fit_minigrid(suite: str, method: str) -> None:
 
 def test_layers_in_order(faked: None, tmp_path: Path) -> None:
     overlay, own = tmp_path / "mine.yaml", tmp_path / "own.yaml"
-    overlay.write_text("algorithm: fake\nagent.learning_rate: 0.5\nlog_every: 7\neval.every: 7\nseed: 7\n")
+    overlay.write_text(
+        "algorithm: fake\nagent.learning_rate: 0.5\nlog_every: 7\neval.every: 7\nseed: 7\n"
+    )
     own.write_text(f"suite: mt10:fake\nmethod: {overlay}\nlog_every: 8\nseed: 8\n")
     config = resolve({"seed": "9"}, own)
     flat = config.flat()
@@ -175,9 +201,18 @@ def test_digests(short_config: ShortConfig) -> None:
         ("algorithm: fake\nlog_evry: 3", "log_evry: unknown setting; did you mean log_every?"),
         ("algorithm: fake\nlog_every: often", "log_every: 'often' is not a number of env steps"),
         ("seed: 1\nseed: 2", "seed stands there twice"),
-        ("algorithm: fake\nagent.learning_rate: .inf", "agent.learning_rate: inf is not a finite number"),
-        ("algorithm: fake\nagent.learning_rate: .nan", "agent.learning_rate: nan is not a finite number"),
-        ("algorithm: fake\nenvs_per_task: 0", "envs_per_task: 0 is out of range; it must be at least 1"),
+        (
+            "algorithm: fake\nagent.learning_rate: .inf",
+            "agent.learning_rate: inf is not a finite number",
+        ),
+        (
+            "algorithm: fake\nagent.learning_rate: .nan",
+            "agent.learning_rate: nan is not a finite number",
+        ),
+        (
+            "algorithm: fake\nenvs_per_task: 0",
+            "envs_per_task: 0 is out of range; it must be at least 1",
+        ),
         ("algorithm: fake\ngoals: cycel", "goals: 'cycel' is unknown; did you mean 'cycle'?"),
         ("seed: 1", "algorithm is missing"),
         ("algorithm: nope", "algorithm: 'nope' is unknown"),

@@ -12,7 +12,10 @@ from tests.helpers.terminal import open_terminal, read_all
 
 
 def evaluation(env_steps: int, *successes: int) -> dict[str, Any]:
-    per_task = {f"task-{index}": {"successes": count, "episodes": 4} for index, count in enumerate(successes)}
+    per_task = {
+        f"task-{index}": {"successes": count, "episodes": 4}
+        for index, count in enumerate(successes)
+    }
     return {"env_steps": env_steps, "per_task": per_task}
 
 

@@ -21,7 +21,12 @@ from tests.helpers.runs import final_record, final_state
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ["--device=cpu", "--torch-threads=1", "--tensorboard=false", "--log-every=50"]
-SETTINGS += ["--checkpoint-every=100", "--eval.every=150", "--eval.episodes-per-task=1", "--total-env-steps=260"]
+SETTINGS += [
+    "--checkpoint-every=100",
+    "--eval.every=150",
+    "--eval.episodes-per-task=1",
+    "--total-env-steps=260",
+]
 SETTINGS += [
     "--agent.width=16",
     "--agent.learning-starts=40",
@@ -74,7 +79,9 @@ def test_record(whole: Path, backend: str) -> None:
     assert record["protocol"]["backend"] == backend
     assert record["method"]["architecture"] == "multi-head"
     assert [evaluation["env_steps"] for evaluation in record["evaluations"]] == [150, 260]
-    assert {task["length_mean"] for e in record["evaluations"] for task in e["per_task"].values()} == {500.0}
+    assert {
+        task["length_mean"] for e in record["evaluations"] for task in e["per_task"].values()
+    } == {500.0}
 
 
 def test_evaluate_gives_the_recorded_numbers_again(whole: Path) -> None:
@@ -94,7 +101,9 @@ def test_sigkill_of_a_real_process(whole: Path, backend: str, tmp_path: Path) ->
     run = tmp_path / "killed"
     command = [sys.executable, "-m", "mtrl.train", *arguments(run, backend)]
     for steps in (0, 100):
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         while not (newest := newest_first(run / "checkpoints")) or int(newest[0].name) <= steps:
             assert process.poll() is None
             time.sleep(0.01)

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from mtrl.errors import ResultError
-from mtrl.records.results import method_of, new_record, problems, read_result, success_mean, validate, write_result
+from mtrl.records.results import (
+    method_of,
+    new_record,
+    problems,
+    read_result,
+    success_mean,
+    validate,
+    write_result,
+)
 from mtrl.settings.presets import resolve
 from tests.helpers.fakes import SUITES
 from tests.mtrl.conftest import ShortConfig
@@ -19,10 +27,20 @@ Record = dict[str, Any]
 
 @pytest.fixture
 def record(short_config: ShortConfig) -> Record:
-    record = new_record(short_config(), SUITES["mt10:fake"], "fake", 3, "cpu", "python -m mtrl.train mt10:fake")
-    task = {"successes": 1, "final_step_successes": 0, "episodes": 4, "return_mean": 1.5, "length_mean": 20.0}
+    record = new_record(
+        short_config(), SUITES["mt10:fake"], "fake", 3, "cpu", "python -m mtrl.train mt10:fake"
+    )
+    task = {
+        "successes": 1,
+        "final_step_successes": 0,
+        "episodes": 4,
+        "return_mean": 1.5,
+        "length_mean": 20.0,
+    }
     per_task = {f"task-{index}": task | {"successes": index} for index in (0, 2, 1)}
-    record["evaluations"].append({"env_steps": 10, "gradient_steps": 0, "wall_s": 0.5, "per_task": per_task})
+    record["evaluations"].append(
+        {"env_steps": 10, "gradient_steps": 0, "wall_s": 0.5, "per_task": per_task}
+    )
     record["budget"]["env_steps"] = 10
     return record
 
@@ -40,12 +58,20 @@ def test_new_record_has_exactly_the_fields_of_the_protocol(record: Record) -> No
     ("given", "parts"),
     [
         ({}, ("mean", "uniform", "multi-head")),
-        ({"agent.aggregator": "cagrad:c=0.9,every=4"}, ("cagrad:c=0.9,every=4", "uniform", "multi-head")),
-        ({"method": "camrl-ppo", "agent.curriculum.warmup": 5}, ("mean", "camrl:warmup=5", "separate")),
+        (
+            {"agent.aggregator": "cagrad:c=0.9,every=4"},
+            ("cagrad:c=0.9,every=4", "uniform", "multi-head"),
+        ),
+        (
+            {"method": "camrl-ppo", "agent.curriculum.warmup": 5},
+            ("mean", "camrl:warmup=5", "separate"),
+        ),
         ({"method": "sb3-ppo"}, (None, None, None)),
     ],
 )
-def test_a_record_names_choices_in_their_short_form(given: Record, parts: tuple[str | None, ...]) -> None:
+def test_a_record_names_choices_in_their_short_form(
+    given: Record, parts: tuple[str | None, ...]
+) -> None:
     method = method_of(resolve({"suite": "mt10", **given}).flat())
     assert (method["aggregator"], method["curriculum"], method["architecture"]) == parts
 
@@ -90,14 +116,26 @@ TASK = ("evaluations", 0, "per_task", "task-1")
         (_set(*TASK, "final_step_successes", -1), "final_step_successes: -1"),
         (_set(*TASK, "episodes", 0), "task-1.episodes: 0 is below the least allowed value, 1"),
         (_set(*TASK, "return_mean", float("nan")), "task-1.return_mean: nan is not finite"),
-        (_set("evaluations", 0, "per_task", "task-1", KeyError), "per_task: the tasks are not those"),
+        (
+            _set("evaluations", 0, "per_task", "task-1", KeyError),
+            "per_task: the tasks are not those",
+        ),
         (_set("evaluations", 0, "per_task", {}), "per_task: has 0 entries; allowed are 1 to 200"),
         (_set("schema_version", KeyError), "schema_version: is missing; this version reads 1"),
-        (_set("method", "params", "agent.x", {"a": 1}), "method.params['agent.x']: is an object, not a text or"),
+        (
+            _set("method", "params", "agent.x", {"a": 1}),
+            "method.params['agent.x']: is an object, not a text or",
+        ),
         (_set("provenance", "cpu_count", 10**30), "provenance.cpu_count: a huge number is above"),
         (_set("run_id", "x" * 300), "run_id: has 300 characters; allowed are 1 to 200"),
-        (_set("protocol", "episodes_per_task", 5), "task-0.episodes: 4 is not protocol.episodes_per_task, 5"),
-        (_set("budget", "env_steps", 9), "budget.env_steps: 9 is less than the last evaluation's, 10"),
+        (
+            _set("protocol", "episodes_per_task", 5),
+            "task-0.episodes: 4 is not protocol.episodes_per_task, 5",
+        ),
+        (
+            _set("budget", "env_steps", 9),
+            "budget.env_steps: 9 is less than the last evaluation's, 10",
+        ),
     ],
 )
 def test_violations_name_the_field(
@@ -119,7 +157,9 @@ def test_evaluations_are_in_order(record: Record) -> None:
 
 
 def test_costs_never_fall(record: Record) -> None:
-    record["evaluations"].append(copy.deepcopy(record["evaluations"][0]) | {"env_steps": 20, "wall_s": 0.25})
+    record["evaluations"].append(
+        copy.deepcopy(record["evaluations"][0]) | {"env_steps": 20, "wall_s": 0.25}
+    )
     record["budget"]["env_steps"] = 20
     with pytest.raises(ResultError, match=r"evaluations\[1\].wall_s: 0.25 is less than 0.5"):
         validate(record)
@@ -129,12 +169,17 @@ def test_a_finished_run_ends_with_an_evaluation(record: Record) -> None:
     record["status"] = "finished"
     assert problems(record) == []
     record["budget"]["env_steps"] = 11
-    assert problems(record) == ["status: the run is finished, but has no evaluation at budget.env_steps, 11"]
+    assert problems(record) == [
+        "status: the run is finished, but has no evaluation at budget.env_steps, 11"
+    ]
 
 
 def test_every_problem_is_listed(record: Record) -> None:
     record["seed"], record["budget"]["env_steps"] = -1, "many"
-    assert [problem.partition(":")[0] for problem in problems(record)] == ["seed", "budget.env_steps"]
+    assert [problem.partition(":")[0] for problem in problems(record)] == [
+        "seed",
+        "budget.env_steps",
+    ]
 
 
 def test_write_and_read(record: Record, tmp_path: Path) -> None:

@@ -20,8 +20,19 @@ from tests.helpers.terminal import read_all
 from tests.helpers.workbench import METHOD
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = ["--total-env-steps=1500", "--checkpoint-every=180", "--log-every=60", "--eval.every=240", "--device=cpu"]
-SETTINGS += ["--eval.episodes-per-task=4", "--eval.envs-per-task=2", "--tensorboard=false", f"--method={METHOD}"]
+SETTINGS = [
+    "--total-env-steps=1500",
+    "--checkpoint-every=180",
+    "--log-every=60",
+    "--eval.every=240",
+    "--device=cpu",
+]
+SETTINGS += [
+    "--eval.episodes-per-task=4",
+    "--eval.envs-per-task=2",
+    "--tensorboard=false",
+    f"--method={METHOD}",
+]
 
 
 def arguments(run: Path, suite: str, *more: str) -> list[str]:
@@ -33,7 +44,12 @@ def start(run: Path, suite: str, pace: float) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.helpers.workbench", "train", *arguments(run, suite)]
     environment = {**os.environ, "FAKE_PACE": str(pace), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
 
 
@@ -47,8 +63,12 @@ def wait_for_checkpoint_beyond(run: Path, steps: int, process: subprocess.Popen[
     raise AssertionError(f"no new checkpoint; {process.communicate()}")
 
 
-@pytest.mark.parametrize("suite", ["mt10:fake", pytest.param("mt10:fake-inexact", marks=pytest.mark.slow)])
-def test_sigkill_at_random_moments(faked: None, tmp_path: Path, suite: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "suite", ["mt10:fake", pytest.param("mt10:fake-inexact", marks=pytest.mark.slow)]
+)
+def test_sigkill_at_random_moments(
+    faked: None, tmp_path: Path, suite: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert train.main(arguments(whole, suite)) == 0
     moments = random.Random(suite)

@@ -13,7 +13,9 @@ from mtrl.settings.presets import resolve
 
 def params(**given: Any) -> dict[str, Any]:
     values = {key.replace("__", "."): value for key, value in given.items()}
-    return resolve({"suite": "mt10", "method": "mtppo", "total_env_steps": 3_000_000} | values).flat()
+    return resolve(
+        {"suite": "mt10", "method": "mtppo", "total_env_steps": 3_000_000} | values
+    ).flat()
 
 
 @pytest.mark.parametrize(
@@ -23,17 +25,29 @@ def params(**given: Any) -> dict[str, Any]:
         ({"seed": 3, "num_threads": 1, "eval__every": 7, "tensorboard": False}, []),
         ({"agent__rollout_per_task": 800}, ["rollout_per_task 800"]),
         ({"agent__precision": "fp32", "agent__heads": "one-hot"}, ["one-hot", "fp32"]),
-        ({"agent__noise_correlation": 0, "agent__noise_until": 0.5}, ["without noise_correlation", "noise_until 0.5"]),
+        (
+            {"agent__noise_correlation": 0, "agent__noise_until": 0.5},
+            ["without noise_correlation", "noise_until 0.5"],
+        ),
         ({"agent__popart_step": None}, ["without popart_step"]),
         ({"agent__popart_step": 0}, ["popart_step 0.0"]),
-        ({"stagger": False, "agent__noise_by_failure": True}, ["without stagger", "with noise_by_failure"]),
+        (
+            {"stagger": False, "agent__noise_by_failure": True},
+            ["without stagger", "with noise_by_failure"],
+        ),
         ({"agent__aggregator": "cagrad:c=0.9"}, ["aggregator cagrad:c=0.9"]),
         ({"method": "toppo", "agent__actor_aggregator": None}, ["without actor_aggregator"]),
         ({"method": "mtppo-cagrad", "agent__aggregator__c": 0.9}, ["aggregator cagrad:c=0.9"]),
         ({"method": "sb3-ppo", "agent__net_arch": [8, 8]}, ["net_arch 8,8"]),
-        ({"backend": "stock", "eval__episodes_per_task": 5}, ["backend stock", "eval.episodes_per_task 5"]),
+        (
+            {"backend": "stock", "eval__episodes_per_task": 5},
+            ["backend stock", "eval.episodes_per_task 5"],
+        ),
         ({"suite": "mg1:MemoryS7", "agent__memory": "gru"}, ["gru"]),
-        ({"suite": "mg3", "agent__noise_correlation": 0, "agent__advantage_floor": 0}, ["without advantage_floor"]),
+        (
+            {"suite": "mg3", "agent__noise_correlation": 0, "agent__advantage_floor": 0},
+            ["without advantage_floor"],
+        ),
     ],
 )
 def test_words_for_what_differs_from_the_preset(given: dict[str, Any], words: list[str]) -> None:
@@ -41,7 +55,12 @@ def test_words_for_what_differs_from_the_preset(given: dict[str, Any], words: li
 
 
 def test_choices_written_short_say_the_same() -> None:
-    flat = {"suite": "mt10", "method": "mtppo", "algorithm": "mtppo", "agent.aggregator": "cagrad:c=0.9"}
+    flat = {
+        "suite": "mt10",
+        "method": "mtppo",
+        "algorithm": "mtppo",
+        "agent.aggregator": "cagrad:c=0.9",
+    }
     assert list(changes(flat).values()) == ["aggregator cagrad:c=0.9"]
 
 
@@ -51,10 +70,17 @@ def test_what_another_version_wrote_is_said_as_it_stands() -> None:
 
 
 def test_told_apart_leaves_out_the_machine_the_protocol_and_what_does_nothing() -> None:
-    assert told_apart(params()).keys() == told_apart(params(seed=1, backend="stock", eval__seed=2)).keys()
-    assert told_apart(params()) == told_apart(params(seed=1, backend="stock", eval__seed=2, total_env_steps=9))
+    assert (
+        told_apart(params()).keys()
+        == told_apart(params(seed=1, backend="stock", eval__seed=2)).keys()
+    )
+    assert told_apart(params()) == told_apart(
+        params(seed=1, backend="stock", eval__seed=2, total_env_steps=9)
+    )
     assert told_apart(params()) != told_apart(params(agent__noise_correlation=0))
-    on_minigrid = [told_apart(params(suite="mg3", agent__noise_correlation=value)) for value in (0, 0.4)]
+    on_minigrid = [
+        told_apart(params(suite="mg3", agent__noise_correlation=value)) for value in (0, 0.4)
+    ]
     assert on_minigrid[0] == on_minigrid[1]
 
 
@@ -64,7 +90,9 @@ def test_places() -> None:
     assert place(flat) == Path("mt1-reach-v3/80k/mtppo-fp32/seed-0.json")
 
 
-def test_a_method_of_ones_own_is_compared_with_its_file_or_else_the_plain_algorithm(tmp_path: Path) -> None:
+def test_a_method_of_ones_own_is_compared_with_its_file_or_else_the_plain_algorithm(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "own.yaml"
     file.write_text("algorithm: mtppo\nagent.width: 8\n")
     flat = params(method=str(file), agent__depth=3)
@@ -72,7 +100,9 @@ def test_a_method_of_ones_own_is_compared_with_its_file_or_else_the_plain_algori
     assert place(flat).parent.name == "own-width-8-depth-3"
     shipped = tmp_path / "mtppo.yaml"
     shipped.write_text(file.read_text())
-    assert place(params(method=str(shipped)), shipped).parent.name == "mtppo-envs-per-task-1-width-8"
+    assert (
+        place(params(method=str(shipped)), shipped).parent.name == "mtppo-envs-per-task-1-width-8"
+    )
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,10 @@ with RunFolder(Path(sys.argv[1])):
 def test_second_process_is_refused_until_the_first_dies(tmp_path: Path) -> None:
     run = tmp_path / "run"
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(run)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, str(run)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
@@ -68,7 +71,11 @@ def test_leftovers_of_a_killed_process_go(tmp_path: Path) -> None:
     (run / ".tmp-result.json").write_text("{")
     (run / "config.yaml").write_text("seed: 1\n")
     with RunFolder(run) as folder:
-        assert sorted(entry.name for entry in run.iterdir()) == [".lock", "checkpoints", "config.yaml"]
+        assert sorted(entry.name for entry in run.iterdir()) == [
+            ".lock",
+            "checkpoints",
+            "config.yaml",
+        ]
         assert list(folder.checkpoints.iterdir()) == []
 
 
@@ -80,7 +87,9 @@ def test_full_disk_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(WriteError, match=r"result.json: cannot be written \(No space left on device\)"):
+    with pytest.raises(
+        WriteError, match=r"result.json: cannot be written \(No space left on device\)"
+    ):
         write_text(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["result.json"]

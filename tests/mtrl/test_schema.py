@@ -24,13 +24,21 @@ PLAIN = st.one_of(
 )  # fmt: skip
 VALUES = st.recursive(
     PLAIN | st.sampled_from(["finished", "x" * 300, 1.0, 50, {}]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 
 
 def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     return [path, *(place for key, item in inner for place in _places(item, (*path, key)))]
 
 
@@ -45,8 +53,14 @@ def test_the_schema_is_a_schema() -> None:
 
 
 @settings(deadline=None, max_examples=300)
-@given(place=st.sampled_from(PLACES), value=VALUES, action=st.sampled_from(["replace", "remove", "add"]))
-def test_agrees_with_jsonschema_about_damaged_records(place: tuple[Any, ...], value: Any, action: str) -> None:
+@given(
+    place=st.sampled_from(PLACES),
+    value=VALUES,
+    action=st.sampled_from(["replace", "remove", "add"]),
+)
+def test_agrees_with_jsonschema_about_damaged_records(
+    place: tuple[Any, ...], value: Any, action: str
+) -> None:
     record = copy.deepcopy(RECORD)
     inner: Any = record
     for key in place[:-1]:
@@ -74,14 +88,28 @@ def test_agrees_with_jsonschema_about_anything(value: Any) -> None:
         ({"type": "integer"}, True, [("", "is true, not a whole number")]),
         ({"type": "integer"}, 2.0, []),
         ({"type": "number"}, float("inf"), [("", "inf is not finite")]),
-        ({"items": {"type": "integer"}, "uniqueItems": True}, [1, 1], [("", "holds an item twice")]),
-        ({"items": {"items": {"maximum": 1}}}, [[0], [1, 2]], [("[1][1]", "2 is above the greatest allowed value, 1")]),
+        (
+            {"items": {"type": "integer"}, "uniqueItems": True},
+            [1, 1],
+            [("", "holds an item twice")],
+        ),
+        (
+            {"items": {"items": {"maximum": 1}}},
+            [[0], [1, 2]],
+            [("[1][1]", "2 is above the greatest allowed value, 1")],
+        ),
         ({"additionalProperties": {"type": "null"}}, {"a b": 1}, [("['a b']", "is 1, not null")]),
-        ({"propertyNames": {"maxLength": 1}}, {"ab": 1}, [("ab", "this name has 2 characters; allowed are 0 to 1")]),
+        (
+            {"propertyNames": {"maxLength": 1}},
+            {"ab": 1},
+            [("ab", "this name has 2 characters; allowed are 0 to 1")],
+        ),
         ({"const": 1}, True, [("", "true is not 1")]),
     ],
 )
-def test_problems_carry_their_path(schema: dict[str, Any], value: Any, problems: list[tuple[str, str]]) -> None:
+def test_problems_carry_their_path(
+    schema: dict[str, Any], value: Any, problems: list[tuple[str, str]]
+) -> None:
     assert list(compile_schema(schema)(value)) == problems
 
 

@@ -25,7 +25,12 @@ from tests.mtrl.test_trainer import kill_at
 
 SEEDS = (4, 0, 2)
 OWN: dict[str, dict[str, Any]] = {
-    "mtppo": {"agent.rollout_per_task": 40, "agent.epochs": 2, "agent.minibatches": 4, "envs_per_task": 2},
+    "mtppo": {
+        "agent.rollout_per_task": 40,
+        "agent.epochs": 2,
+        "agent.minibatches": 4,
+        "envs_per_task": 2,
+    },
     "mtsac": {"agent.learning_starts": 20, "agent.batch_per_task": 8, "agent.buffer_per_task": 64},
 }
 
@@ -48,7 +53,12 @@ def train_alone(short_config: ShortConfig, **changes: Any) -> list[Any]:
 @pytest.mark.parametrize("method", ["mtppo", "mtsac"])
 def test_each_run_is_bit_for_bit_what_it_is_alone(short_config: ShortConfig, method: str) -> None:
     changes = {key.replace(".", "__"): value for key, value in OWN[method].items()}
-    changes |= {"method": method, "agent__width": 16, "tensorboard": method == "mtppo", "total_env_steps": 240}
+    changes |= {
+        "method": method,
+        "agent__width": 16,
+        "tensorboard": method == "mtppo",
+        "total_env_steps": 240,
+    }
     together = configs(short_config, "together", **changes)
     records = train_together(together, "the command")
     assert ends(together) == train_alone(short_config, **changes)
@@ -99,7 +109,9 @@ def test_killed_between_the_checkpoints_of_two_seeds(
 
 
 @pytest.mark.parametrize("at", [2, 200, 345])
-def test_interrupted_then_continued(short_config: ShortConfig, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_then_continued(
+    short_config: ShortConfig, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected, runs = train_alone(short_config), configs(short_config, "stopped")
     step, advanced = FakeEnv.step_wait, [0]
 
@@ -111,25 +123,35 @@ def test_interrupted_then_continued(short_config: ShortConfig, at: int, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(FakeEnv, "step_wait", interrupted_step)
-        with pytest.raises(InterruptedTraining, match=r"--resume \S*seed-4,\S*seed-0,\S*seed-2$") as caught:
+        with pytest.raises(
+            InterruptedTraining, match=r"--resume \S*seed-4,\S*seed-0,\S*seed-2$"
+        ) as caught:
             train_together(runs)
-    assert [read_result(config.folder / "result.json")["status"] for config in runs] == ["running"] * 3
+    assert [read_result(config.folder / "result.json")["status"] for config in runs] == [
+        "running"
+    ] * 3
     assert all(newest_first(config.folder / "checkpoints") for config in runs)
     assert train.main(["--resume", str(caught.value).rpartition(" ")[2]]) == 0
     assert ends(runs) == expected
 
 
-def test_runs_at_different_points_catch_up(short_config: ShortConfig, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_at_different_points_catch_up(
+    short_config: ShortConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
     runs = configs(short_config, "together", total_env_steps=900)
     train_together([short_config("together/seed-4", seed=4, total_env_steps=300)])
     train_together([runs[1]])
     capsys.readouterr()
     train_together(runs)
     said = capsys.readouterr()
-    assert "seed-4 from 300 env steps" in said.out and "seed-0: finished at 900 env steps" in said.out
+    assert (
+        "seed-4 from 300 env steps" in said.out and "seed-0: finished at 900 env steps" in said.out
+    )
     assert "seed 2: evaluation at 150 env steps" in said.err
     for end, other in zip(ends(runs), train_alone(short_config, total_env_steps=900), strict=True):
-        assert end[0] == other[0] or end[1]["seed"] == 4  # its last checkpoints of the short run were others
+        assert (
+            end[0] == other[0] or end[1]["seed"] == 4
+        )  # its last checkpoints of the short run were others
         assert end[1] == other[1]
 
 
@@ -145,7 +167,9 @@ def test_a_seed_that_diverges_is_recorded_and_the_others_finish(
             self.gain[0] = float("nan")
 
     monkeypatch.setattr(FakeAgent, "advance", broken_advance)
-    with pytest.raises(TrainingDiverged, match=r"^seed 0: training diverged at .* checkpoint is at 360 env steps$"):
+    with pytest.raises(
+        TrainingDiverged, match=r"^seed 0: training diverged at .* checkpoint is at 360 env steps$"
+    ):
         train_together(runs)
     statuses = [read_result(config.folder / "result.json")["status"] for config in runs]
     assert statuses == ["finished", "diverged", "finished"]
@@ -163,12 +187,19 @@ def test_unexpected_error_marks_every_unfinished_run_failed(
     runs = configs(short_config, "together")
     with pytest.raises(ZeroDivisionError):
         train_together(runs)
-    assert [read_result(config.folder / "result.json")["status"] for config in runs] == ["failed"] * 3
+    assert [read_result(config.folder / "result.json")["status"] for config in runs] == [
+        "failed"
+    ] * 3
 
 
 def arguments(*more: str) -> list[str]:
     settings = {key: value for key, value in SHORT.items() if key not in ("suite", "method")}
-    return ["mt10:fake", f"--method={METHOD}", *(f"--{key}={value}" for key, value in settings.items()), *more]
+    return [
+        "mt10:fake",
+        f"--method={METHOD}",
+        *(f"--{key}={value}" for key, value in settings.items()),
+        *more,
+    ]
 
 
 def test_the_command_gives_every_seed_its_folder(

@@ -17,7 +17,9 @@ def imported(arguments: list[str], folder: Path) -> tuple[int, set[str], str]:
         "import sys; from mtrl.train import main; status = main(sys.argv[1:]); "
         f"print('IMPORTED', *[name for name in {HEAVY} if name in sys.modules]); sys.exit(status)"
     )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=folder)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=folder
+    )
     return done.returncode, set(done.stdout.rpartition("IMPORTED")[2].split()), done.stderr
 
 
@@ -31,10 +33,16 @@ def imported(arguments: list[str], folder: Path) -> tuple[int, set[str], str]:
         (["mt10", "--method=mtppp"], 2, "method: 'mtppp' is unknown; did you mean 'mtppo'?"),
         (["mt10", "--agent.width=0"], 2, "agent.width: 0 is out of range; it must be at least 1"),
         (["mt10", "--aggregator=cagard"], 2, "did you mean 'cagrad'?"),
-        (["mt10", "--agent.learning-rate=1e400"], 2, "agent.learning_rate: '1e400' is not a finite number"),
+        (
+            ["mt10", "--agent.learning-rate=1e400"],
+            2,
+            "agent.learning_rate: '1e400' is not a finite number",
+        ),
     ],
 )
-def test_answers_without_torch(arguments: list[str], status: int, words: str, tmp_path: Path) -> None:
+def test_answers_without_torch(
+    arguments: list[str], status: int, words: str, tmp_path: Path
+) -> None:
     found, heavy, complaint = imported(arguments, tmp_path)
     assert (found, heavy) == (status, set())
     assert words in complaint

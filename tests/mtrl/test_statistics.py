@@ -30,7 +30,11 @@ def matrices(draw: st.DrawFn, tasks: int | None = None) -> np.ndarray:
 
 
 @settings(deadline=None, max_examples=60)
-@given(trials=st.integers(1, 500), share=st.floats(0, 1), confidence=st.sampled_from([0.5, 0.9, 0.95, 0.99]))
+@given(
+    trials=st.integers(1, 500),
+    share=st.floats(0, 1),
+    confidence=st.sampled_from([0.5, 0.9, 0.95, 0.99]),
+)
 def test_wilson_equals_scipy(trials: int, share: float, confidence: float) -> None:
     successes = round(share * trials)
     expected = stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
@@ -53,7 +57,10 @@ def test_wilson_refuses_nonsense(arguments: tuple[int, int]) -> None:
 
 
 @settings(deadline=None, max_examples=60)
-@given(values=st.lists(st.floats(-100, 100), min_size=2, max_size=20), confidence=st.sampled_from([0.5, 0.95, 0.99]))
+@given(
+    values=st.lists(st.floats(-100, 100), min_size=2, max_size=20),
+    confidence=st.sampled_from([0.5, 0.95, 0.99]),
+)
 def test_t_interval_equals_scipy(values: list[float], confidence: float) -> None:
     mean, low, high = t_interval(values, confidence)
     half = stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * stats.sem(values)
@@ -96,7 +103,9 @@ def test_welch_without_spread_or_seeds() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(scores=matrices(), thresholds=st.lists(st.floats(-0.1, 1.1), min_size=1, max_size=9))
-def test_summaries_equal_scipy_and_their_definitions(scores: np.ndarray, thresholds: list[float]) -> None:
+def test_summaries_equal_scipy_and_their_definitions(
+    scores: np.ndarray, thresholds: list[float]
+) -> None:
     assert interquartile_mean(scores) == pytest.approx(stats.trim_mean(scores, 0.25, axis=None))
     assert optimality_gap(scores) == pytest.approx(1 - scores.mean())
     expected = [(scores > threshold).mean() for threshold in thresholds]
@@ -108,9 +117,13 @@ def test_summaries_equal_scipy_and_their_definitions(scores: np.ndarray, thresho
 
 @settings(deadline=None, max_examples=60)
 @given(data=st.data(), tasks=st.integers(1, 5))
-def test_probability_of_improvement_is_the_mean_mann_whitney(data: st.DataObject, tasks: int) -> None:
+def test_probability_of_improvement_is_the_mean_mann_whitney(
+    data: st.DataObject, tasks: int
+) -> None:
     first, second = data.draw(matrices(tasks)), data.draw(matrices(tasks))
-    statistics = [stats.mannwhitneyu(first[:, task], second[:, task]).statistic for task in range(tasks)]
+    statistics = [
+        stats.mannwhitneyu(first[:, task], second[:, task]).statistic for task in range(tasks)
+    ]
     expected = np.mean(statistics) / (len(first) * len(second))
     assert probability_of_improvement(first, second) == pytest.approx(expected)
     assert probability_of_improvement(second, first) == pytest.approx(1 - expected)

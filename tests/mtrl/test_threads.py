@@ -53,9 +53,17 @@ def test_by_default_it_is_about_this_process(monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_commands_settle_it_before_torch_is_imported(command: str) -> None:
-    environment = {key: value for key, value in os.environ.items() if key not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    }
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     result = subprocess.run(
-        [sys.executable, "-c", SPIED, *command.split()], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", SPIED, *command.split()],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.stdout.startswith("torch sees 1000\n"), result.stdout + result.stderr

@@ -45,7 +45,11 @@ def test_intervals_that_no_vector_step_hits(short_config: ShortConfig) -> None:
 
 @pytest.mark.parametrize(
     ("shares", "phrase"),
-    [((0.05, 0.1), "30 solves not converged"), ((0.0, 1e-4), "10 solves not converged"), ((0.0, 0.0), None)],
+    [
+        ((0.05, 0.1), "30 solves not converged"),
+        ((0.0, 1e-4), "10 solves not converged"),
+        ((0.0, 0.0), None),
+    ],
 )
 def test_solves_that_did_not_converge_are_said(
     short_config: ShortConfig,
@@ -56,7 +60,9 @@ def test_solves_that_did_not_converge_are_said(
 ) -> None:
     """Of 10 logs over 20 updates each; a share too small to count still counts as one."""
     metrics, lines = FakeAgent.metrics, list[str]()
-    found = dict(zip(("train/actor_solve_failures", "train/critic_solve_failures"), shares, strict=True))
+    found = dict(
+        zip(("train/actor_solve_failures", "train/critic_solve_failures"), shares, strict=True)
+    )
     monkeypatch.setattr(FakeAgent, "metrics", lambda self: metrics(self) | found)
     monkeypatch.setattr(Progress, "close", lambda self: lines.append(self.line()))
     train(short_config())
@@ -77,7 +83,9 @@ def test_rebase_only_where_the_state_is_inexact(
 
     monkeypatch.setattr(FakeEnv, "rebase", spy)
     train(short_config(suite=suite))
-    assert sorted(set(boundaries) - {0}) == ([180, 360, 540, 600] if suite.endswith("inexact") else [])
+    assert sorted(set(boundaries) - {0}) == (
+        [180, 360, 540, 600] if suite.endswith("inexact") else []
+    )
 
 
 def kill_at(count: float, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -87,7 +95,9 @@ def kill_at(count: float, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     def call(handle: int) -> None:
         calls[0] += 1
         if calls[0] >= count:
-            raise SystemExit("killed")  # no handler in the trainer catches it, and writes fail from here on
+            raise SystemExit(
+                "killed"
+            )  # no handler in the trainer catches it, and writes fail from here on
         original(handle)
 
     monkeypatch.setattr(os, "fsync", call)
@@ -114,11 +124,15 @@ def test_killed_at_every_write_then_resumed_is_bit_identical(
 
 
 @pytest.mark.parametrize("suite", ["mt10:fake", "mt10:fake-inexact"])
-@pytest.mark.parametrize("at", [1, 55, 110, 160, 200, 345])  # training, evaluations, one of them at a checkpoint
+@pytest.mark.parametrize(
+    "at", [1, 55, 110, 160, 200, 345]
+)  # training, evaluations, one of them at a checkpoint
 def test_interrupted_then_resumed_is_bit_identical(
     short_config: ShortConfig, suite: str, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, config = (short_config(run, suite=suite, checkpoint_every=300) for run in ("whole", "stopped"))
+    whole, config = (
+        short_config(run, suite=suite, checkpoint_every=300) for run in ("whole", "stopped")
+    )
     train(whole)
     step, advanced = FakeEnv.step_wait, [0]
 
@@ -130,7 +144,9 @@ def test_interrupted_then_resumed_is_bit_identical(
 
     with monkeypatch.context() as patch:
         patch.setattr(FakeEnv, "step_wait", interrupted_step)
-        with pytest.raises(trainer.InterruptedTraining, match=r"continue from .* --resume") as caught:
+        with pytest.raises(
+            trainer.InterruptedTraining, match=r"continue from .* --resume"
+        ) as caught:
             train(config)
     assert caught.value.exit_status == 130
     assert read_result(config.folder / "result.json")["status"] == "running"
@@ -144,8 +160,15 @@ def test_exact_environment_is_saved_where_it_was_interrupted(
 ) -> None:
     config = short_config(suite="mt10:fake", eval__every=10_000)
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.Interrupts, "signum", property(lambda self: 15, lambda self, value: None), raising=False)
-        with pytest.raises(trainer.InterruptedTraining, match="stopped at 3 env steps; continue from 3 env steps"):
+        patch.setattr(
+            trainer.Interrupts,
+            "signum",
+            property(lambda self: 15, lambda self, value: None),
+            raising=False,
+        )
+        with pytest.raises(
+            trainer.InterruptedTraining, match="stopped at 3 env steps; continue from 3 env steps"
+        ):
             train(config)
     train(config)
     assert "continuing" in capsys.readouterr().out
@@ -157,7 +180,9 @@ def test_finished_run_says_so_and_longer_one_continues(
     config = short_config()
     first = train(config)
     assert train(config) == first
-    assert "finished at 600 env steps; raise total_env_steps to continue it" in capsys.readouterr().out
+    assert (
+        "finished at 600 env steps; raise total_env_steps to continue it" in capsys.readouterr().out
+    )
     record = train(short_config(total_env_steps=800))
     assert "continuing" in capsys.readouterr().out
     assert steps_of(record) == [150, 300, 450, 600, 750, 801]
@@ -165,12 +190,17 @@ def test_finished_run_says_so_and_longer_one_continues(
     assert record["run_id"] == first["run_id"]
     assert record["method"]["params"]["total_env_steps"] == 800
     whole = train(short_config("whole", total_env_steps=800))
-    assert [e["per_task"] for e in record["evaluations"]] == [e["per_task"] for e in whole["evaluations"]]
+    assert [e["per_task"] for e in record["evaluations"]] == [
+        e["per_task"] for e in whole["evaluations"]
+    ]
 
 
 def test_wall_clock_accumulates(short_config: ShortConfig) -> None:
     train(short_config())
-    walls = [evaluation["wall_s"] for evaluation in train(short_config(total_env_steps=800))["evaluations"]]
+    walls = [
+        evaluation["wall_s"]
+        for evaluation in train(short_config(total_env_steps=800))["evaluations"]
+    ]
     assert walls == sorted(walls)
 
 
@@ -183,7 +213,9 @@ def test_wall_clock_accumulates(short_config: ShortConfig) -> None:
         ({"eval__every": 151}, "eval.every is 150 there and 151 here"),
     ],
 )
-def test_another_configuration_is_refused(short_config: ShortConfig, change: dict[str, Any], words: str) -> None:
+def test_another_configuration_is_refused(
+    short_config: ShortConfig, change: dict[str, Any], words: str
+) -> None:
     config = short_config()
     before = train(config)
     with pytest.raises(RunFolderError, match=f"holds another run: {words}"):
@@ -213,7 +245,10 @@ def test_torn_checkpoint_falls_back_and_still_ends_identical(
     train(config)
     captured = capfd.readouterr()
     assert "warning:" in captured.err
-    assert "damaged, state.safetensors does not match its sha256; using the older one, at 540 env steps" in captured.err
+    assert (
+        "damaged, state.safetensors does not match its sha256; using the older one, at 540 env steps"
+        in captured.err
+    )
     assert final_state(config.folder) == final_state(whole.folder)
     assert final_record(config.folder) == final_record(whole.folder)
 
@@ -221,7 +256,8 @@ def test_torn_checkpoint_falls_back_and_still_ends_identical(
 def test_divergence_keeps_the_last_good_checkpoint(short_config: ShortConfig) -> None:
     config = short_config(agent__nan_at=400)
     with pytest.raises(
-        TrainingDiverged, match=r"actor.gain is not finite; the last good checkpoint is at 360 env steps"
+        TrainingDiverged,
+        match=r"actor.gain is not finite; the last good checkpoint is at 360 env steps",
     ):
         train(config)
     record = read_result(config.folder / "result.json")
@@ -235,7 +271,9 @@ def test_divergence_before_any_checkpoint(short_config: ShortConfig) -> None:
         train(short_config(agent__nan_at=30))
 
 
-def test_full_disk_at_a_checkpoint(short_config: ShortConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_at_a_checkpoint(
+    short_config: ShortConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole, config = short_config("whole"), short_config("full")
     train(whole)
     write, written = checkpoint.write_state, []
@@ -248,7 +286,9 @@ def test_full_disk_at_a_checkpoint(short_config: ShortConfig, monkeypatch: pytes
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "write_state", full)
-        with pytest.raises(WriteError, match=r"000000000360: cannot be written \(No space left on device\)"):
+        with pytest.raises(
+            WriteError, match=r"000000000360: cannot be written \(No space left on device\)"
+        ):
             train(config)
     assert read_result(config.folder / "result.json")["status"] == "failed"
     assert [path.name for path in (config.folder / "checkpoints").iterdir()] == ["000000000180"]
@@ -256,7 +296,9 @@ def test_full_disk_at_a_checkpoint(short_config: ShortConfig, monkeypatch: pytes
     assert final_state(config.folder) == final_state(whole.folder)
 
 
-def test_unexpected_error_marks_the_run_failed(short_config: ShortConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_error_marks_the_run_failed(
+    short_config: ShortConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = short_config()
 
     def broken(self: FakeEnv) -> Any:

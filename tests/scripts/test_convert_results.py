@@ -39,7 +39,9 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*.json"))}
+    return {
+        str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*.json"))
+    }
 
 
 def test_every_record_moves_and_keeps_all_but_the_form_of_its_settings(results: Path) -> None:
@@ -53,7 +55,9 @@ def test_every_record_moves_and_keeps_all_but_the_form_of_its_settings(results: 
         assert {key: before[key] for key in ("name", "agent", "architecture", "num_parameters")} == {
             key: after[key] for key in ("name", "agent", "architecture", "num_parameters")}  # fmt: skip
         params = canonical(before["params"])
-        assert {key: value for key, value in params.items() if key not in GONE}.items() <= after["params"].items()
+        assert {key: value for key, value in params.items() if key not in GONE}.items() <= after[
+            "params"
+        ].items()
 
 
 def test_settings_are_complete_and_written_out(results: Path) -> None:
@@ -70,11 +74,18 @@ def test_settings_made_later_have_the_value_that_does_what_the_run_did(results: 
     mtsac = read(results / PLACES["mtsac_seed-1_500k.json"])["method"]
     assert (mtsac["aggregator"], mtsac["curriculum"]) == ("mean", "uniform")
     params = mtsac["params"]
-    assert (params["stagger"], params["agent.max_reward"], params["agent.aggregator.every"]) == (False, None, 1)
+    assert (params["stagger"], params["agent.max_reward"], params["agent.aggregator.every"]) == (
+        False,
+        None,
+        1,
+    )
     toppo = read(results / PLACES["toppo_seed-1_1m.json"])["method"]["params"]
     assert "agent.decay_start" not in toppo
     assert (toppo["agent.noise_until"], toppo["agent.advantage_floor"]) == (None, 0.0)
-    assert (toppo["agent.actor_aggregator.kind"], toppo["agent.actor_aggregator.reduction"]) == ("pcgrad", "mean")
+    assert (toppo["agent.actor_aggregator.kind"], toppo["agent.actor_aggregator.reduction"]) == (
+        "pcgrad",
+        "mean",
+    )
 
 
 def test_again_changes_nothing(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,7 +103,9 @@ def test_a_conversion_that_was_stopped_goes_on(results: Path) -> None:
     main([str(results)])
     whole = contents(results)
     (results / "old").mkdir()
-    (results / "old" / name).write_text(old)  # written in its new place, not yet removed from the old one
+    (results / "old" / name).write_text(
+        old
+    )  # written in its new place, not yet removed from the old one
     assert main([str(results)]) == 0
     assert contents(results) == whole and place in whole
 
@@ -111,7 +124,10 @@ def test_a_file_that_makes_room_is_not_lost(results: Path) -> None:
     """One record stands where another belongs, and has a place of its own."""
     main([str(results)])
     whole = contents(results)
-    first, second = results / PLACES["toppo_seed-1_1m.json"], results / PLACES["mtsac_seed-1_500k.json"]
+    first, second = (
+        results / PLACES["toppo_seed-1_1m.json"],
+        results / PLACES["mtsac_seed-1_500k.json"],
+    )
     aside = first.with_name("aside.json")
     first.rename(aside)
     second.rename(first)
@@ -127,12 +143,17 @@ def test_a_file_that_makes_room_is_not_lost(results: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"agent.decay_start": 0.7}, "agent.decay_start: a setting that is gone, and did something"),
+        (
+            {"agent.decay_start": 0.7},
+            "agent.decay_start: a setting that is gone, and did something",
+        ),
         ({"agent.gamma": None}, "agent.gamma: is missing, and what the run did is not known"),
         ({"agent.unheard_of": 3}, "agent.unheard_of: unknown setting"),
     ],
 )
-def test_what_cannot_be_converted_is_one_sentence(results: Path, changes: dict[str, Any], words: str) -> None:
+def test_what_cannot_be_converted_is_one_sentence(
+    results: Path, changes: dict[str, Any], words: str
+) -> None:
     path = results / "old" / "toppo_seed-1_1m.json"
     record = read(path)
     params = record["method"]["params"] | changes

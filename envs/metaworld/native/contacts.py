@@ -46,7 +46,11 @@ class Contacts:
         self.boxes = np.array([box for _, box in table], np.int64)
         self._nodes = [_boxes_above(model, first, second) for first, second in pairs]
         self.trees = np.array(
-            [_tree(model, data, *pair, nodes) for pair, nodes in zip(pairs, self._nodes, strict=True)], np.int64
+            [
+                _tree(model, data, *pair, nodes)
+                for pair, nodes in zip(pairs, self._nodes, strict=True)
+            ],
+            np.int64,
         )
         self.products = np.zeros(at.NUM_PRODUCTS + at.NUM_OFFSETS + 1)
         self._pairs = _parameters(model, pairs)
@@ -69,7 +73,9 @@ class Contacts:
 
     def row(self, first: int, second: int) -> int:
         """The row of two geoms, or -1 if they never touch."""
-        rows = [row for row, pair in enumerate(self._order) if sorted(pair) == sorted((first, second))]
+        rows = [
+            row for row, pair in enumerate(self._order) if sorted(pair) == sorted((first, second))
+        ]
         return rows[0] if rows else -1
 
 
@@ -80,7 +86,12 @@ def _pairs(model: mujoco.MjModel) -> Iterator[tuple[int, int]]:
         for second in holders[place + 1 :]:
             if not _may_touch(model, first, second):
                 continue
-            found = [(a, b) for a in _geoms(model, first) for b in _geoms(model, second) if _match(model, a, b)]
+            found = [
+                (a, b)
+                for a in _geoms(model, first)
+                for b in _geoms(model, second)
+                if _match(model, a, b)
+            ]
             yield from sorted(found, key=lambda pair: _by_type(model, *pair))
 
 
@@ -105,14 +116,20 @@ def _by_type(model: mujoco.MjModel, first: int, second: int) -> tuple[int, int]:
     return (first, second) if model.geom_type[first] <= model.geom_type[second] else (second, first)
 
 
-def _test(model: mujoco.MjModel, data: mujoco.MjData, first: int, second: int) -> tuple[list[int], list[int]]:
+def _test(
+    model: mujoco.MjModel, data: mujoco.MjData, first: int, second: int
+) -> tuple[list[int], list[int]]:
     """The rows of ``tests`` and ``boxes``."""
     margin = max(model.geom_margin[first], model.geom_margin[second])
     low, high, pos, mat = *_by_type(model, first, second), data.geom_xpos, data.geom_xmat
     if model.geom_type[low] == PLANE:
         kind, power, limit = at.PLANE, 1, margin + model.geom_rbound[high]
     else:
-        kind, power, limit = at.SPHERES, 2, margin + model.geom_rbound[low] + model.geom_rbound[high]
+        kind, power, limit = (
+            at.SPHERES,
+            2,
+            margin + model.geom_rbound[low] + model.geom_rbound[high],
+        )
     limits = [_bits(value**power * (1.0 + ROUNDING)) for value in (limit, limit + at.SKIN)]
     test = [kind, *limits, pos[low].ctypes.data, pos[high].ctypes.data, mat[low].ctypes.data]
     single = (model.body_geomnum[model.geom_bodyid[[first, second]]] == 1).all()
@@ -120,7 +137,10 @@ def _test(model: mujoco.MjModel, data: mujoco.MjData, first: int, second: int) -
     for one, other in ((first, second), (second, first)):
         boxes += [array[one].ctypes.data for array in (model.geom_aabb, pos, mat)]
         reach = model.geom_rbound[other] + margin + SLACK
-        boxes += [_bits(reach**2), _bits(math.inf if _moves(model, one) else (reach + at.SKIN) ** 2)]
+        boxes += [
+            _bits(reach**2),
+            _bits(math.inf if _moves(model, one) else (reach + at.SKIN) ** 2),
+        ]
     return test, [*boxes, _bits(margin)]
 
 
@@ -140,7 +160,11 @@ def _boxes_above(model: mujoco.MjModel, first: int, second: int) -> NDArray[np.i
         if all(leaves):
             return model.bvh_nodeid[nodes].tolist() == [first, second]
         path.append((nodes[0], nodes[1]))
-        side = leaves.index(False) if any(leaves) else int(not _size(model, nodes[0]) > _size(model, nodes[1]))
+        side = (
+            leaves.index(False)
+            if any(leaves)
+            else int(not _size(model, nodes[0]) > _size(model, nodes[1]))
+        )
         for child in model.bvh_child[nodes[side]].tolist():
             below = list(nodes)
             below[side] = roots[side] + child
@@ -151,7 +175,9 @@ def _boxes_above(model: mujoco.MjModel, first: int, second: int) -> NDArray[np.i
 
     if not descend(roots):
         raise ValueError(f"The trees of boxes do not lead to geoms {first} and {second}.")
-    return np.array([[model.bvh_aabb[node].ctypes.data for node in nodes] for nodes in path], np.int64)
+    return np.array(
+        [[model.bvh_aabb[node].ctypes.data for node in nodes] for nodes in path], np.int64
+    )
 
 
 def _size(model: mujoco.MjModel, node: int) -> float:
@@ -160,7 +186,9 @@ def _size(model: mujoco.MjModel, node: int) -> float:
     return x * y + y * z + z * x
 
 
-def _tree(model: mujoco.MjModel, data: mujoco.MjData, first: int, second: int, nodes: NDArray) -> list[int]:
+def _tree(
+    model: mujoco.MjModel, data: mujoco.MjData, first: int, second: int, nodes: NDArray
+) -> list[int]:
     """The row of ``trees``."""
     bodies = model.geom_bodyid[[first, second]].tolist()
     frames = [array[body].ctypes.data for body in bodies for array in (data.xipos, data.ximat)]
@@ -178,8 +206,14 @@ def _bits(number: float) -> int:
 def _parameters(model: mujoco.MjModel, pairs: list[tuple[int, int]]) -> dict[str, NDArray]:
     """The arrays ``pair_*`` that make MuJoCo treat each pair as it treats two geoms that it found itself."""
     first, second = np.array([_by_type(model, *pair) for pair in pairs], np.int32).T.copy()
-    if len({*model.geom_solmix}) > 1 or len({*model.geom_priority}) > 1 or (model.geom_solref[:, 0] <= 0).any():
-        raise ValueError("The mixture of contact parameters is written for geoms of one priority and solmix.")
+    if (
+        len({*model.geom_solmix}) > 1
+        or len({*model.geom_priority}) > 1
+        or (model.geom_solref[:, 0] <= 0).any()
+    ):
+        raise ValueError(
+            "The mixture of contact parameters is written for geoms of one priority and solmix."
+        )
     friction = np.maximum(model.geom_friction[first], model.geom_friction[second])
 
     def mixed(array: NDArray) -> NDArray:

@@ -68,9 +68,14 @@ class NativeMetaWorld(CopiedByState, MetaWorldVectorEnv):
         self._tasks = _tasks(suite)
         self._num_threads = settings.num_threads or _num_cpus()
         num_envs, rows = suite.num_tasks * settings.envs_per_task, suite.num_tasks * NUM_GOALS
-        self._state, self._init = np.zeros((num_envs, at.STATE_SIZE)), np.zeros((num_envs, at.INIT_SIZE))
+        self._state, self._init = (
+            np.zeros((num_envs, at.STATE_SIZE)),
+            np.zeros((num_envs, at.INIT_SIZE)),
+        )
         self._row = np.zeros(num_envs, np.int64)
-        self._resets = tuple(np.zeros((rows, size)) for size in (at.STATE_SIZE, at.INIT_SIZE, at.OBS_SIZE))
+        self._resets = tuple(
+            np.zeros((rows, size)) for size in (at.STATE_SIZE, at.INIT_SIZE, at.OBS_SIZE)
+        )
         self._goals_known: Goals = ()
         self._prepared: list[Prepared] = []
         self._simulations: list[Simulation] = []
@@ -127,7 +132,9 @@ class NativeMetaWorld(CopiedByState, MetaWorldVectorEnv):
         frames = []
         for env, task in enumerate(self.task_id):
             state = self._state[env] if self._elapsed[env] else None
-            frames.append(self._painter.frame(task, self.goals[task][self._schedule.goal[env]], state))
+            frames.append(
+                self._painter.frame(task, self.goals[task][self._schedule.goal[env]], state)
+            )
         return tuple(frames)
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -144,7 +151,9 @@ class NativeMetaWorld(CopiedByState, MetaWorldVectorEnv):
     def _restart(self) -> None:
         which = self._arrays.restart
         rows = self._goal_rows()[which]
-        self._state[which], self._init[which], self._arrays.obs[which] = (table[rows] for table in self._resets)
+        self._state[which], self._init[which], self._arrays.obs[which] = (
+            table[rows] for table in self._resets
+        )
 
     def _begin_step(self) -> None:
         if self._arrays.truncated.any():
@@ -155,7 +164,9 @@ class NativeMetaWorld(CopiedByState, MetaWorldVectorEnv):
 
     def _end_step(self) -> None:
         if self._pool.pid != os.getpid():
-            raise SuiteError("step_wait in a fork of the process that called step_async; call reset first.")
+            raise SuiteError(
+                "step_wait in a fork of the process that called step_async; call reset first."
+            )
         self._pool.finish()
 
     def _goals_changed(self) -> None:
@@ -182,7 +193,9 @@ class NativeMetaWorld(CopiedByState, MetaWorldVectorEnv):
 
     def _make_pool(self) -> Pool:
         arrays = self._arrays
-        ctx = np.zeros((len(self._simulations), max(sim.ctx.size for sim in self._simulations)), np.int64)
+        ctx = np.zeros(
+            (len(self._simulations), max(sim.ctx.size for sim in self._simulations)), np.int64
+        )
         for row, sim in zip(ctx, self._simulations):
             row[: sim.ctx.size] = sim.ctx
         pool = Pool(
@@ -201,7 +214,9 @@ def _tasks(suite: Suite) -> tuple[Task, ...]:
     for spec in suite.tasks:
         if spec.env_id not in TASKS:
             near = nearest(spec.env_id, TASKS, 0.0)
-            raise SuiteError(f"Backend 'native' has no task {spec.env_id!r} of {suite.id}; the nearest is {near!r}.")
+            raise SuiteError(
+                f"Backend 'native' has no task {spec.env_id!r} of {suite.id}; the nearest is {near!r}."
+            )
     return tuple(TASKS[spec.env_id] for spec in suite.tasks)
 
 

@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 
 from mtrl.envs.compiled import kernel
 from mtrl.envs.metaworld.native import layout as at
-from mtrl.envs.metaworld.native.jit import call_reward, call_two, load_f64, load_i32, load_i64, store_f64
+from mtrl.envs.metaworld.native.jit import (
+    call_reward,
+    call_two,
+    load_f64,
+    load_i32,
+    load_i64,
+    store_f64,
+)
 from mtrl.envs.metaworld.native.physics import advance, forget_pairs, forward, is_diverged
 
 ACTION_SCALE = np.float32(0.01)
@@ -46,7 +53,9 @@ def load(ctx: NDArray, state: NDArray, init: NDArray) -> None:
         copy_in(ctx[at.MODEL_FIXTURE], init, at.FIXTURE, 3)
     copy_in(ctx[at.DATA_MOCAP_POS], state, at.MOCAP, 3)
     for i in range(4):
-        store_f64(ctx[at.DATA_MOCAP_QUAT], i, 1.0 - (i & 1))  # the gripper always points down: (1, 0, 1, 0)
+        store_f64(
+            ctx[at.DATA_MOCAP_QUAT], i, 1.0 - (i & 1)
+        )  # the gripper always points down: (1, 0, 1, 0)
 
 
 @kernel
@@ -75,7 +84,11 @@ def place(ctx: NDArray, bounds: NDArray, state: NDArray, action: NDArray) -> Non
     for i in range(3):
         # Stock clips and scales the float32 action in float32 and adds it in double.
         delta = np.float32(clip(action[i], -1.0, 1.0)) * ACTION_SCALE
-        moved = clip(state[at.MOCAP + i] + np.float64(delta), bounds[at.MOCAP_LOW + i], bounds[at.MOCAP_HIGH + i])
+        moved = clip(
+            state[at.MOCAP + i] + np.float64(delta),
+            bounds[at.MOCAP_LOW + i],
+            bounds[at.MOCAP_HIGH + i],
+        )
         store_f64(ctx[at.DATA_MOCAP_POS], i, moved)
     grip(ctx, np.float64(action[3]))
 
@@ -110,7 +123,9 @@ def pad_force(ctx: NDArray, pad: int) -> float:
         second = load_i32(contact + ctx[at.CONTACT_GEOMS], 1)
         if (first == pad and second == touch) or (first == touch and second == pad):
             row = load_i32(contact + ctx[at.CONTACT_EFC], 0)
-            if row < 0:  # a contact without constraint has row -1, which stock reads as "the last one"
+            if (
+                row < 0
+            ):  # a contact without constraint has row -1, which stock reads as "the last one"
                 row += load_i32(ctx[at.NEFC], 0)
             total += load_f64(forces, row)
         contact += ctx[at.CONTACT_SIZE]
@@ -222,7 +237,9 @@ def step_one(
         state[at.PREVIOUS + i] = half[i]
     for i in range(3):
         obs[36 + i] = init[at.TARGET + i]
-    for i in range(at.OBS_SIZE):  # the reward sees the clipped observation, the next frame stack the unclipped
+    for i in range(
+        at.OBS_SIZE
+    ):  # the reward sees the clipped observation, the next frame stack the unclipped
         obs[i] = clip(obs[i], bounds[at.OBS_LOW + i], bounds[at.OBS_HIGH + i])
     call_reward(
         ctx[at.REWARD_FUNCTION],
@@ -236,7 +253,13 @@ def step_one(
 
 @kernel
 def step_rows(
-    ctx: NDArray, bounds: NDArray, state: NDArray, init: NDArray, actions: NDArray, obs: NDArray, out: NDArray
+    ctx: NDArray,
+    bounds: NDArray,
+    state: NDArray,
+    init: NDArray,
+    actions: NDArray,
+    obs: NDArray,
+    out: NDArray,
 ) -> None:
     """``step_one`` for environments ``[n, ...]`` of one task in one simulation."""
     world, half = np.zeros(at.WORLD_SIZE), np.zeros(at.HALF_OBS)

@@ -122,7 +122,9 @@ BOX_USED, BOX_FIRST, BOX_SECOND, BOX_MARGIN, BOX_SIZE = 0, 1, 6, 11, 12
 BOX_AABB, BOX_POS, BOX_MAT, BOX_REACH, BOX_WIDE = range(5)
 NUM_COLUMNS, COLUMN_SIZE = 9, 3
 # What MuJoCo tests in two bodies' trees of boxes before it comes to a pair: frames, margin, boxes of nodes two by two.
-TREE_POS1, TREE_MAT1, TREE_POS2, TREE_MAT2, TREE_MARGIN, TREE_COUNT, TREE_NODES, TREE_SIZE = range(8)
+TREE_POS1, TREE_MAT1, TREE_POS2, TREE_MAT2, TREE_MARGIN, TREE_COUNT, TREE_NODES, TREE_SIZE = range(
+    8
+)
 NUM_PRODUCTS, NUM_OFFSETS = 36, 12
 SKIN = 0.03
 """In meters: pairs are listed that are up to this far apart, and listed anew when a geom has moved by half of it."""

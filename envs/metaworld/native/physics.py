@@ -49,7 +49,11 @@ def is_outside(box: int, other: int, reach: int) -> bool:
 
     ``reach``: ``BOX_REACH``, or ``BOX_WIDE`` for a sphere that is larger by the skin and a box that does not move.
     """
-    bounds, center, matrix = load_i64(box, at.BOX_AABB), load_i64(box, at.BOX_POS), load_i64(box, at.BOX_MAT)
+    bounds, center, matrix = (
+        load_i64(box, at.BOX_AABB),
+        load_i64(box, at.BOX_POS),
+        load_i64(box, at.BOX_MAT),
+    )
     point = load_i64(other, at.BOX_POS)
     x = load_f64(point, 0) - load_f64(center, 0)
     y = load_f64(point, 1) - load_f64(center, 1)

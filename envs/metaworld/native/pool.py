@@ -24,7 +24,9 @@ class Pool:
         arrays: ``sims``, ``envs``, ``resets`` and ``out`` of ``share.take_part``.
     """
 
-    def __init__(self, num_threads: int, chunks: NDArray[np.int64], *arrays: tuple[NDArray, ...]) -> None:
+    def __init__(
+        self, num_threads: int, chunks: NDArray[np.int64], *arrays: tuple[NDArray, ...]
+    ) -> None:
         self.pid = os.getpid()
         self._num_threads = min(num_threads, len(chunks))
         self._work: tuple[Any, ...] = (chunks, *arrays)
@@ -50,7 +52,9 @@ class Pool:
         while len(self._threads) < wake:
             arguments = (self._pool, int(self._pool[share.JOB]), *self._work, True)
             # A daemon, since the interpreter waits for other threads before it calls exit handlers.
-            thread = threading.Thread(target=share.take_part, args=arguments, name="metaworld", daemon=True)
+            thread = threading.Thread(
+                target=share.take_part, args=arguments, name="metaworld", daemon=True
+            )
             self._threads.append(thread)
             thread.start()
         share.post(self._pool, self._num_threads, wake)

@@ -41,7 +41,9 @@ class Prepared:
         return mujoco.MjModel.from_binary_path("task.mjb", {"task.mjb": self.binary.tobytes()})
 
 
-def prepare(tasks: Sequence[Task], goals: Sequence[NDArray[np.float64]], num_threads: int) -> list[Prepared]:
+def prepare(
+    tasks: Sequence[Task], goals: Sequence[NDArray[np.float64]], num_threads: int
+) -> list[Prepared]:
     """Loads every task's model and resets, and makes those that are not there.
 
     Args:
@@ -71,7 +73,10 @@ class _Job:
         self.goals = goals
         entry = [getattr(task, field.name) for field in fields(task) if field.name != "reward"]
         origin = store.digest(_origin(), *entry)
-        self._files = f"{task.name}-model-{origin}", f"{task.name}-resets-{store.digest(origin, goals)}"
+        self._files = (
+            f"{task.name}-model-{origin}",
+            f"{task.name}-resets-{store.digest(origin, goals)}",
+        )
         self._kept: list[Kept | None] = [None, None]
 
     def load(self) -> bool:
@@ -87,7 +92,10 @@ class _Job:
         for goal in self.goals:
             snapshots.append(stock.snapshot(self.task, env, stock.stock_reset(env, goal)))
             made()
-        arrays = {name: np.stack([getattr(each, name) for each in snapshots]) for name in ("state", "init", "obs")}
+        arrays = {
+            name: np.stack([getattr(each, name) for each in snapshots])
+            for name in ("state", "init", "obs")
+        }
         binary = _binary(models.stripped_model(env.fullpath, env.model, self.task))
         model: Kept = {"binary": binary, "bounds": stock.task_bounds(self.task, env)}
         env.close()
@@ -111,5 +119,8 @@ def _binary(model: mujoco.MjModel) -> NDArray[np.uint8]:
 def _origin() -> str:
     """Digest of the packages that resets and models come from and of our own code that reads them."""
     packages = [version(name) for name in ("metaworld", "mujoco", "gymnasium", "numpy", "scipy")]
-    sources = [Path(__file__).with_name(f"{name}.py").read_bytes() for name in ("layout", "models", "spec", "stock")]
+    sources = [
+        Path(__file__).with_name(f"{name}.py").read_bytes()
+        for name in ("layout", "models", "spec", "stock")
+    ]
     return store.digest(*packages, *sources)

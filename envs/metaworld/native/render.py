@@ -29,7 +29,9 @@ class Painter:
         # OpenGL contexts must be freed before their platform, whose exit handler was registered earlier.
         atexit.register(_close, weakref.ref(self))
 
-    def frame(self, task: int, goal: NDArray[np.float64], state: NDArray[np.float64] | None) -> NDArray[np.uint8]:
+    def frame(
+        self, task: int, goal: NDArray[np.float64], state: NDArray[np.float64] | None
+    ) -> NDArray[np.uint8]:
         """The frame [480, 480, 3] of ``state``, or of the reset to ``goal`` if that is None."""
         env = self._env(task)
         start(env, goal)  # places the fixture and the goal's mark

@@ -181,7 +181,9 @@ def pinch(
 
 
 @kernel
-def pad_caging(pad_y: float, obj_y: float, obj_init_y: float, obj_radius: float, pad_success_thresh: float) -> float:
+def pad_caging(
+    pad_y: float, obj_y: float, obj_init_y: float, obj_radius: float, pad_success_thresh: float
+) -> float:
     margin = abs(abs(pad_y - obj_init_y) - pad_success_thresh)
     return tolerance(abs(pad_y - obj_y), obj_radius, pad_success_thresh, margin)
 
@@ -200,7 +202,15 @@ def caging_high(
 ) -> tuple[float, bool]:
     """Stock's ``_gripper_caging_reward(..., high_density=True)``: ``(value, is32)``."""
     caging, combined, is32 = pinch(
-        world, init, obj, obj_init, effort, obj_radius, pad_success_thresh, xz_thresh, desired_effort
+        world,
+        init,
+        obj,
+        obj_init,
+        effort,
+        obj_radius,
+        pad_success_thresh,
+        xz_thresh,
+        desired_effort,
     )
     return rounded(rounded(combined + rounded(caging, is32), is32) / 2.0, is32), is32
 
@@ -220,7 +230,15 @@ def caging_medium(
 ) -> tuple[float, bool]:
     """Stock's ``_gripper_caging_reward(..., medium_density=True)``: ``(value, is32)``."""
     _, combined, is32 = pinch(
-        world, init, obj, obj_init, effort, obj_radius, pad_success_thresh, xz_thresh, desired_effort
+        world,
+        init,
+        obj,
+        obj_init,
+        effort,
+        obj_radius,
+        pad_success_thresh,
+        xz_thresh,
+        desired_effort,
     )
     reach_margin = abs(distance(obj_init, vec(init, at.INIT_TCP)) - object_reach_radius)
     reach = tolerance(distance(obj, tcp_center(world)), 0.0, object_reach_radius, reach_margin)

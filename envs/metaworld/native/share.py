@@ -81,7 +81,14 @@ def step_chunk(chunk: NDArray, sims: Any, envs: Any, resets: Any, out: Any, scra
 
 @kernel
 def take_part(
-    pool: NDArray, job: int, chunks: NDArray, sims: Any, envs: Any, resets: Any, out: Any, stay: bool
+    pool: NDArray,
+    job: int,
+    chunks: NDArray,
+    sims: Any,
+    envs: Any,
+    resets: Any,
+    out: Any,
+    stay: bool,
 ) -> None:
     """Takes chunks until none is left.
 
@@ -95,7 +102,12 @@ def take_part(
         out: ``obs``, ``final_obs``, ``reward``, ``info``, each ``[num_envs, ...]``.
         stay: sleep until the next job (or the end), rather than until this job is done.
     """
-    scratch = np.zeros(at.OBS_SIZE), np.zeros(at.OUT_SIZE), np.zeros(at.WORLD_SIZE), np.zeros(at.HALF_OBS)
+    scratch = (
+        np.zeros(at.OBS_SIZE),
+        np.zeros(at.OUT_SIZE),
+        np.zeros(at.WORLD_SIZE),
+        np.zeros(at.HALF_OBS),
+    )
     _call(pool, LOCK, MUTEX, 0)
     while pool[STOP] == 0:
         if pool[JOB] != job and pool[SEATS] > 0:

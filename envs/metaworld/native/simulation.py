@@ -63,7 +63,9 @@ class Simulation:
         _check(model)
         self.task = task
         self.model = copy.copy(model)
-        self.model.vis.global_.bvactive = 0  # else every collision clears 32 kB that only a viewer reads
+        self.model.vis.global_.bvactive = (
+            0  # else every collision clears 32 kB that only a viewer reads
+        )
         self.data = mujoco.MjData(self.model)
         self._contacts = Contacts(self.model, self.data)
         self._step_model = model_copy(self.model, {"nsite": 0}, {})
@@ -71,7 +73,9 @@ class Simulation:
         self._reward = compiled_reward(task.reward)
         self.ctx = self._context()
 
-    def step(self, state: NDArray, init: NDArray, actions: NDArray, obs: NDArray, out: NDArray) -> None:
+    def step(
+        self, state: NDArray, init: NDArray, actions: NDArray, obs: NDArray, out: NDArray
+    ) -> None:
         """See ``kernel.step_rows``."""
         step_rows(self.ctx, self.bounds, state, init, actions, obs, out)
 
@@ -83,10 +87,21 @@ class Simulation:
 
     def _context(self) -> NDArray[np.int64]:
         model, data, task, where = self.model, self.data, self.task, offsets()
-        rows = [row for number, item in enumerate(task.objects) for row in self._rows(item, 4 + 7 * number)]
+        rows = [
+            row
+            for number, item in enumerate(task.objects)
+            for row in self._rows(item, 4 + 7 * number)
+        ]
         reads = [(3, place, self._position(source), 0) for place, source in _COMMON]
         for number, source in enumerate(task.reads):
-            reads.append((1 if source.kind == "joint" else 3, at.READ + 3 * number, self._position(source), 0))
+            reads.append(
+                (
+                    1 if source.kind == "joint" else 3,
+                    at.READ + 3 * number,
+                    self._position(source),
+                    0,
+                )
+            )
         head = np.zeros(at.ROWS, np.int64)
         for place, name in _FUNCTIONS:
             head[place] = function_address(name)
@@ -94,29 +109,45 @@ class Simulation:
         head[at.MODEL], head[at.DATA] = model._address, data._address
         head[at.DATA_QPOS], head[at.DATA_QVEL] = data.qpos.ctypes.data, data.qvel.ctypes.data
         head[at.DATA_WARMSTART] = data.qacc_warmstart.ctypes.data
-        head[at.DATA_MOCAP_POS], head[at.DATA_MOCAP_QUAT] = data.mocap_pos.ctypes.data, data.mocap_quat.ctypes.data
+        head[at.DATA_MOCAP_POS], head[at.DATA_MOCAP_QUAT] = (
+            data.mocap_pos.ctypes.data,
+            data.mocap_quat.ctypes.data,
+        )
         head[at.MOCAP_XPOS] = data.xpos[np.flatnonzero(model.body_mocapid >= 0).item()].ctypes.data
         head[at.DATA_CTRL] = data.ctrl.ctypes.data
         head[at.DATA_QACC] = data.qacc.ctypes.data
         contacts = self._contacts
-        head[at.STEP_MODEL], head[at.PAIR_MODEL] = self._step_model.ctypes.data, contacts.model.ctypes.data
+        head[at.STEP_MODEL], head[at.PAIR_MODEL] = (
+            self._step_model.ctypes.data,
+            contacts.model.ctypes.data,
+        )
         head[at.NUM_NEAR] = contacts.model.ctypes.data + size_offset("npair")
         head[at.NUM_PAIRS], head[at.PAIRS] = len(contacts.tests), contacts.tests.ctypes.data
         head[at.BOXES], head[at.COLUMNS] = contacts.boxes.ctypes.data, contacts.columns.ctypes.data
-        head[at.TREES], head[at.PRODUCTS] = contacts.trees.ctypes.data, contacts.products.ctypes.data
+        head[at.TREES], head[at.PRODUCTS] = (
+            contacts.trees.ctypes.data,
+            contacts.products.ctypes.data,
+        )
         head[at.NUM_MOVERS], head[at.MOVERS] = len(contacts.movers), contacts.movers.ctypes.data
         head[at.PLACES], head[at.LISTED] = contacts.places.ctypes.data, contacts.listed.ctypes.data
         if task.fixture is not None:
             head[at.MODEL_FIXTURE] = model.body_pos[model.body(task.fixture).id].ctypes.data
         head[at.NQ], head[at.NV] = model.nq, model.nv
         head[at.NCON], head[at.NEFC] = data._address + where.ncon, data._address + where.nefc
-        head[at.CONTACTS], head[at.EFC_FORCE] = data._address + where.contact, data._address + where.efc_force
+        head[at.CONTACTS], head[at.EFC_FORCE] = (
+            data._address + where.contact,
+            data._address + where.efc_force,
+        )
         head[at.CONTACT_SIZE] = where.contact_size
         head[at.CONTACT_GEOMS], head[at.CONTACT_EFC] = where.contact_geoms, where.contact_efc
-        head[at.LEFT_PAD_GEOM], head[at.RIGHT_PAD_GEOM] = model.geom("leftpad_geom").id, model.geom("rightpad_geom").id
+        head[at.LEFT_PAD_GEOM], head[at.RIGHT_PAD_GEOM] = (
+            model.geom("leftpad_geom").id,
+            model.geom("rightpad_geom").id,
+        )
         head[at.TOUCH_GEOM] = -1 if task.touch is None else model.geom(task.touch).id
         head[at.LEFT_PAIR], head[at.RIGHT_PAIR] = (
-            contacts.row(head[at.TOUCH_GEOM], head[pad]) for pad in (at.LEFT_PAD_GEOM, at.RIGHT_PAD_GEOM)
+            contacts.row(head[at.TOUCH_GEOM], head[pad])
+            for pad in (at.LEFT_PAD_GEOM, at.RIGHT_PAD_GEOM)
         )
         head[at.NUM_ROWS], head[at.NUM_READS] = len(rows), len(reads)
         return np.concatenate([head, np.array(rows + reads, np.int64).ravel()])
@@ -135,7 +166,10 @@ class Simulation:
         return rows
 
     def _view(self, source: Source) -> Any:
-        if source.kind == "geom" and mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_GEOM, source.name) < 0:
+        if (
+            source.kind == "geom"
+            and mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_GEOM, source.name) < 0
+        ):
             return self.data.site(observed(source.name))
         return getattr(self.data, source.kind)(source.name)
 

@@ -65,8 +65,14 @@ class Task:
     touch: str | None = None
 
     def __post_init__(self) -> None:
-        if len(self.reads) > at.MAX_READS or len(self.kept) > at.MAX_KEPT or not 1 <= len(self.objects) <= 2:
-            raise ValueError(f"{self.name}: at most {at.MAX_READS} reads, {at.MAX_KEPT} kept and 1 or 2 objects")
+        if (
+            len(self.reads) > at.MAX_READS
+            or len(self.kept) > at.MAX_KEPT
+            or not 1 <= len(self.objects) <= 2
+        ):
+            raise ValueError(
+                f"{self.name}: at most {at.MAX_READS} reads, {at.MAX_KEPT} kept and 1 or 2 objects"
+            )
 
     @property
     def sources(self) -> tuple[Source, ...]:

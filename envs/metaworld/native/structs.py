@@ -69,7 +69,10 @@ def offsets() -> Offsets:
 def library() -> ctypes.CDLL:
     """The libmujoco that the Python bindings use."""
     folder = mujoco.__path__[0]
-    names = {"Linux": f"libmujoco.so.{mujoco.__version__}", "Darwin": f"libmujoco.{mujoco.__version__}.dylib"}
+    names = {
+        "Linux": f"libmujoco.so.{mujoco.__version__}",
+        "Darwin": f"libmujoco.{mujoco.__version__}.dylib",
+    }
     return ctypes.CDLL(f"{folder}/{names[platform.system()]}")
 
 
@@ -90,7 +93,10 @@ def _model_fields() -> dict[str, int]:
     first = _find(struct.pack("P", model.body_parentid.ctypes.data), model._address, 0)
     found = {name: 4 * place for place, name in enumerate(sizes)}
     found |= {name: first + 8 * place for place, name in enumerate(arrays)}
-    right = [ctypes.c_int.from_address(model._address + found[name]).value == getattr(model, name) for name in sizes]
+    right = [
+        ctypes.c_int.from_address(model._address + found[name]).value == getattr(model, name)
+        for name in sizes
+    ]
     for name in ("body_contype", "geom_type", "eq_data"):
         pointer = ctypes.c_void_p.from_address(model._address + found[name]).value
         right.append(pointer == getattr(model, name).ctypes.data)
@@ -99,7 +105,9 @@ def _model_fields() -> dict[str, int]:
     return found
 
 
-def model_copy(model: mujoco.MjModel, sizes: dict[str, int], arrays: dict[str, NDArray]) -> NDArray[np.uint8]:
+def model_copy(
+    model: mujoco.MjModel, sizes: dict[str, int], arrays: dict[str, NDArray]
+) -> NDArray[np.uint8]:
     """A copy of the struct ``mjModel`` itself, which shares all arrays but those given, and has other sizes.
 
     The caller keeps ``model`` and ``arrays`` alive. Names are not part of the copy.

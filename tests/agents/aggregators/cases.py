@@ -9,7 +9,9 @@ from mtrl.agents.aggregators import Aggregator, Inputs, gramian
 KINDS = ("full", "conflicting", "aligned", "deficient", "zero-row", "duplicate", "uneven", "flat")
 
 
-def jacobian(seed: int, m: int, params: int, kind: str = "full", dtype: torch.dtype = torch.float64) -> Tensor:
+def jacobian(
+    seed: int, m: int, params: int, kind: str = "full", dtype: torch.dtype = torch.float64
+) -> Tensor:
     """``[m, params]``; ``kind`` says what is wrong with it."""
     rng = np.random.default_rng([seed, m, params])
     rows = rng.standard_normal((m, params))
@@ -45,12 +47,16 @@ def inputs_for(aggregator: Aggregator, rows: Tensor, seed: int = 0) -> Inputs:
     other = rows + 0.1 * torch.rand(rows.shape, generator=generator).to(rows)
     return Inputs(
         gramian=gramian(rows),
-        losses=(torch.rand((*batch, m), generator=generator, dtype=torch.float64) + 0.5).to(rows.dtype),
+        losses=(torch.rand((*batch, m), generator=generator, dtype=torch.float64) + 0.5).to(
+            rows.dtype
+        ),
         success=torch.rand((*batch, m), generator=generator, dtype=torch.float64).to(rows.dtype),
         jacobian=rows,
         cross_gramian=rows @ other.mT,
         perturbed_jacobian=other,
-        noise=None if shape is None else torch.rand((*batch, *shape), generator=generator, dtype=torch.float64),
+        noise=None
+        if shape is None
+        else torch.rand((*batch, *shape), generator=generator, dtype=torch.float64),
     )
 
 

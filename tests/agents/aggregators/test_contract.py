@@ -40,7 +40,9 @@ def build(name: str) -> Aggregator:
 
 
 def run(aggregator: Aggregator, rows: torch.Tensor, updates: int = 3) -> tuple[Direction, State]:
-    state = aggregator.init(rows.shape[-2], num_params=rows.shape[-1], batch_shape=tuple(rows.shape[:-2]))
+    state = aggregator.init(
+        rows.shape[-2], num_params=rows.shape[-1], batch_shape=tuple(rows.shape[:-2])
+    )
     for step in range(updates):
         out, state = aggregator.direction(inputs_for(aggregator, rows, seed=step), state)
     return out, state
@@ -76,7 +78,9 @@ def test_no_host_synchronisation(name: str) -> None:
     state = aggregator.init(5, num_params=7, batch_shape=(2,), device="meta")
     out, after = aggregator.direction(inputs, state)
     assert out.direction.shape == (2, 7)
-    assert {k: (v.shape, v.dtype) for k, v in after.items()} == {k: (v.shape, v.dtype) for k, v in state.items()}
+    assert {k: (v.shape, v.dtype) for k, v in after.items()} == {
+        k: (v.shape, v.dtype) for k, v in state.items()
+    }
 
 
 @pytest.mark.parametrize("name", NAMES + MOVED)
@@ -106,13 +110,17 @@ def test_low_precision_input(name: str, dtype: torch.dtype) -> None:
     assert error < (2e-2 if dtype == torch.bfloat16 else 1e-4)
 
 
-@pytest.mark.parametrize("name", sorted(n for n in NAMES if "gramian" in AGGREGATORS[n]().info.needs))
+@pytest.mark.parametrize(
+    "name", sorted(n for n in NAMES if "gramian" in AGGREGATORS[n]().info.needs)
+)
 def test_bf16_gramian(name: str) -> None:
     """A Gramian rounded to bf16 is no longer positive semi-definite; the update stays finite and near the true one."""
     aggregator = build(name)
     rows = jacobian(3, 6, 300, "aligned")
     inputs = inputs_for(aggregator, rows)
-    rough = dataclasses.replace(inputs, gramian=inputs.gramian.bfloat16(), losses=inputs.losses.bfloat16())
+    rough = dataclasses.replace(
+        inputs, gramian=inputs.gramian.bfloat16(), losses=inputs.losses.bfloat16()
+    )
     state = aggregator.init(6, num_params=300)
     exact, _ = aggregator.weights(inputs, state)
     out, _ = aggregator.weights(rough, state)
@@ -151,7 +159,9 @@ def test_inputs_and_state_are_not_changed(name: str) -> None:
     aggregator = build(name)
     inputs = inputs_for(aggregator, jacobian(0, 4, 7))
     state = aggregator.init(4, num_params=7)
-    before = {k: v.clone() for k, v in (vars(inputs) | state).items() if isinstance(v, torch.Tensor)}
+    before = {
+        k: v.clone() for k, v in (vars(inputs) | state).items() if isinstance(v, torch.Tensor)
+    }
     first, _ = aggregator.direction(inputs, state)
     second, _ = aggregator.direction(inputs, state)
     assert torch.equal(first.direction, second.direction)
@@ -167,7 +177,9 @@ def test_all_gradients_zero(name: str) -> None:
     assert out.converged
 
 
-@pytest.mark.parametrize("name", sorted(n for n in NAMES if AGGREGATORS[n]().info.needs == {"gramian"}))
+@pytest.mark.parametrize(
+    "name", sorted(n for n in NAMES if AGGREGATORS[n]().info.needs == {"gramian"})
+)
 def test_zero_gramian_gives_the_mean(name: str) -> None:
     out, _ = build(name).weights(Inputs(gramian=torch.zeros(4, 4)), {})
     torch.testing.assert_close(out.weights, torch.full((4,), 0.25))
@@ -177,7 +189,10 @@ def test_zero_gramian_gives_the_mean(name: str) -> None:
 def test_one_task_is_not_turned(name: str) -> None:
     rows = jacobian(0, 1, 7)
     out, _ = run(build(name), rows)
-    assert torch.cosine_similarity(out.direction, rows[0], dim=0) == pytest.approx(1.0) or name == "graddrop"
+    assert (
+        torch.cosine_similarity(out.direction, rows[0], dim=0) == pytest.approx(1.0)
+        or name == "graddrop"
+    )
     assert out.converged
 
 
@@ -188,11 +203,15 @@ def test_wrong_shapes_and_missing_inputs(name: str) -> None:
     state = aggregator.init(4, num_params=7)
     needs = aggregator.info.needs - {"noise"}
     for field in needs:
-        missing = dataclasses.replace(inputs, **({"jacobian": None, "gramian": None} | {field: None}))
+        missing = dataclasses.replace(
+            inputs, **({"jacobian": None, "gramian": None} | {field: None})
+        )
         with pytest.raises(AgentError, match=r"which was not given|needs the jacobian"):
             aggregator.direction(missing, state)
         with pytest.raises(AgentError, match=field):
-            aggregator.direction(dataclasses.replace(inputs, **{field: getattr(inputs, field)[..., :0]}), state)
+            aggregator.direction(
+                dataclasses.replace(inputs, **{field: getattr(inputs, field)[..., :0]}), state
+            )
     if "noise" in aggregator.info.needs:
         with pytest.raises(AgentError, match="noise: shape"):
             aggregator.direction(dataclasses.replace(inputs, noise=torch.rand(3)), state)
@@ -251,7 +270,19 @@ def test_bad_parameters(name: str, params: dict[str, object], message: str) -> N
 
 
 def test_positive_loss_rules_are_declared_and_flag_what_they_cannot_do() -> None:
-    risky = {"ega", "gradnorm", "uncertainty", "imtl-l", "dwa", "gls", "igb-v1", "igb-v2", "lbtw", "famo", "db-mtl"}
+    risky = {
+        "ega",
+        "gradnorm",
+        "uncertainty",
+        "imtl-l",
+        "dwa",
+        "gls",
+        "igb-v1",
+        "igb-v2",
+        "lbtw",
+        "famo",
+        "db-mtl",
+    }
     assert set(NAMES) - set(positive_loss_free()) == risky
     assert not make_aggregator("db-mtl", log_losses=False).info.needs_positive_loss
     for name in risky:
@@ -259,14 +290,20 @@ def test_positive_loss_rules_are_declared_and_flag_what_they_cannot_do() -> None
         rows = jacobian(0, 3, 5)
         inputs = inputs_for(aggregator, rows)
         state = aggregator.init(3, num_params=5)
-        negative = dataclasses.replace(inputs, losses=inputs.losses * torch.tensor([1.0, -1.0, 1.0]))
+        negative = dataclasses.replace(
+            inputs, losses=inputs.losses * torch.tensor([1.0, -1.0, 1.0])
+        )
         good, after = aggregator.direction(inputs, state)
         out, after = aggregator.direction(negative, after)
         assert good.converged
         assert not out.converged, name
         assert torch.isfinite(out.direction).all()
         assert not any(v.isnan().any() for v in after.values())
-        assert wrap(aggregator, every=2).info.needs_positive_loss if not aggregator.info.direction_only else True
+        assert (
+            wrap(aggregator, every=2).info.needs_positive_loss
+            if not aggregator.info.direction_only
+            else True
+        )
 
 
 @pytest.mark.parametrize("name", NAMES + MOVED)

@@ -26,7 +26,8 @@ def test_by_hand() -> None:
     assert condition_number(products) == torch.inf
     assert condition_number(gramian(ROWS[[0, 2]])) == pytest.approx(1.5)
     torch.testing.assert_close(
-        task_gains(products, torch.tensor([1.0, 1.0, 1.0, 1.0])), torch.tensor([1.0, -1.0, 3.0, 0.0]).double()
+        task_gains(products, torch.tensor([1.0, 1.0, 1.0, 1.0])),
+        torch.tensor([1.0, -1.0, 3.0, 0.0]).double(),
     )
 
 
@@ -51,4 +52,6 @@ def test_scale_does_not_matter() -> None:
     for scale in (1e-10, 1e15):
         scaled = gramian(rows * scale)
         torch.testing.assert_close(cosines(scaled), cosines(gramian(rows)))
-        torch.testing.assert_close(magnitude_similarity(scaled), magnitude_similarity(gramian(rows)))
+        torch.testing.assert_close(
+            magnitude_similarity(scaled), magnitude_similarity(gramian(rows))
+        )

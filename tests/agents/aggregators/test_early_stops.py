@@ -14,7 +14,9 @@ NAMES = ("mgda", "upgrad", "dualproj", "cagrad", "fairgrad", "nash-mtl")
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_stopping_early_changes_no_weights(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopping_early_changes_no_weights(
+    name: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     aggregator = make_aggregator(name)
     inputs = Inputs(gramian=gramian(batch_of(0, 4, 6, 40, kind)))
     early, _ = aggregator.weights(inputs, {})

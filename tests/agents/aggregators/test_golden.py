@@ -30,7 +30,9 @@ def test_published_value(name: str, dtype: torch.dtype) -> None:
     rows = ROWS.to(dtype)
     noise = torch.rand(2, 2) if name == "pcgrad" else None
     out, state = aggregator.weights(Inputs(gramian=gramian(rows), noise=noise), aggregator.init(2))
-    torch.testing.assert_close(combine(rows, out.weights), torch.tensor(GOLDEN[name], dtype=dtype), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        combine(rows, out.weights), torch.tensor(GOLDEN[name], dtype=dtype), atol=1e-4, rtol=0
+    )
     assert out.converged
     assert out.weights.dtype == dtype
     assert state == {}
@@ -39,7 +41,9 @@ def test_published_value(name: str, dtype: torch.dtype) -> None:
 def test_pcgrad_average_is_half_the_sum() -> None:
     noise = torch.rand(2, 2)
     pair = [
-        make_aggregator("pcgrad", reduction=r).weights(Inputs(gramian=gramian(ROWS), noise=noise), {})[0].weights
+        make_aggregator("pcgrad", reduction=r)
+        .weights(Inputs(gramian=gramian(ROWS), noise=noise), {})[0]
+        .weights
         for r in ("sum", "mean")
     ]
     torch.testing.assert_close(pair[0], 2 * pair[1])

@@ -39,8 +39,12 @@ def losses(y: Tensor) -> Tensor:
     return (y.tanh() ** 2).mean((-1, -2)) * torch.arange(1, len(y) + 1)
 
 
-@pytest.mark.parametrize(("m", "b", "width", "height"), [(4, 7, 5, 3), (3, 2, 40, 30), (2, 1, 1, 1)])
-def test_linear_layer_against_one_backward_per_task(m: int, b: int, width: int, height: int) -> None:
+@pytest.mark.parametrize(
+    ("m", "b", "width", "height"), [(4, 7, 5, 3), (3, 2, 40, 30), (2, 1, 1, 1)]
+)
+def test_linear_layer_against_one_backward_per_task(
+    m: int, b: int, width: int, height: int
+) -> None:
     x, delta, weight, bias = layer(m, b, width, height)
     grad_weight, grad_bias = linear_task_gradients(x, delta)
     rows = []
@@ -51,7 +55,9 @@ def test_linear_layer_against_one_backward_per_task(m: int, b: int, width: int, 
         rows.append(torch.cat([one_w.flatten(), one_b]))
     jac = torch.stack(rows)
     torch.testing.assert_close(linear_gramian(x, delta), gramian(jac))
-    torch.testing.assert_close(linear_gramian(x, delta, bias=False), gramian(jac[:, : width * height]))
+    torch.testing.assert_close(
+        linear_gramian(x, delta, bias=False), gramian(jac[:, : width * height])
+    )
 
 
 def test_both_forms_of_the_gramian_are_used_and_agree() -> None:
@@ -74,7 +80,9 @@ def test_linear_layer_against_finite_differences() -> None:
                 shift = torch.zeros_like(weight)
                 shift[o, i] = h
                 up, down = (losses(x @ (weight + s * shift).T + bias) for s in (1, -1))
-                torch.testing.assert_close(grad_weight[:, o, i], (up - down) / (2 * h), rtol=1e-6, atol=1e-8)
+                torch.testing.assert_close(
+                    grad_weight[:, o, i], (up - down) / (2 * h), rtol=1e-6, atol=1e-8
+                )
             shift = torch.zeros_like(bias)
             shift[o] = h
             up, down = (losses(x @ weight.T + bias + s * shift) for s in (1, -1))

@@ -15,7 +15,9 @@ def test_graddrop_keeps_one_sign_per_coordinate() -> None:
     high, _ = take.direction(Inputs(jacobian=rows, noise=torch.tensor([0.3, 0.9, 0.6])), {})
     assert low.direction.tolist() == [1.0, 4.0, 2.0]
     assert high.direction.tolist() == [-3.0, 4.0, -2.0]
-    leaky, _ = make_aggregator("graddrop", leak=1.0).direction(Inputs(jacobian=rows, noise=torch.rand(3)), {})
+    leaky, _ = make_aggregator("graddrop", leak=1.0).direction(
+        Inputs(jacobian=rows, noise=torch.rand(3)), {}
+    )
     torch.testing.assert_close(leaky.direction, rows.sum(0))
 
 
@@ -61,12 +63,16 @@ def test_db_mtl_balances_norms_of_log_gradients() -> None:
     keep = 0.9 / 2**0.5
     logs = keep * logs + (1 - keep) * other / losses[:, None]
     norms = logs.norm(dim=1, keepdim=True)
-    torch.testing.assert_close(out.direction, (norms.max() * logs / norms).sum(0), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        out.direction, (norms.max() * logs / norms).sum(0), rtol=1e-5, atol=1e-5
+    )
 
 
 def settle(rows: torch.Tensor, **params: object) -> torch.Tensor:
     aggregator = make_aggregator("gcond", **params)
-    out, _ = aggregator.direction(Inputs(jacobian=rows), aggregator.init(len(rows), num_params=rows.shape[1]))
+    out, _ = aggregator.direction(
+        Inputs(jacobian=rows), aggregator.init(len(rows), num_params=rows.shape[1])
+    )
     return out.direction
 
 
@@ -84,7 +90,10 @@ def test_gcond_pair_by_its_zone(degrees: float) -> None:
         turn = torch.pi / 2 + torch.pi / 2 * ((c + 0.5) / -0.3) ** 2
     elif c < 0:
         turn = torch.pi / 2 * (1 - (c + 0.5) / 0.5)
-    win, lose = torch.tensor(turn).double().sin(), torch.tensor(min(turn, torch.pi / 2)).double().sin()
+    win, lose = (
+        torch.tensor(turn).double().sin(),
+        torch.tensor(min(turn, torch.pi / 2)).double().sin(),
+    )
     settled_strong = strong - win * (strong @ weak) / (weak @ weak) * weak
     settled_weak = weak - lose * (strong @ weak) / (strong @ strong) * strong
     found = settle(torch.stack([strong, weak]))
@@ -121,8 +130,13 @@ def test_flat_minima_adds_the_update_of_the_flatness_part() -> None:
     step = aggregator.perturbations(rows)
     torch.testing.assert_close(step.norm(dim=1), torch.full((4,), 0.05).double())
     torch.testing.assert_close(torch.cosine_similarity(step, rows, dim=1), torch.ones(4).double())
-    out, _ = aggregator.direction(Inputs(jacobian=rows, perturbed_jacobian=moved), aggregator.init(4))
-    parts = [combine(j, plain.weights(Inputs(gramian=gramian(j)), {})[0].weights) for j in (rows, moved - rows)]
+    out, _ = aggregator.direction(
+        Inputs(jacobian=rows, perturbed_jacobian=moved), aggregator.init(4)
+    )
+    parts = [
+        combine(j, plain.weights(Inputs(gramian=gramian(j)), {})[0].weights)
+        for j in (rows, moved - rows)
+    ]
     torch.testing.assert_close(out.direction, parts[0] + parts[1])
     assert torch.equal(aggregator.perturbations(torch.zeros(2, 3)), torch.zeros(2, 3))
 
@@ -144,7 +158,9 @@ def test_flat_minima_of_a_quadratic() -> None:
     rows = (hessian @ theta)[None]
     aggregator = wrap(make_aggregator("mean"), flat_minima=0.1)
     moved = (hessian @ (theta + aggregator.perturbations(rows)[0]))[None]
-    out, _ = aggregator.direction(Inputs(jacobian=rows, perturbed_jacobian=moved), aggregator.init(1))
+    out, _ = aggregator.direction(
+        Inputs(jacobian=rows, perturbed_jacobian=moved), aggregator.init(1)
+    )
     torch.testing.assert_close(out.direction, moved[0])
 
 

@@ -16,12 +16,20 @@ def test_jacobi_agrees_with_lapack(m: int) -> None:
     values, vectors = jacobi_eigh(matrix)
     expected, _ = eigh(matrix)
     torch.testing.assert_close(values, expected, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(vectors @ torch.diag_embed(values) @ vectors.mT, matrix, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(vectors.mT @ vectors, torch.eye(m, dtype=matrix.dtype).expand_as(matrix))
+    torch.testing.assert_close(
+        vectors @ torch.diag_embed(values) @ vectors.mT, matrix, rtol=1e-9, atol=1e-9
+    )
+    torch.testing.assert_close(
+        vectors.mT @ vectors, torch.eye(m, dtype=matrix.dtype).expand_as(matrix)
+    )
 
 
 def test_jacobi_of_equal_eigenvalues_and_of_zero() -> None:
-    for matrix in (torch.eye(6, dtype=torch.float64), torch.zeros(6, 6, dtype=torch.float64), -torch.eye(6).double()):
+    for matrix in (
+        torch.eye(6, dtype=torch.float64),
+        torch.zeros(6, 6, dtype=torch.float64),
+        -torch.eye(6).double(),
+    ):
         values, vectors = jacobi_eigh(matrix)
         torch.testing.assert_close(vectors @ torch.diag_embed(values) @ vectors.mT, matrix)
 
@@ -31,7 +39,9 @@ def test_pseudo_inverse_of_a_singular_matrix() -> None:
     matrix, vector = rows @ rows.T, jacobian(1, 1, 6)[0]
     found, keep = pinv_apply(matrix, vector, 1e-12)
     assert int(keep.sum()) == 3
-    torch.testing.assert_close(found, torch.linalg.pinv(matrix, rtol=1e-10) @ vector, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(
+        found, torch.linalg.pinv(matrix, rtol=1e-10) @ vector, rtol=1e-8, atol=1e-10
+    )
 
 
 def test_breakdown_of_cholesky_is_visible() -> None:
@@ -42,7 +52,9 @@ def test_breakdown_of_cholesky_is_visible() -> None:
 
 
 def test_correlation_marks_zero_rows() -> None:
-    cosine, norms, active = correlation(torch.tensor([[4.0, 0.0, -6.0], [0.0, 0.0, 0.0], [-6.0, 0.0, 9.0]]))
+    cosine, norms, active = correlation(
+        torch.tensor([[4.0, 0.0, -6.0], [0.0, 0.0, 0.0], [-6.0, 0.0, 9.0]])
+    )
     assert active.tolist() == [True, False, True]
     assert norms.tolist() == [2.0, 1.0, 3.0]
     assert cosine.tolist() == [[1.0, 0.0, -1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 1.0]]
@@ -50,7 +62,9 @@ def test_correlation_marks_zero_rows() -> None:
 
 def test_quadratic_program_by_hand() -> None:
     """min ½x² − x₁ + 2x₂ over x ≥ 0 with a unit matrix: x = (1, 0)."""
-    x, residual = nonneg_qp(torch.eye(2, dtype=torch.float64), torch.tensor([[-1.0, 2.0], [0.0, 0.0]]).double())
+    x, residual = nonneg_qp(
+        torch.eye(2, dtype=torch.float64), torch.tensor([[-1.0, 2.0], [0.0, 0.0]]).double()
+    )
     torch.testing.assert_close(x, torch.tensor([[1.0, 0.0], [0.0, 0.0]]).double())
     assert residual.max() < 1e-12
 

@@ -14,13 +14,17 @@ def weights_over(name: str, losses: list[list[float]], **params: object) -> list
     state = aggregator.init(len(losses[0]))
     found = []
     for row in losses:
-        out, state = aggregator.weights(Inputs(losses=torch.tensor(row, dtype=torch.float64)), state)
+        out, state = aggregator.weights(
+            Inputs(losses=torch.tensor(row, dtype=torch.float64)), state
+        )
         found.append(out.weights)
     return found
 
 
 def expect(found: Tensor, *values: float) -> None:
-    torch.testing.assert_close(found, torch.tensor(values, dtype=torch.float64), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(
+        found, torch.tensor(values, dtype=torch.float64), rtol=1e-6, atol=1e-9
+    )
 
 
 def test_uncertainty_settles_where_the_log_variance_is_the_log_loss() -> None:
@@ -56,8 +60,13 @@ def test_dwa_by_hand() -> None:
 def test_igb_v1_by_hand() -> None:
     found = weights_over("igb-v1", [[1.0, 3.0], [3.0, 5.0], [2.0, 0.0001], [4.0, 4.0]], period=2)
     expect(found[1], 1.0, 1.0)
-    expect(found[2], *(2 * torch.tensor([2.0 / 2, 0.0001 / 4], dtype=torch.float64).softmax(0)).tolist())
-    expect(found[3], *(2 * torch.tensor([4.0 / 2, 4.0 / 4], dtype=torch.float64).softmax(0)).tolist())
+    expect(
+        found[2],
+        *(2 * torch.tensor([2.0 / 2, 0.0001 / 4], dtype=torch.float64).softmax(0)).tolist(),
+    )
+    expect(
+        found[3], *(2 * torch.tensor([4.0 / 2, 4.0 / 4], dtype=torch.float64).softmax(0)).tolist()
+    )
 
 
 def test_lbtw_by_hand() -> None:
@@ -89,7 +98,9 @@ def test_gradnorm_pulls_weighted_norms_together_and_favours_slow_tasks() -> None
     matrix = torch.diag(torch.tensor([100.0, 1.0]).double())
     state = aggregator.init(2)
     for _ in range(400):
-        out, state = aggregator.weights(Inputs(gramian=matrix, losses=torch.ones(2).double()), state)
+        out, state = aggregator.weights(
+            Inputs(gramian=matrix, losses=torch.ones(2).double()), state
+        )
     norms = out.weights * torch.tensor([10.0, 1.0])
     assert norms[0] / norms[1] == pytest.approx(1.0, abs=0.3)
     assert out.weights.sum() == pytest.approx(2.0)
@@ -107,7 +118,9 @@ def test_ega_multiplies_the_alignment_by_the_balance_after_the_warm_up() -> None
     base = aligned.weights(Inputs(gramian=matrix), {})[0].weights
     state = aggregator.init(2)
     for losses in ([1.0, 1.0], [1.0, 1.0], [2.0, 1.0], [4.0, 1.0]):
-        out, state = aggregator.weights(Inputs(gramian=matrix, losses=torch.tensor(losses).double()), state)
+        out, state = aggregator.weights(
+            Inputs(gramian=matrix, losses=torch.tensor(losses).double()), state
+        )
     balance = 2 * torch.tensor([3.0, 1.0]).double().softmax(0)
     torch.testing.assert_close(out.weights, base * balance)
 
@@ -125,7 +138,9 @@ def test_random_weights_are_a_softmax_of_normals() -> None:
 
 def test_igb_v2_passes_through_its_phases_and_its_policy_changes() -> None:
     """Weights 1 in the first epoch, then random, then the policy's; memory fills, networks move and stay finite."""
-    aggregator = make_aggregator("igb-v2", period=20, start=3, hidden=16, capacity=256, batch=32, lr=3e-3, gamma=0.0)
+    aggregator = make_aggregator(
+        "igb-v2", period=20, start=3, hidden=16, capacity=256, batch=32, lr=3e-3, gamma=0.0
+    )
     state = aggregator.init(2)
     generator = torch.Generator().manual_seed(0)
     losses, late = torch.ones(2, dtype=torch.float64), []
@@ -135,7 +150,9 @@ def test_igb_v2_passes_through_its_phases_and_its_policy_changes() -> None:
         assert out.weights.sum() == pytest.approx(2.0)
         if step < 20:
             expect(out.weights, 1.0, 1.0)
-        losses = torch.tensor([1.5 - 0.5 * float(out.weights[0]), 1.0], dtype=torch.float64).clamp(min=0.05)
+        losses = torch.tensor([1.5 - 0.5 * float(out.weights[0]), 1.0], dtype=torch.float64).clamp(
+            min=0.05
+        )
         late += [out.weights] if step >= 300 else []
     assert state["stored"] > 300
     assert not torch.equal(state["actor"], aggregator.init(2)["actor"])

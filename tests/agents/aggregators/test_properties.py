@@ -20,19 +20,40 @@ kinds = st.sampled_from(["full", "conflicting", "aligned", "duplicate", "uneven"
 few = settings(max_examples=25, deadline=None)
 
 EQUIVARIANT = [
-    *("mean", "sum", "cagrad", "mgda", "imtl-g", "config", "nash-mtl", "fairgrad", "aligned-mtl", "upgrad", "dualproj"),
+    *(
+        "mean",
+        "sum",
+        "cagrad",
+        "mgda",
+        "imtl-g",
+        "config",
+        "nash-mtl",
+        "fairgrad",
+        "aligned-mtl",
+        "upgrad",
+        "dualproj",
+    ),
 ]
 # d(s J) = s^k d(J).
-HOMOGENEOUS = dict.fromkeys(EQUIVARIANT, 1.0) | {"nash-mtl": 0.0, "fairgrad": 0.0, "pcgrad": 1.0, "gradvac": 1.0}
+HOMOGENEOUS = dict.fromkeys(EQUIVARIANT, 1.0) | {
+    "nash-mtl": 0.0,
+    "fairgrad": 0.0,
+    "pcgrad": 1.0,
+    "gradvac": 1.0,
+}
 
 
-def solve(name: str, rows: Tensor, noise: Tensor | None = None, **params: object) -> tuple[Tensor, Tensor]:
+def solve(
+    name: str, rows: Tensor, noise: Tensor | None = None, **params: object
+) -> tuple[Tensor, Tensor]:
     """Weights and direction; asserts that the solve converged."""
     aggregator = make_aggregator(name, **params)
     shape = aggregator.noise_shape(len(rows))
     if shape is not None and noise is None:
         noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    out, _ = aggregator.weights(Inputs(gramian=gramian(rows), noise=noise), aggregator.init(len(rows)))
+    out, _ = aggregator.weights(
+        Inputs(gramian=gramian(rows), noise=noise), aggregator.init(len(rows))
+    )
     assert out.converged, (name, float(out.residual))
     return out.weights, combine(rows, out.weights)
 
@@ -113,8 +134,13 @@ def test_pcgrad_is_upgrad_for_two_tasks(seed: int, kind: str) -> None:
     """Up to UPGrad's ridge, which at ``reg=0`` is still 5e-11 of the trace and shows where norms differ by 1e4."""
     rows = jacobian(seed, 2, 6, kind)
     conflict, squares = (rows[0] @ rows[1]).clamp(max=0), rows.square().sum(1)
-    for (name, params), ridge in ((("pcgrad", {"reduction": "mean"}), 0.0), (("upgrad", {"reg": 0.0}), 5e-11)):
-        divisors = (squares + ridge * squares.sum()).clamp(min=1e-300)  # a gradient of zero conflicts with nothing
+    for (name, params), ridge in (
+        (("pcgrad", {"reduction": "mean"}), 0.0),
+        (("upgrad", {"reg": 0.0}), 5e-11),
+    ):
+        divisors = (squares + ridge * squares.sum()).clamp(
+            min=1e-300
+        )  # a gradient of zero conflicts with nothing
         expected = (rows - conflict * (rows / divisors.unsqueeze(1)).flip(0)).mean(0)
         _, found = solve(name, rows, **params)
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7 * float(rows.norm()))
@@ -152,7 +178,9 @@ def test_gradvac_against_the_vectors_themselves(seed: int, m: int) -> None:
                 if phi < goal:
                     up = g.norm() * (goal * (1 - phi**2).sqrt() - phi * (1 - goal**2).sqrt())
                     g = g + up / (rows[j].norm() * (1 - goal**2).sqrt()) * rows[j]
-                    assert torch.cosine_similarity(g, rows[j], dim=0) == pytest.approx(float(goal), abs=1e-6)
+                    assert torch.cosine_similarity(g, rows[j], dim=0) == pytest.approx(
+                        float(goal), abs=1e-6
+                    )
                 target[i, j] = 0.7 * goal + 0.3 * phi
             expected += g
         out, state = aggregator.weights(Inputs(gramian=gramian(rows), noise=noise), state)
@@ -165,7 +193,9 @@ def test_pcgrad_orders_differ_between_tasks_and_draws(seed: int, m: int, kind: s
     """Every order of partners is possible, and none is shared: weights depend on each row of the noise."""
     rows = jacobian(seed, 4, 3, "conflicting")
     generator = torch.Generator().manual_seed(seed)
-    draws = torch.stack([solve("pcgrad", rows, torch.rand(4, 4, generator=generator))[0] for _ in range(30)])
+    draws = torch.stack(
+        [solve("pcgrad", rows, torch.rand(4, 4, generator=generator))[0] for _ in range(30)]
+    )
     assert len(draws.round(decimals=9).unique(dim=0)) > 1
 
 
@@ -254,7 +284,9 @@ def test_equal_projections(seed: int, m: int, kind: str) -> None:
         if name == "imtl-g":
             assert weights.sum() == pytest.approx(1)
         else:
-            assert direction.norm() == pytest.approx(float((rows @ direction).sum() / direction.norm()))
+            assert direction.norm() == pytest.approx(
+                float((rows @ direction).sum() / direction.norm())
+            )
 
 
 @few
@@ -301,4 +333,6 @@ def test_gradients_of_very_different_size() -> None:
         weights, direction = solve(name, rows)
         assert (task_gains(gramian(rows), weights) / direction.norm()).min() > -1e-9
     unit = rows / rows.norm(dim=1, keepdim=True)
-    torch.testing.assert_close(solve("nash-mtl", rows)[1], solve("nash-mtl", unit)[1], rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(
+        solve("nash-mtl", rows)[1], solve("nash-mtl", unit)[1], rtol=1e-6, atol=1e-9
+    )

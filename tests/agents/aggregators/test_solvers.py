@@ -14,7 +14,16 @@ import torch
 from scipy.optimize import minimize, nnls
 from torch import Tensor
 
-from mtrl.agents.aggregators import Inputs, Weights, cagrad, combine, gramian, interior, make_aggregator, quadratic
+from mtrl.agents.aggregators import (
+    Inputs,
+    Weights,
+    cagrad,
+    combine,
+    gramian,
+    interior,
+    make_aggregator,
+    quadratic,
+)
 
 KINDS = ("plain", "conflicting", "scaled", "low rank")
 SIZES = (2, 3, 5, 10, 25, 50)
@@ -100,7 +109,9 @@ def test_without_radius_the_weights_are_those_of_the_mean(name: str, kind: str) 
         out = solve(name, drawn(kind, m), c=0.0)
         assert out.converged.all()
         assert torch.equal(out.residual, torch.zeros(EACH, dtype=torch.float64))
-        torch.testing.assert_close(out.weights, torch.full_like(out.weights, 1 / m), rtol=1e-12, atol=0)
+        torch.testing.assert_close(
+            out.weights, torch.full_like(out.weights, 1 / m), rtol=1e-12, atol=0
+        )
 
 
 def objective(rows: np.ndarray, c: float) -> tuple[Callable[[np.ndarray], float], np.ndarray]:
@@ -133,7 +144,9 @@ def test_certified_weights_of_cagrad_attain_the_minimum(kind: str, c: float) -> 
             starts = [np.full(m, 1 / a.sum()), *(np.eye(m) / a)]
             best = min(value(start) for start in starts)
             for start in starts[:3]:
-                reference = minimize(value, start, bounds=bounds, constraints=[constraint], method="SLSQP")
+                reference = minimize(
+                    value, start, bounds=bounds, constraints=[constraint], method="SLSQP"
+                )
                 feasible = np.abs(reference.x @ a - 1) < 1e-9 and reference.x.min() >= -1e-12
                 best = min(best, reference.fun if feasible else best)
             assert found <= best + 2e-5 * size
@@ -190,7 +203,9 @@ def test_certified_weights_of_dualproj_are_the_projection(kind: str) -> None:
         assert out.converged.all()
         for problem, weights in zip(rows.numpy(), out.weights.numpy(), strict=True):
             scale = np.linalg.norm(problem)
-            stacked = np.vstack([problem.T / scale, 1e-2 * np.eye(m)])  # reg 1e-4, in units of the trace
+            stacked = np.vstack(
+                [problem.T / scale, 1e-2 * np.eye(m)]
+            )  # reg 1e-4, in units of the trace
             root = np.linalg.norm(stacked, axis=0)
             lowest = np.full(m, 1 / m)
             extra, _ = nnls(stacked / root, -stacked @ lowest, maxiter=100 * m)
@@ -231,9 +246,13 @@ def test_weights_off_by_a_tenth_are_refused(
         assert not out.converged[wrong].any()
 
 
-@pytest.mark.parametrize(("name", "params"), [s for s in SOLVERS if s[0] not in ("nash-mtl", "fairgrad")])
+@pytest.mark.parametrize(
+    ("name", "params"), [s for s in SOLVERS if s[0] not in ("nash-mtl", "fairgrad")]
+)
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_certificate_does_not_depend_on_the_scale(name: str, params: dict[str, object], kind: str) -> None:
+def test_the_certificate_does_not_depend_on_the_scale(
+    name: str, params: dict[str, object], kind: str
+) -> None:
     """Powers of two scale without rounding: verdict and residual keep their bytes."""
     rows = drawn(kind, 10)
     plain = solve(name, rows, **params)
@@ -266,10 +285,16 @@ def test_interior_point_methods_alone(kind: str) -> None:
             x, _, dual = interior.norm_interior(cosine, a, b, c)
             _, _, gap = cagrad._certify(cosine, a, b, c, active, x, dual, torch.zeros_like(active))
             assert gap.max() < 1e-7, (m, c)
-        x, slope = interior.nonneg_interior(cosine + a.unsqueeze(-1) * a.unsqueeze(-2), -a.unsqueeze(-2))
+        x, slope = interior.nonneg_interior(
+            cosine + a.unsqueeze(-1) * a.unsqueeze(-2), -a.unsqueeze(-2)
+        )
         assert x.min() > 0
         assert slope.min() > 0
-        error = torch.minimum(x, x @ (cosine + a.unsqueeze(-1) * a.unsqueeze(-2)) - a.unsqueeze(-2)).abs().amax()
+        error = (
+            torch.minimum(x, x @ (cosine + a.unsqueeze(-1) * a.unsqueeze(-2)) - a.unsqueeze(-2))
+            .abs()
+            .amax()
+        )
         assert error < 1e-8, m
 
 

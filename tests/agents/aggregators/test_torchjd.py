@@ -25,7 +25,9 @@ class NonNegativeLeastSquares(DualConeProjector):
     def __call__(self, vectors: Tensor, matrix: Tensor) -> Tensor:
         scaled = matrix / matrix.trace() + 1e-4 * torch.eye(len(matrix), dtype=matrix.dtype)
         factor = torch.linalg.cholesky(scaled).mT.numpy()
-        rows = [u + nnls(factor, -factor @ u, maxiter=10_000)[0] for u in np.atleast_2d(vectors.numpy())]
+        rows = [
+            u + nnls(factor, -factor @ u, maxiter=10_000)[0] for u in np.atleast_2d(vectors.numpy())
+        ]
         return torch.from_numpy(np.array(rows)).reshape(vectors.shape)
 
 
@@ -47,10 +49,16 @@ def ours(name: str, rows: Tensor, **params: object) -> tuple[Tensor, bool]:
 
 
 @pytest.mark.parametrize("scale", [1e-10, 1.0, 1e15])
-@pytest.mark.parametrize("case", RECORDED, ids=lambda c: f"{c['method']}-{c['m']}x{c['params']}-{c['kind']}")
+@pytest.mark.parametrize(
+    "case", RECORDED, ids=lambda c: f"{c['method']}-{c['m']}x{c['params']}-{c['kind']}"
+)
 def test_recorded_solver_backed_methods(case: dict[str, object], scale: float) -> None:
     """UPGrad, DualProj (quadprog), CAGrad (Clarabel) and Nash-MTL (ECOS) as torchjd solved them."""
-    method, kind, weights = case["method"], case["kind"], torch.tensor(case["weights"], dtype=torch.float64)
+    method, kind, weights = (
+        case["method"],
+        case["kind"],
+        torch.tensor(case["weights"], dtype=torch.float64),
+    )
     rows = jacobian(case["seed"], case["m"], case["params"], kind)
     params = {"pivots": 40} if method in ("upgrad", "dualproj") else {}
     direction, converged = ours(method, rows * scale, **params)
@@ -111,7 +119,9 @@ def test_mgda_is_never_longer_than_frank_wolfe_leaves_it() -> None:
 def test_mgda_against_a_long_frank_wolfe_run() -> None:
     for seed in range(6):
         rows = jacobian(seed, 4, 12, "conflicting")
-        assert close(ours("mgda", rows)[0], reference.MGDA(epsilon=1e-12, max_iters=5000)(rows), 2e-3)
+        assert close(
+            ours("mgda", rows)[0], reference.MGDA(epsilon=1e-12, max_iters=5000)(rows), 2e-3
+        )
 
 
 @pytest.mark.parametrize("a", [0.5, 1.0, 2.0])
@@ -157,7 +167,10 @@ def test_sdmgrad() -> None:
 
 @pytest.mark.parametrize("warmup", [0, 3])
 def test_excess_mtl(warmup: int) -> None:
-    theirs, mine = reference.ExcessMTLWeighting(0.1, warmup), make_aggregator("excess-mtl", lr=0.1, warmup=warmup)
+    theirs, mine = (
+        reference.ExcessMTLWeighting(0.1, warmup),
+        make_aggregator("excess-mtl", lr=0.1, warmup=warmup),
+    )
     state = mine.init(4, num_params=9)
     for seed in range(8):
         rows = jacobian(seed, 4, 9, "full", torch.float32)
@@ -173,7 +186,9 @@ def test_graddrop(leak: float) -> None:
         theirs = reference.GradDrop(leak=torch.full((5,), leak, dtype=torch.float64))(rows)
         torch.manual_seed(seed)
         noise = torch.rand(30, dtype=torch.float64)
-        out, _ = make_aggregator("graddrop", leak=leak).direction(Inputs(jacobian=rows, noise=noise), {})
+        out, _ = make_aggregator("graddrop", leak=leak).direction(
+            Inputs(jacobian=rows, noise=noise), {}
+        )
         torch.testing.assert_close(out.direction, theirs)
 
 
@@ -197,7 +212,9 @@ def test_loss_rules_are_the_gradients_of_torchjds_scalarizations() -> None:
         for step in range(3):
             values = losses * (1 + step)
             out, state = aggregator.weights(Inputs(losses=values), state)
-            torch.testing.assert_close(out.weights, slope(theirs.double(), values), rtol=1e-6, atol=1e-9)
+            torch.testing.assert_close(
+                out.weights, slope(theirs.double(), values), rtol=1e-6, atol=1e-9
+            )
             for parameter in theirs.parameters():
                 with torch.no_grad():
                     parameter -= 1e-3 * parameter.grad

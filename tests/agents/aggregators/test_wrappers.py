@@ -35,7 +35,9 @@ def test_weights_every_k_updates() -> None:
             torch.testing.assert_close(a[key], b[key])
 
 
-def test_a_failed_solve_stays_reported_while_its_weights_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_solve_stays_reported_while_its_weights_are_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(quadratic, "nonneg_interior", partial(nonneg_interior, steps=2))
     hard = gramian(jacobian(0, 20, 8))
     aggregator = wrap(make_aggregator("upgrad", reg=1e-9, pivots=1), every=2)
@@ -96,15 +98,22 @@ def test_ridge_is_in_units_of_the_mean_squared_norm() -> None:
     matrix = grams(1)[0]
     out, _ = wrap(make_aggregator("fairgrad"), ridge=0.1).weights(Inputs(gramian=matrix), {})
     by_hand = matrix + 0.1 * matrix.trace() / 4 * torch.eye(4, dtype=torch.float64)
-    torch.testing.assert_close(out.weights, make_aggregator("fairgrad").weights(Inputs(gramian=by_hand), {})[0].weights)
+    torch.testing.assert_close(
+        out.weights, make_aggregator("fairgrad").weights(Inputs(gramian=by_hand), {})[0].weights
+    )
 
 
 @pytest.mark.parametrize(
-    ("policy", "length"), [("mean-norm", None), ("unit-norm", 1.0), ("max-norm", 1.0), ("simplex", None)]
+    ("policy", "length"),
+    [("mean-norm", None), ("unit-norm", 1.0), ("max-norm", 1.0), ("simplex", None)],
 )
-def test_rescaling_sets_the_length_and_keeps_the_direction(policy: str, length: float | None) -> None:
+def test_rescaling_sets_the_length_and_keeps_the_direction(
+    policy: str, length: float | None
+) -> None:
     rows = jacobian(0, 4, 9, "conflicting") * 10
-    out, _ = wrap(make_aggregator("config"), rescale=policy).weights(Inputs(gramian=gramian(rows)), {})
+    out, _ = wrap(make_aggregator("config"), rescale=policy).weights(
+        Inputs(gramian=gramian(rows)), {}
+    )
     plain, _ = make_aggregator("config").weights(Inputs(gramian=gramian(rows)), {})
     direction, before = combine(rows, out.weights), combine(rows, plain.weights)
     assert torch.cosine_similarity(direction, before, dim=0) == pytest.approx(1.0)
@@ -112,19 +121,26 @@ def test_rescaling_sets_the_length_and_keeps_the_direction(policy: str, length: 
         assert out.weights.abs().sum() == pytest.approx(1.0)
     else:
         assert direction.norm() == pytest.approx(length or float(rows.mean(0).norm()))
-    small, _ = wrap(make_aggregator("config"), rescale="max-norm").weights(Inputs(gramian=gramian(rows * 1e-6)), {})
+    small, _ = wrap(make_aggregator("config"), rescale="max-norm").weights(
+        Inputs(gramian=gramian(rows * 1e-6)), {}
+    )
     torch.testing.assert_close(small.weights, plain.weights)
 
 
 def test_wrappers_compose_and_say_so() -> None:
-    aggregator = wrap(make_aggregator("fairgrad"), ridge=1e-3, rescale="unit-norm", ema=0.9, every=2)
+    aggregator = wrap(
+        make_aggregator("fairgrad"), ridge=1e-3, rescale="unit-norm", ema=0.9, every=2
+    )
     assert aggregator.info.name == "every(ema(rescale(ridge(fairgrad))))"
     rows = batch_of(0, 2, 4, 9)
     state = aggregator.init(4, batch_shape=(2,))
     for step in range(3):
         out, state = aggregator.weights(inputs_for(aggregator, rows, step), state)
     assert out.weights.shape == (2, 4)
-    assert all(key.startswith("base.") or key in {"weights", "residual", "converged", "count"} for key in state)
+    assert all(
+        key.startswith("base.") or key in {"weights", "residual", "converged", "count"}
+        for key in state
+    )
     assert wrap(make_aggregator("mgda")) == make_aggregator("mgda")
 
 

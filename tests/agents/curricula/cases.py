@@ -21,7 +21,9 @@ def f64(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def statistics(success: Tensor, score: Tensor | None = None, gramian: Tensor | None = None) -> Statistics:
+def statistics(
+    success: Tensor, score: Tensor | None = None, gramian: Tensor | None = None
+) -> Statistics:
     score = 10 * success if score is None else score
     return Statistics(success, score, torch.full_like(success, 5), 1 - success / 2, gramian)
 

@@ -37,9 +37,13 @@ def _play(curriculum: CAMRL, state: State, view: Geometry, case: Tasks) -> tuple
 
 @settings(deadline=None, max_examples=15)
 @given(
-    st.integers(0, 10_000), st.sampled_from(["variance", "learned", "fixed"]), st.sampled_from(["convex", "printed"])
+    st.integers(0, 10_000),
+    st.sampled_from(["variance", "learned", "fixed"]),
+    st.sampled_from(["convex", "printed"]),
 )
-def test_orders_are_permutations_and_rows_feasible(seed: int, weighting: Any, combination: Any) -> None:
+def test_orders_are_permutations_and_rows_feasible(
+    seed: int, weighting: Any, combination: Any
+) -> None:
     curriculum = CAMRL(**ALWAYS, weighting=weighting, combination=combination)
     case = tasks()
     state = curriculum.init(case)
@@ -48,7 +52,9 @@ def test_orders_are_permutations_and_rows_feasible(seed: int, weighting: Any, co
         assert plan.coupled
         turns, state = _play(curriculum, state, _random_geometry(seed + number), case)
         assert sorted(turn.task for turn in turns) == [0, 1, 2, 3]
-        assert state["order"].tolist() == [[turn.task for turn in turns].index(task) for task in range(4)]
+        assert state["order"].tolist() == [
+            [turn.task for turn in turns].index(task) for task in range(4)
+        ]
         assert (state["transfer"] >= -1e-12).all() and (state["transfer"].sum(1) <= 1 + 1e-12).all()
         for turn in turns:
             assert (turn.combination >= -1e-12).all() and turn.strength == 0.1
@@ -82,7 +88,9 @@ def test_the_matrix_is_untouched_by_single_task_rounds() -> None:
         else:
             assert torch.equal(state["transfer"], before)
         if number < 2:
-            assert not plan.coupled and torch.equal(state["transfer"], torch.eye(4, dtype=torch.float64))
+            assert not plan.coupled and torch.equal(
+                state["transfer"], torch.eye(4, dtype=torch.float64)
+            )
     assert 20 < sum(modes) < 55  # the indicator is near two thirds in young runs
 
 
@@ -162,7 +170,9 @@ def test_nothing_received_means_no_pull_unless_as_printed() -> None:
 
 
 def test_more_than_a_whole_is_scaled_down() -> None:
-    transfer = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.2, 0.0], [0.0, 0.6, 0.0]], dtype=torch.float64)
+    transfer = torch.tensor(
+        [[0.0, 1.0, 0.0], [0.0, 0.2, 0.0], [0.0, 0.6, 0.0]], dtype=torch.float64
+    )
     assert CAMRL()._combination(transfer, 1).tolist() == pytest.approx([1 / 1.6, 0, 0.6 / 1.6])
 
 

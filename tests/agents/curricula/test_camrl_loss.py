@@ -21,7 +21,10 @@ def _f64(*values: float) -> Tensor:
 @given(st.permutations(range(8)), st.integers(2, 8))
 def test_soft_ranks_approach_true_ranks_as_the_sharpness_grows(order: list[int], size: int) -> None:
     values = torch.tensor(order[:size], dtype=torch.float64) / 10
-    errors = [float((soft_rank(values, d) - true_rank(values)).abs().max()) for d in (3.0, 30.0, 300.0, 3000.0)]
+    errors = [
+        float((soft_rank(values, d) - true_rank(values)).abs().max())
+        for d in (3.0, 30.0, 300.0, 3000.0)
+    ]
     assert errors[-1] < 1e-9
     assert all(later <= earlier + 1e-9 for earlier, later in itertools.pairwise(errors))
 
@@ -56,8 +59,12 @@ def _situation(**changes: Tensor) -> Situation:
         "transfer": eye,
         "trained": torch.tensor([False, False, True]),
         "loss": _f64(0.2, 0.6, 1.0),
-        "products": torch.tensor([[2.0, 1.0, 0.0], [1.0, 3.0, 0.5], [0.0, 0.5, 1.0]], dtype=torch.float64),
-        "similarity": -torch.tensor([[0.0, 1.0, 2.0], [1.0, 0.0, 3.0], [2.0, 3.0, 0.0]], dtype=torch.float64),
+        "products": torch.tensor(
+            [[2.0, 1.0, 0.0], [1.0, 3.0, 0.5], [0.0, 0.5, 1.0]], dtype=torch.float64
+        ),
+        "similarity": -torch.tensor(
+            [[0.0, 1.0, 2.0], [1.0, 0.0, 3.0], [2.0, 3.0, 0.0]], dtype=torch.float64
+        ),
         "prior": torch.tensor([], dtype=torch.int64),
     }
     return Situation(**base | changes)
@@ -66,7 +73,9 @@ def _situation(**changes: Tensor) -> Situation:
 def test_terms_by_hand() -> None:
     row = _f64(0.5, 0.3, 0.1)
     terms = row_terms(row, 0, _situation(), Shape(sharpness=1e4))
-    assert terms[0].item() == pytest.approx((1 + 0.2 * 0.4) * 0.2 - 0.2 * (0.5 * 0.2 + 0.3 * 0.6 + 0.1 * 1.0))
+    assert terms[0].item() == pytest.approx(
+        (1 + 0.2 * 0.4) * 0.2 - 0.2 * (0.5 * 0.2 + 0.3 * 0.6 + 0.1 * 1.0)
+    )
     # Task 1 is the only other one to come; task 2, trained, gives it B_21 = 0: ‖w_1 − 0.3 w_0‖² = 3 − 0.6 + 0.09·2.
     assert terms[1].item() == pytest.approx(3 - 2 * 0.3 * 1 + 0.09 * 2)
     assert terms[2].item() == 0
@@ -85,8 +94,12 @@ def test_trained_tasks_explain_their_part() -> None:
 def test_the_prior_is_a_ranking_of_the_tasks_it_names() -> None:
     row = _f64(0.5, 0.1, 0.3)
     agree, disagree = torch.tensor([0, 2, 1]), torch.tensor([1, 2])
-    assert row_terms(row, 0, _situation(prior=agree), Shape(sharpness=1e4))[2].item() == pytest.approx(0.0, abs=1e-9)
-    assert row_terms(row, 0, _situation(prior=disagree), Shape(sharpness=1e4))[2].item() == pytest.approx(2.0)
+    assert row_terms(row, 0, _situation(prior=agree), Shape(sharpness=1e4))[
+        2
+    ].item() == pytest.approx(0.0, abs=1e-9)
+    assert row_terms(row, 0, _situation(prior=disagree), Shape(sharpness=1e4))[
+        2
+    ].item() == pytest.approx(2.0)
 
 
 def test_every_term_is_differentiable() -> None:

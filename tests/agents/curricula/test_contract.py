@@ -18,13 +18,17 @@ EDGES = ((1, 0), (2, 1))
 @pytest.mark.parametrize("name", NAMES)
 @settings(deadline=None, max_examples=15)
 @given(st.integers(0, 1000), st.integers(1, 30))
-def test_shares_are_shares_and_nothing_is_changed_in_place(name: str, seed: int, rounds: int) -> None:
+def test_shares_are_shares_and_nothing_is_changed_in_place(
+    name: str, seed: int, rounds: int
+) -> None:
     curriculum, case = make_curriculum(name), tasks(EDGES)
     state = curriculum.init(case)
     for number in range(rounds):
         before = {key: value.clone() for key, value in state.items()}
         stats = random_statistics(1000 * seed + number)
-        noise = torch.rand(curriculum.draws, generator=torch.Generator().manual_seed(number), dtype=torch.float64)
+        noise = torch.rand(
+            curriculum.draws, generator=torch.Generator().manual_seed(number), dtype=torch.float64
+        )
         plan, new = curriculum.plan(stats, state, noise, case)
         assert plan.share.shape == (4,) and (plan.share >= 0).all()
         assert plan.share.sum().item() == pytest.approx(1.0)
@@ -32,7 +36,9 @@ def test_shares_are_shares_and_nothing_is_changed_in_place(name: str, seed: int,
         assert (plan.active is not None) == curriculum.info.paces
         assert plan.active is None or (plan.active.dtype == torch.bool and plan.active.any())
         assert all(torch.equal(state[key], value) for key, value in before.items())
-        assert new.keys() == state.keys() and all(new[key].shape == value.shape for key, value in state.items())
+        assert new.keys() == state.keys() and all(
+            new[key].shape == value.shape for key, value in state.items()
+        )
         assert all(torch.isfinite(value.double()).all() for value in plan.log.values())
         state = new
 
@@ -68,8 +74,14 @@ def test_describes_itself_and_parses_back(name: str) -> None:
         ("mrcl:delta_pred=0.9,delta_succ=0.2", "delta_pred=0.9"),
         ("competence-progress:window=5", "an even number"),
         ("success-focal:floor=2", "floor=2.0"),
-        ("success-pacing:margin=0", "margin=0.0 is not allowed; it must be greater than 0 and at most 1"),
-        ("success-pacing:floor=2", "floor=2.0 is not allowed; it must be greater than 0 and at most 1"),
+        (
+            "success-pacing:margin=0",
+            "margin=0.0 is not allowed; it must be greater than 0 and at most 1",
+        ),
+        (
+            "success-pacing:floor=2",
+            "floor=2.0 is not allowed; it must be greater than 0 and at most 1",
+        ),
         ("uniform:round_steps=0", "round_steps=0 is not allowed; it must be at least 1"),
         ("camrl:switch=maybe", "switch: 'maybe' is not true or false"),
         ("camrl:a=nan", "a finite number"),

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.curricula.base import Turn
-from mtrl.agents.curricula.coupling import HeadPull, equal_heads, geometry, member_pull, owned_agents, owned_heads
+from mtrl.agents.curricula.coupling import (
+    HeadPull,
+    equal_heads,
+    geometry,
+    member_pull,
+    owned_agents,
+    owned_heads,
+)
 from mtrl.agents.networks.network import MLP
 from tests.agents.curricula.cases import f64
 
@@ -43,7 +50,9 @@ def test_the_heads_pull_is_the_gradient_of_each_heads_distance_and_spares_the_tr
         heads = views[part]  # [2, T, ...]
         for task in range(3):
             own = heads[:, task].clone().requires_grad_()
-            mixed = sum(combinations[task, j] * (own if j == task else heads[:, j]) for j in range(3))
+            mixed = sum(
+                combinations[task, j] * (own if j == task else heads[:, j]) for j in range(3)
+            )
             (wanted,) = torch.autograd.grad(0.1 * (own - mixed).square().sum(), [own])
             torch.testing.assert_close(slopes[part][:, task], wanted)
     assert not slopes["trunk.0.weight"].any()
@@ -66,4 +75,6 @@ def test_geometry_measures_displacements_and_policies() -> None:
     view = geometry(owned, origin, features)
     moved = (params - params[:1]).flatten(1).double()
     torch.testing.assert_close(view.products, moved @ moved.T, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(view.similarity, -torch.tensor([[0.0, 0, 2], [0, 0, 2], [2, 2, 0]], dtype=torch.float64))
+    torch.testing.assert_close(
+        view.similarity, -torch.tensor([[0.0, 0, 2], [0, 0, 2], [2, 2, 0]], dtype=torch.float64)
+    )

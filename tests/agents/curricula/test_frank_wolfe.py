@@ -33,14 +33,18 @@ def _start(seed: int, size: int, radius: float) -> Tensor:
 @given(SEEDS, SIZES, st.floats(0.1, 5), st.integers(0, 30))
 def test_every_iterate_is_feasible(seed: int, size: int, radius: float, steps: int) -> None:
     matrix, vector = _quadratic(seed, size)
-    x, gap = frank_wolfe(lambda p: _value(p, matrix, vector), _start(seed, size, radius), steps, radius)
+    x, gap = frank_wolfe(
+        lambda p: _value(p, matrix, vector), _start(seed, size, radius), steps, radius
+    )
     assert (x >= -1e-12).all() and x.sum() <= radius * (1 + 1e-12)
     assert gap >= -1e-9
 
 
 @settings(deadline=None, max_examples=40)
 @given(SEEDS, SIZES, st.floats(0.1, 5))
-def test_convex_functions_meet_the_bound_and_the_gap_bounds_the_error(seed: int, size: int, radius: float) -> None:
+def test_convex_functions_meet_the_bound_and_the_gap_bounds_the_error(
+    seed: int, size: int, radius: float
+) -> None:
     matrix, vector = _quadratic(seed, size)
 
     def objective(p: Tensor) -> Tensor:
@@ -49,7 +53,9 @@ def test_convex_functions_meet_the_bound_and_the_gap_bounds_the_error(seed: int,
     start = _start(seed, size, radius)
     best, last_gap = frank_wolfe(objective, start, 400, radius)
     least = objective(best) - last_gap  # no feasible point is lower
-    curvature = float(torch.linalg.eigvalsh(matrix)[-1]) * 2 * radius**2  # largest eigenvalue times squared diameter
+    curvature = (
+        float(torch.linalg.eigvalsh(matrix)[-1]) * 2 * radius**2
+    )  # largest eigenvalue times squared diameter
     for steps in (1, 3, 10, 30):
         x, gap = frank_wolfe(objective, start, steps, radius)
         error = float(objective(x) - least)
@@ -63,7 +69,9 @@ def test_decreases_a_convex_function_more_the_longer_it_runs() -> None:
         vertices = torch.eye(6, dtype=torch.float64)
         values = 0.5 * torch.einsum("vi,ij,vj->v", vertices, matrix, vertices) - vertices @ vector
         order = values.argsort()
-        start = 0.5 * (vertices[order[-1]] + vertices[order[-2]])  # far from the least value, and not a maximum
+        start = 0.5 * (
+            vertices[order[-1]] + vertices[order[-2]]
+        )  # far from the least value, and not a maximum
         seen = [float(_value(frank_wolfe(lambda p, m=matrix, v=vector: _value(p, m, v), start, n)[0], matrix, vector))
                 for n in (0, 10, 1000)]  # fmt: skip
         assert seen[1] < seen[0] and seen[2] <= seen[1] + 1e-9

@@ -25,12 +25,16 @@ def test_each_term_and_the_whole_lie_in_the_unit_interval(z: list[float], number
 @given(Z, st.integers(0, 20_000), st.integers(1, 1_000))
 def test_falls_with_rounds(z: list[float], number: int, later: int) -> None:
     values = torch.tensor(z, dtype=torch.float64)
-    first, second = (indicator(values, n, 1000.0, 1 / 40, 2.0).value for n in (number, number + later))
+    first, second = (
+        indicator(values, n, 1000.0, 1 / 40, 2.0).value for n in (number, number + later)
+    )
     assert second < first
 
 
 def test_by_hand() -> None:
-    found = indicator(torch.tensor([-3.0, 3.0, 0.0, 4.0], dtype=torch.float64), 500, 1000.0, 0.025, 2.0)
+    found = indicator(
+        torch.tensor([-3.0, 3.0, 0.0, 4.0], dtype=torch.float64), 500, 1000.0, 0.025, 2.0
+    )
     assert found.extremes == 0.75
     assert found.youth == pytest.approx(math.exp(-0.5))
     assert found.performance == pytest.approx(math.exp(-0.025))

@@ -22,7 +22,9 @@ from tests.agents.curricula.cases import f64, random_statistics, statistics, tas
 NONE = torch.zeros(0, dtype=torch.float64)
 
 
-def _run(curriculum: Curriculum, rounds: list[Tensor], case: Tasks, score: bool = False) -> tuple[list[Plan], State]:
+def _run(
+    curriculum: Curriculum, rounds: list[Tensor], case: Tasks, score: bool = False
+) -> tuple[list[Plan], State]:
     state, plans = curriculum.init(case), []
     for value in rounds:
         stats = statistics(torch.zeros_like(value), value) if score else statistics(value)
@@ -51,7 +53,9 @@ def test_tasks_that_succeed_collect_in_their_share_of_the_rounds() -> None:
 @settings(deadline=None)
 @given(st.lists(st.lists(st.floats(0, 1), min_size=4, max_size=4), min_size=1, max_size=60))
 def test_no_task_waits_longer_than_its_floor_allows(success: list[list[float]]) -> None:
-    plans, _ = _run(make_curriculum("success-pacing", floor=0.125), [f64(*row) for row in success], tasks())
+    plans, _ = _run(
+        make_curriculum("success-pacing", floor=0.125), [f64(*row) for row in success], tasks()
+    )
     waited = torch.zeros(4)
     for plan, row in zip(plans, success):
         assert plan.active is not None and plan.active[f64(*row) <= 0.8].all()
@@ -93,7 +97,9 @@ def test_mirror_ascent_follows_the_gap_and_forgets() -> None:
     plans, _ = _run(curriculum, [f64(1.0, 0.0, 0.5, 0.5)] * 2, tasks())
     torch.testing.assert_close(plans[1].share, f64(0.0, 2.0, 1.0, 1.0).softmax(0))
     forgetful = make_curriculum("drats", floor=0.0, decay=0.5)
-    plans, _ = _run(forgetful, [f64(1.0, 0.0, 0.5, 0.5)] * 3 + [f64(1.0, 1.0, 1.0, 1.0)] * 30, tasks())
+    plans, _ = _run(
+        forgetful, [f64(1.0, 0.0, 0.5, 0.5)] * 3 + [f64(1.0, 1.0, 1.0, 1.0)] * 30, tasks()
+    )
     assert plans[2].share[1] > 0.3 and plans[-1].share[1].item() == pytest.approx(0.25, abs=1e-6)
 
 
@@ -124,12 +130,19 @@ def test_attention_is_handed_to_neighbors_and_none_is_lost() -> None:
     attention = f64(0.4, 0.4, 0.1, 0.1)
     out = MRCL()._redistribute(attention, tasks(CHAIN).builds_on)
     assert out.sum().item() == pytest.approx(attention.sum().item())
-    assert out[0].item() == pytest.approx(0.4 * 0.95 + 0.2 * 0.4)  # reach: gives 0.05, gets 0.2 of push's
+    assert out[0].item() == pytest.approx(
+        0.4 * 0.95 + 0.2 * 0.4
+    )  # reach: gives 0.05, gets 0.2 of push's
 
 
 def test_ancestors_are_transitive() -> None:
     found = reachable(tasks(CHAIN).builds_on)
-    assert found.tolist() == [[False] * 4, [True] + [False] * 3, [True, True, False, False], [False] * 4]
+    assert found.tolist() == [
+        [False] * 4,
+        [True] + [False] * 3,
+        [True, True, False, False],
+        [False] * 4,
+    ]
 
 
 @settings(deadline=None)
@@ -173,7 +186,9 @@ def test_threshold_falls_linearly_from_one() -> None:
 def test_tasks_that_move_together_are_grouped() -> None:
     generator = torch.Generator().manual_seed(0)
     drives = torch.randn(12, 1, 2, generator=generator, dtype=torch.float64)
-    changes = drives.repeat_interleave(2, 2) + 0.1 * torch.randn(12, 1, 4, generator=generator, dtype=torch.float64)
+    changes = drives.repeat_interleave(2, 2) + 0.1 * torch.randn(
+        12, 1, 4, generator=generator, dtype=torch.float64
+    )
     changes = changes[:, :, [0, 2, 1, 3]]
     assert average_linkage(affinity(changes), 2).tolist() == [0, 1, 0, 1]
     assert average_linkage(affinity(changes), 4).tolist() == [0, 1, 2, 3]

@@ -33,7 +33,11 @@ class Policies:
 
 def benchmark_vectors(benchmark, name):
     """The 50 random vectors of a task."""
-    return [pickle.loads(task.data)["rand_vec"] for task in benchmark.train_tasks if task.env_name == name]
+    return [
+        pickle.loads(task.data)["rand_vec"]
+        for task in benchmark.train_tasks
+        if task.env_name == name
+    ]
 
 
 def random_steps(env, steps, seed=0):

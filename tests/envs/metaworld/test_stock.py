@@ -32,14 +32,20 @@ def assert_same_as_metaworld(env, benchmark, steps, version="v2"):
             actions = rng.uniform(-1.5, 1.5, actions.shape).astype(np.float32)
         obs, reward, terminated, truncated, info = env.step(actions)
         rows = [reference.env.step(action) for reference, action in zip(references, actions)]
-        np.testing.assert_array_equal(info["final_obs"], np.stack([row[0] for row in rows]).astype(np.float32))
+        np.testing.assert_array_equal(
+            info["final_obs"], np.stack([row[0] for row in rows]).astype(np.float32)
+        )
         np.testing.assert_array_equal(reward, [row[1] for row in rows])
         np.testing.assert_array_equal(truncated, [row[3] for row in rows])
         assert not terminated.any()
         for key in INFO_KEYS:
-            np.testing.assert_array_equal(info[key], np.array([row[4][key] for row in rows]), err_msg=key)
+            np.testing.assert_array_equal(
+                info[key], np.array([row[4][key] for row in rows]), err_msg=key
+            )
         if truncated.any():
-            first = np.stack([reference.reset(goal) for reference, goal in zip(references, env.goal_index)])
+            first = np.stack(
+                [reference.reset(goal) for reference, goal in zip(references, env.goal_index)]
+            )
             np.testing.assert_array_equal(obs, first.astype(np.float32))
 
 
@@ -126,7 +132,9 @@ def test_state_after_reset_does_not_depend_on_history(env):
 @pytest.mark.parametrize(("goals", "early"), [("random", False), ("cycle", True)])
 def test_a_loaded_state_continues_as_the_original(goals, early):
     """``early``: the state is saved before ``rebase``, in the middle of episodes."""
-    original, resumed = (make_vec("mt1:reach-v3", 2, seed=s, goals=goals, num_workers=0) for s in (3, 77))
+    original, resumed = (
+        make_vec("mt1:reach-v3", 2, seed=s, goals=goals, num_workers=0) for s in (3, 77)
+    )
     original.reset()
     random_steps(original, 40)
     if early:

@@ -31,7 +31,12 @@ def _first_difference(name: str, ours: np.ndarray, theirs: np.ndarray) -> str:
 
 
 def run(
-    suite: str, steps: int, directed: bool, native: NativeMiniGrid | None = None, envs_per_task: int = 2, seed: int = 5
+    suite: str,
+    steps: int,
+    directed: bool,
+    native: NativeMiniGrid | None = None,
+    envs_per_task: int = 2,
+    seed: int = 5,
 ) -> Report:
     """Play both backends with the same actions and compare all that they return, bit for bit.
 
@@ -48,7 +53,11 @@ def run(
     for t in range(steps):
         if report.difference:
             break
-        actions = player.actions() if directed else rng.integers(0, ours.single_action_space.n, ours.num_envs)
+        actions = (
+            player.actions()
+            if directed
+            else rng.integers(0, ours.single_action_space.n, ours.num_envs)
+        )
         *our_arrays, our_info = ours.step(actions)
         *their_arrays, their_info = theirs.step(actions)
         names = ("obs", "reward", "terminated", "truncated", *sorted(our_info))

@@ -74,7 +74,9 @@ def difference(file: str, right: str, wrong: str, suite: str, directed: bool) ->
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "mtrl").mkdir()
         shutil.copy(ROOT / "mtrl/__init__.py", Path(folder) / "mtrl")
-        shutil.copytree(ROOT / "envs", Path(folder) / "mtrl/envs", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / "envs", Path(folder) / "mtrl/envs", ignore=shutil.ignore_patterns("__pycache__")
+        )
         shutil.copytree(ROOT / "tests/envs/minigrid", Path(folder) / "tests/envs/minigrid")
         source = Path(folder) / "mtrl/envs/minigrid" / f"{file}.py"
         text = source.read_text()
@@ -100,5 +102,11 @@ def _give_up(signum: int, frame: object) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGALRM, _give_up)
     correct = ("rules", "TURN_LEFT", "TURN_LEFT")
-    controls = [difference(*correct, suite, directed) for suite in (OBJECTS, WORDS) for directed in (False, True)]
-    print(json.dumps({"controls": controls, "defects": [difference(*defect) for defect in DEFECTS]}))
+    controls = [
+        difference(*correct, suite, directed)
+        for suite in (OBJECTS, WORDS)
+        for directed in (False, True)
+    ]
+    print(
+        json.dumps({"controls": controls, "defects": [difference(*defect) for defect in DEFECTS]})
+    )

@@ -30,10 +30,20 @@ from mtrl.envs.minigrid.native import NativeMiniGrid
 from mtrl.envs.minigrid.rules import DONE, DROP, FORWARD, PICK_UP, TOGGLE, TURN_LEFT, TURN_RIGHT
 
 WALKABLE = (EMPTY, DOOR, GOAL_KIND)
-USES = {GOAL_KIND: FORWARD, KEY: PICK_UP, BALL: PICK_UP, BOX: PICK_UP, DOOR: DONE, CLOSED: TOGGLE, LOCKED: TOGGLE}
+USES = {
+    GOAL_KIND: FORWARD,
+    KEY: PICK_UP,
+    BALL: PICK_UP,
+    BOX: PICK_UP,
+    DOOR: DONE,
+    CLOSED: TOGGLE,
+    LOCKED: TOGGLE,
+}
 
 
-def _path(kinds: np.ndarray, pose: tuple[int, int, int], target: tuple[int, int]) -> list[int] | None:
+def _path(
+    kinds: np.ndarray, pose: tuple[int, int, int], target: tuple[int, int]
+) -> list[int] | None:
     """Shortest list of actions after which the agent faces ``target``."""
     queue, seen = deque([(pose, [])]), {pose}
     while queue:

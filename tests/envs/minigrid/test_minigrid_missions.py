@@ -21,11 +21,23 @@ def test_the_vocabulary_is_sorted_and_has_no_word_twice():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: encode_mission("fetch a teal ball", 6), "Mission word 'teal' in 'fetch a teal ball' is unknown"),
-        (lambda: encode_mission("go to the red door", 4), "has 5 words, but missions here have at most 4"),
+        (
+            lambda: encode_mission("fetch a teal ball", 6),
+            "Mission word 'teal' in 'fetch a teal ball' is unknown",
+        ),
+        (
+            lambda: encode_mission("go to the red door", 4),
+            "has 5 words, but missions here have at most 4",
+        ),
         (lambda: decode_mission(np.array([1, NUM_TOKENS])), f"token {NUM_TOKENS} is unknown"),
-        (lambda: ObsLayout(3).split(np.zeros((2, 148), np.uint8)), "have 151 bytes, but these have shape"),
-        (lambda: check_view_shapes({"a": (7, 7, 3), "b": (5, 5, 3)}), "Task 'b' observes .5, 5, 3., but all"),
+        (
+            lambda: ObsLayout(3).split(np.zeros((2, 148), np.uint8)),
+            "have 151 bytes, but these have shape",
+        ),
+        (
+            lambda: check_view_shapes({"a": (7, 7, 3), "b": (5, 5, 3)}),
+            "Task 'b' observes .5, 5, 3., but all",
+        ),
     ],
 )
 def test_bad_missions_and_shapes_are_named(call, message):

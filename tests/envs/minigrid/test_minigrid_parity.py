@@ -33,13 +33,18 @@ from tests.envs.minigrid.compare import run
 
 IN_SUITES = sorted({task.env_id for suite in MINIGRID_SUITES for task in get_suite(suite).tasks})
 WIDE = ("mg20", "camrl-minigrid", "babyai10")
-SINGLES = [f"{'mg1' if task.env_id.startswith('MiniGrid') else 'babyai1'}:{task.name}" for task in TASKS.values()]
+SINGLES = [
+    f"{'mg1' if task.env_id.startswith('MiniGrid') else 'babyai1'}:{task.name}"
+    for task in TASKS.values()
+]
 
 
 def _compare_levels(env_id, seeds):
     task, shown = TASKS[env_id], appearance()
     env = gymnasium.make(env_id, disable_env_checker=True).unwrapped
-    grid = np.zeros((task.height + 1, task.width + 1), np.uint8)[:-1, :-1]  # laid out as in the environment
+    grid = np.zeros((task.height + 1, task.width + 1), np.uint8)[
+        :-1, :-1
+    ]  # laid out as in the environment
     level, rng = np.zeros(STATE_SLOTS, np.int64), np.zeros(RNG_WORDS, np.uint64)
     for seed in seeds:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -49,7 +54,9 @@ def _compare_levels(env_id, seeds):
         assert (level[X], level[Y], level[DIRECTION]) == (*env.agent_pos, env.agent_dir), seed
         # The stream stands at the same place, so that whatever is drawn later agrees, too.
         assert rng[4] == env.np_random.bit_generator.state["has_uint32"]
-        assert (int(rng[0]) << 64) + int(rng[1]) == env.np_random.bit_generator.state["state"]["state"], seed
+        assert (int(rng[0]) << 64) + int(rng[1]) == env.np_random.bit_generator.state["state"][
+            "state"
+        ], seed
 
 
 @pytest.mark.parametrize("env_id", TASKS)
@@ -113,7 +120,15 @@ def _other_seeds(env):
 
 @pytest.mark.parametrize(
     "plant",
-    [_dim_view, _glass_doors, _short_sight, _column(HORIZON, 1), _column(HORIZON, -1), _other_seeds, _see_through],
+    [
+        _dim_view,
+        _glass_doors,
+        _short_sight,
+        _column(HORIZON, 1),
+        _column(HORIZON, -1),
+        _other_seeds,
+        _see_through,
+    ],
 )
 def test_planted_defects_in_the_tables_are_noticed(plant):
     env = make_vec("mg7", 2, backend="native", seed=5)
@@ -127,7 +142,9 @@ def test_planted_defects_in_the_source_are_noticed():
     script = Path(__file__).with_name("defects.py")
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
     command = [sys.executable, "-W", "ignore", str(script)]
-    output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True
+    ).stdout
     found = json.loads(output)
     assert found["controls"] == [""] * 4
     assert len(found["defects"]) > 30
@@ -135,7 +152,10 @@ def test_planted_defects_in_the_source_are_noticed():
 
 
 def test_frames_are_minigrids_own():
-    ours, theirs = (make_vec("mg20", 1, backend=name, seed=2, render_mode="rgb_array") for name in ("native", "stock"))
+    ours, theirs = (
+        make_vec("mg20", 1, backend=name, seed=2, render_mode="rgb_array")
+        for name in ("native", "stock")
+    )
     ours.reset()
     theirs.reset()
     for _ in range(12):

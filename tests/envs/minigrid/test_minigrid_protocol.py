@@ -44,7 +44,9 @@ def test_steps_have_the_shapes_of_the_contract(backend):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("suite", "words"), [("mg3", 0), ("mg7", 0), ("mg10", 5), ("mg20", 8), ("babyai10", 9)])
+@pytest.mark.parametrize(
+    ("suite", "words"), [("mg3", 0), ("mg7", 0), ("mg10", 5), ("mg20", 8), ("babyai10", 9)]
+)
 def test_missions_are_there_only_where_they_say_more_than_the_task(suite, words):
     env = make_vec(suite, 1)
     obs, _ = env.reset()
@@ -63,7 +65,9 @@ def test_an_episode_ends_with_its_last_observation_and_starts_again_at_once():
     obs, _reward, terminated, truncated, info = env.step(actions)
     assert info["_final_obs"].tolist() == [False] * 3 + [True] * 5
     assert np.array_equal(info["_final_obs"], terminated | truncated)
-    assert np.array_equal(obs[:3], info["final_obs"][:3]) and not np.array_equal(obs[3:], info["final_obs"][3:])
+    assert np.array_equal(obs[:3], info["final_obs"][:3]) and not np.array_equal(
+        obs[3:], info["final_obs"][3:]
+    )
     assert np.array_equal(before != env.level_seeds, info["_final_obs"])
 
 
@@ -82,8 +86,15 @@ def test_success_is_termination_with_reward(backend):
 def test_the_reward_of_success_is_minigrids():
     env = make_vec("mg1:Empty-5x5", 1)
     env.reset()
-    *_, (_, reward, terminated, truncated, info) = [env.step([action]) for action in (2, 2, 1, 2, 2)]
-    assert reward[0] == 1 - 0.9 * (5 / 100) and terminated[0] and info["success"][0] and not truncated[0]
+    *_, (_, reward, terminated, truncated, info) = [
+        env.step([action]) for action in (2, 2, 1, 2, 2)
+    ]
+    assert (
+        reward[0] == 1 - 0.9 * (5 / 100)
+        and terminated[0]
+        and info["success"][0]
+        and not truncated[0]
+    )
 
 
 @BOTH
@@ -131,7 +142,9 @@ def test_evaluation_plays_the_same_levels_however_many_environments_share_them(b
             env._streams.episode += 1
             order.append(env.level_seeds.reshape(3, -1))
         played.append(np.concatenate(order, axis=1))
-        assert np.array_equal(env.reset()[0], first), "every evaluation starts with the first levels"
+        assert np.array_equal(env.reset()[0], first), (
+            "every evaluation starts with the first levels"
+        )
     assert np.array_equal(played[0], played[1]) and np.array_equal(played[0], played[2])
     assert played[0].min() >= TRAINING_SEEDS and len(np.unique(played[0])) == 18
 
@@ -212,7 +225,10 @@ def test_returned_arrays_belong_to_the_caller():
     [
         (np.zeros(5, int), "actions must be 6 integers, not int64 of shape"),
         (np.zeros(6), "actions must be 6 integers, not float64"),
-        (np.array([0, 0, 0, 0, 7, 0]), r"actions must lie in \[0, 7\), but that of environment 4 is 7"),
+        (
+            np.array([0, 0, 0, 0, 7, 0]),
+            r"actions must lie in \[0, 7\), but that of environment 4 is 7",
+        ),
         (np.array([-1, 0, 0, 0, 0, 0]), "environment 0 is -1"),
     ],
 )
@@ -254,8 +270,12 @@ def test_states_of_other_environments_are_refused():
 
 
 def test_unknown_ids_and_settings_are_named():
-    suite = Suite("mine", "minigrid", (TaskSpec("x", "MiniGrid-Playground-v0", 100),), "stock", "any", "any")
-    with pytest.raises(SuiteError, match="Unknown MiniGrid id 'MiniGrid-Playground-v0' in suite 'mine'"):
+    suite = Suite(
+        "mine", "minigrid", (TaskSpec("x", "MiniGrid-Playground-v0", 100),), "stock", "any", "any"
+    )
+    with pytest.raises(
+        SuiteError, match="Unknown MiniGrid id 'MiniGrid-Playground-v0' in suite 'mine'"
+    ):
         make_vec(suite)
     with pytest.raises(SuiteError, match="take no one_hot"):
         make_vec("mg3", one_hot=True)

@@ -3,7 +3,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtrl.envs.minigrid.rng import RNG_WORDS, TRAINING_SEEDS, level_seed, next64, rand_int, seed_rng, shuffle
+from mtrl.envs.minigrid.rng import (
+    RNG_WORDS,
+    TRAINING_SEEDS,
+    level_seed,
+    next64,
+    rand_int,
+    seed_rng,
+    shuffle,
+)
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -15,7 +23,10 @@ def _both(seed):
 
 
 @settings(deadline=None)
-@given(SEEDS, st.lists(st.tuples(st.integers(-100, 100), st.integers(1, 2**31)), min_size=1, max_size=60))
+@given(
+    SEEDS,
+    st.lists(st.tuples(st.integers(-100, 100), st.integers(1, 2**31)), min_size=1, max_size=60),
+)
 def test_integers_follow_numpys_stream(seed, intervals):
     ours, theirs = _both(seed)
     for low, size in intervals:
@@ -26,7 +37,9 @@ def test_integers_follow_numpys_stream(seed, intervals):
 @given(SEEDS, st.integers(1, 40), st.integers(0, 3))
 def test_shuffles_and_long_draws_follow_numpys_stream(seed, length, offset):
     ours, theirs = _both(seed)
-    for _ in range(offset):  # an odd number of short draws leaves half a word, which long draws must not use up
+    for _ in range(
+        offset
+    ):  # an odd number of short draws leaves half a word, which long draws must not use up
         assert rand_int(ours, 0, 7) == theirs.integers(0, 7)
     order, expected = np.arange(length), list(range(length))
     shuffle(ours, order, length)

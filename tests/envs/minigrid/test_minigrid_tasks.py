@@ -36,7 +36,11 @@ def test_wider_sets_extend_the_published_ones():
 def test_suites_state_their_protocol():
     for suite_id in MINIGRID_SUITES:
         suite = get_suite(suite_id)
-        assert (suite.family, suite.success, suite.discrete) == ("minigrid", "terminated-positive", True)
+        assert (suite.family, suite.success, suite.discrete) == (
+            "minigrid",
+            "terminated-positive",
+            True,
+        )
         prefix = "BabyAI-" if suite_id == "babyai10" else "MiniGrid-"
         assert all(task.env_id == f"{prefix}{task.name}-v0" for task in suite.tasks)
         assert all("solved" in task.skill for task in suite.tasks)
@@ -64,7 +68,8 @@ def test_the_table_agrees_with_minigrid(env_id):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "near"), [("mg4", "mg"), ("mg1:DoorKey-7x7", "mg1:DoorKey-"), ("babyai1:GoTo", "babyai1:")]
+    ("wrong", "near"),
+    [("mg4", "mg"), ("mg1:DoorKey-7x7", "mg1:DoorKey-"), ("babyai1:GoTo", "babyai1:")],
 )
 def test_unknown_ids_are_answered_with_the_nearest(wrong, near):
     with pytest.raises(SuiteError, match=f"'{wrong}'; the nearest id is '{near}"):

@@ -39,7 +39,11 @@ def build(results: Path, out: Path, *more: str) -> int:
 
 
 def everything(out: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file()
+    }
 
 
 class Reader(HTMLParser):
@@ -67,7 +71,9 @@ class Reader(HTMLParser):
         self.text += data
 
 
-def test_files_and_status(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_and_status(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     assert build(results, out) == 0
     assert capsys.readouterr().out == f"{out / 'index.html'}: 10 runs in 2 tables\n"
@@ -95,7 +101,10 @@ def test_an_earlier_page_among_the_results_is_no_result(
     assert "10 files checked, no problems" in capsys.readouterr().out
     (results / "lb" / "index.html").write_text("<title>mine</title>")
     assert build(results, tmp_path / "out") == 1
-    assert "left out: lb/rliable/mt10-native.json: schema_version: is missing" in capsys.readouterr().err
+    assert (
+        "left out: lb/rliable/mt10-native.json: schema_version: is missing"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_page_shows_what_the_protocol_asks_for(results: Path, tmp_path: Path) -> None:
@@ -120,13 +129,17 @@ def test_the_page_needs_no_network_and_its_policy_fits(results: Path, tmp_path: 
     assert build(results, tmp_path / "out") == 0
     text = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     page = Reader(text)
-    policy = next(attributes["content"] or "" for tag, attributes in page.tags if "http-equiv" in attributes)
+    policy = next(
+        attributes["content"] or "" for tag, attributes in page.tags if "http-equiv" in attributes
+    )
     assert policy.startswith("default-src 'none'")
     for tag in ("script", "style"):
         (content,) = re.findall(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
         assert f"{tag}-src 'sha256-{digest}'" in policy
-    assert not [attributes for _, attributes in page.tags if {"src", "style", "onclick"} & attributes.keys()]
+    assert not [
+        attributes for _, attributes in page.tags if {"src", "style", "onclick"} & attributes.keys()
+    ]
     assert "url(" not in text
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
 
@@ -151,7 +164,11 @@ def test_hostile_texts_stay_texts(tmp_path: Path, capsys: pytest.CaptureFixture[
     for path in out.rglob("*.svg"):
         drawing = xml.dom.minidom.parse(str(path))
         assert not drawing.getElementsByTagName("script")
-    outside = [path for path in tmp_path.rglob("*") if out not in path.parents and folder not in path.parents]
+    outside = [
+        path
+        for path in tmp_path.rglob("*")
+        if out not in path.parents and folder not in path.parents
+    ]
     assert sorted(path.name for path in outside if path.is_file()) == ["mt10_mtsac_s7_3000000.json"]
     markdown = (out / "leaderboard.md").read_text(encoding="utf-8")
     prose = re.sub(r"`[^`]*`", "", markdown.replace("\\`", ""))
@@ -167,14 +184,32 @@ def test_csv_holds_the_numbers_of_the_page(results: Path, tmp_path: Path) -> Non
         return list(csv.DictReader((tmp_path / "out" / "csv" / name).open(encoding="utf-8")))
 
     rows = {row["method"]: row for row in read("rows.csv") if row["suite"] == "mt10"}
-    assert (rows["mtsac"]["success"], rows["mtsac"]["seeds"], rows["mtsac"]["preliminary"]) == ("0.2", "5", "false")
-    assert float(rows["mtsac"]["high"]) == pytest.approx(0.2 + 2.776445 * np.std(np.arange(5) / 10, ddof=1) / 5**0.5)
-    assert (rows["mtppo"]["seeds"], rows["mtppo"]["diverged"], rows["mtppo"]["low"]) == ("3", "1", "")
+    assert (rows["mtsac"]["success"], rows["mtsac"]["seeds"], rows["mtsac"]["preliminary"]) == (
+        "0.2",
+        "5",
+        "false",
+    )
+    assert float(rows["mtsac"]["high"]) == pytest.approx(
+        0.2 + 2.776445 * np.std(np.arange(5) / 10, ddof=1) / 5**0.5
+    )
+    assert (rows["mtppo"]["seeds"], rows["mtppo"]["diverged"], rows["mtppo"]["low"]) == (
+        "3",
+        "1",
+        "",
+    )
     assert rows["mtppo"]["baseline"] == "mtsac"
-    tasks = [row for row in read("tasks.csv") if row["method"] == "mtsac" and row["table"] == "mt10-native"]
+    tasks = [
+        row
+        for row in read("tasks.csv")
+        if row["method"] == "mtsac" and row["table"] == "mt10-native"
+    ]
     assert {(row["successes"], row["episodes"]) for row in tasks} == {("50", "250")}
     assert [row["status"] for row in read("seeds.csv")].count("failed") == 1
-    curve = [row for row in read("curves.csv") if row["method"] == "mtsac" and row["table"] == "mt10-native"]
+    curve = [
+        row
+        for row in read("curves.csv")
+        if row["method"] == "mtsac" and row["table"] == "mt10-native"
+    ]
     assert [row["env_steps"] for row in curve] == ["1000000", "2000000", "3000000"]
     assert float(curve[-1]["success"]) == pytest.approx(0.2)
     assert len(read("profiles.csv")) == 2 * 51
@@ -183,7 +218,10 @@ def test_csv_holds_the_numbers_of_the_page(results: Path, tmp_path: Path) -> Non
 def test_the_rliable_matrix_is_runs_by_tasks(results: Path, tmp_path: Path) -> None:
     assert build(results, tmp_path / "out") == 0
     matrices = dict(np.load(tmp_path / "out" / "rliable" / "mt10-native.npz", allow_pickle=False))
-    assert {name: matrix.shape for name, matrix in matrices.items()} == {"mtsac": (5, 10), "mtppo": (3, 10)}
+    assert {name: matrix.shape for name, matrix in matrices.items()} == {
+        "mtsac": (5, 10),
+        "mtppo": (3, 10),
+    }
     assert matrices["mtsac"][:, 0] == pytest.approx(np.arange(5) / 10)
     content = json.loads((tmp_path / "out" / "rliable" / "mt10-native.json").read_text())
     assert np.array(content["scores"]["mtppo"]) == pytest.approx(matrices["mtppo"])

@@ -18,7 +18,9 @@ def test_valid_files_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["check", str(tmp_path)]) == 0
 
 
-def test_problems_name_file_place_and_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_problems_name_file_place_and_value(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     record = make_record()
     record["seed"], record["budget"]["env_steps"] = "one", -1
     path = write(tmp_path, record)

@@ -20,12 +20,17 @@ def test_shipped_numbers_have_a_source_and_a_known_suite() -> None:
 
 def test_one_number_per_label_is_final_and_several_are_a_curve(tmp_path: Path) -> None:
     path = tmp_path / "outside.csv"
-    path.write_text(HEAD + "mt10,a,0.5,,200,,mean,x,\nmt10,a,0.2,,100,,mean,x,\nmt10,b,0.7,0.9,,5,mean,y,note\n")
+    path.write_text(
+        HEAD + "mt10,a,0.5,,200,,mean,x,\nmt10,a,0.2,,100,,mean,x,\nmt10,b,0.7,0.9,,5,mean,y,note\n"
+    )
     entries = read(path)
-    assert [(entry.label, entry.shown) for entry in finals(entries)] == [("b", "0.700 to 0.900"), ("a", "0.500")]
-    assert {label: [entry.env_steps for entry in group] for label, group in curves(entries).items()} == {
-        "a": [100, 200]
-    }
+    assert [(entry.label, entry.shown) for entry in finals(entries)] == [
+        ("b", "0.700 to 0.900"),
+        ("a", "0.500"),
+    ]
+    assert {
+        label: [entry.env_steps for entry in group] for label, group in curves(entries).items()
+    } == {"a": [100, 200]}
     assert finals(entries)[0].num_parameters == 5
 
 
@@ -33,7 +38,10 @@ def test_one_number_per_label_is_final_and_several_are_a_curve(tmp_path: Path) -
     ("content", "words"),
     [
         ("a,b\n", "the first line of"),
-        (HEAD + "mt10,a,1.5,,,,mean,x,\n", "line 2: success_low: '1.5' is not a number from 0 to 1"),
+        (
+            HEAD + "mt10,a,1.5,,,,mean,x,\n",
+            "line 2: success_low: '1.5' is not a number from 0 to 1",
+        ),
         (HEAD + "mt10,a,nan,,,,mean,x,\n", "success_low: 'nan' is not a number"),
         (HEAD + "mt10,a,0.5,,1e99,,mean,x,\n", "env_steps: '1e99' is not a number"),
         (HEAD + "mt10,a,0.5\n", "line 2: has not 9 columns"),

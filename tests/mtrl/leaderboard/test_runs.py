@@ -52,7 +52,12 @@ def test_files_of_other_kinds_are_told_apart_by_name(tmp_path: Path) -> None:
 
 def test_run_folders_may_lie_below_and_a_built_page_too(tmp_path: Path) -> None:
     write(tmp_path / "mt10" / "seed-0", make_record(), "result.json")
-    for skipped in ("mt10/seed-0/checkpoints/1", "mt10/seed-0/tensorboard", ".hidden", "out/rliable"):
+    for skipped in (
+        "mt10/seed-0/checkpoints/1",
+        "mt10/seed-0/tensorboard",
+        ".hidden",
+        "out/rliable",
+    ):
         (tmp_path / skipped).mkdir(parents=True)
         (tmp_path / skipped / "other.json").write_text("{}")
     runs, omitted = load(tmp_path, tmp_path / "out")

@@ -14,7 +14,11 @@ def write_many(folder: Path, count: int) -> None:
     for index in range(count):
         method, seed = index % 25, index // 25
         rates = [((seed * 7 + method * 3 + task) % 11) / 10 for task in range(10)]
-        write(folder / f"m{method}", make_record("mt10", f"method-{method}", seed, rates, 10), f"{seed}.json")
+        write(
+            folder / f"m{method}",
+            make_record("mt10", f"method-{method}", seed, rates, 10),
+            f"{seed}.json",
+        )
 
 
 @pytest.mark.slow

@@ -23,7 +23,10 @@ def grouped(folder: Path, *records: dict[str, Any]) -> list[Table]:
 
 
 def seeds(method: str, rates: list[float], **keywords: Any) -> list[dict[str, Any]]:
-    return [make_record(method=method, seed=seed, rates=[rate] * 10, **keywords) for seed, rate in enumerate(rates)]
+    return [
+        make_record(method=method, seed=seed, rates=[rate] * 10, **keywords)
+        for seed, rate in enumerate(rates)
+    ]
 
 
 def test_the_headline_is_the_t_interval_over_seed_means(tmp_path: Path) -> None:
@@ -108,7 +111,10 @@ def test_rows_that_words_do_not_tell_apart_are_numbered(tmp_path: Path) -> None:
 
 
 def test_settings_that_do_nothing_on_a_suite_make_no_row(tmp_path: Path) -> None:
-    noises = [{"agent__noise_correlation": 0.0}, {"agent__noise_correlation": 0.4, "agent__noise_until": None}]
+    noises = [
+        {"agent__noise_correlation": 0.0},
+        {"agent__noise_correlation": 0.4, "agent__noise_until": None},
+    ]
     for suite, rows in (("mg3", 1), ("mt10", 2)):
         records = [make_record(suite, "mtppo", seed, **noise) for seed, noise in enumerate(noises)]
         (table,) = grouped(tmp_path / suite, *records)
@@ -121,7 +127,12 @@ def test_diverged_runs_count_and_failed_ones_are_kept_in_sight(tmp_path: Path) -
     never = make_record(seed=8, status="diverged", evaluations=1)
     (table,) = grouped(tmp_path, *seeds("mtsac", [0.5] * 4), *broken, never)
     (row,) = table.rows
-    assert [run.status for run in row.runs] == ["finished"] * 4 + ["diverged", "failed", "running", "diverged"]
+    assert [run.status for run in row.runs] == ["finished"] * 4 + [
+        "diverged",
+        "failed",
+        "running",
+        "diverged",
+    ]
     assert row.seeds == 5
     assert row.seed_means[-1] == pytest.approx(0.66)  # what it had at two thirds of the way
 
@@ -148,7 +159,9 @@ def test_the_plain_baseline_is_that_of_the_agent_at_the_same_budget(tmp_path: Pa
     assert {label: comparison.baseline.label for label, comparison in found.items()} == {
         "mtsac-pcgrad": "mtsac", "mtppo": "mtsac", "mtppo-x": "mtppo"}  # fmt: skip
     difference = found["mtsac-pcgrad"].difference
-    assert (difference.value, difference.low, difference.high) == pytest.approx(welch_interval(pcgrad, plain))
+    assert (difference.value, difference.low, difference.high) == pytest.approx(
+        welch_interval(pcgrad, plain)
+    )
     assert found["mtppo"].improvement == 1.0
     assert found["mtppo"].preliminary
 
@@ -167,7 +180,12 @@ def test_of_plain_rows_the_one_with_most_settings_in_common_is_the_baseline(tmp_
 def test_single_task_runs_are_a_reference_under_the_same_rules(tmp_path: Path) -> None:
     other = make_record(suite="mt1:push-v3", rates=[0.1])
     other["protocol"]["backend"] = "stock"
-    found = grouped(tmp_path, make_record(), make_record(suite="mt1:reach-v3", rates=[0.9], env_steps=100), other)
+    found = grouped(
+        tmp_path,
+        make_record(),
+        make_record(suite="mt1:reach-v3", rates=[0.9], env_steps=100),
+        other,
+    )
     assert [table.suite for table in found] == ["mt10", "mt1:push-v3", "mt1:reach-v3"]
     own, reference = columns(found[0], found)
     assert not own.reference
@@ -180,7 +198,12 @@ def test_summaries(tmp_path: Path) -> None:
     rates = [1.0] * 8 + [0.0] * 2
     (table,) = grouped(tmp_path, *(make_record(seed=seed, rates=rates) for seed in range(5)))
     summary = table.rows[0].summaries
-    assert (summary["iqm"], summary["worst"], summary["best"], summary["hours"]) == (1.0, 0.0, 0.8, 1.0)
+    assert (summary["iqm"], summary["worst"], summary["best"], summary["hours"]) == (
+        1.0,
+        0.0,
+        0.8,
+        1.0,
+    )
     assert summary["gap"] == pytest.approx(0.2)
     assert summary["final_step"] == pytest.approx(0.4)
 
@@ -196,5 +219,9 @@ def test_a_table_does_not_depend_on_the_order_of_its_files(tmp_path: Path) -> No
     records = [*seeds("mtsac", [0.2, 0.3]), *seeds("mtppo", [0.2, 0.3]), *seeds("toppo", [0.9])]
     first = grouped(tmp_path / "a", *records)[0]
     second = grouped(tmp_path / "b", *reversed(records))[0]
-    assert [row.label for row in first.rows] == [row.label for row in second.rows] == ["toppo", "mtppo", "mtsac"]
+    assert (
+        [row.label for row in first.rows]
+        == [row.label for row in second.rows]
+        == ["toppo", "mtppo", "mtsac"]
+    )
     assert all(np.array_equal(a.scores, b.scores) for a, b in zip(first.rows, second.rows))

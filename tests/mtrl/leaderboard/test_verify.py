@@ -26,7 +26,9 @@ def row(short_config: ShortConfig, tmp_path: Path) -> list[TrainConfig]:
     configs = []
     for seed in (0, 1):
         folder = f"results/.runs/{ROW}/seed-{seed}"
-        configs.append(short_config(folder, seed=seed, total_env_steps=60, agent__learning_rate=0.1))
+        configs.append(
+            short_config(folder, seed=seed, total_env_steps=60, agent__learning_rate=0.1)
+        )
         train(configs[-1])
         collect(Unit(configs[-1], (), tmp_path / f"results/{ROW}/seed-{seed}.json"))
     return configs
@@ -41,9 +43,14 @@ def edit(path: Path, successes: int) -> None:
 
 
 def test_a_row_holds_by_name_by_file_and_by_folder(
-    row: list[TrainConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    row: list[TrainConfig],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mtrl.leaderboard.files.suite_problems", lambda protocol: [])  # the fake suites are not envs'
+    monkeypatch.setattr(
+        "mtrl.leaderboard.files.suite_problems", lambda protocol: []
+    )  # the fake suites are not envs'
     names = (
         ["mt10:fake/fake", f"--results={tmp_path / 'results'}"],
         [ROW, f"--results={tmp_path / 'results'}"],
@@ -59,19 +66,28 @@ def test_a_row_holds_by_name_by_file_and_by_folder(
 
 
 def test_a_method_of_several_rows_is_asked_about(
-    row: list[TrainConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    row: list[TrainConfig],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("mtrl.leaderboard.files.suite_problems", lambda protocol: [])
     shutil.copytree(tmp_path / "results" / ROW, tmp_path / "results/mt10-fake/90/fake")
     assert main(["verify", "mt10:fake/fake", f"--results={tmp_path / 'results'}"]) == 2
-    assert f"mt10:fake/fake has 2 rows; name one of {ROW}, mt10-fake/90/fake" in capsys.readouterr().err
+    assert (
+        f"mt10:fake/fake has 2 rows; name one of {ROW}, mt10-fake/90/fake"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_false_claim_does_not_hold(
     row: list[TrainConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths = sorted((tmp_path / "results" / ROW).glob("*.json"))
-    found = [json.loads(path.read_text())["evaluations"][-1]["per_task"]["task-0"]["successes"] for path in paths]
+    found = [
+        json.loads(path.read_text())["evaluations"][-1]["per_task"]["task-0"]["successes"]
+        for path in paths
+    ]
     for path in paths:
         edit(path, 0 if sum(found) > 4 else 4)
     assert main(["verify", *map(str, paths)]) == 1
@@ -129,7 +145,10 @@ def test_only_final_results_of_one_row(
         (["x", "--sed=1"], "sed: unknown setting; did you mean seed?"),
         (["x", "--seed=one"], "seed: 'one' is not a whole number"),
         (["mt10/x", "--results=no-such-folder"], "'no-such-folder' is not a folder"),
-        (["mt10/mtpo", "--results=results"], "ROW: 'mt10/mtpo' is unknown; did you mean 'mt10/mtppo'?"),
+        (
+            ["mt10/mtpo", "--results=results"],
+            "ROW: 'mt10/mtpo' is unknown; did you mean 'mt10/mtppo'?",
+        ),
     ],
 )
 def test_bad_input(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

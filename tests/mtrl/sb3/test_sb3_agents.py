@@ -60,7 +60,9 @@ def test_save_and_load(kind: type[SB3Agent], tmp_path: Path) -> None:
     expected, _ = agent.predict(obs, deterministic=True)
     agent.save(tmp_path / "agent.safetensors")
     alone = kind.load(tmp_path / "agent.safetensors", device="cpu")
-    np.testing.assert_array_equal(alone.predict(obs, deterministic=True, task_id=env.task_id)[0], expected)
+    np.testing.assert_array_equal(
+        alone.predict(obs, deterministic=True, task_id=env.task_id)[0], expected
+    )
     one, _ = alone.predict(obs[0], deterministic=True, task_id=env.task_id[:1])
     np.testing.assert_allclose(one, expected[0], atol=1e-6)
     assert alone.num_parameters == agent.num_parameters
@@ -69,18 +71,29 @@ def test_save_and_load(kind: type[SB3Agent], tmp_path: Path) -> None:
 
 
 def test_predicting_deterministically_takes_no_part_in_training() -> None:
-    first, second = (SB3PPO(make_vec("mg3", seed=0), seed=1, device="cpu", n_steps=16) for _ in range(2))
+    first, second = (
+        SB3PPO(make_vec("mg3", seed=0), seed=1, device="cpu", n_steps=16) for _ in range(2)
+    )
     first.learn(48)
     for _ in range(5):
         first.predict(first.env.reset(seed=2)[0], deterministic=True)
     second.learn(48)
-    assert torch.equal(first.state_dict()["streams"]["torch"], second.state_dict()["streams"]["torch"])
+    assert torch.equal(
+        first.state_dict()["streams"]["torch"], second.state_dict()["streams"]["torch"]
+    )
 
 
 def test_losses_are_means_under_sb3s_names() -> None:
-    agent = SB3PPO(make_vec("mg3", seed=0), seed=1, device="cpu", n_steps=200, batch_size=100).learn(600)
+    agent = SB3PPO(
+        make_vec("mg3", seed=0), seed=1, device="cpu", n_steps=200, batch_size=100
+    ).learn(600)
     metrics = agent.metrics()
-    assert {"train/value_loss", "train/policy_gradient_loss", "train/approx_kl", "rollout/ep_rew_mean"} <= set(metrics)
+    assert {
+        "train/value_loss",
+        "train/policy_gradient_loss",
+        "train/approx_kl",
+        "rollout/ep_rew_mean",
+    } <= set(metrics)
     assert not {"train/value_loss"} & set(agent.metrics())  # drained
 
 
@@ -119,8 +132,15 @@ def test_without_sb3_one_sentence(
     faked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if "baselines" in name else find(name))
-    assert train.main(["mt10:fake", "--method=sb3-ppo", f"--run-dir={tmp_path / 'run'}", "--device=cpu"]) == 2
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if "baselines" in name else find(name)
+    )
+    assert (
+        train.main(
+            ["mt10:fake", "--method=sb3-ppo", f"--run-dir={tmp_path / 'run'}", "--device=cpu"]
+        )
+        == 2
+    )
     command = install_command("stable-baselines3")
     assert capsys.readouterr().err == (
         f"mtrl.train: sb3-ppo needs stable-baselines3, which is not installed; run: {command}\n"
@@ -130,7 +150,12 @@ def test_without_sb3_one_sentence(
 
 def test_keys_of_their_own() -> None:
     for key in ("sb3-ppo.n_steps", "sb3_ppo.n_steps", "n_steps", "agent.n_steps"):
-        assert presets.resolve({"suite": "mt10", "method": "sb3-ppo", key: "64"}).flat()["agent.n_steps"] == 64
+        assert (
+            presets.resolve({"suite": "mt10", "method": "sb3-ppo", key: "64"}).flat()[
+                "agent.n_steps"
+            ]
+            == 64
+        )
     other = presets.resolve({"suite": "mt10", "method": "sb3-sac", "sb3-ppo.n_steps": "64"})
     assert "agent.n_steps" not in other.flat()
 

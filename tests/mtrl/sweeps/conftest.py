@@ -51,10 +51,22 @@ def make_spec(tmp_path: Path) -> MakeSpec:
 
 def start(*arguments: str, pace: float = 0.0) -> subprocess.Popen[str]:
     """``leaderboard run`` in a process of its own, with runs slowed down to ``pace`` seconds per vector step."""
-    command = [sys.executable, "-m", "tests.helpers.workbench", "leaderboard.__main__", "run", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.helpers.workbench",
+        "leaderboard.__main__",
+        "run",
+        *arguments,
+    ]
     environment = {**os.environ, "FAKE_PACE": str(pace), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
 
 

@@ -23,12 +23,20 @@ from tests.mtrl.sweeps.conftest import ROOT, MakeSpec, results_of, start
 
 
 def test_without_ray_one_sentence(
-    faked: None, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    faked: None,
+    make_spec: MakeSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else find(name))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "ray" else find(name)
+    )
     assert main(["run", str(make_spec()), "--ray=auto"]) == 2
-    assert capsys.readouterr().err == f"mtrl.leaderboard: ray: is not installed; run: {install_command('ray')}\n"
+    assert (
+        capsys.readouterr().err
+        == f"mtrl.leaderboard: ray: is not installed; run: {install_command('ray')}\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -40,7 +48,12 @@ def test_without_ray_one_sentence(
     ],
 )
 def test_no_cluster_at_the_address(
-    faked: None, make_spec: MakeSpec, capsys: pytest.CaptureFixture[str], address: str, status: int, words: str
+    faked: None,
+    make_spec: MakeSpec,
+    capsys: pytest.CaptureFixture[str],
+    address: str,
+    status: int,
+    words: str,
 ) -> None:
     if importlib.util.find_spec("ray") is None:
         pytest.skip("the extra ray is not installed")

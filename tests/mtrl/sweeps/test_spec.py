@@ -25,19 +25,33 @@ def test_every_suite_method_and_seed_once(faked: None, make_spec: MakeSpec) -> N
     assert all(unit.folder.is_relative_to(spec.results / ".runs") for unit in spec.units)
 
 
-def test_the_command_of_a_run_means_the_same_configuration(faked: None, make_spec: MakeSpec) -> None:
+def test_the_command_of_a_run_means_the_same_configuration(
+    faked: None, make_spec: MakeSpec
+) -> None:
     own = {"agent.widths": [4, 4], "agent.nan_at": None, "goal_seed": 2}
-    unit = read_spec(make_spec(methods={"fake.yaml": own}, suites=["mt10:fake"], total_env_steps=9)).units[0]
+    unit = read_spec(
+        make_spec(methods={"fake.yaml": own}, suites=["mt10:fake"], total_env_steps=9)
+    ).units[0]
     words = [argument for argument in unit.arguments if not argument.startswith("--")]
-    options = dict(argument[2:].split("=", 1) for argument in unit.arguments if argument.startswith("--"))
-    options = {key.replace("-", "_"): value for key, value in options.items()} | {"run_dir": str(unit.folder)}
+    options = dict(
+        argument[2:].split("=", 1) for argument in unit.arguments if argument.startswith("--")
+    )
+    options = {key.replace("-", "_"): value for key, value in options.items()} | {
+        "run_dir": str(unit.folder)
+    }
     assert read_config(words, options) == unit.config
     assert unit.config.flat()["agent.widths"] == [4, 4]
 
 
 @pytest.mark.parametrize(
     ("together", "seeds"),
-    [(None, [[3], [1], [2]]), (False, [[3], [1], [2]]), (True, [[3, 1, 2]]), (2, [[3, 1], [2]]), (9, [[3, 1, 2]])],
+    [
+        (None, [[3], [1], [2]]),
+        (False, [[3], [1], [2]]),
+        (True, [[3, 1, 2]]),
+        (2, [[3, 1], [2]]),
+        (9, [[3, 1, 2]]),
+    ],
 )
 def test_groups_hold_the_seeds_of_one_suite_and_method(
     faked: None, make_spec: MakeSpec, together: bool | int | None, seeds: list[list[int]]
@@ -45,25 +59,40 @@ def test_groups_hold_the_seeds_of_one_suite_and_method(
     changes = {} if together is None else {"together": together}
     spec = read_spec(make_spec(seeds=[3, 1, 2], **changes))
     groups = groups_of(spec)
-    found = [(group.units[0].config.suite, [unit.config.seed for unit in group.units]) for group in groups]
+    found = [
+        (group.units[0].config.suite, [unit.config.seed for unit in group.units])
+        for group in groups
+    ]
     assert found == [(suite, part) for part in seeds for suite in ("mt10:fake", "mt1:fake-inexact")]
     assert all(len({unit.row for unit in group.units}) == 1 for group in groups)
-    assert len({group.name for group in groups} | {str(group.log) for group in groups}) == 2 * len(groups)
+    assert len({group.name for group in groups} | {str(group.log) for group in groups}) == 2 * len(
+        groups
+    )
 
 
-def test_the_command_of_a_group_means_the_same_configurations(faked: None, make_spec: MakeSpec, tmp_path: Path) -> None:
+def test_the_command_of_a_group_means_the_same_configurations(
+    faked: None, make_spec: MakeSpec, tmp_path: Path
+) -> None:
     own = {"agent.widths": [4, 4], "goal_seed": 2}
-    spec = read_spec(make_spec(methods={"fake.yaml": own}, suites=["mt10:fake"], seeds=3, together=True))
+    spec = read_spec(
+        make_spec(methods={"fake.yaml": own}, suites=["mt10:fake"], seeds=3, together=True)
+    )
     (group,) = groups_of(spec)
     for folder in (None, tmp_path / "elsewhere"):
         words, options = cli.parse(group.arguments(folder))
         configs = read_configs(words, options)
-        assert [config.folder for config in configs] == [(folder or Path()) / unit.folder for unit in group.units]
+        assert [config.folder for config in configs] == [
+            (folder or Path()) / unit.folder for unit in group.units
+        ]
         assert [dataclasses.replace(config, run_dir=None) for config in configs] == [
             dataclasses.replace(unit.config, run_dir=None) for unit in group.units
         ]
     left = group.only(lambda unit: unit.config.seed != 1)
-    assert left is not None and left.name == "mt10:fake fake seeds 0,2" and left.log.name == "seeds-0-2.log"
+    assert (
+        left is not None
+        and left.name == "mt10:fake fake seeds 0,2"
+        and left.log.name == "seeds-0-2.log"
+    )
     assert group.only(lambda unit: False) is None
 
 
@@ -72,12 +101,18 @@ def method_beside_the_spec(tmp_path: Path) -> None:
     (tmp_path / "fake.yaml").write_text("# Fake.\nalgorithm: fake\n")
 
 
-def test_sweeps_that_share_a_results_folder_share_no_run_of_other_settings(faked: None, make_spec: MakeSpec) -> None:
+def test_sweeps_that_share_a_results_folder_share_no_run_of_other_settings(
+    faked: None, make_spec: MakeSpec
+) -> None:
     common: dict[str, Any] = {"suites": ["mt10:fake"], "results": "results"}
-    methods = [{"fake.yaml": own} for own in ({}, {"agent.nan_at": 3}, {"agent.learning_rate": 0.5})]
+    methods = [
+        {"fake.yaml": own} for own in ({}, {"agent.nan_at": 3}, {"agent.learning_rate": 0.5})
+    ]
     specs = [read_spec(make_spec(methods=own, **common)) for own in methods]
     specs.append(read_spec(make_spec(methods=methods[0], total_env_steps=1800, **common)))
-    specs.append(read_spec(make_spec(methods=methods[0], settings={"eval.episodes_per_task": 5}, **common)))
+    specs.append(
+        read_spec(make_spec(methods=methods[0], settings={"eval.episodes_per_task": 5}, **common))
+    )
     assert [str(spec.units[0].result.parent) for spec in specs] == [
         "results/mt10-fake/900/fake-eval.episodes-per-task-4",
         "results/mt10-fake/900/fake-eval.episodes-per-task-4-nan-at-3",
@@ -90,7 +125,10 @@ def test_sweeps_that_share_a_results_folder_share_no_run_of_other_settings(faked
 
 def test_overrides_of_a_method_beat_those_of_the_sweep(faked: None, make_spec: MakeSpec) -> None:
     spec = read_spec(
-        make_spec(methods={"fake.yaml": {"log_every": 5}}, settings={"log_every": 7, "checkpoint_every": 8})
+        make_spec(
+            methods={"fake.yaml": {"log_every": 5}},
+            settings={"log_every": 7, "checkpoint_every": 8},
+        )
     )
     flat = spec.units[0].config.flat()
     assert (flat["log_every"], flat["checkpoint_every"]) == (5, 8)
@@ -106,23 +144,34 @@ def test_overrides_of_a_method_beat_those_of_the_sweep(faked: None, make_spec: M
         ({"suites": ["mt11"]}, "There is no suite 'mt11'; the nearest id is"),
         ({"methods": ["mtsacc"]}, "method: 'mtsacc' is unknown; did you mean 'mtsac'?"),
         ({"methods": ["mtsac", "mtsac"]}, "methods: one is there twice"),
-        ({"methods": {"mtsac": {"agent.widht": 3}}}, "agent.widht: unknown setting; did you mean agent.width?"),
+        (
+            {"methods": {"mtsac": {"agent.widht": 3}}},
+            "agent.widht: unknown setting; did you mean agent.width?",
+        ),
         ({"methods": {"mtsac": 3}}, "methods.mtsac: must hold 'key: value' lines, not 3"),
         ({"settings": {"log_every": "often"}}, "log_every: 'often' is not a number of env steps"),
         ({"settings": {"seed": 3}}, "seed: is set by the sweep itself"),
         ({"settings": 3}, "settings: must hold 'key: value' lines, not 3"),
         ({"settings": {"eval": {"every": 3}}}, "eval: unknown setting; did you mean"),
-        ({"settings": {"mtsac.width": 0}, "methods": ["mtsac"]}, "width: 0 is out of range; it must be at least 1"),
+        (
+            {"settings": {"mtsac.width": 0}, "methods": ["mtsac"]},
+            "width: 0 is out of range; it must be at least 1",
+        ),
         ({"seeds": 0}, "seeds: 0 is not a list of whole numbers, or how many"),
         ({"seeds": [1, "a"]}, "seeds: [1, 'a'] is not"),
         ({"seeds": [1, 1]}, "is there twice; suites, methods and seeds must differ"),
         ({"together": 0}, "together: 0 is neither true or false nor a number of seeds from 1"),
         ({"together": "all"}, "together: 'all' is neither"),
-        ({"total_env_steps": {"mt10:fak": 3}}, "total_env_steps.mt10:fak: is no suite of this sweep; did you mean"),
+        (
+            {"total_env_steps": {"mt10:fak": 3}},
+            "total_env_steps.mt10:fak: is no suite of this sweep; did you mean",
+        ),
         ({"total_env_steps": "many"}, "total_env_steps: 'many' is not a number of env steps"),
     ],
 )
-def test_bad_specs_are_one_sentence(faked: None, make_spec: MakeSpec, changes: dict[str, Any], words: str) -> None:
+def test_bad_specs_are_one_sentence(
+    faked: None, make_spec: MakeSpec, changes: dict[str, Any], words: str
+) -> None:
     path = make_spec(**changes)
     with pytest.raises(ConfigError) as caught:
         read_spec(path)
@@ -155,5 +204,10 @@ def test_real_names_resolve(tmp_path: Path) -> None:
     assert spec.units[0].result == Path("results/mt10/1m/mtppo-fp32/seed-0.json")
     assert spec.units[2].folder == Path("results/.runs/mt1-reach-v3/1m/mtppo-fp32/seed-0")
     assert spec.units[1].config == presets.resolve(
-        {"suite": "mt10", "method": "sb3-ppo", "total_env_steps": 10**6, "run_dir": str(spec.units[1].folder)}
+        {
+            "suite": "mt10",
+            "method": "sb3-ppo",
+            "total_env_steps": 10**6,
+            "run_dir": str(spec.units[1].folder),
+        }
     )

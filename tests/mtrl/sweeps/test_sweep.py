@@ -38,14 +38,20 @@ def wait_for_checkpoint(results: Path, count: int, process: subprocess.Popen[str
     """Wait until the runs of a sweep hold ``count`` checkpoints or more env steps than before."""
     deadline = time.monotonic() + 90
     while process.poll() is None and time.monotonic() < deadline:
-        newest = [newest_first(run / "checkpoints") for run in results.glob(".runs/*/*/*/seed-*") if run.is_dir()]
+        newest = [
+            newest_first(run / "checkpoints")
+            for run in results.glob(".runs/*/*/*/seed-*")
+            if run.is_dir()
+        ]
         if sum(int(paths[0].name) for paths in newest if paths) >= count:
             return
         time.sleep(0.01)
     raise AssertionError(f"no checkpoint; {process.communicate()}")
 
 
-def test_killed_twice_and_restarted_gives_the_same_files(faked: None, make_spec: MakeSpec, tmp_path: Path) -> None:
+def test_killed_twice_and_restarted_gives_the_same_files(
+    faked: None, make_spec: MakeSpec, tmp_path: Path
+) -> None:
     whole, killed = make_spec("whole"), make_spec("killed")
     for unit in read_spec(whole).units:
         train(unit.config)
@@ -58,9 +64,14 @@ def test_killed_twice_and_restarted_gives_the_same_files(faked: None, make_spec:
     sweep.kill()
     sweep.communicate()
 
-    sweep = start(str(killed), "--jobs=1", pace=0.01)  # then one of its runs, which it tries once more, then itself
+    sweep = start(
+        str(killed), "--jobs=1", pace=0.01
+    )  # then one of its runs, which it tries once more, then itself
     wait_for_checkpoint(results, 360, sweep)
-    assert not Path(f"/proc/{orphan}").exists() or "Z" in Path(f"/proc/{orphan}/stat").read_text().split()[2]
+    assert (
+        not Path(f"/proc/{orphan}").exists()
+        or "Z" in Path(f"/proc/{orphan}/stat").read_text().split()[2]
+    )
     os.kill(children(sweep.pid)[0], signal.SIGKILL)
     wait_for_checkpoint(results, 720, sweep)
     sweep.kill()
@@ -93,14 +104,23 @@ def test_ctrl_c_saves_stops_and_says_how_to_continue(make_spec: MakeSpec, tmp_pa
     )
     assert "Traceback" not in err
     assert not Path(f"/proc/{child}").exists()
-    log = (tmp_path / "results-sweep" / ".runs" / "mt10-fake" / "90k" / ROW / "seed-0.log").read_text()
+    log = (
+        tmp_path / "results-sweep" / ".runs" / "mt10-fake" / "90k" / ROW / "seed-0.log"
+    ).read_text()
     assert "mtrl.train: stopped at" in log
 
 
 def test_failures_are_tried_once_more_and_reported(make_spec: MakeSpec, tmp_path: Path) -> None:
     """A run that diverges is recorded and not tried again; one that cannot start is reported."""
-    spec = make_spec(suites=["mt10:fake"], seeds=[0, 1], total_env_steps=300, methods={METHOD: {"agent.nan_at": 150}})
-    foreign = tmp_path / "results-sweep" / ".runs" / "mt10-fake" / "300" / f"{ROW}-nan-at-150" / "seed-1"
+    spec = make_spec(
+        suites=["mt10:fake"],
+        seeds=[0, 1],
+        total_env_steps=300,
+        methods={METHOD: {"agent.nan_at": 150}},
+    )
+    foreign = (
+        tmp_path / "results-sweep" / ".runs" / "mt10-fake" / "300" / f"{ROW}-nan-at-150" / "seed-1"
+    )
     foreign.mkdir(parents=True)
     (foreign / "notes.txt").write_text("mine")
     sweep = start(str(spec), "--jobs=2")
@@ -121,7 +141,9 @@ def test_a_run_that_crashes_is_tried_once_more(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("mtrl.sweeps.local.TRAIN", (sys.executable, "-c", "raise SystemExit('no luck')"))
+    monkeypatch.setattr(
+        "mtrl.sweeps.local.TRAIN", (sys.executable, "-c", "raise SystemExit('no luck')")
+    )
     spec = make_spec(suites=["mt10:fake"])
     assert main(["run", str(spec)]) == 1
     err = capsys.readouterr().err
@@ -136,14 +158,23 @@ def test_another_configuration_is_refused(
     unit = read_spec(make_spec(**changed)).units[0]
     train(unit.config)
     assert collect(unit).status == state_of(unit).status == "finished"
-    for other in ({"total_env_steps": 180}, {"methods": {METHOD: {"agent.heads": "one-hot"}}}):  # rows of their own
+    for other in (
+        {"total_env_steps": 180},
+        {"methods": {METHOD: {"agent.heads": "one-hot"}}},
+    ):  # rows of their own
         assert state_of(read_spec(make_spec(**changed | other)).units[0]) == State("new")
     assert main(["run", str(make_spec(**changed, settings=SETTINGS | {"log_every": 45}))]) == 2
-    assert "is of another run: log_every is 60 there and 45 here; choose another" in capsys.readouterr().err
+    assert (
+        "is of another run: log_every is 60 there and 45 here; choose another"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_plan_says_where_its_speeds_come_from(
-    faked: None, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    faked: None,
+    make_spec: MakeSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("mtrl.sweeps.estimate.CALIBRATION_S", 0.05)
     path = make_spec(seeds=2)
@@ -159,13 +190,18 @@ def test_the_plan_says_where_its_speeds_come_from(
     assert lines[0].startswith("mt10:fake fake seed 0: finished at 900 env steps, success ")
     assert lines[1].startswith("mt1:fake-inexact fake seed 0: starts, 300 env steps left")
     assert re.search(r"\(calibrated on [1-9][0-9,]* env steps\)$", lines[1])
-    assert lines[2] == "mt10:fake fake seed 1: starts, 900 env steps left, 0.00 h at 100/s (measured)"
+    assert (
+        lines[2] == "mt10:fake fake seed 1: starts, 900 env steps left, 0.00 h at 100/s (measured)"
+    )
     assert lines[4].startswith("4 runs, 1 over; about 0.0 hours of work, 0.0 h with 2 jobs")
     assert not spec.units[2].folder.exists()
 
 
 def test_the_plan_shows_which_seeds_share_a_process(
-    faked: None, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    faked: None,
+    make_spec: MakeSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Rates measured in a shared process are those of the process: its runs share the clock."""
     monkeypatch.setattr("mtrl.sweeps.estimate.CALIBRATION_S", 0.05)
@@ -181,8 +217,13 @@ def test_the_plan_shows_which_seeds_share_a_process(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "mt10:fake fake seeds 0,1, in one process:"
     assert lines[1].startswith("  mt10:fake fake seed 0: finished at 900 env steps, success ")
-    assert lines[2] == "  mt10:fake fake seed 1: starts, 900 env steps left, 0.00 h at 100/s (measured)"
-    assert lines[3] == "mt10:fake fake seed 2: starts, 900 env steps left, 0.00 h at 100/s (measured)"
+    assert (
+        lines[2]
+        == "  mt10:fake fake seed 1: starts, 900 env steps left, 0.00 h at 100/s (measured)"
+    )
+    assert (
+        lines[3] == "mt10:fake fake seed 2: starts, 900 env steps left, 0.00 h at 100/s (measured)"
+    )
 
 
 @pytest.mark.parametrize(("limit", "pieces"), [(4.0, 5), (0.5, 1)])
@@ -233,7 +274,9 @@ def test_all_calibrations_share_one_limit(
         ("sb3-ppo", {"n_steps": 128}),
     ],
 )
-def test_agents_are_calibrated_in_short_pieces_of_what_they_do(method: str, changes: dict[str, int]) -> None:
+def test_agents_are_calibrated_in_short_pieces_of_what_they_do(
+    method: str, changes: dict[str, int]
+) -> None:
     settings = resolve({"suite": "mt10", "method": method}).agent
     assert settings.brief(8) == dataclasses.replace(settings, **changes)
 
@@ -289,14 +332,20 @@ def test_a_seed_that_cannot_run_leaves_its_group_alone(make_spec: MakeSpec, tmp_
     sweep = start(str(spec), "--jobs=2")
     _, err = sweep.communicate(timeout=120)
     assert sweep.returncode == 1
-    assert "seeds 0,1,2: ended early (exit status 2" in err and "going on with each seed alone" in err
+    assert (
+        "seeds 0,1,2: ended early (exit status 2" in err and "going on with each seed alone" in err
+    )
     assert "2 of 3 runs finished" in err and "mt10:fake fake seed 1: failed" in err
     assert len(results_of(tmp_path / "results-sweep")) == 2
 
 
 def test_a_seed_that_diverges_leaves_its_group_alone(make_spec: MakeSpec, tmp_path: Path) -> None:
     spec = make_spec(
-        suites=["mt10:fake"], seeds=2, total_env_steps=300, methods={METHOD: {"agent.nan_at": 150}}, together=2
+        suites=["mt10:fake"],
+        seeds=2,
+        total_env_steps=300,
+        methods={METHOD: {"agent.nan_at": 150}},
+        together=2,
     )
     sweep = start(str(spec))
     _, err = sweep.communicate(timeout=120)
@@ -316,7 +365,9 @@ def test_a_seed_that_diverges_leaves_its_group_alone(make_spec: MakeSpec, tmp_pa
         (["a", "b"], "SPEC: 2 given; name one YAML file"),
     ],
 )
-def test_bad_command_lines(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_command_lines(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["run", *arguments]) == 2
     assert words in capsys.readouterr().err
 

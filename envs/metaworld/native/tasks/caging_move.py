@@ -38,7 +38,12 @@ def plus32(a: float, b: float, is32: bool) -> float:
 
 
 def push(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
-    obj, opened, obj_init, target = vec(obs, 4), obs[3], vec(init, at.OBJ_INIT), vec(init, at.TARGET)
+    obj, opened, obj_init, target = (
+        vec(obs, 4),
+        obs[3],
+        vec(init, at.OBJ_INIT),
+        vec(init, at.TARGET),
+    )
     tcp_to_obj, target_to_obj = distance(obj, tcp_center(world)), distance(obj, target)
     in_place = tolerance(target_to_obj, 0.0, 0.05, distance(obj_init, target))
     grasped, is32 = caging_high(world, init, obj, obj_init, effort, 0.015, 0.05, 0.005, 1.0)
@@ -48,7 +53,16 @@ def push(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
     if target_to_obj < 0.05:
         reward = 10.0
     lifted = world[at.TOUCH] > 0.0 and opened > 0.0 and obj[2] - 0.02 > obj_init[2]
-    write(out, reward, target_to_obj <= 0.05, tcp_to_obj <= 0.03, lifted, grasped, in_place, target_to_obj)
+    write(
+        out,
+        reward,
+        target_to_obj <= 0.05,
+        tcp_to_obj <= 0.03,
+        lifted,
+        grasped,
+        in_place,
+        target_to_obj,
+    )
 
 
 @kernel
@@ -58,9 +72,16 @@ def funnel(radius: float) -> float:
 
 
 def bin_picking(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
-    hand, obj, obj_init, target = vec(obs, 0), vec(obs, 4), vec(init, at.OBJ_INIT), vec(init, at.TARGET)
+    hand, obj, obj_init, target = (
+        vec(obs, 0),
+        vec(obs, 4),
+        vec(init, at.OBJ_INIT),
+        vec(init, at.TARGET),
+    )
     target_to_obj = distance(obj, target)
-    if math.isnan(init[at.KEPT]):  # stock sets the margin at the first step after a reset, not in the reset
+    if math.isnan(
+        init[at.KEPT]
+    ):  # stock sets the margin at the first step after a reset, not in the reset
         init[at.KEPT] = target_to_obj
     in_place = tolerance(target_to_obj, 0.0, 0.05, init[at.KEPT])
     floor = min(
@@ -80,7 +101,12 @@ def bin_picking(world: Any, init: Any, effort: float, obs: Any, out: Any) -> Non
 
 
 def push_wall(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
-    obj, opened, obj_init, target = vec(obs, 4), obs[3], vec(init, at.OBJ_INIT), vec(init, at.TARGET)
+    obj, opened, obj_init, target = (
+        vec(obs, 4),
+        obs[3],
+        vec(init, at.OBJ_INIT),
+        vec(init, at.TARGET),
+    )
     tcp_to_obj, obj_to_target = distance(obj, tcp_center(world)), distance(obj, target)
     midpoint, scale = (-0.05, 0.77, obj[2]), (3.0, 1.0, 1.0)
     # The midpoint follows the object's height, so the margin changes from step to step.
@@ -98,11 +124,25 @@ def push_wall(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
     if obj_to_target < 0.05:
         reward = 10.0
     lifted = world[at.TOUCH] > 0.0 and opened > 0.0 and obj[2] - 0.02 > obj_init[2]
-    write(out, reward, obj_to_target <= 0.07, tcp_to_obj <= 0.03, lifted, grasped, in_place, obj_to_target)
+    write(
+        out,
+        reward,
+        obj_to_target <= 0.07,
+        tcp_to_obj <= 0.03,
+        lifted,
+        grasped,
+        in_place,
+        obj_to_target,
+    )
 
 
 def pick_place_wall(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
-    obj, opened, obj_init, target = vec(obs, 4), obs[3], vec(init, at.OBJ_INIT), vec(init, at.TARGET)
+    obj, opened, obj_init, target = (
+        vec(obs, 4),
+        obs[3],
+        vec(init, at.OBJ_INIT),
+        vec(init, at.TARGET),
+    )
     tcp_to_obj, obj_to_target = distance(obj, tcp_center(world)), distance(obj, target)
     midpoint, scale = (target[0], 0.77, 0.25), (1.0, 1.0, 3.0)
     margin = norm(mul(sub(obj_init, midpoint), scale))
@@ -119,12 +159,26 @@ def pick_place_wall(world: Any, init: Any, effort: float, obs: Any, out: Any) ->
     if obj_to_target < 0.05:
         reward = 10.0
     lifted = world[at.TOUCH] > 0.0 and opened > 0.0 and obj[2] - 0.02 > obj_init[2]
-    write(out, reward, obj_to_target <= 0.07, tcp_to_obj <= 0.03, lifted, grasped, in_place, obj_to_target)
+    write(
+        out,
+        reward,
+        obj_to_target <= 0.07,
+        tcp_to_obj <= 0.03,
+        lifted,
+        grasped,
+        in_place,
+        obj_to_target,
+    )
 
 
 def coffee_mug(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
     """Coffee-pull and coffee-push: the same reward in other scenes."""
-    obj, opened, obj_init, target = vec(obs, 4), obs[3], vec(init, at.OBJ_INIT), vec(init, at.TARGET)
+    obj, opened, obj_init, target = (
+        vec(obs, 4),
+        obs[3],
+        vec(init, at.OBJ_INIT),
+        vec(init, at.TARGET),
+    )
     scale, tcp_to_obj = (2.0, 2.0, 1.0), distance(obj, tcp_center(world))
     scaled = norm(mul(sub(obj, target), scale))
     in_place = tolerance(scaled, 0.0, 0.05, norm(mul(sub(obj_init, target), scale)))
@@ -136,11 +190,25 @@ def coffee_mug(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None
         reward = 10.0
     obj_to_target = distance(obj, target)  # what success and info see is not scaled
     # Stock's grasp_success asks for contact with the geom "mug", which is visual only.
-    write(out, reward, obj_to_target <= 0.07, tcp_to_obj <= 0.03, False, grasped, in_place, obj_to_target)
+    write(
+        out,
+        reward,
+        obj_to_target <= 0.07,
+        tcp_to_obj <= 0.03,
+        False,
+        grasped,
+        in_place,
+        obj_to_target,
+    )
 
 
 def hand_insert(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
-    obj, opened, obj_init, target = vec(obs, 4), obs[3], vec(init, at.OBJ_INIT), vec(init, at.TARGET)
+    obj, opened, obj_init, target = (
+        vec(obs, 4),
+        obs[3],
+        vec(init, at.OBJ_INIT),
+        vec(init, at.TARGET),
+    )
     tcp_to_obj, target_to_obj = distance(obj, tcp_center(world)), distance(obj, target)
     in_place = tolerance(target_to_obj, 0.0, 0.05, distance(obj_init, target))
     grasped, is32 = caging_high(world, init, obj, obj_init, effort, 0.015, 0.05, 0.005, 1.0)
@@ -150,11 +218,25 @@ def hand_insert(world: Any, init: Any, effort: float, obs: Any, out: Any) -> Non
     if target_to_obj < 0.05:
         reward = 10.0
     lifted = world[at.TOUCH] > 0.0 and opened > 0.0 and obj[2] - 0.02 > obj_init[2]
-    write(out, reward, target_to_obj <= 0.05, tcp_to_obj <= 0.03, lifted, grasped, in_place, target_to_obj)
+    write(
+        out,
+        reward,
+        target_to_obj <= 0.05,
+        tcp_to_obj <= 0.03,
+        lifted,
+        grasped,
+        in_place,
+        target_to_obj,
+    )
 
 
 def shelf_place(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
-    obj, opened, obj_init, target = vec(obs, 4), obs[3], vec(init, at.OBJ_INIT), vec(init, at.TARGET)
+    obj, opened, obj_init, target = (
+        vec(obs, 4),
+        obs[3],
+        vec(init, at.OBJ_INIT),
+        vec(init, at.TARGET),
+    )
     tcp_to_obj, obj_to_target = distance(obj, tcp_center(world)), distance(obj, target)
     in_place = tolerance(obj_to_target, 0.0, 0.05, distance(obj_init, target))
     _, grasped, is32 = pinch(world, init, obj, obj_init, effort, 0.02, 0.05, 0.01, 1.0)
@@ -172,7 +254,16 @@ def shelf_place(world: Any, init: Any, effort: float, obs: Any, out: Any) -> Non
     if obj_to_target < 0.05:
         reward = 10.0
     lifted = world[at.TOUCH] > 0.0 and opened > 0.0 and obj[2] - 0.02 > obj_init[2]
-    write(out, reward, obj_to_target <= 0.07, tcp_to_obj <= 0.03, lifted, grasped, in_place, obj_to_target)
+    write(
+        out,
+        reward,
+        obj_to_target <= 0.07,
+        tcp_to_obj <= 0.03,
+        lifted,
+        grasped,
+        in_place,
+        obj_to_target,
+    )
 
 
 def basketball(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
@@ -191,11 +282,25 @@ def basketball(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None
     if target_to_obj < 0.08:
         reward = 10.0
     lifted = opened > 0.0 and obj[2] - 0.03 > obj_init[2]
-    write(out, reward, target_to_obj <= 0.08, tcp_to_obj <= 0.05, lifted, grasped, in_place, target_to_obj)
+    write(
+        out,
+        reward,
+        target_to_obj <= 0.08,
+        tcp_to_obj <= 0.05,
+        lifted,
+        grasped,
+        in_place,
+        target_to_obj,
+    )
 
 
 def pick_out_of_hole(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
-    obj, obj_init, target, tcp = vec(obs, 4), vec(init, at.OBJ_INIT), vec(init, at.TARGET), tcp_center(world)
+    obj, obj_init, target, tcp = (
+        vec(obs, 4),
+        vec(init, at.OBJ_INIT),
+        vec(init, at.TARGET),
+        tcp_center(world),
+    )
     obj_to_target, tcp_to_obj = distance(obj, target), distance(obj, tcp)
     radius = norm2(tcp[0] - obj_init[0], tcp[1] - obj_init[1])
     floor = 0.015 * math.log(radius - 0.03) + 0.15 if radius > 0.03 else 0.0
@@ -208,7 +313,16 @@ def pick_out_of_hole(world: Any, init: Any, effort: float, obs: Any, out: Any) -
         reward = plus32(reward, 1.0 + 5.0 * hamacher(in_place, above_floor), is32)
     if obj_to_target < 0.05:
         reward = 10.0
-    write(out, reward, obj_to_target <= 0.07, tcp_to_obj <= 0.03, held, grasped, in_place, obj_to_target)
+    write(
+        out,
+        reward,
+        obj_to_target <= 0.07,
+        tcp_to_obj <= 0.03,
+        held,
+        grasped,
+        in_place,
+        obj_to_target,
+    )
 
 
 OBJ = (Object(body("obj"), wxyz("obj")),)
@@ -224,7 +338,12 @@ TASKS = (
     Task("coffee-push-v3", coffee_mug, MUG, fixture="coffee_machine"),
     Task("hand-insert-v3", hand_insert, OBJ, touch="objGeom"),
     Task("shelf-place-v3", shelf_place, OBJ_XYZW, fixture="shelf", touch="objGeom"),
-    Task("basketball-v3", basketball, (Object(body("bsktball"), wxyz("bsktball")),), fixture="basket_goal"),
+    Task(
+        "basketball-v3",
+        basketball,
+        (Object(body("bsktball"), wxyz("bsktball")),),
+        fixture="basket_goal",
+    ),
     Task("pick-out-of-hole-v3", pick_out_of_hole, OBJ),
     Task("bin-picking-v3", bin_picking, OBJ, kept=("_target_to_obj_init",)),
 )

@@ -33,7 +33,9 @@ from mtrl.envs.metaworld.native.spec import ZEROS, Object, Task, body, joint, si
 
 @kernel
 def inserted(handle: Vec, end: Vec) -> bool:
-    return end[0] >= handle[0] and abs(end[1] - handle[1]) <= 0.04 and abs(end[2] - handle[2]) <= 0.06
+    return (
+        end[0] >= handle[0] and abs(end[1] - handle[1]) <= 0.04 and abs(end[2] - handle[2]) <= 0.06
+    )
 
 
 def stick_pull(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
@@ -45,7 +47,9 @@ def stick_pull(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None
     margin = norm(mul(sub(stick_init, add(obj_init, offset)), scale))
     stick_in_place = tolerance(norm(mul(sub(stick, container), scale)), 0.0, 0.05, margin)
     stick_in_place_2 = tolerance(distance(stick, target), 0.0, 0.05, distance(stick_init, target))
-    container_in_place = tolerance(distance(container, target), 0.0, 0.05, distance(obj_init, target))
+    container_in_place = tolerance(
+        distance(container, target), 0.0, 0.05, distance(obj_init, target)
+    )
     grasped, is32 = caging_high(world, init, stick, obj_init, effort, 0.014, 0.05, 0.01, 1.0)
     held = tcp_to_stick < 0.02 and opened > 0.0 and stick[2] - 0.01 > stick_init[2]
     if held:
@@ -60,7 +64,16 @@ def stick_pull(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None
                 reward = 10.0
     success = handle_to_target <= 0.12 and inserted(handle, end)
     lifted = world[at.TOUCH] > 0.0 and opened > 0.0 and stick[2] - 0.02 > obj_init[2]
-    write(out, reward, success, tcp_to_stick <= 0.03, lifted, grasped, stick_in_place, handle_to_target)
+    write(
+        out,
+        reward,
+        success,
+        tcp_to_stick <= 0.03,
+        lifted,
+        grasped,
+        stick_in_place,
+        handle_to_target,
+    )
 
 
 @kernel
@@ -82,13 +95,17 @@ def assembly(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
     radius = norm2(error[0], error[1])
     success = radius < 0.02 and error[2] > 0.0
     threshold = 0.02 if success else 0.01
-    height = 0.02 * math.log(radius - threshold) + 0.2 if radius > threshold else 0.0  # a funnel around the peg
+    height = (
+        0.02 * math.log(radius - threshold) + 0.2 if radius > threshold else 0.0
+    )  # a funnel around the peg
     lifted = 0.1 if nut[2] > 0.02 or radius < threshold else 0.0
     above = norm((error[0], error[1], (height - nut[2]) * 3.0))
     in_place = lifted + 0.9 * tolerance(above, 0.0, 0.02, 0.4)
     upright = max(1.0 - quat_error(obs, 0.707, 0.707) / 0.4, 0.0)
     obj_init = vec(init, at.OBJ_INIT)
-    grasped, is32 = caging_medium(world, init, handle, obj_init, effort, 0.015, 0.02, 0.01, 0.01, 1.0)
+    grasped, is32 = caging_medium(
+        world, init, handle, obj_init, effort, 0.015, 0.02, 0.01, 0.01, 1.0
+    )
     reward = 10.0 if success else held_upright(grasped, is32, in_place, upright)
     write(out, reward, success, upright, grasped >= 0.5, grasped, in_place, 0.0)
 
@@ -98,7 +115,9 @@ def disassemble(world: Any, init: Any, effort: float, obs: Any, out: Any) -> Non
     lifted = 0.1 if nut[2] > 0.02 else 0.0
     in_place = lifted + 0.9 * tolerance(distance(add(target, (0.0, 0.0, 0.1)), nut), 0.0, 0.02, 0.2)
     upright = max(1.0 - quat_error(obs, 0.707, 0.707) / 0.4, 0.0)
-    grasped, is32 = caging_high(world, init, handle, vec(init, at.OBJ_INIT), effort, 0.015, 0.02, 0.01, 1.0)
+    grasped, is32 = caging_high(
+        world, init, handle, vec(init, at.OBJ_INIT), effort, 0.015, 0.02, 0.01, 1.0
+    )
     success = obs[6] > target[2]
     reward = 10.0 if success else held_upright(grasped, is32, in_place, upright)
     write(out, reward, success, upright, grasped >= 0.5, grasped, in_place, 0.0)
@@ -109,16 +128,25 @@ def hammer(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
     lifted = 0.1 if head[2] > 0.02 else 0.0
     in_place = lifted + 0.9 * tolerance(distance(vec(init, at.TARGET), head), 0.0, 0.02, 0.2)
     upright = max(1.0 - quat_error(obs, 1.0, 0.0) / 0.4, 0.0)
-    grasped, is32 = caging_high(world, init, handle, vec(init, at.OBJ_INIT), effort, 0.015, 0.02, 0.01, 1.0)
+    grasped, is32 = caging_high(
+        world, init, handle, vec(init, at.OBJ_INIT), effort, 0.015, 0.02, 0.01, 1.0
+    )
     reward = held_upright(grasped, is32, in_place, upright)
     success = read(world, 0)[0] > 0.09
-    if success and reward > 5.0:  # a nail driven in by something else than a well held hammer earns no bonus
+    if (
+        success and reward > 5.0
+    ):  # a nail driven in by something else than a well held hammer earns no bonus
         reward = 10.0
     write(out, reward, success, upright, grasped >= 0.5, grasped, in_place, 0.0)
 
 
 def handle_pull(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
-    obj, opened, obj_init, target = vec(obs, 4), obs[3], vec(init, at.OBJ_INIT), vec(init, at.TARGET)
+    obj, opened, obj_init, target = (
+        vec(obs, 4),
+        obs[3],
+        vec(init, at.OBJ_INIT),
+        vec(init, at.TARGET),
+    )
     tcp_to_obj, target_to_obj = distance(obj, tcp_center(world)), abs(target[2] - obj[2])
     in_place = tolerance(target_to_obj, 0.0, 0.05, abs(target[2] - obj_init[2]))
     grasped, is32 = caging_high(world, init, obj, obj_init, effort, 0.022, 0.05, 0.01, 1.0)
@@ -129,11 +157,25 @@ def handle_pull(world: Any, init: Any, effort: float, obs: Any, out: Any) -> Non
     if target_to_obj < 0.05:
         reward = 10.0
     lifted = opened > 0.0 and obj[2] - 0.03 > obj_init[2]
-    write(out, reward, target_to_obj <= 0.05, tcp_to_obj <= 0.05, lifted, grasped, in_place, target_to_obj)
+    write(
+        out,
+        reward,
+        target_to_obj <= 0.05,
+        tcp_to_obj <= 0.05,
+        lifted,
+        grasped,
+        in_place,
+        target_to_obj,
+    )
 
 
 def handle_pull_side(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
-    obj, opened, obj_init, target = vec(obs, 4), obs[3], vec(init, at.OBJ_INIT), vec(init, at.TARGET)
+    obj, opened, obj_init, target = (
+        vec(obs, 4),
+        obs[3],
+        vec(init, at.OBJ_INIT),
+        vec(init, at.TARGET),
+    )
     tcp_to_obj, target_to_obj = distance(obj, tcp_center(world)), distance(obj, target)
     in_place = tolerance(target_to_obj, 0.0, 0.05, distance(obj_init, target))
     grasped, is32 = caging_high(world, init, obj, obj_init, effort, 0.032, 0.06, 0.01, 1.0)
@@ -144,7 +186,16 @@ def handle_pull_side(world: Any, init: Any, effort: float, obs: Any, out: Any) -
         reward = 10.0
     lifted = opened > 0.0 and obj[2] - 0.03 > obj_init[2]
     # Success is wider (0.08) than the radius that earns the full reward.
-    write(out, reward, target_to_obj <= 0.08, tcp_to_obj <= 0.05, lifted, grasped, in_place, target_to_obj)
+    write(
+        out,
+        reward,
+        target_to_obj <= 0.08,
+        tcp_to_obj <= 0.05,
+        lifted,
+        grasped,
+        in_place,
+        target_to_obj,
+    )
 
 
 @kernel
@@ -166,8 +217,19 @@ def prism(point: Vec, zero: Vec, one: Vec) -> float:
 
 
 def peg_insert_side(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
-    obj, opened, obj_init, target = vec(obs, 4), obs[3], vec(init, at.OBJ_INIT), vec(init, at.TARGET)
-    head, low_1, high_1, low_2, high_2 = read(world, 0), read(world, 1), read(world, 2), read(world, 3), read(world, 4)
+    obj, opened, obj_init, target = (
+        vec(obs, 4),
+        obs[3],
+        vec(init, at.OBJ_INIT),
+        vec(init, at.TARGET),
+    )
+    head, low_1, high_1, low_2, high_2 = (
+        read(world, 0),
+        read(world, 1),
+        read(world, 2),
+        read(world, 3),
+        read(world, 4),
+    )
     tcp_to_obj, scale = distance(obj, tcp_center(world)), (1.0, 2.0, 2.0)
     obj_to_target = norm(mul(sub(head, target), scale))
     # Where the head was before reset placed the peg: stock reads it too early.
@@ -187,11 +249,25 @@ def peg_insert_side(world: Any, init: Any, effort: float, obs: Any, out: Any) ->
     if obj_to_target <= 0.07:
         reward = 10.0
     grasp_success = tcp_to_obj < 0.02 and lifted
-    write(out, reward, obj_to_target <= 0.07, tcp_to_obj <= 0.03, grasp_success, grasped, in_place, obj_to_target)
+    write(
+        out,
+        reward,
+        obj_to_target <= 0.07,
+        tcp_to_obj <= 0.03,
+        grasp_success,
+        grasped,
+        in_place,
+        obj_to_target,
+    )
 
 
 def peg_unplug_side(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
-    obj, opened, obj_init, target = vec(obs, 4), obs[3], vec(init, at.OBJ_INIT), vec(init, at.TARGET)
+    obj, opened, obj_init, target = (
+        vec(obs, 4),
+        obs[3],
+        vec(init, at.OBJ_INIT),
+        vec(init, at.TARGET),
+    )
     tcp_to_obj, obj_to_target = distance(obj, tcp_center(world)), distance(obj, target)
     grasped, is32 = caging_high(world, init, obj, obj_init, effort, 0.025, 0.05, 0.005, 0.8)
     in_place = tolerance(obj_to_target, 0.0, 0.05, distance(obj_init, target))
@@ -201,12 +277,23 @@ def peg_unplug_side(world: Any, init: Any, effort: float, obs: Any, out: Any) ->
         reward = rounded(rounded(1.0 + reward, is32) + rounded(5.0 * in_place, is32), is32)
     if obj_to_target <= 0.05:
         reward = 10.0
-    write(out, reward, obj_to_target <= 0.07, tcp_to_obj <= 0.03, grasp_success, grasped, in_place, obj_to_target)
+    write(
+        out,
+        reward,
+        obj_to_target <= 0.07,
+        tcp_to_obj <= 0.03,
+        grasp_success,
+        grasped,
+        in_place,
+        obj_to_target,
+    )
 
 
 NUT = (Object(site("RoundNut-8"), wxyz("RoundNut")),)
 CORNERS = tuple(
-    site(f"{corner}_corner_collision_box_{box}") for box in (1, 2) for corner in ("bottom_right", "top_left")
+    site(f"{corner}_corner_collision_box_{box}")
+    for box in (1, 2)
+    for corner in ("bottom_right", "top_left")
 )
 
 TASKS = (
@@ -219,7 +306,12 @@ TASKS = (
         reads=(joint("NailSlideJoint"),),
     ),
     Task("handle-pull-v3", handle_pull, (Object(site("handleRight"), ZEROS),), fixture="box"),
-    Task("handle-pull-side-v3", handle_pull_side, (Object(site("handleCenter"), ZEROS),), fixture="box"),
+    Task(
+        "handle-pull-side-v3",
+        handle_pull_side,
+        (Object(site("handleCenter"), ZEROS),),
+        fixture="box",
+    ),
     Task(
         "peg-insert-side-v3",
         peg_insert_side,
@@ -228,7 +320,12 @@ TASKS = (
         kept=("peg_head_pos_init",),
         fixture="box",
     ),
-    Task("peg-unplug-side-v3", peg_unplug_side, (Object(site("pegEnd"), wxyz("plug1")),), fixture="box"),
+    Task(
+        "peg-unplug-side-v3",
+        peg_unplug_side,
+        (Object(site("pegEnd"), wxyz("plug1")),),
+        fixture="box",
+    ),
     Task(
         "stick-pull-v3",
         stick_pull,

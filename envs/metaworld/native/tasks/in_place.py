@@ -33,7 +33,9 @@ def dial_turn(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
     closed, is32 = gripper_closed(effort, 1.0)
     reach = hamacher32(tolerance_gaussian(tcp_to_obj, 0.0, 0.005, margin), closed, is32)
     reward = rounded(10.0 * hamacher32(reach, in_place, is32), is32)
-    write(out, reward, target_to_obj <= 0.07, tcp_to_obj <= 0.01, 1.0, reach, in_place, target_to_obj)
+    write(
+        out, reward, target_to_obj <= 0.07, tcp_to_obj <= 0.01, 1.0, reach, in_place, target_to_obj
+    )
 
 
 def window_close(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
@@ -44,7 +46,9 @@ def window_close(world: Any, init: Any, effort: float, obs: Any, out: Any) -> No
     margin = abs(distance(handle_init, vec(init, at.INIT_TCP)) - 0.02)
     reach = tolerance_gaussian(tcp_to_obj, 0.0, 0.02, margin)
     reward = 10.0 * hamacher(reach, in_place)
-    write(out, reward, target_to_obj <= 0.05, tcp_to_obj <= 0.05, 1.0, reach, in_place, target_to_obj)
+    write(
+        out, reward, target_to_obj <= 0.05, tcp_to_obj <= 0.05, 1.0, reach, in_place, target_to_obj
+    )
 
 
 def window_open(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
@@ -55,7 +59,9 @@ def window_open(world: Any, init: Any, effort: float, obs: Any, out: Any) -> Non
     margin = abs(distance(kept(init, 0), vec(init, at.INIT_TCP)) - 0.02)
     reach = tolerance(tcp_to_obj, 0.0, 0.02, margin)
     reward = 10.0 * hamacher(reach, in_place)
-    write(out, reward, target_to_obj <= 0.05, tcp_to_obj <= 0.05, 1.0, reach, in_place, target_to_obj)
+    write(
+        out, reward, target_to_obj <= 0.05, tcp_to_obj <= 0.05, 1.0, reach, in_place, target_to_obj
+    )
 
 
 def drawer_close(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:

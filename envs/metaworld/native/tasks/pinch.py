@@ -30,7 +30,9 @@ from mtrl.envs.metaworld.native.spec import ZEROS, Object, Task, body, geom, sit
 
 
 @kernel
-def side_caging(world: Any, obj_y: float, left: bool, obj_radius: float, success_margin: float) -> float:
+def side_caging(
+    world: Any, obj_y: float, left: bool, obj_radius: float, success_margin: float
+) -> float:
     """How well one pad is placed beside the object.
 
     Stock's ``init_left_pad`` and ``init_right_pad`` are views of the live pads here, not copies taken at reset.
@@ -48,13 +50,16 @@ def xz_caging(world: Any, init: Any, obj: Vec, success_margin: float) -> float:
 
 
 @kernel
-def pads_only(world: Any, init: Any, obj: Vec, obj_radius: float, grip_margin: float, xz_margin: float) -> float:
+def pads_only(
+    world: Any, init: Any, obj: Vec, obj_radius: float, grip_margin: float, xz_margin: float
+) -> float:
     """The caging reward of push-back, soccer, sweep and sweep-into.
 
     Gripping is how narrow the pads stand; the effort does not count, so everything stays in double precision.
     """
     y_caging = hamacher(
-        side_caging(world, obj[1], False, obj_radius, 0.05), side_caging(world, obj[1], True, obj_radius, 0.05)
+        side_caging(world, obj[1], False, obj_radius, 0.05),
+        side_caging(world, obj[1], True, obj_radius, 0.05),
     )
     y_gripping = hamacher(
         side_caging(world, obj[1], False, obj_radius, obj_radius + grip_margin),
@@ -65,7 +70,12 @@ def pads_only(world: Any, init: Any, obj: Vec, obj_radius: float, grip_margin: f
 
 
 def pick_place(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
-    obj, opened, obj_init, target = vec(obs, 4), obs[3], vec(init, at.OBJ_INIT), vec(init, at.TARGET)
+    obj, opened, obj_init, target = (
+        vec(obs, 4),
+        obs[3],
+        vec(init, at.OBJ_INIT),
+        vec(init, at.TARGET),
+    )
     obj_to_target, tcp_to_obj = distance(obj, target), distance(obj, tcp_center(world))
     in_place = tolerance(obj_to_target, 0.0, 0.05, distance(obj_init, target))
     left = side_caging(world, obj[1], True, 0.015, 0.05)
@@ -74,18 +84,34 @@ def pick_place(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None
     closed, is32 = gripper_closed(effort, 1.0)
     if not caging > 0.97:
         closed, is32 = 0.0, False
-    grasped = rounded(rounded(hamacher32(caging, closed, is32) + rounded(caging, is32), is32) / 2.0, is32)
+    grasped = rounded(
+        rounded(hamacher32(caging, closed, is32) + rounded(caging, is32), is32) / 2.0, is32
+    )
     reward = hamacher32(grasped, in_place, is32)
     if tcp_to_obj < 0.02 and opened > 0.0 and obj[2] - 0.01 > obj_init[2]:
         reward = rounded(reward + rounded(1.0 + 5.0 * in_place, is32), is32)
     if obj_to_target < 0.05:
         reward = 10.0
     lifted = world[at.TOUCH] > 0.0 and opened > 0.0 and obj[2] - 0.02 > obj_init[2]
-    write(out, reward, obj_to_target <= 0.07, tcp_to_obj <= 0.03, lifted, grasped, in_place, obj_to_target)
+    write(
+        out,
+        reward,
+        obj_to_target <= 0.07,
+        tcp_to_obj <= 0.03,
+        lifted,
+        grasped,
+        in_place,
+        obj_to_target,
+    )
 
 
 def push_back(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
-    obj, opened, obj_init, target = vec(obs, 4), obs[3], vec(init, at.OBJ_INIT), vec(init, at.TARGET)
+    obj, opened, obj_init, target = (
+        vec(obs, 4),
+        obs[3],
+        vec(init, at.OBJ_INIT),
+        vec(init, at.TARGET),
+    )
     tcp_to_obj, target_to_obj = distance(obj, tcp_center(world)), distance(obj, target)
     margin = distance(obj_init, target)
     in_place = tolerance(target_to_obj, 0.0, 0.05, margin)
@@ -96,11 +122,25 @@ def push_back(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
     if target_to_obj < 0.05:
         reward = 10.0
     lifted = world[at.TOUCH] > 0.0 and opened > 0.0 and obj[2] - 0.02 > obj_init[2]
-    write(out, reward, target_to_obj <= 0.07, tcp_to_obj <= 0.03, lifted, grasped, in_place, target_to_obj)
+    write(
+        out,
+        reward,
+        target_to_obj <= 0.07,
+        tcp_to_obj <= 0.03,
+        lifted,
+        grasped,
+        in_place,
+        target_to_obj,
+    )
 
 
 def soccer(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
-    obj, opened, obj_init, target = vec(obs, 4), obs[3], vec(init, at.OBJ_INIT), vec(init, at.TARGET)
+    obj, opened, obj_init, target = (
+        vec(obs, 4),
+        obs[3],
+        vec(init, at.OBJ_INIT),
+        vec(init, at.TARGET),
+    )
     scale, tcp_to_obj = (3.0, 1.0, 1.0), distance(obj, tcp_center(world))
     scaled = norm(mul(sub(obj, target), scale))
     # The margin is how far the ball has moved, not how far its start is from the goal: 0 until it is touched.
@@ -112,7 +152,16 @@ def soccer(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
     reward = 10.0 if scaled < 0.07 else 3.0 * grasped + 6.5 * in_place
     obj_to_target = distance(obj, target)  # what success and info see is not scaled
     lifted = world[at.TOUCH] > 0.0 and opened > 0.0 and obj[2] - 0.02 > obj_init[2]
-    write(out, reward, obj_to_target <= 0.07, tcp_to_obj <= 0.03, lifted, grasped, in_place, obj_to_target)
+    write(
+        out,
+        reward,
+        obj_to_target <= 0.07,
+        tcp_to_obj <= 0.03,
+        lifted,
+        grasped,
+        in_place,
+        obj_to_target,
+    )
 
 
 def sweep(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
@@ -122,7 +171,16 @@ def sweep(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
     grasped = pads_only(world, init, obj, 0.02, 0.01, 0.005)
     reward = 10.0 if obj_to_target < 0.05 else 2.0 * grasped + 6.0 * hamacher(grasped, in_place)
     touched = world[at.TOUCH] > 0.0 and obs[3] > 0.0
-    write(out, reward, obj_to_target <= 0.05, tcp_to_obj <= 0.03, touched, grasped, in_place, obj_to_target)
+    write(
+        out,
+        reward,
+        obj_to_target <= 0.05,
+        tcp_to_obj <= 0.03,
+        touched,
+        grasped,
+        in_place,
+        obj_to_target,
+    )
 
 
 def sweep_into(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
@@ -134,29 +192,65 @@ def sweep_into(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None
     grasped = pads_only(world, init, obj, 0.02, 0.005, 0.01)
     reward = 10.0 if obj_to_target < 0.05 else 2.0 * grasped + 6.0 * hamacher(grasped, in_place)
     touched = world[at.TOUCH] > 0.0 and obs[3] > 0.0
-    write(out, reward, obj_to_target <= 0.05, tcp_to_obj <= 0.03, touched, grasped, in_place, obj_to_target)
+    write(
+        out,
+        reward,
+        obj_to_target <= 0.05,
+        tcp_to_obj <= 0.03,
+        touched,
+        grasped,
+        in_place,
+        obj_to_target,
+    )
 
 
 def stick_push(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
     stick, container, opened = add(vec(obs, 4), (0.015, 0.0, 0.0)), vec(obs, 11), obs[3]
     obj_init, target, stick_init = vec(init, at.OBJ_INIT), vec(init, at.TARGET), kept(init, 0)
-    tcp_to_stick, container_to_target = distance(stick, tcp_center(world)), distance(container, target)
-    stick_in_place = tolerance(distance(stick, target), 0.0, 0.12, distance(stick_init, target) - 0.12)
-    container_in_place = tolerance(container_to_target, 0.0, 0.12, distance(obj_init, target) - 0.12)
+    tcp_to_stick, container_to_target = (
+        distance(stick, tcp_center(world)),
+        distance(container, target),
+    )
+    stick_in_place = tolerance(
+        distance(stick, target), 0.0, 0.12, distance(stick_init, target) - 0.12
+    )
+    container_in_place = tolerance(
+        container_to_target, 0.0, 0.12, distance(obj_init, target) - 0.12
+    )
     # Stock's own caging function is the base one with the stick's start in place of the object's.
     grasped, _ = caging_high(world, init, stick, stick_init, effort, 0.04, 0.05, 0.01, 1.0)
     reward, lifted = grasped, opened > 0.0 and stick[2] - 0.01 > stick_init[2]
     if tcp_to_stick < 0.02 and lifted:
         grasped = 1.0
-        reward = 10.0 if container_to_target <= 0.12 else 2.0 + 5.0 * stick_in_place + 3.0 * container_in_place
+        reward = (
+            10.0
+            if container_to_target <= 0.12
+            else 2.0 + 5.0 * stick_in_place + 3.0 * container_in_place
+        )
     held = lifted and world[at.TOUCH] > 0.0
     success = held and container_to_target <= 0.12  # only while the stick is held
-    write(out, reward, success, tcp_to_stick <= 0.03, held, grasped, stick_in_place, container_to_target)
+    write(
+        out,
+        reward,
+        success,
+        tcp_to_stick <= 0.03,
+        held,
+        grasped,
+        stick_in_place,
+        container_to_target,
+    )
 
 
 TASKS = (
-    Task("pick-place-v3", pick_place, (Object(body("obj"), xyzw(geom("objGeom"))),), touch="objGeom"),
-    Task("push-back-v3", push_back, (Object(geom("objGeom"), xyzw(geom("objGeom"))),), touch="objGeom"),
+    Task(
+        "pick-place-v3", pick_place, (Object(body("obj"), xyzw(geom("objGeom"))),), touch="objGeom"
+    ),
+    Task(
+        "push-back-v3",
+        push_back,
+        (Object(geom("objGeom"), xyzw(geom("objGeom"))),),
+        touch="objGeom",
+    ),
     Task(
         "soccer-v3",
         soccer,
@@ -165,11 +259,16 @@ TASKS = (
         touch="objGeom",
     ),
     Task("sweep-v3", sweep, (Object(body("obj"), wxyz("obj")),), touch="objGeom"),
-    Task("sweep-into-v3", sweep_into, (Object(body("obj"), xyzw(geom("objGeom"))),), touch="objGeom"),
+    Task(
+        "sweep-into-v3", sweep_into, (Object(body("obj"), xyzw(geom("objGeom"))),), touch="objGeom"
+    ),
     Task(
         "stick-push-v3",
         stick_push,
-        (Object(body("stick"), xyzw(body("stick"))), Object(site("insertion"), ZEROS, (0.0, 0.09, 0.0))),
+        (
+            Object(body("stick"), xyzw(body("stick"))),
+            Object(site("insertion"), ZEROS, (0.0, 0.09, 0.0)),
+        ),
         kept=("stick_init_pos",),
         touch="objGeom",
     ),

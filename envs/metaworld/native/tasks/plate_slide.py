@@ -17,12 +17,26 @@ def plate_slide(world: Any, init: Any, effort: float, obs: Any, out: Any) -> Non
     in_place = tolerance(obj_to_target, 0.0, 0.05, distance(obj_init, target))
     grasped = tolerance(tcp_to_obj, 0.0, 0.05, distance(vec(init, at.INIT_TCP), obj_init))
     reward = 10.0 if obj_to_target < 0.05 else 8.0 * hamacher(grasped, in_place)
-    write(out, reward, obj_to_target <= 0.07, tcp_to_obj <= 0.03, 0.0, grasped, in_place, obj_to_target)
+    write(
+        out,
+        reward,
+        obj_to_target <= 0.07,
+        tcp_to_obj <= 0.03,
+        0.0,
+        grasped,
+        in_place,
+        obj_to_target,
+    )
 
 
 def plate_slide_other(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
     """Sideways, back and back sideways: the plate counts once the gripper is low and at it."""
-    obj, obj_init, target, tcp = vec(obs, 4), vec(init, at.OBJ_INIT), vec(init, at.TARGET), tcp_center(world)
+    obj, obj_init, target, tcp = (
+        vec(obs, 4),
+        vec(init, at.OBJ_INIT),
+        vec(init, at.TARGET),
+        tcp_center(world),
+    )
     obj_to_target, tcp_to_obj = distance(obj, target), distance(tcp, obj)
     in_place = tolerance(obj_to_target, 0.0, 0.05, distance(obj_init, target) - 0.05)
     grasped = tolerance(tcp_to_obj, 0.0, 0.05, distance(vec(init, at.INIT_TCP), obj_init) - 0.05)
@@ -31,7 +45,16 @@ def plate_slide_other(world: Any, init: Any, effort: float, obs: Any, out: Any) 
         reward = 2.0 + 7.0 * in_place
     if obj_to_target < 0.05:
         reward = 10.0
-    write(out, reward, obj_to_target <= 0.07, tcp_to_obj <= 0.03, 0.0, grasped, in_place, obj_to_target)
+    write(
+        out,
+        reward,
+        obj_to_target <= 0.07,
+        tcp_to_obj <= 0.03,
+        0.0,
+        grasped,
+        in_place,
+        obj_to_target,
+    )
 
 
 # Stock means to move puck_goal in plate-slide-side and plate-slide-back too, but writes data.body(...).xpos, which the

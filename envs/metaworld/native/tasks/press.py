@@ -6,7 +6,17 @@ from typing import Any
 
 from mtrl.envs.compiled import kernel
 from mtrl.envs.metaworld.native import layout as at
-from mtrl.envs.metaworld.native.rewards import distance, hamacher, mul, norm, sub, tcp_center, tolerance, vec, write
+from mtrl.envs.metaworld.native.rewards import (
+    distance,
+    hamacher,
+    mul,
+    norm,
+    sub,
+    tcp_center,
+    tolerance,
+    vec,
+    write,
+)
 from mtrl.envs.metaworld.native.spec import UNIT, Object, Task, body, site, wxyz
 
 
@@ -18,7 +28,16 @@ def door_lock(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
     obj_to_target = abs(init[at.TARGET + 2] - obj[2])
     pressed = tolerance(obj_to_target, 0.0, 0.005, 0.1)
     reward = 2.0 * hamacher(max(opened, 0.0), near_lock) + 8.0 * pressed
-    write(out, reward, obj_to_target <= 0.02, tcp_to_obj <= 0.05, opened > 0.0, near_lock, pressed, obj_to_target)
+    write(
+        out,
+        reward,
+        obj_to_target <= 0.02,
+        tcp_to_obj <= 0.05,
+        opened > 0.0,
+        near_lock,
+        pressed,
+        obj_to_target,
+    )
 
 
 @kernel
@@ -40,7 +59,16 @@ def press_forward(world: Any, init: Any, obs: Any, out: Any, margin: float) -> N
     reward = 2.0 * hamacher(max(obs[3], 0.0), near_button)
     if tcp_to_obj <= 0.05:
         reward += 8.0 * pressed
-    write(out, reward, obj_to_target <= 0.02, tcp_to_obj <= 0.05, obs[3] > 0.0, near_button, pressed, obj_to_target)
+    write(
+        out,
+        reward,
+        obj_to_target <= 0.02,
+        tcp_to_obj <= 0.05,
+        obs[3] > 0.0,
+        near_button,
+        pressed,
+        obj_to_target,
+    )
 
 
 def button_press(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
@@ -60,7 +88,16 @@ def button_press_wall(world: Any, init: Any, effort: float, obs: Any, out: Any) 
         reward = 2.0 * hamacher((1.0 - opened) / 2.0, near_button)
     else:
         reward = 2.0 + 2.0 * (1.0 + opened) + 4.0 * (pressed * pressed)
-    write(out, reward, obj_to_target <= 0.03, tcp_to_obj <= 0.05, opened > 0.0, near_button, pressed, obj_to_target)
+    write(
+        out,
+        reward,
+        obj_to_target <= 0.03,
+        tcp_to_obj <= 0.05,
+        opened > 0.0,
+        near_button,
+        pressed,
+        obj_to_target,
+    )
 
 
 @kernel
@@ -71,7 +108,16 @@ def press_down(world: Any, init: Any, obs: Any, out: Any, gripper: float) -> Non
     reward = 5.0 * hamacher(gripper, near_button)
     if tcp_to_obj <= 0.03:
         reward += 5.0 * pressed
-    write(out, reward, obj_to_target <= 0.024, tcp_to_obj <= 0.05, obs[3] > 0.0, near_button, pressed, obj_to_target)
+    write(
+        out,
+        reward,
+        obj_to_target <= 0.024,
+        tcp_to_obj <= 0.05,
+        obs[3] > 0.0,
+        near_button,
+        pressed,
+        obj_to_target,
+    )
 
 
 def button_press_topdown(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
@@ -88,10 +134,32 @@ BUTTON_TOPDOWN = (Object(body("button"), wxyz("button"), (0.0, 0.0, 0.193)),)
 TO_PRESS = ("_obj_to_target_init",)
 
 TASKS = (
-    Task("door-lock-v3", door_lock, (Object(site("lockStartLock"), wxyz("door_link")),), fixture="door"),
+    Task(
+        "door-lock-v3",
+        door_lock,
+        (Object(site("lockStartLock"), wxyz("door_link")),),
+        fixture="door",
+    ),
     Task("button-press-v3", button_press, BUTTON, kept=TO_PRESS, fixture="box"),
     Task("button-press-wall-v3", button_press_wall, BUTTON, kept=TO_PRESS, fixture="box"),
-    Task("button-press-topdown-v3", button_press_topdown, BUTTON_TOPDOWN, kept=TO_PRESS, fixture="box"),
-    Task("button-press-topdown-wall-v3", button_press_topdown_wall, BUTTON_TOPDOWN, kept=TO_PRESS, fixture="box"),
-    Task("coffee-button-v3", coffee_button, (Object(site("buttonStart"), UNIT),), fixture="coffee_machine"),
+    Task(
+        "button-press-topdown-v3",
+        button_press_topdown,
+        BUTTON_TOPDOWN,
+        kept=TO_PRESS,
+        fixture="box",
+    ),
+    Task(
+        "button-press-topdown-wall-v3",
+        button_press_topdown_wall,
+        BUTTON_TOPDOWN,
+        kept=TO_PRESS,
+        fixture="box",
+    ),
+    Task(
+        "coffee-button-v3",
+        coffee_button,
+        (Object(site("buttonStart"), UNIT),),
+        fixture="coffee_machine",
+    ),
 )

@@ -14,7 +14,16 @@ def reach(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
     tcp_to_target = distance(tcp_center(world), target)
     in_place = tolerance(tcp_to_target, 0.0, 0.05, distance(vec(init, at.HAND_INIT), target))
     # near_object and grasp_reward are the distance itself, as stock has it
-    write(out, 10.0 * in_place, tcp_to_target <= 0.05, tcp_to_target, 1.0, tcp_to_target, in_place, tcp_to_target)
+    write(
+        out,
+        10.0 * in_place,
+        tcp_to_target <= 0.05,
+        tcp_to_target,
+        1.0,
+        tcp_to_target,
+        in_place,
+        tcp_to_target,
+    )
 
 
 def reach_wall(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:

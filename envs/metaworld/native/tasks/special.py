@@ -67,16 +67,29 @@ def drawer_open(world: Any, init: Any, effort: float, obs: Any, out: Any) -> Non
     margin = norm(mul(sub(handle_init, vec(init, at.INIT_TCP)), scale))
     caging = tolerance(norm(mul(sub(handle, gripper), scale)), 0.0, 0.01, margin)
     near = distance(handle, gripper) <= 0.03
-    write(out, (caging + opening) * 5.0, handle_error <= 0.03, near, obs[3] > 0.0, caging, opening, handle_error)
+    write(
+        out,
+        (caging + opening) * 5.0,
+        handle_error <= 0.03,
+        near,
+        obs[3] > 0.0,
+        caging,
+        opening,
+        handle_error,
+    )
 
 
 def door_close(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
     obj, target = vec(obs, 4), vec(init, at.TARGET)
     obj_to_target = distance(obj, target)
-    in_place = tolerance_gaussian(obj_to_target, 0.0, 0.05, distance(vec(init, at.OBJ_INIT), target))
+    in_place = tolerance_gaussian(
+        obj_to_target, 0.0, 0.05, distance(vec(init, at.OBJ_INIT), target)
+    )
     # The margin follows the door: stock measures it from the handle's current position.
     hand_margin = distance(vec(init, at.HAND_INIT), obj) + 0.1
-    hand_in_place = tolerance_gaussian(distance(tcp_center(world), target), 0.0, 0.25 * 0.05, hand_margin)
+    hand_in_place = tolerance_gaussian(
+        distance(tcp_center(world), target), 0.0, 0.25 * 0.05, hand_margin
+    )
     reward = 10.0 if obj_to_target < 0.05 else 3.0 * hand_in_place + 6.0 * in_place
     write(out, reward, obj_to_target <= 0.08, 0.0, 1.0, 1.0, hand_in_place, obj_to_target)
 
@@ -96,20 +109,45 @@ def door_unlock(world: Any, init: Any, effort: float, obs: Any, out: Any) -> Non
     obj_to_target = abs(init[at.TARGET] - lock[0])
     pushed = tolerance(obj_to_target, 0.0, 0.005, 0.1)
     reward = 2.0 * ready + 8.0 * pushed
-    write(out, reward, obj_to_target <= 0.02, shoulder_to_lock <= 0.05, obs[3] > 0.0, ready, pushed, obj_to_target)
+    write(
+        out,
+        reward,
+        obj_to_target <= 0.02,
+        shoulder_to_lock <= 0.05,
+        obs[3] > 0.0,
+        ready,
+        pushed,
+        obj_to_target,
+    )
 
 
 def lever_pull(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
-    lever, lever_init, target, scale = vec(obs, 4), kept(init, 0), vec(init, at.TARGET), (4.0, 1.0, 4.0)
+    lever, lever_init, target, scale = (
+        vec(obs, 4),
+        kept(init, 0),
+        vec(init, at.TARGET),
+        (4.0, 1.0, 4.0),
+    )
     shoulder_to_lever = shoulder_to(vec(obs, 0), lever, scale)
-    ready = tolerance(shoulder_to_lever, 0.0, 0.02, shoulder_to(vec(init, at.INIT_TCP), lever_init, scale))
+    ready = tolerance(
+        shoulder_to_lever, 0.0, 0.02, shoulder_to(vec(init, at.INIT_TCP), lever_init, scale)
+    )
     lever_error = abs(-read(world, 0)[0] - math.pi / 2.0)
     engagement = tolerance(lever_error, 0.0, math.pi / 48.0, math.pi / 2.0 - math.pi / 12.0)
     in_place = tolerance(distance(lever, target), 0.0, 0.04, distance(lever_init, target))
     reward = 10.0 * hamacher(ready, in_place)
     success = lever_error <= math.pi / 24.0
     # in_place_reward is the angle's, which the reward does not use; obj_to_target is the gripper's way to the lever
-    write(out, reward, success, shoulder_to_lever < 0.03, ready > 0.9, ready, engagement, shoulder_to_lever)
+    write(
+        out,
+        reward,
+        success,
+        shoulder_to_lever < 0.03,
+        ready > 0.9,
+        ready,
+        engagement,
+        shoulder_to_lever,
+    )
 
 
 def box_close(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
@@ -140,8 +178,15 @@ TASKS = (
         (Object(body("drawer_link"), wxyz("drawer_link"), (0.0, -0.16, 0.0)),),
         fixture="drawer",
     ),
-    Task("door-close-v3", door_close, (Object(geom("handle"), xyzw(geom("handle"))),), fixture="door"),
-    Task("door-unlock-v3", door_unlock, (Object(site("lockStartUnlock"), wxyz("door_link")),), fixture="door"),
+    Task(
+        "door-close-v3", door_close, (Object(geom("handle"), xyzw(geom("handle"))),), fixture="door"
+    ),
+    Task(
+        "door-unlock-v3",
+        door_unlock,
+        (Object(site("lockStartUnlock"), wxyz("door_link")),),
+        fixture="door",
+    ),
     Task(
         "lever-pull-v3",
         lever_pull,
@@ -150,5 +195,7 @@ TASKS = (
         kept=("_lever_pos_init",),
         fixture="lever",
     ),
-    Task("box-close-v3", box_close, (Object(body("top_link"), wxyz("top_link")),), fixture="boxbody"),
+    Task(
+        "box-close-v3", box_close, (Object(body("top_link"), wxyz("top_link")),), fixture="boxbody"
+    ),
 )

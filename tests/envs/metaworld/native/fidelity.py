@@ -23,8 +23,22 @@ from mtrl.envs.metaworld.native.stock import make_stock, snapshot, stock_reset, 
 from mtrl.envs.metaworld.native.tasks import TASKS
 
 POLICIES = ("scripted", "random")
-REWARDS = ("reward", "unscaled_reward", "near_object", "grasp_reward", "in_place_reward", "obj_to_target")
-INFO = ("success", "near_object", "grasp_success", "grasp_reward", "in_place_reward", "obj_to_target")
+REWARDS = (
+    "reward",
+    "unscaled_reward",
+    "near_object",
+    "grasp_reward",
+    "in_place_reward",
+    "obj_to_target",
+)
+INFO = (
+    "success",
+    "near_object",
+    "grasp_success",
+    "grasp_reward",
+    "in_place_reward",
+    "obj_to_target",
+)
 
 
 @dataclass
@@ -48,17 +62,23 @@ class Differences:
         Wide enough for the last bit of exp or a dot product, far too narrow for a float32 in the wrong place.
         """
         computed = {"obs", *REWARDS}
-        return all(gap <= (1e-12 if name in computed else 0.0) for name, gap in self.largest.items())
+        return all(
+            gap <= (1e-12 if name in computed else 0.0) for name, gap in self.largest.items()
+        )
 
     def __str__(self) -> str:
-        return "  ".join(f"{name} {gap:.1e}" if gap else f"{name} =" for name, gap in self.largest.items())
+        return "  ".join(
+            f"{name} {gap:.1e}" if gap else f"{name} =" for name, gap in self.largest.items()
+        )
 
 
 @cache
 def simulation(name: str) -> tuple[Simulation, Any]:
     task, env = TASKS[name], make_stock(name)
     stock_reset(env, goals(name, 1)[0])
-    return Simulation(task, stripped_model(env.fullpath, env.model, task), task_bounds(task, env)), env
+    return Simulation(
+        task, stripped_model(env.fullpath, env.model, task), task_bounds(task, env)
+    ), env
 
 
 @cache
@@ -75,7 +95,9 @@ def goals(name: str, count: int, seed: int = 0) -> tuple[tuple[float, ...], ...]
     return tuple(drawn)
 
 
-def make_policy(name: str, kind: str, rng: np.random.Generator) -> Callable[[NDArray], NDArray[np.float32]]:
+def make_policy(
+    name: str, kind: str, rng: np.random.Generator
+) -> Callable[[NDArray], NDArray[np.float32]]:
     """``random``: uniform beyond the action space's limits. ``scripted``: stock's expert with some noise."""
     if kind == "random":
         return lambda obs: rng.uniform(-1.2, 1.2, 4).astype(np.float32)
@@ -84,7 +106,9 @@ def make_policy(name: str, kind: str, rng: np.random.Generator) -> Callable[[NDA
     return lambda obs: (expert.get_action(obs.copy()) + rng.normal(0, 0.1, 4)).astype(np.float32)
 
 
-def check(name: str, kind: str, num_goals: int = 3, steps: int = 500, resets: int = 3, seed: int = 0) -> Differences:
+def check(
+    name: str, kind: str, num_goals: int = 3, steps: int = 500, resets: int = 3, seed: int = 0
+) -> Differences:
     """Step the engine and one stock environment side by side.
 
     The stock environment goes through ``resets`` episodes per goal, the goals alternating, so that anything a reset
@@ -131,7 +155,9 @@ def note_step(
     found.steps += 1
     found.note("qpos", state[at.QPOS : at.QPOS + env.model.nq], env.data.qpos)
     found.note("qvel", state[at.QVEL : at.QVEL + env.model.nv], env.data.qvel)
-    found.note("warmstart", state[at.WARMSTART : at.WARMSTART + env.model.nv], env.data.qacc_warmstart)
+    found.note(
+        "warmstart", state[at.WARMSTART : at.WARMSTART + env.model.nv], env.data.qacc_warmstart
+    )
     found.note("obs", obs, stock_obs)
     found.note("reward", out[at.REWARD], reward)
     found.note("unscaled_reward", out[at.REWARD], info["unscaled_reward"])

@@ -25,7 +25,9 @@ POLICIES = ("scripted", "random")
 HORIZON = 500
 
 
-def policy(name: str, kind: str, num_envs: int, seed: int) -> Callable[[NDArray], NDArray[np.float32]]:
+def policy(
+    name: str, kind: str, num_envs: int, seed: int
+) -> Callable[[NDArray], NDArray[np.float32]]:
     """Actions ``[num_envs, 4]`` of observations: stock's expert with noise, or uniform beyond the space's limits."""
     rng = np.random.default_rng(seed)
     if kind == "random":
@@ -44,13 +46,20 @@ def gap(ours: Any, stock: Any) -> float:
     """Largest absolute difference; infinite where one is NaN and the other is not."""
     ours, stock = np.asarray(ours, np.float64), np.asarray(stock, np.float64)
     same = (ours == stock) | (np.isnan(ours) & np.isnan(stock))
-    return float(np.where(same, 0.0, np.nan_to_num(np.abs(ours - stock), nan=np.inf)).max(initial=0.0))
+    return float(
+        np.where(same, 0.0, np.nan_to_num(np.abs(ours - stock), nan=np.inf)).max(initial=0.0)
+    )
 
 
-def compare(name: str, kind: str, num_goals: int = 3, steps: int = 3 * HORIZON, seed: int = 0) -> dict[str, float]:
+def compare(
+    name: str, kind: str, num_goals: int = 3, steps: int = 3 * HORIZON, seed: int = 0
+) -> dict[str, float]:
     """Largest difference of each quantity between backends with equal arguments and actions, episode ends included."""
     settings = {"suite": f"mt1:{name}", "envs_per_task": num_goals, "seed": seed, "goals": "cycle"}
-    native, stock = make_vec(**settings, backend="native"), make_vec(**settings, backend="stock", num_workers=0)
+    native, stock = (
+        make_vec(**settings, backend="native"),
+        make_vec(**settings, backend="stock", num_workers=0),
+    )
     act = policy(name, kind, num_goals, seed)
     obs, _ = native.reset()
     gaps = {"first_obs": gap(obs, stock.reset()[0])}
@@ -59,7 +68,9 @@ def compare(name: str, kind: str, num_goals: int = 3, steps: int = 3 * HORIZON, 
         ours, theirs = native.step(actions), stock.step(actions)
         obs = ours[0]
         pairs = dict(zip(("obs", "reward", "terminated", "truncated"), zip(ours, theirs)))
-        pairs |= {key: (ours[4][key], theirs[4][key]) for key in (*INFO_KEYS, "final_obs", "_final_obs")}
+        pairs |= {
+            key: (ours[4][key], theirs[4][key]) for key in (*INFO_KEYS, "final_obs", "_final_obs")
+        }
         pairs["qpos"] = tuple(zip(*_positions(native, stock)))
         pairs["goal_index"] = native.goal_index, stock.goal_index
         for key, (left, right) in pairs.items():
@@ -75,7 +86,14 @@ def _positions(native: Any, stock: Any) -> list[tuple[NDArray, NDArray]]:
 
 def is_exact(gaps: dict[str, float]) -> bool:
     """Everything equal, what is computed with exp or dot products to 1e-12 (a float32 out of place shows at 1e-8)."""
-    computed = {"reward", "unscaled_reward", "near_object", "grasp_reward", "in_place_reward", "obj_to_target"}
+    computed = {
+        "reward",
+        "unscaled_reward",
+        "near_object",
+        "grasp_reward",
+        "in_place_reward",
+        "obj_to_target",
+    }
     return all(value <= (1e-12 if key in computed else 0.0) for key, value in gaps.items())
 
 
@@ -102,7 +120,9 @@ def first_successes(name: str, seed: int = 0) -> tuple[list[int], list[int]]:
 def _first_success(env: Any, expert: Any, goal: NDArray) -> int:
     obs = start(env, goal)
     for step in range(HORIZON):
-        obs, _, _, _, info = env.step(expert.get_action(obs.astype(np.float32).astype(np.float64)).astype(np.float32))
+        obs, _, _, _, info = env.step(
+            expert.get_action(obs.astype(np.float32).astype(np.float64)).astype(np.float32)
+        )
         if info["success"]:
             return step
     return -1
@@ -122,8 +142,13 @@ def main() -> None:
         native, stock = first_successes(name)
         row = {
             "exact": exact,
-            "largest_difference": {kind: {k: v for k, v in row[kind].items() if v} for kind in POLICIES},
-            "scripted_successes_of_50": {"native": sum(s >= 0 for s in native), "stock": sum(s >= 0 for s in stock)},
+            "largest_difference": {
+                kind: {k: v for k, v in row[kind].items() if v} for kind in POLICIES
+            },
+            "scripted_successes_of_50": {
+                "native": sum(s >= 0 for s in native),
+                "stock": sum(s >= 0 for s in stock),
+            },
             "same_success_steps": native == stock,
         }
         table[name] = row

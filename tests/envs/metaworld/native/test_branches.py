@@ -42,7 +42,12 @@ class Scene:
     def __init__(self, task: Task, goal: tuple[float, ...], rng: np.random.Generator) -> None:
         self.task, self.rng, self.env = task, rng, make_stock(task.name)
         before = snapshot(task, self.env, stock_reset(self.env, goal))
-        self.init, self.obs, self.world, self.out = before.init, before.obs, np.zeros(at.WORLD_SIZE), np.zeros(7)
+        self.init, self.obs, self.world, self.out = (
+            before.init,
+            before.obs,
+            np.zeros(at.WORLD_SIZE),
+            np.zeros(7),
+        )
         dials = [item.dial for item in task.objects if item.dial is not None]
         self.live = {source: live(self.env, source) for source in (*task.sources, *dials)}
         self.rest = {source: array.copy() for source, array in self.live.items()}
@@ -70,7 +75,11 @@ class Scene:
                 array[:] = self.near(main, target, rest[source], rest[source])
         self.live[self.task.objects[0].position][:] = main
         held = rng.random() < 0.5
-        center = main + rng.normal(0, 0.002, 3) if held else self.near(main, main, init[at.INIT_TCP : at.INIT_TCP + 3])
+        center = (
+            main + rng.normal(0, 0.002, 3)
+            if held
+            else self.near(main, main, init[at.INIT_TCP : at.INIT_TCP + 3])
+        )
         width = rng.uniform(-0.01, 0.08)
         for side, sign in (("right", -1.0), ("left", 1.0)):
             self.tips[side][:] = np.add(center, (0.0, sign * 0.01, 0.0))
@@ -127,7 +136,13 @@ def compare(name: str, scenes: int, samples: int) -> Counter[str]:
                 gap = abs(ours.get(key, ours["reward"]) - float(stock))
                 assert gap <= (1e-12 if key in REWARDS else 0.0), (key, float(stock), ours)
             seen.update(key for key in ("success", "grasp_success") if info[key])
-            seen.update({"full": int(reward == 10.0), "float32": int(isinstance(reward, np.float32)), "all": 1})
+            seen.update(
+                {
+                    "full": int(reward == 10.0),
+                    "float32": int(isinstance(reward, np.float32)),
+                    "all": 1,
+                }
+            )
     return seen
 
 

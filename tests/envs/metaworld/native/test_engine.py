@@ -36,7 +36,10 @@ def actions(env: TaskVectorEnv, seed: int = 0) -> NDArray[np.float32]:
 
 def test_everything_returned_equals_stock_over_the_end_of_an_episode() -> None:
     settings = {"envs_per_task": 2, "seed": 7, "one_hot": True}
-    ours, stock = make_vec(SUITE, **settings), envs.make_vec(SUITE, **settings, backend="stock", num_workers=0)
+    ours, stock = (
+        make_vec(SUITE, **settings),
+        envs.make_vec(SUITE, **settings, backend="stock", num_workers=0),
+    )
     np.testing.assert_array_equal(ours.reset()[0], stock.reset()[0])
     np.testing.assert_array_equal(ours.goal_index, stock.goal_index)
     for step in range(510):
@@ -179,7 +182,9 @@ env.close()
 def test_a_fork_gets_threads_of_its_own() -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-W", "ignore", "-c", FORK]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    result = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert result.returncode == 0, result.stderr
     refused, child, parent = result.stdout.splitlines()
     assert "step_wait in a fork of the process that called step_async" in refused
@@ -201,17 +206,26 @@ def test_wrong_actions_are_refused_before_anything_moves() -> None:
     env.close()
 
 
-def test_other_versions_are_refused_and_never_replaced_by_stock(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_versions_are_refused_and_never_replaced_by_stock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(mujoco, "__version__", "3.4.1")
-        with pytest.raises(SuiteError, match=r"needs mujoco 3\.3\.0, found 3\.4\.1; .*backend='stock'"):
+        with pytest.raises(
+            SuiteError, match=r"needs mujoco 3\.3\.0, found 3\.4\.1; .*backend='stock'"
+        ):
             envs.make_vec("mt10")
     monkeypatch.setattr(engine, "version", {"metaworld": "4.0.0"}.get)
-    with pytest.raises(SuiteError, match=r"needs metaworld 3\.1\.1, found 4\.0\.0; .*backend='stock'"):
+    with pytest.raises(
+        SuiteError, match=r"needs metaworld 3\.1\.1, found 4\.0\.0; .*backend='stock'"
+    ):
         envs.make_vec("mt10")
 
 
 def test_a_task_that_the_engine_lacks_is_named() -> None:
     unknown = replace(SUITE, tasks=(replace(SUITE.tasks[0], env_id="door-lok-v3"),))
-    with pytest.raises(SuiteError, match="'native' has no task 'door-lok-v3' of four; the nearest is 'door-lock-v3'"):
+    with pytest.raises(
+        SuiteError,
+        match="'native' has no task 'door-lok-v3' of four; the nearest is 'door-lock-v3'",
+    ):
         make_vec(unknown)

@@ -16,7 +16,14 @@ from mtrl.envs.metaworld.native.tasks import TASKS
 
 PREFIXES = ("body_", "jnt_", "dof_", "actuator_", "eq_", "geom_")
 # Indices into the lists of geoms, meshes and materials, which are shorter; colors.
-INDICES = ("body_geomadr", "body_geomnum", "body_bvhadr", "body_bvhnum", "geom_dataid", "geom_matid")
+INDICES = (
+    "body_geomadr",
+    "body_geomnum",
+    "body_bvhadr",
+    "body_bvhnum",
+    "geom_dataid",
+    "geom_matid",
+)
 
 
 def colliding(model: mujoco.MjModel) -> np.ndarray:
@@ -54,10 +61,16 @@ def test_struct_offsets_hold_for_a_scene_they_were_not_found_with() -> None:
     where, data = offsets(), env.data
     assert ctypes.c_int.from_address(data._address + where.ncon).value == data.ncon > 0
     assert ctypes.c_int.from_address(data._address + where.nefc).value == data.nefc > 0
-    assert ctypes.c_void_p.from_address(data._address + where.efc_force).value == data.efc_force.ctypes.data
+    assert (
+        ctypes.c_void_p.from_address(data._address + where.efc_force).value
+        == data.efc_force.ctypes.data
+    )
     first = ctypes.c_void_p.from_address(data._address + where.contact).value
     for number in range(data.ncon):
         contact = first + number * where.contact_size
         geoms = (ctypes.c_int * 2).from_address(contact + where.contact_geoms)
         assert tuple(geoms) == (data.contact[number].geom1, data.contact[number].geom2)
-        assert ctypes.c_int.from_address(contact + where.contact_efc).value == data.contact[number].efc_address
+        assert (
+            ctypes.c_int.from_address(contact + where.contact_efc).value
+            == data.contact[number].efc_address
+        )

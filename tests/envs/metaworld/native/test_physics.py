@@ -49,7 +49,9 @@ def plain_step(sim: Simulation, state: NDArray, init: NDArray, action: NDArray) 
     if state[at.OWED]:
         mujoco.mj_forward(sim.model, data)
     moved = state[at.MOCAP :][:3] + np.clip(action[:3], -1, 1) * np.float32(0.01)
-    data.mocap_pos[0] = np.clip(moved, sim.bounds[at.MOCAP_LOW :][:3], sim.bounds[at.MOCAP_HIGH :][:3])
+    data.mocap_pos[0] = np.clip(
+        moved, sim.bounds[at.MOCAP_LOW :][:3], sim.bounds[at.MOCAP_HIGH :][:3]
+    )
     data.ctrl[:] = action[3], -action[3]
     mujoco.mj_step(sim.model, data, 5)
     mujoco.mj_forward(sim.model, data)
@@ -65,7 +67,9 @@ def take(sim: Simulation, state: NDArray, init: NDArray, action: NDArray) -> NDA
 def assert_contacts_equal(ours: Any, plain: Any) -> None:
     assert ours.ncon == plain.ncon
     for field in CONTACT:
-        np.testing.assert_array_equal(getattr(ours.contact, field), getattr(plain.contact, field), err_msg=field)
+        np.testing.assert_array_equal(
+            getattr(ours.contact, field), getattr(plain.contact, field), err_msg=field
+        )
 
 
 def check_contacts(name: str, poses: int) -> int:
@@ -123,11 +127,16 @@ def test_the_trees_of_boxes_are_those_of_the_stock_model(name: str) -> None:
 
 def boxes_above(model: mujoco.MjModel) -> list[list[list[float]]]:
     start, size = model.bvh_aabb.ctypes.data, model.bvh_aabb[0].nbytes
-    return [model.bvh_aabb[(_boxes_above(model, *pair) - start) // size].tolist() for pair in _pairs(model)]
+    return [
+        model.bvh_aabb[(_boxes_above(model, *pair) - start) // size].tolist()
+        for pair in _pairs(model)
+    ]
 
 
 @pytest.mark.parametrize("owed", [0.0, 1.0])
-@pytest.mark.parametrize(("place", "value"), [(at.QPOS + 2, np.nan), (at.QVEL + 1, 1e11), (at.QVEL + 8, 1e9)])
+@pytest.mark.parametrize(
+    ("place", "value"), [(at.QPOS + 2, np.nan), (at.QVEL + 1, 1e11), (at.QVEL + 8, 1e9)]
+)
 def test_a_state_that_diverges_is_reset_as_mujoco_resets_it(
     place: int, value: float, owed: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,7 +202,9 @@ def test_a_touch_is_noticed_when_the_pads_close_on_the_object() -> None:
         expected = plain_step(sim, state, init, action)
         take(sim, state, init, action)
         if state[at.OWED] == 0.0:
-            np.testing.assert_array_equal(state[at.WARMSTART :][: sim.model.nv], expected.qacc_warmstart)
+            np.testing.assert_array_equal(
+                state[at.WARMSTART :][: sim.model.nv], expected.qacc_warmstart
+            )
             assert_contacts_equal(sim.data, expected)
             touched += 1
     assert touched > 5

@@ -100,8 +100,13 @@ env = make_vec("mt1:push-v3", 2, backend="native")
 env.reset()
 print(random_steps(env, 20).sum().hex())
 """
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "MTRL_CACHE": str(tmp_path / "file")}
-    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "MTRL_CACHE": str(tmp_path / "file"),
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
     env = make_vec("mt1:push-v3", 2, backend="native")
     env.reset()
     assert result.stdout.strip() == random_steps(env, 20).sum().hex()
@@ -110,5 +115,8 @@ print(random_steps(env, 20).sum().hex())
 
 
 def test_names_differ_with_any_part() -> None:
-    names = {store.digest(*parts) for parts in [("ab", "c"), ("a", "bc"), ("abc",), (b"ab", np.float64(1))]}
+    names = {
+        store.digest(*parts)
+        for parts in [("ab", "c"), ("a", "bc"), ("abc",), (b"ab", np.float64(1))]
+    }
     assert len(names) == 4

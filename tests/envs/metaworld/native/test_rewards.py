@@ -39,8 +39,13 @@ def test_hamacher_is_nan_where_stock_raises(a: float, b: float) -> None:
 
 
 @settings(deadline=None)
-@given(effort=st.floats(-2, 2, width=32) | st.just(math.nan), desired=st.sampled_from([0.1, 0.7, 0.8, 1.0]))
-def test_gripper_closed_equals_the_stock_expression_in_value_and_type(effort: float, desired: float) -> None:
+@given(
+    effort=st.floats(-2, 2, width=32) | st.just(math.nan),
+    desired=st.sampled_from([0.1, 0.7, 0.8, 1.0]),
+)
+def test_gripper_closed_equals_the_stock_expression_in_value_and_type(
+    effort: float, desired: float
+) -> None:
     stock = min(max(0, np.float32(effort)), desired) / desired
     assert rewards.gripper_closed(effort, desired) == (float(stock), isinstance(stock, np.float32))
 
@@ -48,9 +53,14 @@ def test_gripper_closed_equals_the_stock_expression_in_value_and_type(effort: fl
 @settings(deadline=None)
 @given(x=real, low=real, width=unit, margin=unit)
 def test_tolerance_equals_stock(x: float, low: float, width: float, margin: float) -> None:
-    for ours, sigmoid in ((rewards.tolerance, "long_tail"), (rewards.tolerance_gaussian, "gaussian")):
+    for ours, sigmoid in (
+        (rewards.tolerance, "long_tail"),
+        (rewards.tolerance_gaussian, "gaussian"),
+    ):
         with np.errstate(over="ignore"):
-            stock = reward_utils.tolerance(x, bounds=(low, low + width), margin=margin, sigmoid=sigmoid)
+            stock = reward_utils.tolerance(
+                x, bounds=(low, low + width), margin=margin, sigmoid=sigmoid
+            )
         assert ours(x, low, low + width, margin) == pytest.approx(stock, rel=1e-14, abs=1e-300)
 
 
