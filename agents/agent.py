@@ -86,7 +86,8 @@ class EnvSpec:
             raise AgentError(
                 f"env: {suite.id} has action space {action_space}; agents need a bounded flat Box, or Discrete from 0"
             )
-        low, high = (tuple(bound.tolist()) for bound in (action_space.low, action_space.high))
+        low = tuple(action_space.low.tolist())
+        high = tuple(action_space.high.tolist())
         return cls(suite.id, suite.task_names, obs_dim, low, high, grid=grid)
 
 

@@ -88,7 +88,8 @@ class Categorical(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         prob, log_probs, entropy, chosen = ctx.saved_tensors
-        to_log_prob, to_entropy = (grad.reshape(1, -1) for grad in grads)
+        to_log_prob = grads[0].reshape(1, -1)
+        to_entropy = grads[1].reshape(1, -1)
         slope = prob * -(to_log_prob + to_entropy * (log_probs + entropy))
         slope.scatter_add_(0, chosen, to_log_prob)
         return slope.mT.reshape(ctx.shape), None

@@ -46,10 +46,10 @@ class TaskVectorEnv(VectorEnv):
             be taken right after ``rebase`` (see there).
     """
 
-    metadata: dict[str, Any] = {
+    metadata: dict[str, Any] = {  # noqa: RUF012 - gymnasium's own declaration
         "autoreset_mode": AutoresetMode.SAME_STEP,
         "render_modes": ["rgb_array"],
-    }  # noqa: RUF012
+    }
     backend: str = ""
     exact_state: bool = False
 

@@ -80,7 +80,8 @@ def welch_interval(
     difference = math.fsum(values) / len(values) - math.fsum(baseline) / len(baseline)
     if len(values) < 2 or len(baseline) < 2:
         return difference, math.nan, math.nan
-    first, second = (float(np.var(side, ddof=1)) / len(side) for side in (values, baseline))
+    first = float(np.var(values, ddof=1)) / len(values)
+    second = float(np.var(baseline, ddof=1)) / len(baseline)
     if first + second == 0:
         return difference, difference, difference
     share = first / (first + second)  # the squares of tiny variances would underflow

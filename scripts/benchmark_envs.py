@@ -275,7 +275,8 @@ def metaworld(quick: bool) -> dict[str, Any]:
     )
     for row, one in results.items():
         name, _, size = row.rpartition("_")
-        wall, cpu = (one[key] / base[key] for key in ("per_s", "per_cpu_s"))
+        wall = one["per_s"] / base["per_s"]
+        cpu = one["per_cpu_s"] / base["per_cpu_s"]
         cells = f"{one['per_s']:11.0f} {one['per_cpu_s']:11.0f} {one['peak_memory_mb']:11.0f} {one['startup_s']:11.1f}"
         print(f"{name:>15} {size:>4} envs  {cells} {wall:8.2f} {cpu:10.2f}")
     table = ratios(results)

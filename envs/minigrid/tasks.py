@@ -162,7 +162,10 @@ def _one_space() -> list[GridTask]:
             _square(f"DoorKey-{size}x{size}", f.DOOR_KEY, f.REACH_GOAL, size, 10 * size**2, skill)
         )
     for size, length in ((17, "Random"), (13, "Random"), (13, ""), (11, ""), (9, ""), (7, "")):
-        skill = "remember the object in the first room; solved on stopping beside its equal, the other one ends the episode"
+        skill = (
+            "remember the object in the first room; "
+            "solved on stopping beside its equal, the other one ends the episode"
+        )
         random = int(length == "Random")
         tasks.append(
             _square(

@@ -236,7 +236,8 @@ def _marks(row: Row, name: str) -> Callable[[svg.Frame, float], str]:
 
 def _diamonds(entry: Outside) -> Callable[[svg.Frame, float], str]:
     def draw(frame: svg.Frame, y: float) -> str:
-        low, high = (frame.x(value) for value in entry.success)
+        low = frame.x(entry.success[0])
+        high = frame.x(entry.success[1])
         return (svg.line(low, y, high, y, "line outside") if low < high else "") + svg.diamond(
             (low + high) / 2, y
         )

@@ -137,7 +137,8 @@ def _reference_line(column: Column, width: int) -> str:
 
 def _published_line(entry: Outside, width: int) -> str:
     frame = svg.Frame(8, 0, _MINI_WIDTH - 8, _MINI_HEIGHT, (0.0, 1.0))
-    low, high = (frame.x(value) for value in entry.success)
+    low = frame.x(entry.success[0])
+    high = frame.x(entry.success[1])
     marks = svg.line(low, 12, high, 12, "line outside") if low < high else ""
     facts = [
         entry.statistic,

@@ -10,7 +10,7 @@ from mtrl import train
 from tests.helpers.fakes import FakeEnv
 from tests.helpers.runs import final_record, final_state
 from tests.mtrl.test_commands import complaint
-from tests.mtrl.test_logger import events_of
+from tests.mtrl.training.test_logger import events_of
 
 SMALL = [
     "--width=16",

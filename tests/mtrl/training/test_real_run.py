@@ -19,7 +19,7 @@ from mtrl.records.results import read_result
 from mtrl.training.checkpoint import newest_first
 from tests.helpers.runs import final_record, final_state
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SETTINGS = ["--device=cpu", "--torch-threads=1", "--tensorboard=false", "--log-every=50"]
 SETTINGS += [
     "--checkpoint-every=100",

@@ -17,7 +17,7 @@ from mtrl.agents.networks.memory import GRUNet, Recurrence
 from mtrl.agents.networks.network import Recall
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.envs import TaskVectorEnv, make_vec
-from tests.agents import test_mtppo
+from tests.agents.ppo import test_agent as test_mtppo
 
 TASKS, SEEDS, COUNT, LENGTH = 3, 2, 2, 5
 SMALL = {

@@ -15,7 +15,7 @@ from mtrl.agents.policies import Categorical
 from mtrl.agents.sac.build import entropy_targets
 from mtrl.agents.sac.update import alpha_gradient
 from mtrl.envs import TaskVectorEnv, make_vec
-from tests.agents.test_mtppo import DiscreteEnv
+from tests.agents.ppo.test_agent import DiscreteEnv
 
 SMALL = {
     "width": 16,

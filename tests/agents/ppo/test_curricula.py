@@ -12,7 +12,7 @@ from mtrl.agents import MTPPO, AgentError, MTSACConfig
 from mtrl.agents.curricula import CURRICULA
 from mtrl.agents.files import join_state, split_state
 from mtrl.envs import make_vec
-from tests.agents.test_mtppo import DiscreteEnv
+from tests.agents.ppo.test_agent import DiscreteEnv
 from tests.helpers import fakes
 
 SMALL: dict[str, Any] = {"width": 16, "rollout_per_task": 40, "epochs": 2, "minibatches": 4}

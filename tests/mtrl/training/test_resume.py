@@ -19,7 +19,7 @@ from tests.helpers.runs import final_record, final_state
 from tests.helpers.terminal import read_all
 from tests.helpers.workbench import METHOD
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SETTINGS = [
     "--total-env-steps=1500",
     "--checkpoint-every=180",

@@ -17,7 +17,7 @@ from mtrl.agents.networks.grid import MINIGRID, GridNet
 from mtrl.agents.networks.memory import GRUNet
 from mtrl.agents.networks.network import MLP, Recall, Views
 from mtrl.agents.optim.task_gradients import Reduction
-from tests.agents.test_mtppo import DiscreteEnv
+from tests.agents.ppo.test_agent import DiscreteEnv
 from tests.helpers import fakes
 
 TASKS, SEEDS, ROWS, WIDTH = 3, 2, 6, 8
