@@ -1,4 +1,4 @@
-"""Callbacks in the style of Stable-Baselines3, called at the moments at which it calls them; nothing of it is imported.
+"""Callbacks in the style of Stable-Baselines3, called at the same moments as there; SB3 itself is not imported.
 
 An SB3 ``BaseCallback`` (its ``EvalCallback``, ``CheckpointCallback``, ``CallbackList`` and the like included) sees an
 agent of ours as its ``model``. ``self.locals`` holds ``rewards``, ``dones``, ``infos`` and ``total_timesteps``.
@@ -50,9 +50,11 @@ class Hooks:
     """
 
     def __init__(self, agent: Agent, callbacks: Sequence[Any]) -> None:
-        self._agent, self._callbacks = agent, callbacks
+        self._agent = agent
+        self._callbacks = callbacks
         num_envs = agent.env.num_envs if callbacks else 0
-        self._returns, self._lengths = np.zeros(num_envs), np.zeros(num_envs, np.int64)
+        self._returns = np.zeros(num_envs)
+        self._lengths = np.zeros(num_envs, np.int64)
         self._ever = np.zeros(num_envs, bool)
 
     def training_start(self, total_env_steps: int) -> None:
@@ -81,6 +83,7 @@ class Hooks:
         go_on = True
         for callback in self._callbacks:
             callback.update_locals({"rewards": reward, "dones": done, "infos": infos})
+            # Every callback sees the step, also after one has asked to stop.
             go_on = callback.on_step() is not False and go_on
         if not go_on:
             raise LearningStopped
@@ -109,7 +112,9 @@ class Hooks:
                 "is_success": bool(self._ever[row]),
                 "episode": {"r": float(self._returns[row]), "l": int(self._lengths[row])},
             }
-        self._returns[done], self._lengths[done], self._ever[done] = 0.0, 0, False
+        self._returns[done] = 0.0
+        self._lengths[done] = 0
+        self._ever[done] = False
         return infos
 
 
@@ -119,13 +124,12 @@ def sort_callbacks(callback: Any) -> tuple[list[Any], list[Callback]]:
     Raises:
         AgentError: something that is neither.
     """
-    given = (
-        []
-        if callback is None
-        else list(callback)
-        if isinstance(callback, list | tuple)
-        else [callback]
-    )
+    if callback is None:
+        given = []
+    elif isinstance(callback, list | tuple):
+        given = list(callback)
+    else:
+        given = [callback]
     hooks = [one for one in given if hasattr(one, "init_callback")]
     functions = [one for one in given if not hasattr(one, "init_callback")]
     for one in functions:

@@ -1,4 +1,4 @@
-"""What every agent does at its boundary: seeds of its streams, task ids, action bounds, restoring its networks."""
+"""Shared by all agents: seeds of random streams, task ids, action bounds, networks and their restoring."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ Networks = dict[str, dict[str, Tensor]]
 
 def stream_seed(seed: int, index: int) -> int:
     """A seed for one of the agent's random streams, independent of those of other indices."""
-    return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0] >> 1)
+    sequence = np.random.SeedSequence((seed, index))
+    # 63 bits, so that the seed fits a signed integer.
+    return int(sequence.generate_state(1, np.uint64)[0] >> 1)
 
 
 def obs_rows(spec: EnvSpec, observation: ArrayLike) -> NDArray:
@@ -36,11 +38,8 @@ def obs_rows(spec: EnvSpec, observation: ArrayLike) -> NDArray:
     wanted = f"({spec.obs_dim},) or (n, {spec.obs_dim})"
     try:
         array = np.asarray(observation)
-    except (
-        TypeError,
-        ValueError,
-        RuntimeError,
-    ):  # ragged lists; tensors on a GPU or with gradients
+    except (TypeError, ValueError, RuntimeError):
+        # Ragged lists; tensors on a GPU or with gradients.
         array = np.array(None)
     if array.dtype.kind not in "fiu":
         raise AgentError(
@@ -82,11 +81,17 @@ def make_network(
     channels: int = 32,
     memory: str = "none",
 ) -> MLP:
-    """The network for a suite's observations and ``extra`` further inputs: an MLP, behind an encoder on MiniGrid, where
-    ``memory="gru"`` adds recurrence. Raises AgentError for memory elsewhere."""
+    """The network for a suite's observations and ``extra`` further inputs.
+
+    An MLP; on MiniGrid it stands behind an encoder, and ``memory="gru"`` adds recurrence.
+
+    Raises:
+        AgentError: memory on a suite other than MiniGrid.
+    """
     sizes = (spec.obs_dim + extra, width, depth, out_dim, num_heads, activation)
     if spec.layout is not None:
-        return (GridNet if memory == "none" else GRUNet)(*sizes, spec.layout, channels)
+        network = GridNet if memory == "none" else GRUNet
+        return network(*sizes, spec.layout, channels)
     if memory != "none":
         raise AgentError(
             f"memory: {memory!r} is offered on MiniGrid only; use none for {spec.suite}"
@@ -123,10 +128,10 @@ def task_ids(
 
 def scale_action(spec: EnvSpec, action: NDArray) -> NDArray[np.float32]:
     """Actions in [-1, 1] (clipped to it) as actions within the bounds of the environment."""
-    low, high = np.array(spec.action_low), np.array(spec.action_high)
-    scaled: NDArray[np.float32] = (low + (np.clip(action, -1, 1) + 1) * 0.5 * (high - low)).astype(
-        np.float32
-    )
+    low = np.array(spec.action_low)
+    high = np.array(spec.action_high)
+    share = (np.clip(action, -1, 1) + 1) * 0.5
+    scaled: NDArray[np.float32] = (low + share * (high - low)).astype(np.float32)
     return scaled
 
 
@@ -155,11 +160,9 @@ def update_dtype(
     precision: str, aggregators: tuple[Aggregator, Aggregator], device: torch.device
 ) -> torch.dtype:
     """The dtype of the trunks' products in updates."""
-    return (
-        torch.float32
-        if any(map(takes_small_steps, aggregators))
-        else trunk_dtype(precision, device)
-    )
+    if any(map(takes_small_steps, aggregators)):
+        return torch.float32
+    return trunk_dtype(precision, device)
 
 
 def restore_networks(networks: Networks, saved: Networks) -> None:

@@ -63,17 +63,32 @@ class EGA(Aggregator):
 
     def __post_init__(self) -> None:
         check_types(self)
-        check(self.temperature > 0, "temperature", self.temperature, "above 0")
-        check(self.period >= 1, "period", self.period, "at least 1")
-        check(self.warmup >= 0, "warmup", self.warmup, "at least 0")
+        check(
+            self.temperature > 0,
+            "temperature",
+            self.temperature,
+            "above 0",
+        )
+        check(
+            self.period >= 1,
+            "period",
+            self.period,
+            "at least 1",
+        )
+        check(
+            self.warmup >= 0,
+            "warmup",
+            self.warmup,
+            "at least 0",
+        )
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         mean, ended, epochs = epoch_mean(given(inputs.losses), state, self.period)
         best = torch.where(ended, torch.minimum(state["best"], mean), state["best"])
         ratio = mean.clamp(min=1e-30) / best.clamp(min=1e-30)
-        balance = mean.shape[-1] * (
-            torch.where(best < torch.inf, ratio, 1.0) / self.temperature
-        ).softmax(-1)
+        # Before the first epoch ends there is no best loss, and ``best`` is infinite.
+        known = torch.where(best < torch.inf, ratio, 1.0)
+        balance = mean.shape[-1] * (known / self.temperature).softmax(-1)
         warm = (epochs["epochs"] >= self.warmup).unsqueeze(-1)
         balance = torch.where(ended & warm, balance, state["balance"])
         weights = align(given(inputs.gramian), self.scale, eps) * balance
@@ -86,12 +101,16 @@ def align(gramian: Tensor, scale: Scale, eps: float) -> Tensor:
     m = values.shape[-1]
     keep = (values > values[..., -1:] * m * eps) & (values > 0)
     rank = keep.sum(-1, keepdim=True)
-    inverse = torch.where(keep, torch.where(keep, values, 1.0).rsqrt(), 0.0)
+    safe = torch.where(keep, values, 1.0)
+    inverse = torch.where(keep, safe.rsqrt(), 0.0)
     if scale == "rmse":
         chosen = (values * keep).sum(-1, keepdim=True) / rank.clamp(min=1)
     else:
+        # Eigenvalues ascend, so the kept ones are the last ``rank``.
         skip = (rank - 1) // 2 if scale == "median" else torch.zeros_like(rank)
-        chosen = values.gather(-1, (m - rank + skip).clamp(max=m - 1))
+        index = (m - rank + skip).clamp(max=m - 1)
+        chosen = values.gather(-1, index)
     mean = torch.full_like(values, 1 / m)
-    aligned = chosen.clamp(min=0).sqrt() * matvec(vectors, inverse * matvec(vectors.mT, mean))
+    of_vectors = inverse * matvec(vectors.mT, mean)
+    aligned = chosen.clamp(min=0).sqrt() * matvec(vectors, of_vectors)
     return torch.where(rank > 0, aligned, mean)

@@ -1,4 +1,4 @@
-"""What every aggregator is: a pure function from per-task quantities to weights, with declared needs and state."""
+"""The contract of aggregators: pure functions from per-task quantities to weights, with declared needs and state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class AggregatorInfo:
-    """What an agent must know before it uses a method.
+    """The needs and limits of a method, which an agent reads before it uses the method.
 
     Attributes:
         name: registry name.
@@ -76,7 +76,7 @@ _SQUARE = {"gramian", "cross_gramian"}
 
 
 class Solution(NamedTuple):
-    """What a method hands back to ``Aggregator``: weights (or a direction), residual and verdict, in float64."""
+    """Result of ``_solve`` in float64: weights (or a direction), residual, whether it converged, and the new state."""
 
     value: Tensor
     residual: Tensor
@@ -85,8 +85,14 @@ class Solution(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Weights ``[..., m]`` with ``d = Jᵀ w``, and per problem ``[...]``: how well the equations hold, whether that is
-    within tolerance, and whether the inputs were finite. Weights are NaN where they were not."""
+    """Result of ``Aggregator.weights``.
+
+    Attributes:
+        weights: ``[..., m]`` with ``d = Jᵀ w``; NaN where inputs were not finite.
+        residual: error of the method's equations, ``[...]``.
+        converged: whether the residual is within tolerance, ``[...]``.
+        finite: whether the inputs were finite, ``[...]``.
+    """
 
     weights: Tensor
     residual: Tensor
@@ -178,42 +184,46 @@ class Aggregator(ABC):
         if self.info.direction_only:
             solution, finite, dtype = self._run(inputs, state)
             return Direction(*_verdict(solution, finite, dtype)), solution.state
+        # Callers with a Jacobian need not form the Gramian themselves.
         if "gramian" in self.info.needs and inputs.gramian is None:
             inputs = dataclasses.replace(inputs, gramian=gramian(inputs.jacobian))
         out, state = self.weights(inputs, state)
         direction = combine(given(inputs.jacobian), out.weights)
         finite = out.finite & torch.isfinite(direction).all(-1)
-        return Direction(direction, out.residual, out.converged & finite, finite), state
+        return Direction(
+            direction,
+            out.residual,
+            out.converged & finite,
+            finite,
+        ), state
 
     @torch.no_grad()
     def _run(self, inputs: Inputs, state: State) -> tuple[Solution, Tensor, torch.dtype]:
         batch, num_tasks, present = self._check(inputs)
         self._check_state(state, batch, num_tasks)
         finite = torch.stack([_finite(x, len(batch)) for x in present.values()]).all(0)
-        dtypes = {x.dtype for name, x in present.items() if name != "noise"} or {torch.float32}
-        eps = torch.finfo(present["gramian"].dtype if "gramian" in present else torch.float64).eps
+        # Noise says nothing about the precision of the problem.
+        dtypes = {x.dtype for name, x in present.items() if name != "noise"}
         out_dtype = torch.float64 if torch.float64 in dtypes else torch.float32
+        gramian_dtype = present["gramian"].dtype if "gramian" in present else torch.float64
+        eps = torch.finfo(gramian_dtype).eps
         clean: dict[str, Any] = {}
-        untouched = may_stop(finite)  # nothing to replace in Jacobians and states, which are large
+        # Where all is known to be finite, Jacobians and states, which are large, are not copied.
+        untouched = may_stop(finite)
         for name, x in present.items():
-            wide = (
-                (x if x.dtype == torch.float64 else x.float()) if "jacobian" in name else x.double()
-            )
-            wide = (
-                wide
-                if untouched
-                else torch.where(expand(finite, wide), wide, torch.zeros_like(wide))
-            )
+            wide = _wide(x) if "jacobian" in name else x.double()
+            if not untouched:
+                wide = torch.where(expand(finite, wide), wide, torch.zeros_like(wide))
+            # Rounding of the products can leave a Gramian a little asymmetric.
             clean[name] = (wide + wide.mT) / 2 if name == "gramian" else wide
         solution = self._solve(dataclasses.replace(inputs, **clean), state, eps)
         if self.info.needs_positive_loss:
-            solution = solution._replace(
-                converged=solution.converged & (clean["losses"] > 0).all(-1)
-            )
+            positive = (clean["losses"] > 0).all(-1)
+            solution = solution._replace(converged=solution.converged & positive)
         if not untouched:
-            kept = {
-                k: torch.where(expand(finite, v), v, state[k]) for k, v in solution.state.items()
-            }
+            kept = {}
+            for key, value in solution.state.items():
+                kept[key] = torch.where(expand(finite, value), value, state[key])
             solution = solution._replace(state=kept)
         return solution, finite, out_dtype
 
@@ -223,21 +233,28 @@ class Aggregator(ABC):
                 raise AgentError(
                     f"state {name!r}: missing; start from init() of {self.info.name!r}"
                 )
-            shape, lead = tuple(state[name].shape), len(batch)
-            tasks = shape[lead] if axes.startswith("m") and len(shape) > lead else num_tasks
+            shape = tuple(state[name].shape)
+            lead = len(batch)
+            per_task = axes.startswith("m")
+            tasks = shape[lead] if per_task and len(shape) > lead else num_tasks
             if shape[:lead] != batch or len(shape) != lead + len(axes) or tasks != num_tasks:
-                made = f"{shape[-len(axes)] if axes.startswith('m') else 'other'} tasks or another batch"
+                known = shape[-len(axes)] if per_task else "other"
+                made = f"{known} tasks or another batch"
                 raise AgentError(
                     f"state {name!r}: made for {made}, the inputs have {num_tasks} tasks, batch {batch}"
                 )
 
     def _check(self, inputs: Inputs) -> tuple[tuple[int, ...], int, dict[str, Tensor]]:
         """Batch shape, tasks and the tensors the method uses, checked on the host by shape only."""
-        name, batch, num_tasks, present = self.info.name, None, 0, {}
+        name = self.info.name
+        batch: tuple[int, ...] | None = None
+        num_tasks = 0
+        present: dict[str, Tensor] = {}
         needs = self.info.needs
         if not needs & _RANK.keys():
             # The method only asks how many tasks there are: any input tells.
-            needs = needs | {next((f for f in _RANK if getattr(inputs, f) is not None), "losses")}
+            given_fields = [field for field in _RANK if getattr(inputs, field) is not None]
+            needs = needs | {given_fields[0] if given_fields else "losses"}
         for field in (*_RANK, "noise"):
             x = getattr(inputs, field)
             if field not in needs:
@@ -248,30 +265,37 @@ class Aggregator(ABC):
                 present[field] = x
                 continue
             rank = _RANK[field]
-            if (
-                x.ndim < rank
-                or (field in _SQUARE and x.shape[-1] != x.shape[-2])
-                or 0 in x.shape[x.ndim - rank :]
-            ):
+            lead = x.ndim - rank
+            wrong = lead < 0 or 0 in x.shape[lead:]
+            if field in _SQUARE and not wrong:
+                wrong = x.shape[-1] != x.shape[-2]
+            if wrong:
                 raise AgentError(f"{field}: shape {tuple(x.shape)} is not {_shape_name(field)}")
-            lead, tasks = tuple(x.shape[: x.ndim - rank]), x.shape[x.ndim - rank]
-            if batch is not None and (lead, tasks) != (batch, num_tasks):
+            own_batch = tuple(x.shape[:lead])
+            tasks = x.shape[lead]
+            if batch is not None and (own_batch, tasks) != (batch, num_tasks):
                 raise AgentError(
                     f"{field}: shape {tuple(x.shape)} does not go with {num_tasks} tasks, batch {batch}"
                 )
-            batch, num_tasks, present[field] = lead, tasks, x
+            batch = own_batch
+            num_tasks = tasks
+            present[field] = x
         assert batch is not None, "one input with a task axis is always required"
         if "noise" in present:
             num_params = None if inputs.jacobian is None else inputs.jacobian.shape[-1]
             want = batch + (self.noise_shape(num_tasks, num_params) or ())
-            if tuple(present["noise"].shape) != want:
-                raise AgentError(
-                    f"noise: shape {tuple(present['noise'].shape)} should be {want} for {name!r}"
-                )
+            shape = tuple(present["noise"].shape)
+            if shape != want:
+                raise AgentError(f"noise: shape {shape} should be {want} for {name!r}")
         return batch, num_tasks, present
 
 
-def check(ok: bool, name: str, value: object, allowed: str) -> None:
+def check(
+    ok: bool,
+    name: str,
+    value: object,
+    allowed: str,
+) -> None:
     """Raise AgentError unless ``ok``: the one sentence every bad parameter gets."""
     if not ok:
         raise AgentError(f"{name}={value!r} is not allowed; it must be {allowed}")
@@ -291,8 +315,14 @@ def check_types(params: Aggregator) -> None:
                 f"one of {', '.join(map(str, get_args(hint)))}",
             )
         elif hint is float:
+            # In Python a bool is an int.
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            check(number and math.isfinite(value), name, value, "a finite number")
+            check(
+                number and math.isfinite(value),
+                name,
+                value,
+                "a finite number",
+            )
         elif hint is int:
             check(
                 isinstance(value, int) and not isinstance(value, bool),
@@ -301,13 +331,23 @@ def check_types(params: Aggregator) -> None:
                 "a whole number",
             )
         elif hint is bool:
-            check(isinstance(value, bool), name, value, "true or false")
+            check(
+                isinstance(value, bool),
+                name,
+                value,
+                "true or false",
+            )
 
 
 def exact(value: Tensor, state: State | None = None) -> Solution:
     """A solution in closed form: residual zero, always converged."""
     zero = torch.zeros_like(value[..., 0], dtype=torch.float64)
-    return Solution(value, zero, torch.ones_like(zero, dtype=torch.bool), state or {})
+    return Solution(
+        value,
+        zero,
+        torch.ones_like(zero, dtype=torch.bool),
+        state or {},
+    )
 
 
 def given(x: Tensor | None) -> Tensor:
@@ -331,14 +371,21 @@ def _verdict(
     return value, residual, s.converged & finite, finite
 
 
+def _wide(x: Tensor) -> Tensor:
+    """At least float32; Jacobians are too large to become float64."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def _finite(x: Tensor, batch_rank: int) -> Tensor:
+    # NaN and infinities reach the extremes, so one pass without a mask of the whole tensor finds them.
     low, high = x.flatten(batch_rank).aminmax(dim=-1)
     return torch.isfinite(low) & torch.isfinite(high)
 
 
 def expand(mask: Tensor, like: Tensor) -> Tensor:
     """Add trailing axes so that a per-problem ``[...]`` mask broadcasts against ``like``."""
-    return mask.reshape(mask.shape + (1,) * (like.ndim - mask.ndim))
+    missing = like.ndim - mask.ndim
+    return mask.reshape(mask.shape + (1,) * missing)
 
 
 def _shape_name(field: str) -> str:

@@ -23,8 +23,10 @@ from mtrl.agents.aggregators.interior import norm_interior
 from mtrl.agents.aggregators.linalg import (
     add_diagonal,
     correlation,
+    identity,
     matvec,
     may_stop,
+    or_one,
     ridge_floor,
     spd_solve,
 )
@@ -74,12 +76,21 @@ class CAGrad(Aggregator):
         w, norm, gap = _worst_case(gramian, mean, self.c, eps)
         radius = self.c * _norm(gramian, mean)
         flat = norm <= 0
-        pull = torch.where(flat, 0.0, radius / torch.where(flat, 1.0, norm))
-        factor = {"none": 1.0, "1/(1+c)": 1 / (1 + self.c), "1/(1+c²)": 1 / (1 + self.c**2)}[
-            self.rescale
-        ]
-        centre = torch.where(flat & (radius > 0), 0.0, 1.0).unsqueeze(-1) * mean
-        return Solution((centre + pull.unsqueeze(-1) * w) * factor, gap, gap < _CERTIFIED, {})
+        safe_norm = torch.where(flat, 1.0, norm)
+        pull = torch.where(flat, 0.0, radius / safe_norm)
+        # Where g_w vanishes within a ball of positive radius, zero is the minimum and the update.
+        stationary = flat & (radius > 0)
+        centre = torch.where(stationary, 0.0, 1.0).unsqueeze(-1) * mean
+        weights = (centre + pull.unsqueeze(-1) * w) * self._factor()
+        return Solution(weights, gap, gap < _CERTIFIED, {})
+
+    def _factor(self) -> float:
+        factors = {
+            "none": 1.0,
+            "1/(1+c)": 1 / (1 + self.c),
+            "1/(1+c²)": 1 / (1 + self.c**2),
+        }
+        return factors[self.rescale]
 
 
 @dataclass(frozen=True)
@@ -107,20 +118,23 @@ class CAGradFast(CAGrad):
         gramian = given(inputs.gramian)
         m = gramian.shape[-1]
         drawn = min(self.n - 1, m - 1)
-        eye = torch.eye(m, dtype=gramian.dtype, device=gramian.device)
-        shuffled = eye[given(inputs.noise).argsort(-1)]
+        order = given(inputs.noise).argsort(-1)
+        shuffled = identity(gramian)[order]
+        alone = shuffled[..., :drawn, :]
         rest = shuffled[..., drawn:, :].mean(-2, keepdim=True)
-        rows = torch.cat([shuffled[..., :drawn, :], rest], -2)
+        rows = torch.cat([alone, rest], -2)
         share = rows.sum(-1) / m
-        share = torch.where(
-            torch.arange(drawn + 1, device=share.device) < drawn, share, (m - drawn) / m
-        )
+        is_alone = torch.arange(drawn + 1, device=share.device) < drawn
+        # The last row is a mean of m − drawn tasks and stands for all of them in g0.
+        share = torch.where(is_alone, share, (m - drawn) / m)
         solution = self._from(rows @ gramian @ rows.mT, share, eps)
-        return solution._replace(value=matvec(rows.mT, solution.value))
+        weights = matvec(rows.mT, solution.value)
+        return solution._replace(value=weights)
 
 
 def _norm(gramian: Tensor, coefficients: Tensor) -> Tensor:
-    return (coefficients * matvec(gramian, coefficients)).sum(-1).clamp(min=0).sqrt()
+    squared = (coefficients * matvec(gramian, coefficients)).sum(-1)
+    return squared.clamp(min=0).sqrt()
 
 
 def _worst_case(
@@ -138,10 +152,10 @@ def _worst_case(
     cosine = add_diagonal(cosine, ridge)
     inverse = torch.where(active, 1 / norms, 0.0)
     longest = inverse.amax(-1, keepdim=True)
-    longest = torch.where(longest > 0, longest, 1.0)
+    longest = or_one(longest)
     a = inverse / longest
     length = _norm(gramian, mean)
-    unit = torch.where(length > 0, length, 1.0).unsqueeze(-1)
+    unit = or_one(length).unsqueeze(-1)
     b = torch.where(active, matvec(gramian, mean) / norms / unit, 0.0)
     start = None
     for _ in range(_ROUNDS):
@@ -149,15 +163,24 @@ def _worst_case(
         x, squared, gap = _certify(cosine, a, b, c, active, x, dual, x > 0)
         if may_stop(gap < _GAP):
             break
+    # Negated, so that a gap that is NaN counts as unsolved.
     hard = ~(gap < _GAP)
     if gap.device.type == "cpu" and not may_stop(~hard):
-        found = _last_resort(cosine[hard], a[hard], b[hard], c, active[hard], ridge)
-        better = found[2] < gap[hard]
-        x[hard] = torch.where(better.unsqueeze(-1), found[0], x[hard])
-        squared[hard] = torch.where(better, found[1], squared[hard])
-        gap[hard] = torch.where(better, found[2], gap[hard])
-    flat = squared <= 4 * ridge * (x * x).sum(-1)
-    return x * a, torch.where(flat, 0.0, squared.sqrt() / longest.squeeze(-1)), gap
+        found_x, found_squared, found_gap = _last_resort(
+            cosine[hard],
+            a[hard],
+            b[hard],
+            c,
+            active[hard],
+            ridge,
+        )
+        better = found_gap < gap[hard]
+        x[hard] = torch.where(better.unsqueeze(-1), found_x, x[hard])
+        squared[hard] = torch.where(better, found_squared, squared[hard])
+        gap[hard] = torch.where(better, found_gap, gap[hard])
+    resolved = 4 * ridge * (x * x).sum(-1)
+    norm = squared.sqrt() / longest.squeeze(-1)
+    return x * a, torch.where(squared <= resolved, 0.0, norm), gap
 
 
 def _last_resort(
@@ -168,7 +191,8 @@ def _last_resort(
     stiff = add_diagonal(cosine, 3 * ridge)
     x, slack, dual = norm_interior(stiff, a, b, c)
     x, squared, gap = _certify(stiff, a, b, c, active, x, dual, x > slack)
-    return x, squared - 3 * ridge * (x * x).sum(-1), gap
+    added = 3 * ridge * (x * x).sum(-1)
+    return x, squared - added, gap
 
 
 def _certify(
@@ -185,29 +209,33 @@ def _certify(
 
     A dual point is any ``u = Cy`` with ``yᵀCy ≤ c²``; no minimum is below ``min_i (b_i + u_i) / a_i``.
     """
-    candidates = torch.stack([x, _pivot(cosine, a, b, c, free, active), x], -2)
+    pivoted = _pivot(cosine, a, b, c, free, active)
+    candidates = torch.stack([x, pivoted, x], -2)
     candidates = torch.where(active.unsqueeze(-2), candidates, 0.0)
     total = (candidates * a.unsqueeze(-2)).sum(-1, keepdim=True)
-    candidates = candidates / torch.where(total > 0, total, 1.0)
+    candidates = candidates / or_one(total)
     slope = candidates @ cosine
     squared = (candidates * slope).sum(-1)
     # Neither x = 0 nor a norm lost to rounding certifies anything: the first has no weights, the second no gradient.
-    refused = torch.cat([squared[..., :2] <= 0, total[..., 2:, 0] <= 0], -1) & active.any(
-        -1, keepdim=True
-    )
+    no_gradient = squared[..., :2] <= 0
+    no_weights = total[..., 2:, 0] <= 0
+    refused = torch.cat([no_gradient, no_weights], -1)
+    refused = refused & active.any(-1, keepdim=True)
     squared = squared.clamp(min=1e-300)
-    pull = c * slope / squared.sqrt().unsqueeze(-1)
+    norm = squared.sqrt()
+    of_norm = c * slope / norm.unsqueeze(-1)
     # Last candidate: the solver's own dual, which stays a certificate where g_w = 0 and the norm has no gradient.
-    pull = b.unsqueeze(-2) + torch.cat([pull[..., :2, :], dual.unsqueeze(-2)], -2)
-    value = (candidates * b.unsqueeze(-2)).sum(-1) + c * squared.sqrt()
-    gap = (
-        (value.unsqueeze(-1) * a.unsqueeze(-2) - pull)
-        .masked_fill(~active.unsqueeze(-2), -torch.inf)
-        .amax(-1)
-    )
-    gap, best = gap.clamp(min=0).nan_to_num(nan=torch.inf).masked_fill(refused, torch.inf).min(-1)
-    x = candidates.gather(-2, best[..., None, None].expand_as(candidates[..., :1, :])).squeeze(-2)
-    return x, squared.gather(-1, best.unsqueeze(-1)).squeeze(-1), gap
+    duals = torch.cat([of_norm[..., :2, :], dual.unsqueeze(-2)], -2)
+    gains = b.unsqueeze(-2) + duals
+    value = (candidates * b.unsqueeze(-2)).sum(-1) + c * norm
+    gaps = value.unsqueeze(-1) * a.unsqueeze(-2) - gains
+    gap = gaps.masked_fill(~active.unsqueeze(-2), -torch.inf).amax(-1)
+    gap = gap.clamp(min=0).nan_to_num(nan=torch.inf)
+    gap, best = gap.masked_fill(refused, torch.inf).min(-1)
+    index = best[..., None, None].expand_as(candidates[..., :1, :])
+    x = candidates.gather(-2, index).squeeze(-2)
+    squared = squared.gather(-1, best.unsqueeze(-1)).squeeze(-1)
+    return x, squared, gap
 
 
 def _guess(
@@ -224,14 +252,16 @@ def _guess(
     shrinks by ``c / rho`` in each iteration: a larger one crosses a small norm in tiny steps.
     """
     rho = min(0.3, max(c, 1e-3))
-    eye = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device).expand_as(cosine)
+    eye = identity(a).expand_as(cosine)
     inverse = spd_solve(cosine + eye, eye)
-    a = a.unsqueeze(-2)
-    ka = a @ inverse
-    ka = ka / (a * ka).sum(-1, keepdim=True).clamp(min=1e-300)
-    column = a.mT
+    row = a.unsqueeze(-2)
+    column = row.mT
+    ka = row @ inverse
+    along = (row * ka).sum(-1, keepdim=True)
+    ka = ka / along.clamp(min=1e-300)
     shift = b.unsqueeze(-2) @ inverse / rho
-    z, u, s, v = start or (torch.zeros_like(a),) * 4
+    zero = torch.zeros_like(row)
+    z, u, s, v = start or (zero, zero, zero, zero)
     for _ in range(iterations):
         target = s - v
         x = (z - u - target) @ inverse + target - shift
@@ -240,10 +270,13 @@ def _guess(
         z = u.clamp(min=0)
         u = u - z
         v = v + x
+        # The proximal step of the norm: v shrinks towards zero by c / rho of its length.
         size = (v @ cosine @ v.mT).clamp(min=1e-300).sqrt()
-        s = v * (1 - c / rho / size).clamp(min=0)
+        left = (1 - c / rho / size).clamp(min=0)
+        s = v * left
         v = v - s
-    return (z, u, s, v), z.squeeze(-2), (rho * (v @ cosine)).squeeze(-2)
+    dual = rho * (v @ cosine)
+    return (z, u, s, v), z.squeeze(-2), dual.squeeze(-2)
 
 
 def _pivot(
@@ -255,20 +288,24 @@ def _pivot(
     active: Tensor,
     iterations: int = 8,
 ) -> Tensor:
-    eye = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device)
+    """Solve the optimality conditions on the ``free`` set, flipping the indices that break them."""
+    eye = identity(a)
     rhs = torch.stack([a, b], -1)
-    lowest = (b == torch.where(active, b, torch.inf).amin(-1, keepdim=True)) & active
+    least = torch.where(active, b, torch.inf).amin(-1, keepdim=True)
+    lowest = (b == least) & active
     x = torch.zeros_like(a)
     for _ in range(iterations):
+        # An empty set has no weights; the task of smallest product with g0 starts a new one.
         free = torch.where(free.any(-1, keepdim=True), free, lowest)
         both = free.unsqueeze(-1) & free.unsqueeze(-2)
-        p, q = spd_solve(
-            torch.where(both, cosine, eye), torch.where(free.unsqueeze(-1), rhs, 0.0)
-        ).unbind(-1)
-        ap, bp, bq = (a * p).sum(-1), (b * p).sum(-1), (b * q).sum(-1)
-        gain = (bp + (bp * bp - ap * (bq - c * c)).clamp(min=0).sqrt()) / torch.where(
-            ap > 0, ap, 1.0
-        )
+        matrix = torch.where(both, cosine, eye)
+        on_free = torch.where(free.unsqueeze(-1), rhs, 0.0)
+        p, q = spd_solve(matrix, on_free).unbind(-1)
+        ap = (a * p).sum(-1)
+        bp = (b * p).sum(-1)
+        bq = (b * q).sum(-1)
+        discriminant = bp * bp - ap * (bq - c * c)
+        gain = (bp + discriminant.clamp(min=0).sqrt()) / or_one(ap)
         x = gain.unsqueeze(-1) * p - q
         slope = matvec(cosine, x) + b - gain.unsqueeze(-1) * a
         wrong = (torch.where(free, x, slope) < -1e-12) & active

@@ -17,11 +17,13 @@ def epoch_mean(losses: Tensor, state: State, period: int) -> tuple[Tensor, Tenso
     Returns:
         Mean loss of the epoch so far ``[..., m]``, whether this update ends it (bool ``[..., 1]``), and the new state.
     """
-    total, count = state["total"] + losses, state["count"] + 1
+    total = state["total"] + losses
+    count = state["count"] + 1
     ended = count >= period
     kept = {
         "total": torch.where(ended.unsqueeze(-1), 0.0, total),
         "count": torch.where(ended, 0.0, count),
         "epochs": state["epochs"] + ended,
     }
-    return total / count.unsqueeze(-1), ended.unsqueeze(-1), kept
+    mean = total / count.unsqueeze(-1)
+    return mean, ended.unsqueeze(-1), kept

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, given
-from mtrl.agents.aggregators.linalg import correlation, diagonal, matvec, pinv_apply
+from mtrl.agents.aggregators.linalg import correlation, diagonal, matvec, pinv_apply, ratio
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,14 @@ class IMTLG(Aggregator):
         weights, residual = _equal(gramian, eps)
         total = weights.sum(-1, keepdim=True)
         fine = total.abs() > 1e-9 * weights.abs().sum(-1, keepdim=True)
-        weights = torch.where(fine, weights / torch.where(fine, total, 1.0), 0.0)
-        return _with_mean_at_zero(gramian, weights, residual, fine.squeeze(-1))
+        normalized = weights / torch.where(fine, total, 1.0)
+        weights = torch.where(fine, normalized, 0.0)
+        return _with_mean_at_zero(
+            gramian,
+            weights,
+            residual,
+            fine.squeeze(-1),
+        )
 
 
 @dataclass(frozen=True)
@@ -45,25 +51,35 @@ class ConFIG(Aggregator):
         slope = matvec(gramian, weights)
         squared = (weights * slope).sum(-1, keepdim=True)
         fine = squared > 0
-        weights = weights * torch.where(
-            fine, slope.sum(-1, keepdim=True) / torch.where(fine, squared, 1.0), 0.0
+        projections = slope.sum(-1, keepdim=True)
+        weights = weights * ratio(projections, squared)
+        return _with_mean_at_zero(
+            gramian,
+            weights,
+            residual,
+            fine.squeeze(-1),
         )
-        return _with_mean_at_zero(gramian, weights, residual, fine.squeeze(-1))
 
 
 def _equal(gramian: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """``C⁺1`` over the norms (zero gradients: 0), and how unequal the projections on unit gradients are."""
     cosine, norms, active = correlation(gramian)
     ones = active.to(gramian.dtype)
-    beta = torch.where(active, pinv_apply(cosine, ones, eps)[0], 0.0)
-    residual = (matvec(cosine, beta) - ones).abs().masked_fill(~active, 0.0).amax(-1)
+    solved, _ = pinv_apply(cosine, ones, eps)
+    beta = torch.where(active, solved, 0.0)
+    error = (matvec(cosine, beta) - ones).abs()
+    residual = error.masked_fill(~active, 0.0).amax(-1)
+    # In units of the shortest norm, so that no weight exceeds that of the unit gradients.
     shortest = torch.where(active, norms, torch.inf).amin(-1, keepdim=True)
-    return beta * torch.where(active, shortest / norms, 0.0), residual
+    inverse = torch.where(active, shortest / norms, 0.0)
+    return beta * inverse, residual
 
 
 def _with_mean_at_zero(
     gramian: Tensor, weights: Tensor, residual: Tensor, fine: Tensor
 ) -> Solution:
+    """A solution whose weights are those of the mean if all gradients are zero."""
     none = ~(diagonal(gramian) > 0).any(-1)
     weights = torch.where(none.unsqueeze(-1), 1 / gramian.shape[-1], weights)
-    return Solution(weights, residual, none | (fine & (residual < 1e-3)), {})
+    converged = none | (fine & (residual < 1e-3))
+    return Solution(weights, residual, converged, {})

@@ -23,6 +23,7 @@ from mtrl.agents.aggregators.linalg import (
     diagonal,
     matvec,
     may_stop,
+    or_one,
     ridge_floor,
     spd_solve,
 )
@@ -49,9 +50,8 @@ class FairGrad(Aggregator):
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         gramian = given(inputs.gramian)
-        weights, residual = power_equation(
-            gramian, 1 / self.a, self.ridge + ridge_floor(gramian.shape[-1], eps)
-        )
+        ridge = self.ridge + ridge_floor(gramian.shape[-1], eps)
+        weights, residual = power_equation(gramian, 1 / self.a, ridge)
         return Solution(weights, residual, residual < 1e-6, {})
 
 
@@ -70,17 +70,23 @@ class NashMTL(Aggregator):
 
     def __post_init__(self) -> None:
         check_types(self)
-        check(self.max_norm >= 0, "max_norm", self.max_norm, "at least 0 (0: no clipping)")
+        check(
+            self.max_norm >= 0,
+            "max_norm",
+            self.max_norm,
+            "at least 0 (0: no clipping)",
+        )
         check(self.ridge >= 0, "ridge", self.ridge, "at least 0")
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         gramian = given(inputs.gramian)
-        weights, residual = power_equation(
-            gramian, 1.0, self.ridge + ridge_floor(gramian.shape[-1], eps)
-        )
+        ridge = self.ridge + ridge_floor(gramian.shape[-1], eps)
+        weights, residual = power_equation(gramian, 1.0, ridge)
         if self.max_norm > 0:
-            norm = (weights * matvec(gramian, weights)).sum(-1, keepdim=True).clamp(min=0).sqrt()
-            weights = weights * torch.where(norm > self.max_norm, self.max_norm / norm, 1.0)
+            squared = (weights * matvec(gramian, weights)).sum(-1, keepdim=True)
+            norm = squared.clamp(min=0).sqrt()
+            clip = torch.where(norm > self.max_norm, self.max_norm / norm, 1.0)
+            weights = weights * clip
         return Solution(weights, residual, residual < 1e-6, {})
 
 
@@ -99,12 +105,14 @@ def power_equation(
     cosine, norms, active = correlation(gramian)
     matrix = add_diagonal(cosine, ridge)
     unit = (norms * active).amax(-1, keepdim=True)
-    unit = torch.where(unit > 0, unit, 1.0)
+    unit = or_one(unit)
     k = torch.where(active, norms / unit, 1.0) ** (power - 1)
     beta = k ** (1 / (1 + power))
-    beta = beta * (
-        (k * beta ** (1 - power)).sum(-1) / (beta * matvec(matrix, beta)).sum(-1).clamp(min=1e-9)
-    ).unsqueeze(-1) ** (1 / (1 + power))
+    # Along this start, the length at which the potential is smallest.
+    pull = (k * beta ** (1 - power)).sum(-1)
+    curvature = (beta * matvec(matrix, beta)).sum(-1)
+    length = pull / curvature.clamp(min=1e-9)
+    beta = beta * length.unsqueeze(-1) ** (1 / (1 + power))
     # From 1 down, then up: at a tie the full step comes first.
     exponents = torch.arange(16, dtype=matrix.dtype, device=matrix.device)
     grid = 2.0 ** torch.where(exponents < 9, -exponents, exponents - 8)
@@ -113,20 +121,22 @@ def power_equation(
         slope = matvec(matrix, beta) - barrier
         if may_stop(slope.abs() <= 1e-13 * barrier):
             break
-        step = spd_solve(
-            add_diagonal(matrix, power * barrier / beta), -slope.unsqueeze(-1)
-        ).squeeze(-1)
+        hessian = add_diagonal(matrix, power * barrier / beta)
+        step = spd_solve(hessian, -slope.unsqueeze(-1)).squeeze(-1)
+        # Not quite to the boundary, where the barrier is infinite.
         limit = torch.where(step < 0, -beta / step, torch.inf).amin(-1, keepdim=True)
         sizes = torch.minimum(grid, 0.99 * limit)
         trial = beta.unsqueeze(-2) + sizes.unsqueeze(-1) * step.unsqueeze(-2)
         linear = ((slope + barrier) * step).sum(-1, keepdim=True)
         square = (step * matvec(matrix, step)).sum(-1, keepdim=True)
-        along = (
-            linear + sizes * square - (k.unsqueeze(-2) * trial**-power * step.unsqueeze(-2)).sum(-1)
-        )
+        barriers = k.unsqueeze(-2) * trial**-power * step.unsqueeze(-2)
+        along = linear + sizes * square - barriers.sum(-1)
         best = along.abs().argmin(-1, keepdim=True)
-        beta = trial.gather(-2, best.unsqueeze(-1).expand_as(trial[..., :1, :])).squeeze(-2)
-    residual = (matvec(matrix, beta) * beta**power / k - 1).abs().masked_fill(~active, 0.0).amax(-1)
-    alpha = torch.where(active, beta / norms, 0.0) * unit ** ((power - 1) / (power + 1))
+        index = best.unsqueeze(-1).expand_as(trial[..., :1, :])
+        beta = trial.gather(-2, index).squeeze(-2)
+    error = (matvec(matrix, beta) * beta**power / k - 1).abs()
+    residual = error.masked_fill(~active, 0.0).amax(-1)
+    of_unit = torch.where(active, beta / norms, 0.0)
+    alpha = of_unit * unit ** ((power - 1) / (power + 1))
     none = ~(diagonal(gramian) > 0).any(-1, keepdim=True)
     return torch.where(none, 1 / gramian.shape[-1], alpha), residual

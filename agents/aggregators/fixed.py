@@ -1,4 +1,4 @@
-"""Weights that look at nothing: the mean, the sum, random weights."""
+"""Weights that depend on no input: the mean, the sum, random weights."""
 
 from __future__ import annotations
 
@@ -49,4 +49,6 @@ class RandomWeights(Aggregator):
         return (num_tasks,)
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
-        return exact(torch.special.ndtri(given(inputs.noise).clamp(1e-12, 1 - 1e-12)).softmax(-1))
+        # The inverse of the normal distribution is infinite at 0 and 1.
+        inside = given(inputs.noise).clamp(1e-12, 1 - 1e-12)
+        return exact(torch.special.ndtri(inside).softmax(-1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from mtrl.agents.aggregators.base import (
     check_types,
     given,
 )
+from mtrl.agents.aggregators.linalg import or_one
 from mtrl.agents.aggregators.wrappers import nested, prefixed
 
 
@@ -56,8 +56,14 @@ class FlatMinima(Aggregator):
 
     def perturbations(self, jacobian: Tensor) -> Tensor:
         """``ε_i = ρ g_i / ‖g_i‖``, ``[..., m, P]``; 0 for a zero gradient."""
-        norms = torch.linalg.vector_norm(jacobian, dim=-1, keepdim=True, dtype=torch.float64)
-        scale = torch.where(norms > 0, self.rho / torch.where(norms > 0, norms, 1.0), 0.0)
+        norms = torch.linalg.vector_norm(
+            jacobian,
+            dim=-1,
+            keepdim=True,
+            dtype=torch.float64,
+        )
+        inverse = self.rho / or_one(norms)
+        scale = torch.where(norms > 0, inverse, 0.0)
         return jacobian * scale.to(jacobian.dtype)
 
     def init(
@@ -69,11 +75,17 @@ class FlatMinima(Aggregator):
         device: torch.device | str | None = None,
     ) -> State:
         """State of both parts, tensors of their own; see ``Aggregator.init``."""
-        parts = ("loss.", "flat.")
-        init = partial(
-            self.base.init, num_tasks, num_params=num_params, batch_shape=batch_shape, device=device
-        )
-        return {key: value for part in parts for key, value in prefixed(part, init()).items()}
+        state: State = {}
+        # Two calls, so that no tensor belongs to both parts.
+        for part in ("loss.", "flat."):
+            of_base = self.base.init(
+                num_tasks,
+                num_params=num_params,
+                batch_shape=batch_shape,
+                device=device,
+            )
+            state |= prefixed(part, of_base)
+        return state
 
     def noise_shape(self, num_tasks: int, num_params: int | None = None) -> tuple[int, ...] | None:
         """The base's noise, used for both parts."""
@@ -82,9 +94,9 @@ class FlatMinima(Aggregator):
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         rows = given(inputs.jacobian)
         flatness = given(inputs.perturbed_jacobian) - rows
-        loss, loss_state = self.base.direction(
-            dataclasses.replace(inputs, gramian=None), nested("loss.", state)
-        )
+        # Without the Gramian given, each part forms that of its own rows.
+        plain = dataclasses.replace(inputs, gramian=None)
+        loss, loss_state = self.base.direction(plain, nested("loss.", state))
         changed = dataclasses.replace(inputs, gramian=None, jacobian=flatness)
         flat, flat_state = self.base.direction(changed, nested("flat.", state))
         return Solution(

@@ -20,7 +20,7 @@ from mtrl.agents.aggregators.base import (
     given,
 )
 from mtrl.agents.aggregators.gramians import combine, gramian
-from mtrl.agents.aggregators.linalg import diagonal, may_stop
+from mtrl.agents.aggregators.linalg import diagonal, identity, may_stop, or_one, ratio
 
 
 @dataclass(frozen=True)
@@ -57,72 +57,113 @@ class GCond(Aggregator):
 
     def __post_init__(self) -> None:
         check_types(self)
-        check(self.window >= 1, "window", self.window, "at least 1")
-        check(self.rounds >= 1, "rounds", self.rounds, "at least 1")
+        check(
+            self.window >= 1,
+            "window",
+            self.window,
+            "at least 1",
+        )
+        check(
+            self.rounds >= 1,
+            "rounds",
+            self.rounds,
+            "at least 1",
+        )
         check(
             -1 < self.critical < self.main < self.weak <= 0,
             "critical",
             self.critical,
             "in (-1, main), main < weak",
         )
-        check(0 <= self.stability <= 1, "stability", self.stability, "in [0, 1]")
-        check(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
+        check(
+            0 <= self.stability <= 1,
+            "stability",
+            self.stability,
+            "in [0, 1]",
+        )
+        check(
+            0 <= self.momentum < 1,
+            "momentum",
+            self.momentum,
+            "in [0, 1)",
+        )
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         rows = given(inputs.jacobian)
-        count, total, mean = torch.ones_like(state["count"]), rows, rows
+        count = torch.ones_like(state["count"])
+        total = rows
+        mean = rows
         if self.window > 1:
             fresh = (state["count"] >= self.window) | (state["count"] == 0)
             count = torch.where(fresh, 1.0, state["count"] + 1)
-            total = torch.where(fresh[..., None, None], 0.0, state["total"].to(rows.dtype)) + rows
+            before = state["total"].to(rows.dtype)
+            total = torch.where(fresh[..., None, None], 0.0, before) + rows
             mean = total / count[..., None, None].to(rows.dtype)
         momentum = torch.lerp(state["momentum"].to(rows.dtype), mean, 1 - self.momentum)
         product = gramian(mean).double()
         norms = diagonal(product).clamp(min=0).sqrt()
         size = norms * torch.linalg.vector_norm(momentum, dim=-1).double()
         inner = (mean.unsqueeze(-2) @ momentum.unsqueeze(-1)).flatten(-3).double()
-        agreement = inner / torch.where(size > 0, size, 1.0)
+        agreement = inner / or_one(size)
         strongest = norms.amax(-1, keepdim=True)
-        strength = norms / torch.where(strongest > 0, strongest, 1.0)
+        strength = norms / or_one(strongest)
         score = self.stability * agreement + (1 - self.stability) * strength
         coefficients, unsettled = self._settle(product, score)
         dtype = state["total"].dtype
-        new = {"total": total.to(dtype), "momentum": momentum.to(dtype), "count": count}
-        direction = combine(mean, coefficients.mean(-2).to(mean.dtype)).double()
-        return Solution(direction, unsettled, torch.ones_like(unsettled, dtype=torch.bool), new)
+        new = {
+            "total": total.to(dtype),
+            "momentum": momentum.to(dtype),
+            "count": count,
+        }
+        weights = coefficients.mean(-2).to(mean.dtype)
+        direction = combine(mean, weights).double()
+        converged = torch.ones_like(unsettled, dtype=torch.bool)
+        return Solution(direction, unsettled, converged, new)
 
     def _settle(self, product: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
         """Coefficients ``[..., m, m]`` of the settled gradients, and the depth of the worst conflict left."""
         m = product.shape[-1]
-        eye = torch.eye(m, dtype=product.dtype, device=product.device)
+        eye = identity(product)
         rows = eye.expand_as(product)
         open_pairs = torch.ones_like(product, dtype=torch.bool).triu(1)
-        for _ in range(self.rounds * m if m > 1 else 0):
-            cosine = self._cosines(rows, product).masked_fill(~open_pairs, torch.inf).flatten(-2)
+        rounds = self.rounds * m if m > 1 else 0
+        for _ in range(rounds):
+            # All numbers stay on the device: pairs are picked by gathering, not by indexing from the host.
+            cosine = self._cosines(rows, product)
+            cosine = cosine.masked_fill(~open_pairs, torch.inf).flatten(-2)
             lowest, pair = cosine.min(-1, keepdim=True)
             if may_stop(lowest >= self.weak):
                 break
-            i, j = pair // m, pair % m
+            i = pair // m
+            j = pair % m
             wins = score.gather(-1, i) >= score.gather(-1, j)
-            winner, loser = torch.where(wins, i, j), torch.where(wins, j, i)
+            winner = torch.where(wins, i, j)
+            loser = torch.where(wins, j, i)
             angle = torch.where(lowest < self.weak, self._angle(lowest), 0.0)
-            a, b = self._row(rows, winner), self._row(rows, loser)
-            pa, pb = a @ product, b @ product
-            dot, aa, bb = (pa * b).sum(-1), (pa * a).sum(-1), (pb * b).sum(-1)
-            out = angle.sin() * dot / torch.where(bb > 0, bb, 1.0)
-            back = angle.clamp(max=math.pi / 2).sin() * dot / torch.where(aa > 0, aa, 1.0)
-            change = self._place(winner, -out.unsqueeze(-1) * b, m) + self._place(
-                loser, -back.unsqueeze(-1) * a, m
-            )
-            rows = rows + change
+            a = self._row(rows, winner)
+            b = self._row(rows, loser)
+            pa = a @ product
+            pb = b @ product
+            dot = (pa * b).sum(-1)
+            aa = (pa * a).sum(-1)
+            bb = (pb * b).sum(-1)
+            winner_loss = angle.sin() * dot / or_one(bb)
+            loser_loss = angle.clamp(max=math.pi / 2).sin() * dot / or_one(aa)
+            of_winner = self._place(winner, -winner_loss.unsqueeze(-1) * b, m)
+            of_loser = self._place(loser, -loser_loss.unsqueeze(-1) * a, m)
+            rows = rows + (of_winner + of_loser)
             settled = torch.arange(m * m, device=pair.device) == pair
             open_pairs = open_pairs & ~settled.unflatten(-1, (m, m))
         left = self._cosines(rows, product) * (1 - eye)
-        return rows, (-left).clamp(min=0).amax((-1, -2))
+        worst = (-left).clamp(min=0).amax((-1, -2))
+        return rows, worst
 
     def _angle(self, c: Tensor) -> Tensor:
-        deep = math.pi / 2 * (1 + ((c - self.main) / (self.critical - self.main)).clamp(0, 1) ** 2)
-        shallow = math.pi / 2 * (1 - ((c - self.main) / (self.weak - self.main)).clamp(0, 1))
+        """Angle of the zone that cosines ``c`` lie in."""
+        depth = ((c - self.main) / (self.critical - self.main)).clamp(0, 1)
+        height = ((c - self.main) / (self.weak - self.main)).clamp(0, 1)
+        deep = math.pi / 2 * (1 + depth**2)
+        shallow = math.pi / 2 * (1 - height)
         return torch.where(c < self.main, deep, shallow)
 
     @staticmethod
@@ -130,12 +171,15 @@ class GCond(Aggregator):
         inner = rows @ product @ rows.mT
         norms = diagonal(inner).clamp(min=0).sqrt()
         sizes = norms.unsqueeze(-1) * norms.unsqueeze(-2)
-        return torch.where(sizes > 0, inner / torch.where(sizes > 0, sizes, 1.0), 0.0)
+        return ratio(inner, sizes)
 
     @staticmethod
     def _row(rows: Tensor, index: Tensor) -> Tensor:
-        return rows.gather(-2, index.unsqueeze(-1).expand(*index.shape, rows.shape[-1]))
+        columns = index.unsqueeze(-1).expand(*index.shape, rows.shape[-1])
+        return rows.gather(-2, columns)
 
     @staticmethod
     def _place(index: Tensor, row: Tensor, m: int) -> Tensor:
-        return (torch.arange(m, device=index.device) == index).unsqueeze(-1) * row
+        """``row`` at ``index`` of a matrix with m rows, zero elsewhere."""
+        here = torch.arange(m, device=index.device) == index
+        return here.unsqueeze(-1) * row

@@ -39,16 +39,18 @@ def nonneg_interior(matrix: Tensor, linear: Tensor, steps: int = 25) -> tuple[Te
         rest = x @ matrix + linear
         ahead = torch.cholesky_solve(-rest.unsqueeze(-1), factor).squeeze(-1)
         ahead_slope = -slope - slope / x * ahead
-        share = 1 / torch.maximum(-ahead / x, -ahead_slope / slope).amax(-1, keepdim=True).clamp(
-            min=1
-        )
-        after = ((x + share * ahead) * (slope + share * ahead_slope)).mean(-1, keepdim=True)
+        growth = _orthant_growth(x, slope, ahead, ahead_slope)
+        share = 1 / growth.clamp(min=1)
+        after_x = x + share * ahead
+        after_slope = slope + share * ahead_slope
+        after = (after_x * after_slope).mean(-1, keepdim=True)
         target = (gap * (after / gap) ** 3 - ahead * ahead_slope) / x
-        step = torch.cholesky_solve((target - rest).unsqueeze(-1), factor).squeeze(-1)
+        rhs = (target - rest).unsqueeze(-1)
+        step = torch.cholesky_solve(rhs, factor).squeeze(-1)
         step_slope = target - slope - slope / x * step
-        share = _INSIDE / torch.maximum(-step / x, -step_slope / slope).amax(
-            -1, keepdim=True
-        ).clamp(min=_INSIDE)
+        growth = _orthant_growth(x, slope, step, step_slope)
+        share = _INSIDE / growth.clamp(min=_INSIDE)
+        # Problems that are solved, or whose step is not finite, stand still while others go on.
         moving = torch.isfinite(share) & (gap > 1e-16)
         if may_stop(~moving):
             break
@@ -57,9 +59,23 @@ def nonneg_interior(matrix: Tensor, linear: Tensor, steps: int = 25) -> tuple[Te
     return x, slope
 
 
+def _orthant_growth(
+    x: Tensor,
+    slope: Tensor,
+    step: Tensor,
+    step_slope: Tensor,
+) -> Tensor:
+    """One over the length at which the step makes an entry of ``x`` or ``slope`` zero, ``[..., 1]``."""
+    ratios = torch.maximum(-step / x, -step_slope / slope)
+    return ratios.amax(-1, keepdim=True)
+
+
 class _Point(NamedTuple):
-    """Iterate of ``norm_interior``, or a step of it: ``x, slack [..., m]``, ``value [..., 1]``, and two vectors
-    ``[..., 1 + m]`` of the cone ``{(τ, v): ‖v‖ ≤ τ}``: ``primal`` (τ, Lᵀx) and ``dual`` (c, z)."""
+    """Iterate of ``norm_interior``, or a step of it.
+
+    ``x`` and ``slack`` are ``[..., m]``, ``value`` is ``[..., 1]``. ``primal`` (τ, Lᵀx) and ``dual`` (c, z) are vectors
+    ``[..., 1 + m]`` of the cone ``{(τ, v): ‖v‖ ≤ τ}``.
+    """
 
     x: Tensor
     slack: Tensor
@@ -112,28 +128,34 @@ def norm_interior(
         system = _system(point, root, matrix, a, b)
         complement = point.x * point.slack
         ahead = _direction(system, -complement, -system.scaled)
-        centre = gap * (1 - 1 / _growth(system, ahead).clamp(min=1)) ** 3
+        share = 1 / _growth(system, ahead).clamp(min=1)
+        centre = gap * (1 - share) ** 3
         bent = _product(_unscale(system, ahead.primal), _scale(system, ahead.dual))
         target = _quotient(system.scaled, centre * origin - bent)
-        step = _direction(
-            system, centre - complement - ahead.x * ahead.slack, target - system.scaled
-        )
+        wanted = centre - complement - ahead.x * ahead.slack
+        step = _direction(system, wanted, target - system.scaled)
         share = _INSIDE / _growth(system, step).clamp(min=_INSIDE)
         moving = torch.isfinite(share) & (gap > 1e-10)
         if may_stop(~moving):
             break
-        point = _Point(
-            *[
-                torch.where(moving, old + share * new, old)
-                for old, new in zip(point, step, strict=True)
-            ]
-        )
+        fields = [
+            torch.where(moving, old + share * new, old)
+            for old, new in zip(point, step, strict=True)
+        ]
+        point = _Point(*fields)
     return point.x, point.slack, -matvec(root, point.dual[..., 1:])
 
 
-def _start(root: Tensor, a: Tensor, b: Tensor, c: float) -> _Point:
-    """Feasible for z = 0 and near the central path of c = 0, where ``x ∝ 1/s``: from ``x ∝ 1``, entries of a over six
-    orders of magnitude take twice as many steps."""
+def _start(
+    root: Tensor,
+    a: Tensor,
+    b: Tensor,
+    c: float,
+) -> _Point:
+    """A point feasible for z = 0 and near the central path of c = 0, where ``x ∝ 1/s``.
+
+    From ``x ∝ 1``, entries of a over six orders of magnitude take twice as many steps.
+    """
     value = torch.where(a > 0, b / a, torch.inf).amin(-1, keepdim=True)
     slack = (b - value * a).clamp(min=c)
     x = 1 / slack
@@ -146,7 +168,13 @@ def _start(root: Tensor, a: Tensor, b: Tensor, c: float) -> _Point:
     return _Point(x, slack, value, primal, dual)
 
 
-def _system(point: _Point, root: Tensor, matrix: Tensor, a: Tensor, b: Tensor) -> _System:
+def _system(
+    point: _Point,
+    root: Tensor,
+    matrix: Tensor,
+    a: Tensor,
+    b: Tensor,
+) -> _System:
     primal_size = _determinant(point.primal).sqrt()
     dual_size = _determinant(point.dual).sqrt()
     scaling = point.primal / primal_size + _mirror(point.dual) / dual_size
@@ -154,9 +182,11 @@ def _system(point: _Point, root: Tensor, matrix: Tensor, a: Tensor, b: Tensor) -
     size = (primal_size / dual_size).sqrt()
     tail = scaling[..., 1:]
     bend = matvec(root, tail)
-    factor, _ = torch.linalg.cholesky_ex(add_diagonal(matrix, size**2 * point.slack / point.x))
+    reduced = add_diagonal(matrix, size**2 * point.slack / point.x)
+    factor, _ = torch.linalg.cholesky_ex(reduced)
     solved = torch.cholesky_solve(torch.stack([bend, a], -1), factor)
-    infeasible = b - point.value * a - matvec(root, point.dual[..., 1:]) - point.slack
+    lifted = matvec(root, point.dual[..., 1:])
+    infeasible = b - point.value * a - lifted - point.slack
     system = _System(
         point=point,
         root=root,
@@ -176,34 +206,42 @@ def _system(point: _Point, root: Tensor, matrix: Tensor, a: Tensor, b: Tensor) -
 
 def _direction(system: _System, complement: Tensor, scaled: Tensor) -> _Point:
     """The step with ``s dx + x ds = complement`` and ``W⁻¹ dp + W dd = scaled`` that also repairs feasibility."""
-    point, size = system.point, system.size
-    head, tail = system.scaling[..., :1], system.scaling[..., 1:]
+    point = system.point
+    size = system.size
+    head = system.scaling[..., :1]
+    tail = system.scaling[..., 1:]
     wanted = _unscale(system, scaled)
     first = size**2 * wanted[..., :1]
     lifted = matvec(system.root, wanted[..., 1:])
-    rhs = (
-        complement / point.x
-        - system.infeasible
-        + lifted
-        + 2 * head * first * system.bend / (size**2 * system.curvature)
-    )
-    part = _add_rank_one(system, torch.cholesky_solve(rhs.unsqueeze(-1), system.factor).squeeze(-1))
-    value = (1 - _dot(system.a, point.x) - _dot(system.a, part)) / _dot(system.a, system.solved_a)
+    of_head = 2 * head * first * system.bend / (size**2 * system.curvature)
+    rhs = complement / point.x - system.infeasible + lifted + of_head
+    solved = torch.cholesky_solve(rhs.unsqueeze(-1), system.factor).squeeze(-1)
+    part = _add_rank_one(system, solved)
+    missing = 1 - _dot(system.a, point.x) - _dot(system.a, part)
+    value = missing / _dot(system.a, system.solved_a)
     x = part + value * system.solved_a
     along = _dot(system.bend, x)
     vector = (x.unsqueeze(-2) @ system.root).squeeze(-2)
     length = (first + 2 * head * along) / system.curvature
     turn = (head * first + along) / system.curvature
+    # The dual's head is c and never moves.
     dual = wanted[..., 1:] - (vector - 2 * tail * turn) / size**2
     slack = (complement - point.slack * x) / point.x
     primal = torch.cat([length, vector], -1)
-    return _Point(x, slack, value, primal, torch.cat([torch.zeros_like(value), dual], -1))
+    return _Point(
+        x,
+        slack,
+        value,
+        primal,
+        torch.cat([torch.zeros_like(value), dual], -1),
+    )
 
 
 def _add_rank_one(system: _System, solved: Tensor) -> Tensor:
     """From ``K⁻¹r`` to the solution with ``(K − 2 ggᵀ / curvature) / η²`` (Sherman & Morrison)."""
     left = system.curvature / 2 - _dot(system.bend, system.solved_bend)
-    return system.size**2 * (solved + system.solved_bend * _dot(system.bend, solved) / left)
+    change = system.solved_bend * _dot(system.bend, solved) / left
+    return system.size**2 * (solved + change)
 
 
 def _growth(system: _System, step: _Point) -> Tensor:
@@ -221,8 +259,10 @@ def _leaving(point: Tensor, step: Tensor) -> Tensor:
     size = _determinant(point).sqrt()
     unit = point / size
     along = _dot(_mirror(unit), step)
-    rest = step[..., 1:] - (along + step[..., :1]) / (1 + unit[..., :1]) * unit[..., 1:]
-    return (rest.norm(dim=-1, keepdim=True) - along) / size
+    bend = (along + step[..., :1]) / (1 + unit[..., :1])
+    rest = step[..., 1:] - bend * unit[..., 1:]
+    length = rest.norm(dim=-1, keepdim=True)
+    return (length - along) / size
 
 
 def _scale(system: _System, vector: Tensor) -> Tensor:
@@ -234,26 +274,35 @@ def _unscale(system: _System, vector: Tensor) -> Tensor:
 
 
 def _hyperbolic(w: Tensor, vector: Tensor) -> Tensor:
-    inner = _dot(w[..., 1:], vector[..., 1:])
-    head = w[..., :1] * vector[..., :1] + inner
-    return torch.cat(
-        [head, vector[..., 1:] + (vector[..., :1] + inner / (1 + w[..., :1])) * w[..., 1:]], -1
-    )
+    w_head = w[..., :1]
+    w_tail = w[..., 1:]
+    head = vector[..., :1]
+    tail = vector[..., 1:]
+    inner = _dot(w_tail, tail)
+    new_head = w_head * head + inner
+    new_tail = tail + (head + inner / (1 + w_head)) * w_tail
+    return torch.cat([new_head, new_tail], -1)
 
 
 def _product(u: Tensor, v: Tensor) -> Tensor:
     """Jordan product of two vectors of the cone's space."""
-    return torch.cat([_dot(u, v), u[..., :1] * v[..., 1:] + v[..., :1] * u[..., 1:]], -1)
+    head = _dot(u, v)
+    tail = u[..., :1] * v[..., 1:] + v[..., :1] * u[..., 1:]
+    return torch.cat([head, tail], -1)
 
 
 def _quotient(u: Tensor, v: Tensor) -> Tensor:
     """The vector whose Jordan product with u is v."""
     head = _dot(_mirror(u), v) / _determinant(u)
-    return torch.cat([head, (v[..., 1:] - head * u[..., 1:]) / u[..., :1]], -1)
+    tail = (v[..., 1:] - head * u[..., 1:]) / u[..., :1]
+    return torch.cat([head, tail], -1)
 
 
 def _determinant(vector: Tensor) -> Tensor:
-    return (vector[..., :1] ** 2 - _dot(vector[..., 1:], vector[..., 1:])).clamp(min=1e-60)
+    """``τ² − ‖v‖²``, kept positive: near the boundary of the cone rounding can make it negative."""
+    squared = vector[..., :1] ** 2
+    tail = vector[..., 1:]
+    return (squared - _dot(tail, tail)).clamp(min=1e-60)
 
 
 def _mirror(vector: Tensor) -> Tensor:

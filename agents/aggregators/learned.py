@@ -1,4 +1,4 @@
-"""Weights that follow an optimiser of their own: GradNorm and SDMGrad."""
+"""GradNorm and SDMGrad: weights that descend on an objective of their own, a little in every update."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mtrl.agents.aggregators.base import (
     exact,
     given,
 )
-from mtrl.agents.aggregators.linalg import diagonal
+from mtrl.agents.aggregators.linalg import diagonal, or_one
 
 
 @dataclass(frozen=True)
@@ -52,18 +52,19 @@ class GradNorm(Aggregator):
         check(0 < self.floor < 1, "floor", self.floor, "in (0, 1)")
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
-        losses, m = given(inputs.losses), given(inputs.losses).shape[-1]
-        first = torch.where(
-            state["first_losses"] > 0, state["first_losses"], losses.clamp(min=1e-30)
-        )
+        losses = given(inputs.losses)
+        m = losses.shape[-1]
+        stored = state["first_losses"]
+        first = torch.where(stored > 0, stored, losses.clamp(min=1e-30))
         weights = state["weights"]
         norms = diagonal(given(inputs.gramian)).clamp(min=0).sqrt()
         mean = (weights * norms).mean(-1, keepdim=True)
-        norms = norms / torch.where(mean > 0, mean, 1.0)
+        norms = norms / or_one(mean)
         rate = losses.clamp(min=0) / first
         average = rate.mean(-1, keepdim=True)
-        target = (rate / torch.where(average > 0, average, 1.0)) ** self.alpha
-        weights = weights - self.lr * norms * (weights * norms - target).sign()
+        target = (rate / or_one(average)) ** self.alpha
+        slope = (weights * norms - target).sign()
+        weights = weights - self.lr * norms * slope
         weights = weights.clamp(min=self.floor)
         weights = weights * (m / weights.sum(-1, keepdim=True))
         return exact(weights, {"weights": weights, "first_losses": first})
@@ -93,17 +94,29 @@ class SDMGrad(Aggregator):
 
     def __post_init__(self) -> None:
         check_types(self)
-        check(self.lambda_ >= 0, "lambda_", self.lambda_, "at least 0")
+        check(
+            self.lambda_ >= 0,
+            "lambda_",
+            self.lambda_,
+            "at least 0",
+        )
         check(self.lr > 0, "lr", self.lr, "above 0")
-        check(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
+        check(
+            0 <= self.momentum < 1,
+            "momentum",
+            self.momentum,
+            "in [0, 1)",
+        )
         check(self.steps >= 1, "steps", self.steps, "at least 1")
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         cross = given(inputs.cross_gramian)
-        unit = diagonal(cross).clamp(min=0).sqrt().mean(-1)[..., None, None] ** 2
+        norms = diagonal(cross).clamp(min=0).sqrt()
+        unit = norms.mean(-1)[..., None, None] ** 2
         # No positive diagonal entry: the halves disagree entirely, and the largest entry is the only scale left.
-        unit = torch.where(unit > 0, unit, cross.abs().amax((-1, -2), keepdim=True))
-        matrix = (cross / torch.where(unit > 0, unit, 1.0)).mT.contiguous()
+        largest = cross.abs().amax((-1, -2), keepdim=True)
+        unit = torch.where(unit > 0, unit, largest)
+        matrix = (cross / or_one(unit)).mT.contiguous()
         uniform = 1 / cross.shape[-1]
         pull = self.lambda_ * uniform
         # Time goes by the number of operations here, so the loop moves w + pull, as a row.
@@ -113,10 +126,12 @@ class SDMGrad(Aggregator):
         for _ in range(self.steps):
             velocity = torch.add(row @ matrix, velocity, alpha=self.momentum)
             row = onto_simplex(row.sub(velocity, alpha=self.lr))
-        residual = (row - onto_simplex(row - row @ matrix)).abs().amax((-1, -2))
+        fixed = onto_simplex(row - row @ matrix)
+        residual = (row - fixed).abs().amax((-1, -2))
         row = row.squeeze(-2)
-        out = exact(row / (1 + self.lambda_), {"offset": row - (uniform + pull)})
-        return out._replace(residual=residual)
+        weights = row / (1 + self.lambda_)
+        solution = exact(weights, {"offset": row - (uniform + pull)})
+        return solution._replace(residual=residual)
 
 
 class SimplexProjection:
@@ -124,12 +139,20 @@ class SimplexProjection:
 
     def __init__(self, like: Tensor, shift: float = 0.0) -> None:
         self.shift = shift
-        self.share = 1 / torch.arange(1, like.shape[-1] + 1, dtype=like.dtype, device=like.device)
+        m = like.shape[-1]
+        counts = torch.arange(
+            1,
+            m + 1,
+            dtype=like.dtype,
+            device=like.device,
+        )
+        self.share = 1 / counts
         self.offset = -self.share - shift
 
     def __call__(self, x: Tensor) -> Tensor:
-        sums = x.sort(-1, descending=True).values.cumsum(-1)
-        excess = torch.addcmul(
-            self.offset, sums, self.share
-        )  # largest where the last entry that stays is counted
-        return (x - excess.amax(-1, keepdim=True)).clamp(min=self.shift)
+        largest_first = x.sort(-1, descending=True).values
+        sums = largest_first.cumsum(-1)
+        # Largest where the last entry that stays is counted, so a maximum replaces the search for that entry.
+        excess = torch.addcmul(self.offset, sums, self.share)
+        moved = x - excess.amax(-1, keepdim=True)
+        return moved.clamp(min=self.shift)

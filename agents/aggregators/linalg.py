@@ -18,15 +18,35 @@ def diagonal(matrix: Tensor) -> Tensor:
 
 def add_diagonal(matrix: Tensor, value: Tensor | float) -> Tensor:
     """``matrix + diag(value)``; ``value`` ``[..., m]`` or a number."""
-    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    return matrix + eye * (value.unsqueeze(-1) if isinstance(value, Tensor) else value)
+    if isinstance(value, Tensor):
+        value = value.unsqueeze(-1)
+    return matrix + identity(matrix) * value
+
+
+def identity(matrix: Tensor) -> Tensor:
+    """The identity ``[m, m]`` of the size, type and device of ``matrix`` ``[..., m]``."""
+    return torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+
+
+def or_one(divisor: Tensor) -> Tensor:
+    """``divisor`` where it is positive, else 1: for quotients that must stay finite and are then not used."""
+    return torch.where(divisor > 0, divisor, 1.0)
+
+
+def ratio(x: Tensor, divisor: Tensor) -> Tensor:
+    """``x / divisor``, 0 where the divisor is not positive."""
+    # Both branches of ``where`` are computed; dividing by 1 keeps infinities out of the one not taken.
+    quotient = x / or_one(divisor)
+    return torch.where(divisor > 0, quotient, 0.0)
 
 
 def spd_solve(matrix: Tensor, rhs: Tensor) -> Tensor:
     """Solve a positive definite system, ``[..., m, m], [..., m, k]``; not finite where Cholesky breaks down."""
     factor, info = torch.linalg.cholesky_ex(matrix)
     out = torch.cholesky_solve(rhs, factor)
-    return torch.where((info == 0)[..., None, None], out, torch.nan)
+    # ``info`` stays on the device: raising an error would wait for it.
+    solved = (info == 0)[..., None, None]
+    return torch.where(solved, out, torch.nan)
 
 
 def may_stop(done: Tensor) -> bool:
@@ -49,10 +69,13 @@ def correlation(gramian: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     squared = diagonal(gramian)
     active = squared > 0
     norms = torch.where(active, squared, 1.0).sqrt()
-    cosine = (gramian / norms.unsqueeze(-1) / norms.unsqueeze(-2)).clamp(-1, 1)
+    cosine = gramian / norms.unsqueeze(-1) / norms.unsqueeze(-2)
+    cosine = cosine.clamp(-1, 1)
     both = active.unsqueeze(-1) & active.unsqueeze(-2)
-    eye = torch.eye(gramian.shape[-1], dtype=gramian.dtype, device=gramian.device)
-    return torch.where(both & (eye == 0), cosine, eye), norms, active
+    eye = identity(gramian)
+    # Rounding leaves the diagonal a little off 1.
+    matrix = torch.where(both & (eye == 0), cosine, eye)
+    return matrix, norms, active
 
 
 def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,46 +83,57 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
     LAPACK on the CPU. Elsewhere the library routine waits for the device to report success, so cyclic Jacobi is used.
     """
-    return torch.linalg.eigh(matrix) if matrix.device.type == "cpu" else jacobi_eigh(matrix)
+    if matrix.device.type == "cpu":
+        return torch.linalg.eigh(matrix)
+    return jacobi_eigh(matrix)
 
 
 def jacobi_eigh(matrix: Tensor, sweeps: int = 10) -> tuple[Tensor, Tensor]:
     """Jacobi's method with the round-robin ordering: ⌊m/2⌋ disjoint rotations at once, a fixed number of sweeps."""
     m = matrix.shape[-1]
-    eye = torch.eye(m, dtype=matrix.dtype, device=matrix.device)
+    eye = identity(matrix)
     vectors = eye.expand_as(matrix)
     for p, q in _rounds(m, matrix.device) * sweeps:
-        app, aqq, apq = matrix[..., p, p], matrix[..., q, q], matrix[..., p, q]
+        app = matrix[..., p, p]
+        aqq = matrix[..., q, q]
+        apq = matrix[..., p, q]
         gap = aqq - app
         denominator = gap.abs() + torch.hypot(gap, 2 * apq)
+        # Of the two angles that zero the entry, the smaller one, for which the sweeps converge.
         sign = torch.where(gap < 0, -1.0, 1.0)
-        t = torch.where(
-            denominator > 0, 2 * apq * sign / torch.where(denominator > 0, denominator, 1.0), 0.0
-        )
+        t = ratio(2 * apq * sign, denominator)
         c = (t * t + 1).rsqrt()
         s = t * c
         rotation = eye.expand_as(matrix).clone()
-        rotation[..., p, p], rotation[..., q, q] = c, c
-        rotation[..., p, q], rotation[..., q, p] = s, -s
+        rotation[..., p, p] = c
+        rotation[..., q, q] = c
+        rotation[..., p, q] = s
+        rotation[..., q, p] = -s
         matrix = rotation.mT @ matrix @ rotation
         vectors = vectors @ rotation
     values, order = diagonal(matrix).sort(-1)
-    return values, vectors.gather(-1, order.unsqueeze(-2).expand_as(vectors))
+    columns = order.unsqueeze(-2).expand_as(vectors)
+    return values, vectors.gather(-1, columns)
 
 
 def _rounds(m: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
     """Pairings of one sweep (circle method), built on the device: every pair of 0 … m − 1 meets once.
 
-    The last of an even number of players stays, the others move round; an odd m plays with one to sit out.
+    The last of an even number of players stays, the others move round; with an odd m one player sits out.
     """
+    if m <= 1:
+        return []
     moving = m - 1 + m % 2
     step = torch.arange(1, (moving + 1) // 2, device=device)
     rounds = []
-    for r in range(moving if m > 1 else 0):
-        p, q = (r + step) % moving, (r - step) % moving
+    for r in range(moving):
+        p = (r + step) % moving
+        q = (r - step) % moving
         if m % 2 == 0:
             still = torch.full((1,), m - 1, device=device)
-            p, q = torch.cat([p, torch.full_like(still, r)]), torch.cat([q, still])
+            opponent = torch.full_like(still, r)
+            p = torch.cat([p, opponent])
+            q = torch.cat([q, still])
         rounds.append((p, q))
     return rounds
 
@@ -107,6 +141,8 @@ def _rounds(m: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
 def pinv_apply(matrix: Tensor, vector: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """``A⁺ b`` for symmetric PSD A, eigenvalues below ``m · eps · λ_max`` counted as zero; also the kept mask."""
     values, vectors = eigh(matrix)
-    keep = values > values[..., -1:] * matrix.shape[-1] * eps
+    smallest = values[..., -1:] * matrix.shape[-1] * eps
+    keep = values > smallest
     inverse = torch.where(keep, 1 / torch.where(keep, values, 1.0), 0.0)
-    return matvec(vectors, inverse * matvec(vectors.mT, vector)), keep
+    projected = matvec(vectors.mT, vector)
+    return matvec(vectors, inverse * projected), keep

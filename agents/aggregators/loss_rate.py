@@ -20,13 +20,15 @@ from mtrl.agents.aggregators.base import (
     given,
 )
 from mtrl.agents.aggregators.epochs import EPOCH_STATE, epoch_mean
+from mtrl.agents.aggregators.linalg import or_one
 
 # Smallest denominator of a ratio of losses.
 TINY = 1e-8
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    return (numerator.clamp(min=0) / denominator.clamp(min=TINY)).clamp(max=1e12)
+    quotient = numerator.clamp(min=0) / denominator.clamp(min=TINY)
+    return quotient.clamp(max=1e12)
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,23 @@ class DWA(Aggregator):
 
     def __post_init__(self) -> None:
         check_types(self)
-        check(self.temperature > 0, "temperature", self.temperature, "above 0")
-        check(self.period >= 1, "period", self.period, "at least 1")
+        check(
+            self.temperature > 0,
+            "temperature",
+            self.temperature,
+            "above 0",
+        )
+        check(
+            self.period >= 1,
+            "period",
+            self.period,
+            "at least 1",
+        )
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         mean, ended, epochs = epoch_mean(given(inputs.losses), state, self.period)
-        fresh = mean.shape[-1] * (_ratio(mean, state["last"]) / self.temperature).softmax(-1)
+        rate = _ratio(mean, state["last"])
+        fresh = mean.shape[-1] * (rate / self.temperature).softmax(-1)
         known = (state["epochs"] > 0).unsqueeze(-1)
         new = {
             "last": torch.where(ended, mean, state["last"]),
@@ -73,7 +86,12 @@ class IGBv1(Aggregator):
 
     def __post_init__(self) -> None:
         check_types(self)
-        check(self.period >= 1, "period", self.period, "at least 1")
+        check(
+            self.period >= 1,
+            "period",
+            self.period,
+            "at least 1",
+        )
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         losses = given(inputs.losses)
@@ -96,17 +114,26 @@ class LBTW(Aggregator):
     """Largest weight."""
 
     layout: ClassVar = {"first_losses": ("m", 0.0)}
-    info = AggregatorInfo("lbtw", frozenset({"losses"}), "Liu et al. 2019 (AAAI), LBTW", True)
+    info = AggregatorInfo(
+        "lbtw",
+        frozenset({"losses"}),
+        "Liu et al. 2019 (AAAI), LBTW",
+        True,
+    )
 
     def __post_init__(self) -> None:
         check_types(self)
-        check(0 < self.low <= self.high, "low", self.low, f"above 0 and at most high={self.high}")
+        check(
+            0 < self.low <= self.high,
+            "low",
+            self.low,
+            f"above 0 and at most high={self.high}",
+        )
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         losses = given(inputs.losses)
-        first = torch.where(
-            state["first_losses"] > 0, state["first_losses"], losses.clamp(min=TINY)
-        )
+        stored = state["first_losses"]
+        first = torch.where(stored > 0, stored, losses.clamp(min=TINY))
         weights = (losses.clamp(min=TINY) / first) ** self.power
         return exact(weights.clamp(self.low, self.high), {"first_losses": first})
 
@@ -131,11 +158,8 @@ class SuccessFocal(Aggregator):
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         failure = (1 - given(inputs.success)).clamp(0, 1) ** self.gamma
         total = failure.sum(-1, keepdim=True)
-        return exact(
-            torch.where(
-                total > 0, failure / torch.where(total > 0, total, 1.0), 1 / failure.shape[-1]
-            )
-        )
+        share = failure / or_one(total)
+        return exact(torch.where(total > 0, share, 1 / failure.shape[-1]))
 
 
 @dataclass(frozen=True)
@@ -169,16 +193,23 @@ class FAMO(Aggregator):
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         losses = given(inputs.losses).clamp(min=TINY)
-        started = (state["previous"] > 0).all(-1, keepdim=True)
-        share = state["logits"].softmax(-1)
-        drop = torch.where(started, state["previous"].clamp(min=TINY).log() - losses.log(), 0.0)
-        slope = share * (drop - (share * drop).sum(-1, keepdim=True)) + self.decay * state["logits"]
+        previous = state["previous"]
+        logits = state["logits"]
+        # The first update has no losses to compare with.
+        started = (previous > 0).all(-1, keepdim=True)
+        share = logits.softmax(-1)
+        decrease = previous.clamp(min=TINY).log() - losses.log()
+        drop = torch.where(started, decrease, 0.0)
+        mean_drop = (share * drop).sum(-1, keepdim=True)
+        slope = share * (drop - mean_drop) + self.decay * logits
         count = state["count"] + started.squeeze(-1)
         moment = torch.lerp(state["moment"], slope, 0.1)
         second = torch.lerp(state["second"], slope**2, 0.001)
         n = count.clamp(min=1).unsqueeze(-1)
-        move = (moment / (1 - 0.9**n)) / ((second / (1 - 0.999**n)).sqrt() + 1e-8)
-        logits = torch.where(started, state["logits"] - self.lr * move, state["logits"])
+        mean = moment / (1 - 0.9**n)
+        root = (second / (1 - 0.999**n)).sqrt()
+        move = mean / (root + 1e-8)
+        logits = torch.where(started, logits - self.lr * move, logits)
         raw = logits.softmax(-1) / losses
         new = {
             "logits": logits,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from mtrl.agents.aggregators.base import (
     Aggregator,
@@ -41,8 +42,8 @@ class UncertaintyWeighting(Aggregator):
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         weights = 0.5 * (-state["s"]).exp()
-        s = (state["s"] - self.lr * (0.5 - weights * given(inputs.losses))).clamp(-BOUND, BOUND)
-        return exact(weights, {"s": s})._replace(converged=(s.abs() < BOUND).all(-1))
+        slope = 0.5 - weights * given(inputs.losses)
+        return _with_log_scales(weights, state["s"] - self.lr * slope)
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,14 @@ class IMTLL(Aggregator):
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         weights = state["s"].exp()
-        s = (state["s"] - self.lr * (weights * given(inputs.losses) - 1)).clamp(-BOUND, BOUND)
-        return exact(weights, {"s": s})._replace(converged=(s.abs() < BOUND).all(-1))
+        slope = weights * given(inputs.losses) - 1
+        return _with_log_scales(weights, state["s"] - self.lr * slope)
+
+
+def _with_log_scales(weights: Tensor, s: Tensor) -> Solution:
+    s = s.clamp(-BOUND, BOUND)
+    converged = (s.abs() < BOUND).all(-1)
+    return exact(weights, {"s": s})._replace(converged=converged)
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,8 @@ class GLS(Aggregator):
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         logs = given(inputs.losses).clamp(min=self.floor).log()
-        return exact((logs.mean(-1, keepdim=True) - logs).exp() / logs.shape[-1])
+        mean = logs.mean(-1, keepdim=True)
+        return exact((mean - logs).exp() / logs.shape[-1])
 
 
 @dataclass(frozen=True)

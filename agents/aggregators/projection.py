@@ -1,4 +1,4 @@
-"""Methods that ask for a direction no task objects to: MGDA, UPGrad, DualProj."""
+"""MGDA, UPGrad and DualProj: directions that increase no task's loss to first order."""
 
 from __future__ import annotations
 
@@ -53,13 +53,24 @@ class UPGrad(Aggregator):
     def __post_init__(self) -> None:
         check_types(self)
         check(self.reg >= 0, "reg", self.reg, "at least 0")
-        check(self.pivots >= 1, "pivots", self.pivots, "at least 1")
+        check(
+            self.pivots >= 1,
+            "pivots",
+            self.pivots,
+            "at least 1",
+        )
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         gramian = given(inputs.gramian)
         m = gramian.shape[-1]
+        # Every gradient alone is projected; the update is the mean of the projections.
         each = torch.eye(m, dtype=gramian.dtype, device=gramian.device).expand_as(gramian)
-        v, residual = dual_cone(gramian, each, max(self.reg, ridge_floor(m, eps) / m), self.pivots)
+        v, residual = dual_cone(
+            gramian,
+            each,
+            max(self.reg, ridge_floor(m, eps) / m),
+            self.pivots,
+        )
         worst = residual.amax(-1)
         return Solution(v.mean(-2), worst, worst < 1e-6, {})
 
@@ -76,5 +87,15 @@ class DualProj(UPGrad):
         gramian = given(inputs.gramian)
         m = gramian.shape[-1]
         mean = torch.full_like(gramian[..., :1, :], 1 / m)
-        v, residual = dual_cone(gramian, mean, max(self.reg, ridge_floor(m, eps) / m), self.pivots)
-        return Solution(v.squeeze(-2), residual.squeeze(-1), residual.squeeze(-1) < 1e-6, {})
+        v, residual = dual_cone(
+            gramian,
+            mean,
+            max(self.reg, ridge_floor(m, eps) / m),
+            self.pivots,
+        )
+        return Solution(
+            v.squeeze(-2),
+            residual.squeeze(-1),
+            residual.squeeze(-1) < 1e-6,
+            {},
+        )

@@ -6,7 +6,15 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.aggregators.interior import nonneg_interior
-from mtrl.agents.aggregators.linalg import add_diagonal, diagonal, matvec, may_stop, spd_solve
+from mtrl.agents.aggregators.linalg import (
+    add_diagonal,
+    diagonal,
+    identity,
+    matvec,
+    may_stop,
+    or_one,
+    spd_solve,
+)
 
 SOLVED = 1e-10  # residual at which another iterate would not be better
 
@@ -28,11 +36,11 @@ def nonneg_qp(
     Returns:
         x ``[..., k, m]`` and the residual ``max |min(x, Ax + q)| / max |q|``, ``[..., k]``.
     """
-    scale = linear.abs().amax(-1, keepdim=True)
-    scale = torch.where(scale > 0, scale, 1.0)
+    scale = or_one(linear.abs().amax(-1, keepdim=True))
     q = linear / scale
+    on_cpu = q.device.type == "cpu"
     found: list[Tensor] = []
-    if q.device.type == "cpu":
+    if on_cpu:
         found.append(_pivot(matrix, q, q < 0, pivots))
         residual = _residual(matrix, q, found[0])
         if may_stop(residual < SOLVED):
@@ -40,42 +48,48 @@ def nonneg_qp(
     found.append(_admm(matrix, q, splitting))
     found.append(_pivot(matrix, q, found[-1] > 0, pivots))
     x, residual = _best(matrix, q, found)
+    # Negated, so that a residual that is NaN counts as unsolved.
     hard = ~(residual < SOLVED)
-    if q.device.type == "cpu" and not may_stop(~hard):
-        shared = matrix.unsqueeze(-3).expand(*hard.shape, *matrix.shape[-2:])[hard]
+    if on_cpu and not may_stop(~hard):
+        # The k problems share a matrix; those left are few and go on as problems of their own.
+        by_problem = matrix.unsqueeze(-3).expand(*hard.shape, *matrix.shape[-2:])
+        shared = by_problem[hard]
         alone = q[hard].unsqueeze(-2)
         inner, slope = nonneg_interior(shared, alone)
-        found = [x[hard].unsqueeze(-2), inner, _pivot(shared, alone, inner > slope, pivots)]
-        better, left = _best(shared, alone, found)
+        pivoted = _pivot(shared, alone, inner > slope, pivots)
+        before = x[hard].unsqueeze(-2)
+        better, left = _best(shared, alone, [before, inner, pivoted])
         x[hard] = better.squeeze(-2)
         residual[hard] = left.squeeze(-1)
     return x * scale, residual
 
 
 def _best(matrix: Tensor, q: Tensor, found: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """For each problem the iterate of smallest residual, and that residual."""
     errors = torch.stack([_residual(matrix, q, x) for x in found], -1)
     residual, best = errors.nan_to_num(nan=torch.inf).min(-1)
-    x = torch.stack(found, -2).gather(
-        -2, best[..., None, None].expand(*q.shape[:-1], 1, q.shape[-1])
-    )
+    index = best[..., None, None].expand(*q.shape[:-1], 1, q.shape[-1])
+    x = torch.stack(found, -2).gather(-2, index)
     return x.squeeze(-2), residual
 
 
 def _residual(matrix: Tensor, q: Tensor, x: Tensor) -> Tensor:
-    return torch.minimum(x, x @ matrix + q).abs().amax(-1)
+    slope = x @ matrix + q
+    return torch.minimum(x, slope).abs().amax(-1)
 
 
 def _admm(
     matrix: Tensor, q: Tensor, iterations: int, rho: float = 0.1, relaxation: float = 1.6
 ) -> Tensor:
-    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    inverse = spd_solve(add_diagonal(matrix, rho), eye.expand_as(matrix))
+    eye = identity(matrix).expand_as(matrix)
+    inverse = spd_solve(add_diagonal(matrix, rho), eye)
     offset = q @ inverse
     inverse = inverse * rho
     z = torch.zeros_like(q)
     u = torch.zeros_like(q)
     for _ in range(iterations):
-        x = torch.lerp(z, (z - u) @ inverse - offset, relaxation) + u
+        minimum = (z - u) @ inverse - offset
+        x = torch.lerp(z, minimum, relaxation) + u
         z = x.clamp(min=0)
         u = x - z
     return z
@@ -86,19 +100,23 @@ def _pivot(
 ) -> Tensor:
     """Flip every infeasible index while that helps, only the last one otherwise (Murty), which cannot cycle."""
     m = q.shape[-1]
-    eye = torch.eye(m, dtype=q.dtype, device=q.device)
+    eye = identity(q)
     index = torch.arange(1, m + 1, device=q.device)
-    fewest = torch.full(q.shape[:-1], m + 1, device=q.device)
-    tries = torch.full(q.shape[:-1], 3, device=q.device)
+    problems = q.shape[:-1]
+    fewest = torch.full(problems, m + 1, device=q.device)
+    # A block may flip three times without fewer infeasible indices before single flips take over.
+    tries = torch.full(problems, 3, device=q.device)
     shared = matrix.unsqueeze(-3)
     x = torch.zeros_like(q)
     for k in range(iterations):
         both = free.unsqueeze(-1) & free.unsqueeze(-2)
         rhs = torch.where(free, -q, 0.0).unsqueeze(-1)
-        x = spd_solve(torch.where(both, shared, eye), rhs).squeeze(-1)
+        on_free = torch.where(both, shared, eye)
+        x = spd_solve(on_free, rhs).squeeze(-1)
         if k == iterations - 1:
             break
-        wrong = torch.where(free, x, x @ matrix + q) < -slack
+        slope = x @ matrix + q
+        wrong = torch.where(free, x, slope) < -slack
         if may_stop(~wrong):
             break
         count = wrong.sum(-1)
@@ -107,7 +125,8 @@ def _pivot(
         tries = torch.where(better, 3, tries - 1)
         fewest = torch.minimum(fewest, count)
         last = (wrong * index).argmax(-1, keepdim=True) == index - 1
-        free = free ^ (wrong & (block.unsqueeze(-1) | last))
+        flipped = wrong & (block.unsqueeze(-1) | last)
+        free = free ^ flipped
     return x.clamp(min=0)
 
 
@@ -123,21 +142,27 @@ def min_norm_point(
     """
     inverse = torch.where(active, 1 / norms, 0.0)
     longest = inverse.amax(-1, keepdim=True)
-    a = inverse / torch.where(longest > 0, longest, 1.0)
-    x, _ = nonneg_qp(
-        add_diagonal(cosine + a.unsqueeze(-1) * a.unsqueeze(-2), ridge), -a.unsqueeze(-2)
-    )
-    weights = x.squeeze(-2) * a
+    a = inverse / or_one(longest)
+    outer = a.unsqueeze(-1) * a.unsqueeze(-2)
+    matrix = add_diagonal(cosine + outer, ridge)
+    solved, _ = nonneg_qp(matrix, -a.unsqueeze(-2))
+    x = solved.squeeze(-2)
+    weights = x * a
     total = weights.sum(-1, keepdim=True)
-    scaled = x.squeeze(-2) / torch.where(total > 0, total, 1.0)
-    weights = weights / torch.where(total > 0, total, 1.0)
+    scaled = x / or_one(total)
+    weights = weights / or_one(total)
+
     slope = matvec(cosine, scaled) + ridge * scaled
-    gap = ((scaled * slope).sum(-1, keepdim=True) * a - slope).masked_fill(~active, 0.0).amax(-1)
-    gap = torch.where(total.squeeze(-1) > 0, gap, torch.inf)  # x = 0 has no weights, and a gap of 0
+    squared = (scaled * slope).sum(-1, keepdim=True)
+    gap = (squared * a - slope).masked_fill(~active, 0.0).amax(-1)
+    # x = 0 has a gap of 0, but no weights.
+    gap = torch.where(total.squeeze(-1) > 0, gap, torch.inf)
+
     zero = (~active).to(weights.dtype)
-    any_zero = zero.sum(-1, keepdim=True)
-    weights = torch.where(any_zero > 0, zero / any_zero.clamp(min=1), weights)
-    return weights, torch.where(any_zero.squeeze(-1) > 0, 0.0, gap)
+    num_zero = zero.sum(-1, keepdim=True)
+    of_zeros = zero / num_zero.clamp(min=1)
+    weights = torch.where(num_zero > 0, of_zeros, weights)
+    return weights, torch.where(num_zero.squeeze(-1) > 0, 0.0, gap)
 
 
 def dual_cone(
@@ -153,8 +178,10 @@ def dual_cone(
         v ``[..., k, m]`` and the relative KKT residual ``[..., k]``.
     """
     trace = diagonal(gramian).sum(-1)[..., None, None]
-    matrix = add_diagonal(gramian / torch.where(trace > 0, trace, 1.0), reg)
+    matrix = add_diagonal(gramian / or_one(trace), reg)
+    # A unit diagonal, which ``nonneg_qp`` asks for.
     root = diagonal(matrix).sqrt().unsqueeze(-2)
     unit = matrix / root / root.mT
-    x, residual = nonneg_qp(unit, (vectors * root) @ unit, pivots=pivots)
+    linear = (vectors * root) @ unit
+    x, residual = nonneg_qp(unit, linear, pivots=pivots)
     return vectors + x / root, residual

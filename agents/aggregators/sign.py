@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from mtrl.agents.aggregators.base import (
     Aggregator,
@@ -19,6 +20,7 @@ from mtrl.agents.aggregators.base import (
     given,
 )
 from mtrl.agents.aggregators.gramians import combine
+from mtrl.agents.aggregators.linalg import or_one, ratio
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,13 @@ class GradDrop(Aggregator):
         return (num_params or 0,)
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
-        rows, noise = given(inputs.jacobian), given(inputs.noise)
-        up, down = rows.clamp(min=0).sum(-2), rows.clamp(max=0).sum(-2)
+        rows = given(inputs.jacobian)
+        noise = given(inputs.noise)
+        up = rows.clamp(min=0).sum(-2)
+        down = rows.clamp(max=0).sum(-2)
         size = up - down
-        purity = torch.where(size > 0, up / torch.where(size > 0, size, 1.0), 0.5)
+        # A coordinate without any gradient has no sign to prefer.
+        purity = torch.where(size > 0, up / or_one(size), 0.5)
         kept = torch.where(purity > noise, up, down)
         return exact(self.leak * (up + down) + (1 - self.leak) * kept)
 
@@ -78,29 +83,53 @@ class SAMGS(Aggregator):
 
     def __post_init__(self) -> None:
         check_types(self)
-        check(0 <= self.beta1 < 1, "beta1", self.beta1, "in [0, 1)")
-        check(0 <= self.beta2 < 1, "beta2", self.beta2, "in [0, 1)")
+        check(
+            0 <= self.beta1 < 1,
+            "beta1",
+            self.beta1,
+            "in [0, 1)",
+        )
+        check(
+            0 <= self.beta2 < 1,
+            "beta2",
+            self.beta2,
+            "in [0, 1)",
+        )
         check(self.floor > 0, "floor", self.floor, "above 0")
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         rows = given(inputs.jacobian)
-        m = rows.shape[-2]
         norms = torch.linalg.vector_norm(rows, dim=-1, dtype=torch.float64)
         largest = norms.amax(-1, keepdim=True)
-        unit = norms / torch.where(largest > 0, largest, 1.0)
-        a, b = unit.unsqueeze(-1), unit.unsqueeze(-2)
-        squares = a**2 + b**2
-        pairs = torch.where(squares > 0, 2 * a * b / torch.where(squares > 0, squares, 1.0), 1.0)
-        off = (pairs.sum((-1, -2)) - pairs.diagonal(dim1=-2, dim2=-1).sum(-1)) / max(m * (m - 1), 1)
-        similarity = off if m > 1 else torch.ones_like(off)
+        unit = norms / or_one(largest)
+        similarity = _mean_similarity(unit)
         count = state["count"] + 1
-        moment = torch.lerp(state["moment"], rows.sum(-2).to(state["moment"].dtype), 1 - self.beta1)
+        total = rows.sum(-2).to(state["moment"].dtype)
+        moment = torch.lerp(state["moment"], total, 1 - self.beta1)
         disagreement = torch.lerp(state["disagreement"], (1 - similarity) ** 2, 1 - self.beta2)
-        divisor = (disagreement / (1 - self.beta2**count)).sqrt().clamp(min=self.floor)
+        # Both means start from zero and are corrected for it, as in Adam.
+        corrected = disagreement / (1 - self.beta2**count)
+        divisor = corrected.sqrt().clamp(min=self.floor)
         momentum = moment.double() / (divisor * (1 - self.beta1**count)).unsqueeze(-1)
-        scale = torch.where(
-            norms > 0, norms.mean(-1, keepdim=True) / torch.where(norms > 0, norms, 1.0), 0.0
-        )
+        scale = ratio(norms.mean(-1, keepdim=True), norms)
         even = combine(rows, scale.to(rows.dtype)).double()
-        direction = torch.where((similarity < self.gamma).unsqueeze(-1), even, momentum)
-        return exact(direction, {"moment": moment, "disagreement": disagreement, "count": count})
+        conflict = (similarity < self.gamma).unsqueeze(-1)
+        direction = torch.where(conflict, even, momentum)
+        new = {
+            "moment": moment,
+            "disagreement": disagreement,
+            "count": count,
+        }
+        return exact(direction, new)
+
+
+def _mean_similarity(norms: Tensor) -> Tensor:
+    """ψ of ``SAMGS``, ``[...]``, from norms ``[..., m]``; 1 for one task."""
+    m = norms.shape[-1]
+    a = norms.unsqueeze(-1)
+    b = norms.unsqueeze(-2)
+    squares = a**2 + b**2
+    pairs = torch.where(squares > 0, 2 * a * b / or_one(squares), 1.0)
+    own = pairs.diagonal(dim1=-2, dim2=-1).sum(-1)
+    off = (pairs.sum((-1, -2)) - own) / max(m * (m - 1), 1)
+    return off if m > 1 else torch.ones_like(off)

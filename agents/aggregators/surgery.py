@@ -1,4 +1,4 @@
-"""PCGrad and GradVac: each gradient is corrected against the others, one after another, in random order."""
+"""PCGrad and GradVac: gradients corrected against each other one after another, in random order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mtrl.agents.aggregators.base import (
     exact,
     given,
 )
-from mtrl.agents.aggregators.linalg import diagonal
+from mtrl.agents.aggregators.linalg import diagonal, identity, or_one
 
 Reduction = Literal["sum", "mean"]
 
@@ -44,13 +44,14 @@ class PCGrad(Aggregator):
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         gramian = given(inputs.gramian)
         squared = diagonal(gramian)
-        inverse = torch.where(squared > 0, 1 / torch.where(squared > 0, squared, 1.0), 0.0)
+        inverse = torch.where(squared > 0, 1 / or_one(squared), 0.0)
         coefficients, products = _start(gramian)
         for j in _orders(given(inputs.noise)):
-            add = -_pick(products, j).clamp(max=0) * inverse.gather(-1, j)
-            coefficients = coefficients.scatter_add(-1, j.unsqueeze(-1), add.unsqueeze(-1))
-            products = products + add.unsqueeze(-1) * _rows(gramian, j)
-        return exact(coefficients.sum(-2) if self.reduction == "sum" else coefficients.mean(-2))
+            # Only negative products are conflicts.
+            conflict = -_pick(products, j).clamp(max=0)
+            add = conflict * inverse.gather(-1, j)
+            coefficients, products = _add(coefficients, products, gramian, j, add)
+        return exact(_reduce(coefficients, self.reduction))
 
 
 @dataclass(frozen=True)
@@ -78,42 +79,61 @@ class GradVac(Aggregator):
         return (num_tasks, num_tasks)
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
-        gramian, target = given(inputs.gramian), state["target"]
+        gramian = given(inputs.gramian)
+        target = state["target"]
         norms = diagonal(gramian).clamp(min=0).sqrt()
         coefficients, products = _start(gramian)
         for j in _orders(given(inputs.noise)):
+            # The corrected gradient's norm, from its coefficients and its products with the originals.
             own = (products * coefficients).sum(-1).clamp(min=0).sqrt()
             other = norms.gather(-1, j)
             both = (own > 0) & (other > 0)
-            cosine = torch.where(
-                both, _pick(products, j) / torch.where(both, own * other, 1.0), 0.0
-            ).clamp(-1, 1)
+            quotient = _pick(products, j) / torch.where(both, own * other, 1.0)
+            cosine = torch.where(both, quotient, 0.0).clamp(-1, 1)
             goal = _pick(target, j)
-            sine, goal_sine = (1 - cosine**2).sqrt(), (1 - goal**2).clamp(min=1e-12).sqrt()
-            add = (
-                own * (goal * sine - cosine * goal_sine) / torch.where(both, other * goal_sine, 1.0)
-            )
+            sine = (1 - cosine**2).sqrt()
+            goal_sine = (1 - goal**2).clamp(min=1e-12).sqrt()
+            divisor = torch.where(both, other * goal_sine, 1.0)
+            add = own * (goal * sine - cosine * goal_sine) / divisor
             add = torch.where(both & (cosine < goal), add, 0.0)
-            coefficients = coefficients.scatter_add(-1, j.unsqueeze(-1), add.unsqueeze(-1))
-            products = products + add.unsqueeze(-1) * _rows(gramian, j)
-            target = target.scatter(
-                -1, j.unsqueeze(-1), torch.lerp(goal, cosine, self.beta).unsqueeze(-1)
-            )
-        weights = coefficients.sum(-2) if self.reduction == "sum" else coefficients.mean(-2)
+            coefficients, products = _add(coefficients, products, gramian, j, add)
+            moved = torch.lerp(goal, cosine, self.beta)
+            target = target.scatter(-1, j.unsqueeze(-1), moved.unsqueeze(-1))
+        weights = _reduce(coefficients, self.reduction)
         return exact(weights, {"target": target})
 
 
 def _start(gramian: Tensor) -> tuple[Tensor, Tensor]:
     """Coefficients ``C = I`` of the corrected gradients, and ``C G``, their products with the originals."""
-    return torch.eye(gramian.shape[-1], dtype=gramian.dtype, device=gramian.device).expand_as(
-        gramian
-    ), gramian
+    coefficients = identity(gramian).expand_as(gramian)
+    return coefficients, gramian
+
+
+def _add(
+    coefficients: Tensor,
+    products: Tensor,
+    gramian: Tensor,
+    j: Tensor,
+    add: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Add ``add`` ``[..., m]`` of gradient ``j`` ``[..., m]`` to each corrected gradient."""
+    coefficients = coefficients.scatter_add(-1, j.unsqueeze(-1), add.unsqueeze(-1))
+    products = products + add.unsqueeze(-1) * _rows(gramian, j)
+    return coefficients, products
+
+
+def _reduce(coefficients: Tensor, reduction: Reduction) -> Tensor:
+    if reduction == "sum":
+        return coefficients.sum(-2)
+    return coefficients.mean(-2)
 
 
 def _orders(noise: Tensor) -> tuple[Tensor, ...]:
     """m − 1 index tensors ``[..., m]``: the k-th partner of each task, itself left out."""
     own = torch.eye(noise.shape[-1], dtype=torch.bool, device=noise.device)
-    return noise.masked_fill(own, torch.inf).argsort(-1)[..., :-1].unbind(-1)
+    # Infinite noise sorts the task itself last, and the last column is dropped.
+    order = noise.masked_fill(own, torch.inf).argsort(-1)
+    return order[..., :-1].unbind(-1)
 
 
 def _pick(matrix: Tensor, j: Tensor) -> Tensor:
@@ -121,4 +141,5 @@ def _pick(matrix: Tensor, j: Tensor) -> Tensor:
 
 
 def _rows(matrix: Tensor, j: Tensor) -> Tensor:
-    return matrix.gather(-2, j.unsqueeze(-1).expand(*j.shape, matrix.shape[-1]))
+    columns = j.unsqueeze(-1).expand(*j.shape, matrix.shape[-1])
+    return matrix.gather(-2, columns)

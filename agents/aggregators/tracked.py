@@ -20,7 +20,7 @@ from mtrl.agents.aggregators.base import (
 )
 from mtrl.agents.aggregators.gramians import combine, gramian
 from mtrl.agents.aggregators.learned import SimplexProjection
-from mtrl.agents.aggregators.linalg import diagonal, matvec
+from mtrl.agents.aggregators.linalg import diagonal, matvec, or_one, ratio
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,18 @@ class MoCo(Aggregator):
         tracked = torch.lerp(state["rows"].to(rows.dtype), rows, self.beta)
         products = gramian(tracked).double()
         unit = diagonal(products).mean(-1)[..., None, None]
-        products = products / torch.where(unit > 0, unit, 1.0)
+        products = products / or_one(unit)
         uniform = 1 / rows.shape[-2]
         weights = state["offset"] + uniform
-        weights = SimplexProjection(weights)(
-            weights - self.gamma * (matvec(products, weights) + self.rho * weights)
-        )
-        new = {"rows": tracked.to(state["rows"].dtype), "offset": weights - uniform}
-        return exact(combine(tracked, weights.to(tracked.dtype)).double(), new)
+        slope = matvec(products, weights) + self.rho * weights
+        project = SimplexProjection(weights)
+        weights = project(weights - self.gamma * slope)
+        new = {
+            "rows": tracked.to(state["rows"].dtype),
+            "offset": weights - uniform,
+        }
+        direction = combine(tracked, weights.to(tracked.dtype))
+        return exact(direction.double(), new)
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,13 @@ class DBMTL(Aggregator):
     def info(self) -> AggregatorInfo:
         needs = {"jacobian", "losses"} if self.log_losses else {"jacobian"}
         source = "Lin et al. 2023 (arXiv 2308.12029), algorithm 1"
-        return AggregatorInfo("db-mtl", frozenset(needs), source, self.log_losses, True)
+        return AggregatorInfo(
+            "db-mtl",
+            frozenset(needs),
+            source,
+            self.log_losses,
+            True,
+        )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -90,19 +100,18 @@ class DBMTL(Aggregator):
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         rows = given(inputs.jacobian)
         if self.log_losses:
-            rows = rows / given(inputs.losses).clamp(min=1e-8).unsqueeze(-1).to(rows.dtype)
+            losses = given(inputs.losses).clamp(min=1e-8)
+            rows = rows / losses.unsqueeze(-1).to(rows.dtype)
         count = state["count"] + 1
         # The first average has no past: its zeros must not shrink it.
-        keep = torch.where(count > 1, self.beta / count**self.sigma, 0.0)[..., None, None].to(
-            rows.dtype
-        )
+        keep = torch.where(count > 1, self.beta / count**self.sigma, 0.0)
+        keep = keep[..., None, None].to(rows.dtype)
         tracked = torch.lerp(rows, state["rows"].to(rows.dtype), keep)
         norms = torch.linalg.vector_norm(tracked, dim=-1, dtype=torch.float64)
-        scale = torch.where(
-            norms > 0, norms.amax(-1, keepdim=True) / torch.where(norms > 0, norms, 1.0), 0.0
-        )
+        scale = ratio(norms.amax(-1, keepdim=True), norms)
         new = {"rows": tracked.to(state["rows"].dtype), "count": count}
-        return exact(combine(tracked, scale.to(tracked.dtype)).double(), new)
+        direction = combine(tracked, scale.to(tracked.dtype))
+        return exact(direction.double(), new)
 
 
 @dataclass(frozen=True)
@@ -127,17 +136,23 @@ class ExcessMTL(Aggregator):
     def __post_init__(self) -> None:
         check_types(self)
         check(self.lr > 0, "lr", self.lr, "above 0")
-        check(self.warmup >= 0, "warmup", self.warmup, "at least 0")
+        check(
+            self.warmup >= 0,
+            "warmup",
+            self.warmup,
+            "at least 0",
+        )
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
-        rows, count = given(inputs.jacobian), state["count"].unsqueeze(-1)
+        rows = given(inputs.jacobian)
+        count = state["count"].unsqueeze(-1)
         # Excess risk is Σ g²/√Σg²; the running sum is held as its root so that float32 does not overflow.
         root = torch.hypot(state["root"].to(rows.dtype), rows)
-        risk = (rows * (rows / torch.where(root > 0, root, 1.0))).sum(-1, dtype=torch.float64)
+        excess = rows * (rows / or_one(root))
+        risk = excess.sum(-1, dtype=torch.float64)
         warm = count < self.warmup
-        baseline = torch.where(
-            warm, state["baseline"] + risk / max(self.warmup, 1), state["baseline"]
-        )
+        share = risk / max(self.warmup, 1)
+        baseline = torch.where(warm, state["baseline"] + share, state["baseline"])
         if self.warmup == 0:
             baseline = torch.where(count == 0, risk, baseline)
         relative = risk / (baseline + 1e-7)

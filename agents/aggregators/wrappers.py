@@ -24,7 +24,7 @@ from mtrl.agents.aggregators.base import (
     given,
     task_zeros,
 )
-from mtrl.agents.aggregators.linalg import add_diagonal, diagonal, matvec
+from mtrl.agents.aggregators.linalg import add_diagonal, diagonal, matvec, or_one, ratio
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,12 @@ class Wrapper(Aggregator):
         device: torch.device | str | None = None,
     ) -> State:
         """State of the base and of the wrapper; see ``Aggregator.init``."""
-        own = super().init(num_tasks, num_params=num_params, batch_shape=batch_shape, device=device)
+        own = super().init(
+            num_tasks,
+            num_params=num_params,
+            batch_shape=batch_shape,
+            device=device,
+        )
         base = self.base.init(
             num_tasks, num_params=num_params, batch_shape=batch_shape, device=device
         )
@@ -131,7 +136,12 @@ class Every(Wrapper):
         held = {key: state[key] for key in self.layout}
         count = {"count": (state["count"] + 1) % self.k}
         if inputs.step is not None and inputs.step % self.k:
-            return Solution(held["weights"], held["residual"], held["converged"] > 0, state | count)
+            return Solution(
+                held["weights"],
+                held["residual"],
+                held["converged"] > 0,
+                state | count,
+            )
         out = self._base(inputs, state, eps)
         new = {
             "weights": out.value,
@@ -139,12 +149,18 @@ class Every(Wrapper):
             "converged": out.converged.double(),
         } | out.state
         if inputs.step is None:
+            # Asking the device whether the solve is due would wait for it, so both results are computed.
             due = state["count"] == 0
             new = {
                 key: torch.where(expand(due, value), value, state[key])
                 for key, value in new.items()
             }
-        return Solution(new["weights"], new["residual"], new["converged"] > 0, new | count)
+        return Solution(
+            new["weights"],
+            new["residual"],
+            new["converged"] > 0,
+            new | count,
+        )
 
 
 @dataclass(frozen=True)
@@ -167,13 +183,13 @@ class Ema(Wrapper):
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         out = self._base(inputs, state, eps)
         started = (state["started"] > 0).unsqueeze(-1)
-        average = torch.where(
-            started, torch.lerp(out.value, state["average"], self.beta), out.value
-        )
-        return out._replace(
-            value=average,
-            state=out.state | {"average": average, "started": state["started"] * 0 + 1},
-        )
+        smoothed = torch.lerp(out.value, state["average"], self.beta)
+        average = torch.where(started, smoothed, out.value)
+        new = {
+            "average": average,
+            "started": state["started"] * 0 + 1,
+        }
+        return out._replace(value=average, state=out.state | new)
 
 
 @dataclass(frozen=True)
@@ -194,6 +210,7 @@ class Subset(Wrapper):
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self.n >= 1, "n", self.n, "at least 1")
+        # A state that is not empty is one per task, whose tasks would change.
         if self.base.init(2, num_params=1):
             raise AgentError(
                 f"subset wraps stateless aggregators; {self.base.info.name!r} keeps a state per task"
@@ -202,10 +219,12 @@ class Subset(Wrapper):
     def noise_shape(self, num_tasks: int, num_params: int | None = None) -> tuple[int, ...]:
         """Flat: the base's noise for n tasks, then m numbers."""
         base = self.base.noise_shape(min(self.n, num_tasks), num_params)
-        return ((math.prod(base) if base is not None else 0) + num_tasks,)
+        of_base = 0 if base is None else math.prod(base)
+        return (of_base + num_tasks,)
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
-        zeros, noise = task_zeros(inputs), given(inputs.noise)
+        zeros = task_zeros(inputs)
+        noise = given(inputs.noise)
         m = zeros.shape[-1]
         n = min(self.n, m)
         chosen = noise[..., -m:].argsort(-1)[..., :n]
@@ -220,7 +239,9 @@ class Subset(Wrapper):
             noise=None if shape is None else noise[..., :-m].unflatten(-1, shape),
         )
         out = self._base(part, state, eps)
-        return out._replace(value=zeros.scatter(-1, chosen, out.value * (m / n)))
+        # Times m / n, so that the expected update is that of all tasks.
+        scaled = out.value * (m / n)
+        return out._replace(value=zeros.scatter(-1, chosen, scaled))
 
 
 def _apply(
@@ -234,12 +255,14 @@ def _take(x: Tensor, index: Tensor) -> Tensor:
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:
-    return x.gather(-2, index.unsqueeze(-1).expand(*index.shape, x.shape[-1]))
+    columns = index.unsqueeze(-1).expand(*index.shape, x.shape[-1])
+    return x.gather(-2, columns)
 
 
 def _square(x: Tensor, index: Tensor) -> Tensor:
     rows = _rows(x, index)
-    return rows.gather(-1, index.unsqueeze(-2).expand_as(rows[..., : index.shape[-1]]))
+    columns = index.unsqueeze(-2).expand_as(rows[..., : index.shape[-1]])
+    return rows.gather(-1, columns)
 
 
 @dataclass(frozen=True)
@@ -264,10 +287,10 @@ class Ridge(Wrapper):
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         gramian = given(inputs.gramian)
-        size = (diagonal(gramian).mean(-1, keepdim=True) * self.ridge).expand_as(gramian[..., 0])
-        return self._base(
-            dataclasses.replace(inputs, gramian=add_diagonal(gramian, size)), state, eps
-        )
+        mean_squared = diagonal(gramian).mean(-1, keepdim=True)
+        size = (mean_squared * self.ridge).expand_as(gramian[..., 0])
+        ridged = add_diagonal(gramian, size)
+        return self._base(dataclasses.replace(inputs, gramian=ridged), state, eps)
 
 
 Policy = Literal["none", "simplex", "mean-norm", "unit-norm", "max-norm"]
@@ -293,14 +316,14 @@ class Rescale(Wrapper):
             return out
         if self.policy == "simplex":
             size = out.value.abs().sum(-1, keepdim=True)
-            return out._replace(value=out.value / torch.where(size > 0, size, 1.0))
+            return out._replace(value=out.value / or_one(size))
         gramian = given(inputs.gramian)
-        norm = (out.value * matvec(gramian, out.value)).sum(-1, keepdim=True).clamp(min=0).sqrt()
+        squared = (out.value * matvec(gramian, out.value)).sum(-1, keepdim=True)
+        norm = squared.clamp(min=0).sqrt()
         goal = torch.ones_like(norm)
         if self.policy == "mean-norm":
             goal = gramian.mean((-1, -2)).clamp(min=0).sqrt().unsqueeze(-1)
+        # ``goal`` is 1 here, so shorter updates keep their length.
         if self.policy == "max-norm":
             goal = torch.minimum(goal, norm)
-        return out._replace(
-            value=out.value * torch.where(norm > 0, goal / torch.where(norm > 0, norm, 1.0), 0.0)
-        )
+        return out._replace(value=out.value * ratio(goal, norm))

@@ -1,4 +1,4 @@
-"""What every curriculum is: a pure function from what is known of each task to the plan of the next round."""
+"""The contract of curricula: pure functions from statistics of each task to the plan of the next round."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHARED: frozenset[str] = frozenset({"multi-head", "one-hot"})
 
 @dataclass(frozen=True)
 class CurriculumInfo:
-    """What an agent must know before it uses a curriculum.
+    """The needs and limits of a curriculum, which an agent reads before it uses it.
 
     Attributes:
         name: registry name.
@@ -139,12 +139,21 @@ class Curriculum(ABC):
 
     def __post_init__(self) -> None:
         check_types(self)
-        require(self, self.round_steps >= 1, "round_steps", "at least 1")
+        require(
+            self,
+            self.round_steps >= 1,
+            "round_steps",
+            "at least 1",
+        )
 
 
 class Geometry(NamedTuple):
-    """How the tasks' parameters lie, ``[T, T]`` float64 on the CPU: inner products of the parameter vectors that the
-    tasks own, and how alike their policies act (0 where equal, negative elsewhere)."""
+    """Relations between the tasks, ``[T, T]`` float64 on the CPU.
+
+    Attributes:
+        products: inner products of the parameter vectors that the tasks own.
+        similarity: of their policies' actions: 0 where equal, negative elsewhere.
+    """
 
     products: Tensor
     similarity: Tensor
@@ -185,13 +194,27 @@ def uniform_share(num_tasks: int) -> Tensor:
 
 def proportional(score: Tensor, floor: float) -> Tensor:
     """Shares proportional to ``score`` ``[T]`` ≥ 0, mixed with ``floor`` of equal shares; equal where all are 0."""
+    # ``floor`` keeps every task in training, whatever its score.
     even = torch.full_like(score, 1 / len(score))
     total = score.sum()
-    share = torch.where(total > 0, score / torch.where(total > 0, total, 1.0), even)
+    safe_total = torch.where(total > 0, total, 1.0)
+    share = torch.where(total > 0, score / safe_total, even)
     return (1 - floor) * share + floor * even
 
 
-def require(params: Curriculum, ok: bool, name: str, allowed: str) -> None:
+def return_gap(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Distance of ``value`` from ``high``, as a share of the range; 1 where there is no range yet."""
+    span = high - low
+    gap = (high - value) / torch.where(span > 0, span, 1.0)
+    return torch.where(span > 0, gap, 1.0)
+
+
+def require(
+    params: Curriculum,
+    ok: bool,
+    name: str,
+    allowed: str,
+) -> None:
     """Raise AgentError unless ``ok``: the one sentence every bad parameter gets."""
     if not ok:
         raise AgentError(
@@ -221,10 +244,21 @@ def check_types(params: Curriculum) -> None:
                 f"one of {', '.join(map(str, get_args(hint)))}",
             )
         elif hint is bool:
-            require(params, isinstance(value, bool), field.name, "true or false")
+            require(
+                params,
+                isinstance(value, bool),
+                field.name,
+                "true or false",
+            )
         elif hint is float:
+            # In Python a bool is an int.
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            require(params, number and math.isfinite(value), field.name, "a finite number")
+            require(
+                params,
+                number and math.isfinite(value),
+                field.name,
+                "a finite number",
+            )
         elif hint is int:
             require(
                 params,
@@ -233,4 +267,9 @@ def check_types(params: Curriculum) -> None:
                 "a whole number",
             )
         elif hint is str:
-            require(params, isinstance(value, str), field.name, "a text")
+            require(
+                params,
+                isinstance(value, str),
+                field.name,
+                "a text",
+            )

@@ -12,6 +12,7 @@ def welsh_powell(edges: Tensor) -> Tensor:
     Nodes are taken by falling degree (lower index first where equal); each color is given to the first uncolored node
     and to every later one that has no neighbor of that color. At most ``max degree + 1`` colors.
     """
+    # A stable sort, so that equal degrees keep the order of the tasks.
     order = torch.argsort(edges.sum(1), descending=True, stable=True).tolist()
     neighbors = edges.tolist()
     colors = [-1] * len(order)

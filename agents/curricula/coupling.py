@@ -1,4 +1,4 @@
-"""What a coupled curriculum sees of the tasks' parameters, and the pull it exerts on them."""
+"""Geometry of the tasks' parameters for coupled curricula, and the pull that these exert on them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.curricula.base import Geometry, Turn
-from mtrl.agents.networks.network import MLP
+from mtrl.agents.networks.network import MLP, Views
 
 Params = Mapping[str, dict[str, Tensor]]
 Owned = dict[str, Tensor]
@@ -19,7 +19,13 @@ Owned = dict[str, Tensor]
 class Pull(Protocol):
     """Adds the gradient of ``strength Σ_t ‖w_t − Σ_j c_tj w_j‖²`` (other tasks' parameters constant) to ``grad``."""
 
-    def add(self, name: str, network: MLP, params: Tensor, grad: Tensor) -> None: ...
+    def add(
+        self,
+        name: str,
+        network: MLP,
+        params: Tensor,
+        grad: Tensor,
+    ) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -35,9 +41,16 @@ class MemberPull:
     strength: float
     sources: dict[str, Tensor]
 
-    def add(self, name: str, network: MLP, params: Tensor, grad: Tensor) -> None:
+    def add(
+        self,
+        name: str,
+        network: MLP,
+        params: Tensor,
+        grad: Tensor,
+    ) -> None:
         scale = 2 * self.strength * self.keep
-        grad.add_(params, alpha=scale * self.keep).sub_(self.sources[name], alpha=scale)
+        grad.add_(params, alpha=scale * self.keep)
+        grad.sub_(self.sources[name], alpha=scale)
 
 
 @dataclass(frozen=True)
@@ -47,17 +60,29 @@ class HeadPull:
     combinations: Tensor
     strength: float
 
-    def add(self, name: str, network: MLP, params: Tensor, grad: Tensor) -> None:
+    def add(
+        self,
+        name: str,
+        network: MLP,
+        params: Tensor,
+        grad: Tensor,
+    ) -> None:
         own = self.combinations.diagonal()
         others = self.combinations - own.diag()
         for part in network.head_shapes:
-            heads, slope = (
-                network.views(flat.view(-1, flat.shape[-1]), flat.dtype)[part]
-                for flat in (params, grad)
-            )
-            keep = (1 - own).view(-1, *[1] * (heads.dim() - 2))
+            heads = _views(network, params)[part]
+            # A view, so that adding to it adds to ``grad``.
+            slope = _views(network, grad)[part]
+            trailing = [1] * (heads.dim() - 2)
+            keep = (1 - own).view(-1, *trailing)
             mixed = torch.tensordot(others, heads, ([1], [1])).movedim(0, 1)
             slope.add_(keep * (keep * heads - mixed), alpha=2 * self.strength)
+
+
+def _views(network: MLP, flat: Tensor) -> Views:
+    """Views of parameters ``[..., P]``, with all leading axes as members."""
+    members = flat.view(-1, flat.shape[-1])
+    return network.views(members, flat.dtype)
 
 
 def owned_agents(state: Params, networks: Mapping[str, MLP]) -> Owned:
@@ -69,21 +94,21 @@ def owned_heads(state: Params, networks: Mapping[str, MLP]) -> Owned:
     """Parameters ``[T, n]`` of the heads of each network that all tasks share (of every twin)."""
     out = {}
     for name, network in networks.items():
-        flat = state[name]["params"]
-        views = network.views(flat.view(-1, flat.shape[-1]), flat.dtype)
-        out[name] = torch.cat(
-            [views[part].transpose(0, 1).flatten(1) for part in network.head_shapes], 1
-        )
+        views = _views(network, state[name]["params"])
+        heads = [views[part].transpose(0, 1).flatten(1) for part in network.head_shapes]
+        out[name] = torch.cat(heads, 1)
     return out
 
 
 def equal_heads(state: Params, networks: Mapping[str, MLP]) -> None:
     """Give all heads of each network the first one's parameters, in place."""
     for name, network in networks.items():
-        flat = state[name]["params"]
-        views = network.views(flat.view(-1, flat.shape[-1]), flat.dtype)
+        views = _views(network, state[name]["params"])
         for part in network.head_shapes:
-            views[part].copy_(views[part][:, :1].clone().expand_as(views[part]))
+            heads = views[part]
+            # A copy, since the source overlaps the destination.
+            first = heads[:, :1].clone()
+            heads.copy_(first.expand_as(heads))
 
 
 @torch.no_grad()
@@ -96,10 +121,12 @@ def geometry(owned: Owned, origin: Owned, features: Tensor) -> Geometry:
     count = len(features)
     products = torch.zeros(count, count, dtype=torch.float64)
     for name, params in owned.items():
+        # Displacements: the common origin would make all agents look alike.
         moved = params - origin[name]
         products += (moved @ moved.T).double().cpu()
     flat = features.flatten(1).double()
-    return Geometry(products, -torch.cdist(flat, flat).square().cpu() / features.shape[1])
+    distance = torch.cdist(flat, flat).square().cpu()
+    return Geometry(products, -distance / features.shape[1])
 
 
 @torch.no_grad()
@@ -112,7 +139,8 @@ def member_pull(turn: Turn, state: Params, networks: Mapping[str, MLP]) -> Membe
         params = state[name]["params"]
         weights = others.to(params.device, params.dtype)
         sources[name] = torch.tensordot(weights, params, 1).unsqueeze(0)
-    return MemberPull(1 - float(turn.combination[turn.task]), turn.strength, sources)
+    keep = 1 - float(turn.combination[turn.task])
+    return MemberPull(keep, turn.strength, sources)
 
 
 Features = Callable[[], Tensor]

@@ -16,6 +16,7 @@ from mtrl.agents.curricula.base import (
     Statistics,
     Tasks,
     require,
+    return_gap,
 )
 
 
@@ -57,12 +58,15 @@ class DRATS(Curriculum):
         high = torch.maximum(state["high"], stats.episode_return)
         gap = (1 - stats.success).clamp(0, 1)
         if self.gap == "return":
-            span = high - low
-            gap = torch.where(
-                span > 0, (high - stats.episode_return) / torch.where(span > 0, span, 1.0), 1.0
-            )
+            gap = return_gap(stats.episode_return, low, high)
         log_weight = (1 - self.decay) * state["log_weight"] + self.eta * gap
+        # The softmax ignores a common offset, which could grow from round to round.
         log_weight = log_weight - log_weight.mean()
         even = 1 / tasks.num_tasks
         share = (1 - self.floor) * log_weight.softmax(0) + self.floor * even
-        return Plan(share, log={"gap": gap}), {"log_weight": log_weight, "low": low, "high": high}
+        new = {
+            "log_weight": log_weight,
+            "low": low,
+            "high": high,
+        }
+        return Plan(share, log={"gap": gap}), new

@@ -39,5 +39,6 @@ class SuccessFocal(Curriculum):
     def plan(
         self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks
     ) -> tuple[Plan, State]:
-        share = proportional((1 - stats.success).clamp(0, 1) ** self.gamma, self.floor)
+        failure = (1 - stats.success).clamp(0, 1)
+        share = proportional(failure**self.gamma, self.floor)
         return Plan(share), state

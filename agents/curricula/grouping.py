@@ -64,28 +64,34 @@ class TaskGrouping(Curriculum):
     def plan(
         self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks
     ) -> tuple[Plan, State]:
-        number, group, count = int(state["round"]), state["group"], tasks.num_tasks
+        number = int(state["round"])
+        group = state["group"]
+        count = tasks.num_tasks
         new = push(state, torch.cat([stats.loss, stats.episode_return]))
         rounds = filled(new)
         known = number - self.window
+        # Until the window is full there is nothing to compare, and all tasks train.
         if known >= 0 and known % self.regroup == 0:
+            # Loss and return stand side by side in the history, as one row of 2 T.
             changes = rounds.diff(dim=0).unflatten(1, (2, count))
             group = average_linkage(affinity(changes), self.groups)
         share = uniform_share(count)
         if known >= 0:
             active = (group == number % self.groups).double()
             share = active / active.sum()
-        return Plan(share, log={"group": group.double()}), new | {
+        new |= {
             "round": state["round"] + 1,
             "group": group,
         }
+        return Plan(share, log={"group": group.double()}), new
 
 
 def affinity(changes: Tensor) -> Tensor:
     """Mean over signals of the correlation of tasks' changes ``[n, signals, T]``, ``[T, T]``; 0 where constant."""
     centered = changes - changes.mean(0)
     size = centered.square().sum(0).sqrt()
-    unit = torch.where(size > 0, centered / torch.where(size > 0, size, 1.0), 0.0)
+    safe_size = torch.where(size > 0, size, 1.0)
+    unit = torch.where(size > 0, centered / safe_size, 0.0)
     return torch.einsum("nst,nsu->tu", unit, unit) / changes.shape[1]
 
 
@@ -98,7 +104,9 @@ def average_linkage(similarity: Tensor, groups: int) -> Tensor:
     table = similarity.tolist()
     while len(clusters) > groups:
         pairs = [(a, b) for b in range(len(clusters)) for a in range(b)]
-        a, b = max(pairs, key=lambda pair: _mean_link(table, clusters[pair[0]], clusters[pair[1]]))
+        links = [_mean_link(table, clusters[a], clusters[b]) for a, b in pairs]
+        # The first of equal links, so that the grouping does not depend on anything else.
+        a, b = pairs[links.index(max(links))]
         clusters[a] += clusters.pop(b)
     out = torch.zeros(len(similarity), dtype=torch.int64)
     for index, members in enumerate(sorted(clusters, key=min)):
@@ -107,4 +115,5 @@ def average_linkage(similarity: Tensor, groups: int) -> Tensor:
 
 
 def _mean_link(table: list[list[float]], left: list[int], right: list[int]) -> float:
-    return sum(table[i][j] for i in left for j in right) / (len(left) * len(right))
+    links = [table[i][j] for i in left for j in right]
+    return sum(links) / len(links)

@@ -19,12 +19,16 @@ def history(num_tasks: int, length: int) -> State:
 def push(state: State, value: Tensor) -> State:
     """With ``value`` ``[T]`` as the newest round; the oldest one is dropped."""
     values = torch.cat([state["values"][1:], value.unsqueeze(0)])
-    return {"values": values, "count": (state["count"] + 1).clamp(max=len(values))}
+    count = (state["count"] + 1).clamp(max=len(values))
+    return {"values": values, "count": count}
 
 
 def filled(state: State) -> Tensor:
     """The rounds there are, ``[n, T]``, oldest first."""
-    return state["values"][len(state["values"]) - int(state["count"]) :]
+    values = state["values"]
+    # Not ``-count``, which would be all of them where the count is 0.
+    first = len(values) - int(state["count"])
+    return values[first:]
 
 
 def slope(values: Tensor) -> Tensor:
@@ -32,8 +36,11 @@ def slope(values: Tensor) -> Tensor:
     n = len(values)
     if n < 2:
         return torch.zeros(values.shape[1], dtype=values.dtype)
+    # Centred time, so that the intercept drops out.
     time = torch.arange(n, dtype=values.dtype) - (n - 1) / 2
-    return (time.unsqueeze(1) * (values - values.mean(0))).sum(0) / time.square().sum()
+    centered = values - values.mean(0)
+    covariance = (time.unsqueeze(1) * centered).sum(0)
+    return covariance / time.square().sum()
 
 
 def under(prefix: str, state: State) -> State:

@@ -57,7 +57,12 @@ class MRCL(Curriculum):
         require(self, self.window >= 2, "window", "at least 2")
         require(self, self.power >= 0, "power", "at least 0")
         for name in ("gamma", "epsilon", "delta_pred", "delta_succ"):
-            require(self, 0 <= getattr(self, name) <= 1, name, "in [0, 1]")
+            require(
+                self,
+                0 <= getattr(self, name) <= 1,
+                name,
+                "in [0, 1]",
+            )
         require(
             self, self.delta_pred + self.delta_succ <= 1, "delta_pred", "at most 1 - delta_succ"
         )
@@ -69,32 +74,34 @@ class MRCL(Curriculum):
     def plan(
         self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks
     ) -> tuple[Plan, State]:
-        new = push(state, stats.success if self.measure == "success" else stats.episode_return)
+        value = stats.success if self.measure == "success" else stats.episode_return
+        new = push(state, value)
         rounds = filled(new)
-        mean, progress = rounds.mean(0), slope(rounds).abs()
-        low, high = torch.minimum(state["low"], mean), torch.maximum(state["high"], mean)
+        mean = rounds.mean(0)
+        progress = slope(rounds).abs()
+        low = torch.minimum(state["low"], mean)
+        high = torch.maximum(state["high"], mean)
         if self.measure == "success":
             mastered = mean.clamp(0, 1)
         else:
             span = high - low
-            mastered = torch.where(span > 0, (mean - low) / torch.where(span > 0, span, 1.0), 0.0)
-        focus = self._redistribute(
-            self._attention(mastered, progress, tasks.builds_on), tasks.builds_on
-        )
+            rate = (mean - low) / torch.where(span > 0, span, 1.0)
+            mastered = torch.where(span > 0, rate, 0.0)
+        attention = self._attention(mastered, progress, tasks.builds_on)
+        focus = self._redistribute(attention, tasks.builds_on)
         share = proportional(focus, self.epsilon)
-        return Plan(share, log={"mastering_rate": mastered}), new | {"low": low, "high": high}
+        plan = Plan(share, log={"mastering_rate": mastered})
+        return plan, new | {"low": low, "high": high}
 
     def _attention(self, mastered: Tensor, progress: Tensor, builds_on: Tensor) -> Tensor:
         ancestors = reachable(builds_on)
         below = _least(mastered, ancestors, empty=1.0)
         above = _least(mastered, builds_on.T, empty=0.0)
         fastest = progress.max()
-        moving = torch.where(fastest > 0, progress / torch.where(fastest > 0, fastest, 1.0), 0.0)
-        return (
-            below**self.power
-            * ((1 - self.gamma) * moving + self.gamma * (1 - mastered))
-            * (1 - above)
-        )
+        relative = progress / torch.where(fastest > 0, fastest, 1.0)
+        moving = torch.where(fastest > 0, relative, 0.0)
+        learnable = (1 - self.gamma) * moving + self.gamma * (1 - mastered)
+        return below**self.power * learnable * (1 - above)
 
     def _redistribute(self, attention: Tensor, builds_on: Tensor) -> Tensor:
         handed = torch.zeros_like(attention)
@@ -102,9 +109,10 @@ class MRCL(Curriculum):
         for delta, edges in ((self.delta_pred, builds_on), (self.delta_succ, builds_on.T)):
             count = edges.sum(1)
             part = delta * (count > 0).to(attention.dtype)
-            handed = handed + (
-                edges.to(attention.dtype) * (part * attention / count.clamp(min=1)).unsqueeze(1)
-            ).sum(0)
+            # A task without such neighbors keeps what it would have handed over.
+            per_neighbor = part * attention / count.clamp(min=1)
+            sent = edges.to(attention.dtype) * per_neighbor.unsqueeze(1)
+            handed = handed + sent.sum(0)
             kept = kept - part
         return kept * attention + handed
 
@@ -112,8 +120,10 @@ class MRCL(Curriculum):
 def reachable(builds_on: Tensor) -> Tensor:
     """Ancestors: the transitive closure of ``builds_on``, bool ``[T, T]``."""
     closure = builds_on.clone()
+    # No path without a cycle is longer than the number of tasks.
     for _ in range(len(builds_on)):
-        closure = closure | ((closure.double() @ builds_on.double()) > 0)
+        steps = closure.double() @ builds_on.double()
+        closure = closure | (steps > 0)
     return closure
 
 

@@ -39,8 +39,18 @@ class SuccessPacing(Curriculum):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, 0 < self.margin <= 1, "margin", "greater than 0 and at most 1")
-        require(self, 0 < self.floor <= 1, "floor", "greater than 0 and at most 1")
+        require(
+            self,
+            0 < self.margin <= 1,
+            "margin",
+            "greater than 0 and at most 1",
+        )
+        require(
+            self,
+            0 < self.floor <= 1,
+            "floor",
+            "greater than 0 and at most 1",
+        )
 
     def init(self, tasks: Tasks) -> State:
         return {"credit": torch.zeros(tasks.num_tasks, dtype=torch.float64)}
@@ -50,7 +60,9 @@ class SuccessPacing(Curriculum):
     ) -> tuple[Plan, State]:
         rate = ((1 - stats.success) / self.margin).clamp(self.floor, 1)
         credit = state["credit"] + rate
+        # Ten rates of 0.1 sum to a little less than 1.
         due = credit >= 1 - 1e-9
+        # A plan needs at least one active task.
         if not due.any():
             due = torch.ones_like(due)
         new = {"credit": torch.where(due, (credit - 1).clamp_min(0), credit)}

@@ -50,11 +50,14 @@ class LearningProgress(Curriculum):
         self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks
     ) -> tuple[Plan, State]:
         value = stats.episode_return if self.measure == "return" else stats.success
-        low, high = torch.minimum(state["low"], value), torch.maximum(state["high"], value)
+        low = torch.minimum(state["low"], value)
+        high = torch.maximum(state["high"], value)
         new = push(state, value) | {"low": low, "high": high}
+        # Success is a rate and needs no scale.
         scale = high - low if self.measure == "return" else torch.ones_like(high)
         moves = slope(filled(new)).abs()
-        progress = torch.where(scale > 0, moves / torch.where(scale > 0, scale, 1.0), 0.0)
+        safe_scale = torch.where(scale > 0, scale, 1.0)
+        progress = torch.where(scale > 0, moves / safe_scale, 0.0)
         share = proportional(progress, self.floor)
         return Plan(share, log={"learning_progress": progress}), new
 
@@ -91,6 +94,9 @@ class CompetenceProgress(Curriculum):
         half = len(rounds) // 2
         progress = torch.zeros_like(stats.success)
         if half:
-            progress = (rounds[-half:].mean(0) - rounds[-2 * half : -half].mean(0)).abs()
+            # With an odd number of rounds so far the oldest one is left out.
+            newer = rounds[-half:].mean(0)
+            older = rounds[-2 * half : -half].mean(0)
+            progress = (newer - older).abs()
         share = proportional(progress, self.floor)
         return Plan(share, log={"competence_progress": progress}), new

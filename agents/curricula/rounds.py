@@ -1,4 +1,4 @@
-"""A curriculum at work inside an agent: rounds are counted, statistics handed over, the plan in force is held."""
+"""``Rounds`` runs a curriculum inside an agent: it counts rounds, collects statistics and holds the current plan."""
 
 from __future__ import annotations
 
@@ -76,13 +76,18 @@ class Rounds:
                 f"curriculum: {info.name!r} couples tasks; the suite has only {tasks.num_tasks}"
             )
         curriculum.check(tasks)
-        self.curriculum, self.tasks = curriculum, tasks
-        self._separate, self._networks = heads == "separate", networks
+        self.curriculum = curriculum
+        self.tasks = tasks
+        self._separate = heads == "separate"
+        self._networks = networks
         self._state = curriculum.init(tasks)
+        # A stream of its own: what a curriculum draws does not shift the agent's numbers.
         self._generator = torch.Generator().manual_seed(seed)
         self.plan = Plan(uniform_share(tasks.num_tasks))
         self._device = next(iter(params.values()))["params"].device
-        self._number, self._steps, self._turns = 0, 0, 0
+        self._number = 0
+        self._steps = 0
+        self._turns = 0
         self._turn: Turn | None = None
         self._pull: MemberPull | HeadPull | None = None
         self._combinations = torch.zeros(tasks.num_tasks, tasks.num_tasks, dtype=torch.float64)
@@ -91,11 +96,11 @@ class Rounds:
         self._set_weights()
         if info.couples and not self._separate:
             equal_heads(params, networks)
-        self._origin = (
-            {name: value[:1].clone() for name, value in self._owned(params).items()}
-            if info.couples
-            else {}
-        )
+        self._origin: dict[str, Tensor] = {}
+        if info.couples:
+            # All agents start equal, so the first one's parameters are the origin of every displacement.
+            owned = self._owned(params)
+            self._origin = {name: value[:1].clone() for name, value in owned.items()}
 
     @property
     def due(self) -> bool:
@@ -120,11 +125,11 @@ class Rounds:
         return self.curriculum.wants_gramian(self._state)
 
     def statistics(self, episodes: EpisodeTracker, gramian: Tensor | None = None) -> Statistics:
-        """What is known of each task now."""
-        success, score, count = (
-            torch.from_numpy(array.astype(np.float64))
-            for array in (episodes.recent_success, episodes.recent_return, episodes.episodes)
-        )
+        """Statistics of each task at this moment."""
+        success = torch.from_numpy(episodes.recent_success.astype(np.float64))
+        score = torch.from_numpy(episodes.recent_return.astype(np.float64))
+        count = torch.from_numpy(episodes.episodes.astype(np.float64))
+        # A task without an update in this round has a loss of 0.
         loss = (self._loss / self._updates.clamp(min=1)).double().cpu()
         return Statistics(success, score, count, loss, gramian)
 
@@ -137,13 +142,12 @@ class Rounds:
         """
         noise = torch.rand(self.curriculum.draws, generator=self._generator, dtype=torch.float64)
         self.plan, self._state = self.curriculum.plan(stats, self._state, noise, self.tasks)
-        self._number, self._steps, self._turns, self._turn, self._pull = (
-            self._number + 1,
-            0,
-            0,
-            None,
-            None,
-        )
+        self._number += 1
+        self._steps = 0
+        self._turns = 0
+        self._turn = None
+        self._pull = None
+        # The statistics of the round that ended are in the plan; a new mean begins.
         self._loss.zero_()
         self._updates.zero_()
         self._set_weights()
@@ -168,9 +172,9 @@ class Rounds:
     ) -> tuple[int, MemberPull]:
         """Whose turn it is in a coupled round, and the pull on it, ``steps_ahead`` of the steps counted so far."""
         count = self.tasks.num_tasks
-        position = min(
-            int((self._steps + steps_ahead) * count / self.curriculum.round_steps), count - 1
-        )
+        at = int((self._steps + steps_ahead) * count / self.curriculum.round_steps)
+        # Where a round runs over its steps, the last position lasts until it ends.
+        position = min(at, count - 1)
         while self._turns <= position:
             self.next_turn(params, features)
         return self.seat(params)
@@ -180,12 +184,14 @@ class Rounds:
         assert isinstance(self.curriculum, CoupledCurriculum)
         view = geometry(self._owned(params), self._origin, features())
         self._turn, self._state = self.curriculum.turn(view, self._state, self.tasks)
-        self._pull, self._turns = None, self._turns + 1
+        self._pull = None
+        self._turns += 1
         self.plan = self.plan._replace(log=self.plan.log | self.curriculum.log(self._state))
 
     def seat(self, params: Params) -> tuple[int, MemberPull]:
         """The task whose turn it is, and the pull on it."""
         assert self._turn is not None
+        # Formed once a turn, since the other agents do not train during it.
         if not isinstance(self._pull, MemberPull):
             self._pull = member_pull(self._turn, params, self._networks)
         return self._turn.task, self._pull
@@ -209,12 +215,15 @@ class Rounds:
         )
 
     def _owned(self, params: Params) -> dict[str, Tensor]:
-        return (owned_agents if self._separate else owned_heads)(params, self._networks)
+        owned = owned_agents if self._separate else owned_heads
+        return owned(params, self._networks)
 
     def _set_weights(self) -> None:
         """Loss weights ``[1, T]``, or None where all are 1."""
         share = self.plan.share * self.tasks.num_tasks
-        even = bool(torch.allclose(share, torch.ones_like(share), rtol=0, atol=1e-12))
+        # No weights at all where shares are equal: that is plain training bit for bit.
+        ones = torch.ones_like(share)
+        even = bool(torch.allclose(share, ones, rtol=0, atol=1e-12))
         self.weights = None if even else share.to(self._device, torch.float32).unsqueeze(0)
 
     def metrics(self) -> dict[str, float]:
@@ -222,14 +231,13 @@ class Rounds:
         if isinstance(self.curriculum, Uniform):
             return {}
         out = {"curriculum/round": float(self._number)}
-        for name, value in ({"share": self.plan.share} | self.plan.log).items():
+        shown = {"share": self.plan.share} | self.plan.log
+        for name, value in shown.items():
             if value.dim() == 0:
                 out[f"curriculum/{name}"] = float(value)
             elif value.dim() == 1:
-                out |= {
-                    f"curriculum/{name}/{task}": float(v)
-                    for task, v in zip(self.tasks.task_names, value)
-                }
+                for task, number in zip(self.tasks.task_names, value):
+                    out[f"curriculum/{name}/{task}"] = float(number)
         return out
 
     def images(self) -> dict[str, NDArray]:
@@ -255,8 +263,11 @@ class Rounds:
         if self.plan.active is not None:
             state["active"] = self.plan.active.clone()
         if self._turn is not None:
-            state["turn"] = {"task": self._turn.task, "combination": self._turn.combination}
-            state["turn"]["strength"] = self._turn.strength
+            state["turn"] = {
+                "task": self._turn.task,
+                "combination": self._turn.combination,
+                "strength": self._turn.strength,
+            }
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -272,7 +283,9 @@ class Rounds:
         self._loss.copy_(state["loss"])
         self._updates.copy_(state["updates"])
         self._number, self._steps, self._turns = state["counters"]
-        self._turn, self._pull = None, None
+        self._turn = None
+        # The pull follows from the turn and the agents, so it is not saved but formed again.
+        self._pull = None
         self._set_weights()
         if "turn" in state:
             turn = state["turn"]
@@ -290,7 +303,12 @@ def make_rounds(
     seed: int,
 ) -> Rounds:
     """``Rounds`` of the curriculum that a setting describes, for an environment of ``spec``; see there."""
-    graph = torch.tensor(task_graph(spec.task_names))
+    tasks = Tasks(spec.task_names, torch.tensor(task_graph(spec.task_names)))
     return Rounds(
-        CURRICULA.make(curriculum), Tasks(spec.task_names, graph), heads, networks, params, seed
+        CURRICULA.make(curriculum),
+        tasks,
+        heads,
+        networks,
+        params,
+        seed,
     )

@@ -66,9 +66,12 @@ class SonGoku(Curriculum):
     def plan(
         self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks
     ) -> tuple[Plan, State]:
-        number, color = int(state["round"]), state["color"]
+        number = int(state["round"])
+        color = state["color"]
         if self.wants_gramian(state) and stats.gramian is not None:
-            color = welsh_powell(interference_graph(stats.gramian, self.threshold(number)))
+            graph = interference_graph(stats.gramian, self.threshold(number))
+            color = welsh_powell(graph)
+        # With one color, as before the first Gramian, all tasks train together.
         colors = int(color.max()) + 1
         active = (color == number % colors).double()
         log = {
@@ -76,7 +79,11 @@ class SonGoku(Curriculum):
             "colors": torch.tensor(float(colors)),
             "tau": torch.tensor(self.threshold(number)),
         }
-        return Plan(active / active.sum(), log=log), {"round": state["round"] + 1, "color": color}
+        new = {
+            "round": state["round"] + 1,
+            "color": color,
+        }
+        return Plan(active / active.sum(), log=log), new
 
 
 def interference_graph(gramian: Tensor, tau: float) -> Tensor:

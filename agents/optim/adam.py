@@ -47,11 +47,19 @@ def adam_step(
     """
     if members is None and state["step"].dim():
         members = range(len(state["step"]))
-    tensors = (state["params"], grad, state["exp_avg"], state["exp_avg_sq"], state["step"])
-    params, grads, exp_avgs, exp_avg_sqs, steps = (
-        [tensor] if members is None else [tensor[member] for member in members]
-        for tensor in tensors
+    tensors = (
+        state["params"],
+        grad,
+        state["exp_avg"],
+        state["exp_avg_sq"],
+        state["step"],
     )
+    if members is None:
+        lists = [[tensor] for tensor in tensors]
+    else:
+        # Members are views, so the fused step writes into the stacked state.
+        lists = [[tensor[member] for member in members] for tensor in tensors]
+    params, grads, exp_avgs, exp_avg_sqs, steps = lists
     adam(
         params,
         grads,
@@ -79,6 +87,8 @@ def clip_by_norm(grad: Tensor, max_norm: float | None) -> Tensor:
     norm = torch.linalg.vector_norm(grad.flatten(1), dim=1)
     if max_norm is None:
         return norm
+    # A gradient of zeros has no norm to divide by.
     scale = (max_norm / norm.clamp_min(1e-12)).clamp_max(1.0)
-    grad.mul_(scale.view(-1, *[1] * (grad.dim() - 1)))
+    trailing = [1] * (grad.dim() - 1)
+    grad.mul_(scale.view(-1, *trailing))
     return norm

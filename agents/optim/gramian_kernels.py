@@ -28,20 +28,33 @@ def widen(bits: Any, out: Any) -> None:
 
 
 @compiled
-def add_block(left: Any, right: Any, tasks: int, columns: int, symmetric: bool, out: Any) -> None:
+def add_block(
+    left: Any,
+    right: Any,
+    tasks: int,
+    columns: int,
+    symmetric: bool,
+    out: Any,
+) -> None:
     """Add ``left rightᵀ`` of the first tasks and columns to ``out`` float64; if symmetric, not all below its diagonal.
 
     Arrays have rows of zeros to spare, so that tasks need not be a multiple of the size of a block.
     """
     for i in range(0, tasks, ROWS):
-        a0, a1 = left[i], left[i + 1]
+        a0 = left[i]
+        a1 = left[i + 1]
         for j in range(0, tasks, OTHERS):
             if symmetric and j + OTHERS <= i:
                 continue
-            b0, b1, b2, b3, b4 = right[j], right[j + 1], right[j + 2], right[j + 3], right[j + 4]
+            b0 = right[j]
+            b1 = right[j + 1]
+            b2 = right[j + 2]
+            b3 = right[j + 3]
+            b4 = right[j + 4]
             s00 = s01 = s02 = s03 = s04 = s10 = s11 = s12 = s13 = s14 = np.float32(0)
             for k in range(columns):
-                x, y = a0[k], a1[k]
+                x = a0[k]
+                y = a1[k]
                 s00 += x * b0[k]
                 s01 += x * b1[k]
                 s02 += x * b2[k]
@@ -67,20 +80,31 @@ def add_products(rows: Any, halves: bool, out: Any) -> None:
     """
     tasks = out.shape[1]
     size = -(-tasks // (ROWS * OTHERS)) * ROWS * OTHERS
-    left, right = np.zeros((size, COLUMNS), np.float32), np.zeros((size, COLUMNS), np.float32)
-    left_bits, right_bits = left.view(np.uint32), right.view(np.uint32)
+    left = np.zeros((size, COLUMNS), np.float32)
+    right = np.zeros((size, COLUMNS), np.float32)
+    left_bits = left.view(np.uint32)
+    right_bits = right.view(np.uint32)
     for seed in range(len(rows)):
         sums = np.zeros((size, size))
         for twin in range(rows.shape[1]):
             for start in range(0, rows.shape[3], COLUMNS):
                 stop = min(start + COLUMNS, rows.shape[3])
+                # Rows are widened once a block of columns, and then multiplied with all others.
                 for task in range(tasks):
                     if halves:
                         widen(rows[seed, twin, 2 * task, start:stop], left_bits[task])
                         widen(rows[seed, twin, 2 * task + 1, start:stop], right_bits[task])
                     else:
                         widen(rows[seed, twin, task, start:stop], left_bits[task])
-                add_block(left, right if halves else left, tasks, stop - start, not halves, sums)
+                add_block(
+                    left,
+                    right if halves else left,
+                    tasks,
+                    stop - start,
+                    not halves,
+                    sums,
+                )
+        # Of a symmetric product only the blocks on and above the diagonal were added.
         for i in range(tasks):
             for j in range(tasks):
                 out[seed, i, j] += sums[i, j] if halves or j >= i else sums[j, i]
@@ -91,7 +115,8 @@ def weigh_rows(rows: Any, weights: Any, out: Any) -> None:
     """``Jᵀ w``: rows ``[S, twins, groups, n]``, weights ``[S, groups]``, out ``[S, twins, n]``."""
     groups = rows.shape[2]
     size = -(-groups // OTHERS) * OTHERS
-    wide, factors = np.zeros((size, COLUMNS), np.float32), np.zeros(size, np.float32)
+    wide = np.zeros((size, COLUMNS), np.float32)
+    factors = np.zeros(size, np.float32)
     bits = wide.view(np.uint32)
     for seed in range(len(rows)):
         factors[:groups] = weights[seed]
@@ -103,13 +128,15 @@ def weigh_rows(rows: Any, weights: Any, out: Any) -> None:
                 part = out[seed, twin, start:stop]
                 part[:] = 0
                 for i in range(0, size, OTHERS):
-                    r0, r1, r2, r3, r4 = wide[i], wide[i + 1], wide[i + 2], wide[i + 3], wide[i + 4]
-                    w0, w1, w2, w3, w4 = (
-                        factors[i],
-                        factors[i + 1],
-                        factors[i + 2],
-                        factors[i + 3],
-                        factors[i + 4],
-                    )
+                    r0 = wide[i]
+                    r1 = wide[i + 1]
+                    r2 = wide[i + 2]
+                    r3 = wide[i + 3]
+                    r4 = wide[i + 4]
+                    w0 = factors[i]
+                    w1 = factors[i + 1]
+                    w2 = factors[i + 2]
+                    w3 = factors[i + 3]
+                    w4 = factors[i + 4]
                     for k in range(len(part)):
                         part[k] += w0 * r0[k] + w1 * r1[k] + w2 * r2[k] + w3 * r3[k] + w4 * r4[k]

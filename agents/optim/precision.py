@@ -1,4 +1,4 @@
-"""Which number format matrix products use."""
+"""The number format of matrix products."""
 
 from __future__ import annotations
 
@@ -29,4 +29,6 @@ def _has_native_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
     capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    has_avx512 = capabilities.get("avx512_bf16")
+    has_amx = capabilities.get("amx_bf16")
+    return bool(has_avx512 or has_amx)

@@ -69,24 +69,24 @@ class Reduction:
     def losses_suffice(self) -> bool:
         """Whether weights are known before the backward pass, so that no task's gradient has to be formed."""
         info = self.aggregator.info
-        return not (
-            info.needs & {"gramian", "jacobian", "cross_gramian"}
-            or info.direction_only
-            or self.track
-            or self.diagnose
-        )
+        reads_gradients = bool(info.needs & {"gramian", "jacobian", "cross_gramian"})
+        if reads_gradients or info.direction_only:
+            return False
+        return not (self.track or self.diagnose)
 
     @property
     def groups(self) -> int:
         """Groups of rows that get a gradient of their own: tasks, or halves of tasks for cross Gramians."""
-        return self.num_tasks * (2 if "cross_gramian" in self.aggregator.info.needs else 1)
+        needs_halves = "cross_gramian" in self.aggregator.info.needs
+        return 2 * self.num_tasks if needs_halves else self.num_tasks
 
     @property
     def num_shared(self) -> int:
         """Parameters of one seed that all tasks share."""
         network = self.network
-        own_heads = network.num_heads > 1
-        return self.twins * (network.num_trunk_parameters if own_heads else network.num_parameters)
+        if network.num_heads > 1:
+            return self.twins * network.num_trunk_parameters
+        return self.twins * network.num_parameters
 
     def init(self, seeds: int, device: torch.device) -> State:
         """The aggregator's state, with a leading axis of seeds, and the averaged gradients where they are tracked."""
@@ -94,7 +94,12 @@ class Reduction:
             self.num_tasks, num_params=self.num_shared, batch_shape=(seeds,), device=device
         )
         if self.track:
-            state["tracked"] = torch.zeros(seeds, self.num_tasks, self.num_shared, device=device)
+            state["tracked"] = torch.zeros(
+                seeds,
+                self.num_tasks,
+                self.num_shared,
+                device=device,
+            )
         return state
 
     def noise_shape(self) -> tuple[int, ...] | None:
@@ -138,47 +143,72 @@ class Reduction:
         Returns:
             Gradient ``[K, P]`` float32, the new state, and metrics ``[S]`` or ``[S, T]``.
         """
-        seeds, members = losses.shape[0], losses.shape[0] * self.twins
         weighted = losses if weights is None else losses * weights
         if self.is_mean:
-            grads = torch.autograd.grad(weighted.mean(-1).sum(), list(leaves.values()))
+            mean = weighted.mean(-1).sum()
+            grads = torch.autograd.grad(mean, list(leaves.values()))
             return flatten_gradients(grads), state, {}
         if self.losses_suffice:
-            inputs = Inputs(losses=losses.detach(), success=success, noise=noise, step=step)
+            inputs = Inputs(
+                losses=losses.detach(),
+                success=success,
+                noise=noise,
+                step=step,
+            )
             solved, state = self.aggregator.weights(inputs, state)
-            about = {"task_weight": solved.weights.float()}
-            return flatten_gradients(self._weighted(weighted, solved.weights, leaves)), state, about
-        grads = torch.autograd.grad(weighted.sum(), list(leaves.values()))
-        shared = [g for g, name in zip(grads, leaves) if self._is_shared(name)]
-        own = [g / self.num_tasks for g, name in zip(grads, leaves) if not self._is_shared(name)]
-        pieces = [g.view(seeds, self.twins, self.groups, -1) for g in shared]
-        pieces = [
-            piece if _has_kernels(piece) else piece.float() for piece in pieces
-        ]  # read twice: Gramian, and sum
+            metrics = {"task_weight": solved.weights.float()}
+            by_leaf = self._weighted(weighted, solved.weights, leaves)
+            return flatten_gradients(by_leaf), state, metrics
+
+        pieces, own = self._task_gradients(weighted, leaves)
         tracked = self._tracked(pieces, state, weights)
         inputs = self._inputs(pieces, losses.detach(), noise, success, step)
-        metrics: dict[str, Tensor] = {}
+        metrics = {}
         if isinstance(self.aggregator, FlatMinima):
             moved = self._move(self.aggregator, inputs, leaves, pieces)
             there = again(moved)
             metrics["sharpness"] = there.detach() - losses.detach()
-            inputs = self._look(inputs, there if weights is None else there * weights, moved)
+            weighted_there = there if weights is None else there * weights
+            inputs = self._with_perturbed(inputs, weighted_there, moved)
         if self.aggregator.info.direction_only:
             direction, state = self.aggregator.direction(inputs, state)
             combined = _split(direction.direction, pieces)
-            metrics |= {
-                "residual": direction.residual,
-                "solve_failures": (~direction.converged).float(),
-            }
+            metrics["residual"] = direction.residual
+            metrics["solve_failures"] = ~direction.converged
         else:
             solved, state = self.aggregator.weights(inputs, state)
             combined = [_combine(piece, solved.weights) for piece in pieces]
-            metrics |= {"residual": solved.residual, "solve_failures": (~solved.converged).float()}
+            metrics["residual"] = solved.residual
+            metrics["solve_failures"] = ~solved.converged
             metrics["task_weight"] = solved.weights
         if inputs.gramian is not None or self.diagnose:
-            metrics |= self._diagnostics(inputs.gramian, pieces, metrics.get("task_weight"))
-        parts = [c.reshape(members, -1) for c in combined] + own
-        return flatten_gradients(parts), state | tracked, {k: v.float() for k, v in metrics.items()}
+            task_weight = metrics.get("task_weight")
+            metrics |= self._diagnostics(inputs.gramian, pieces, task_weight)
+        # Shared parameters come first in a network's layout, heads last.
+        members = len(losses) * self.twins
+        parts = [part.reshape(members, -1) for part in combined] + own
+        logged = {name: metric.float() for name, metric in metrics.items()}
+        return flatten_gradients(parts), state | tracked, logged
+
+    def _task_gradients(self, losses: Tensor, leaves: Views) -> tuple[list[Tensor], list[Tensor]]:
+        """Gradients of ``losses`` ``[S, T]`` from one backward pass.
+
+        Returns:
+            Each task's gradient of the shared parameters as pieces ``[S, twins, groups, n]``, one a leaf, and the
+            gradients of task-owned heads at the scale of averaging.
+        """
+        seeds = losses.shape[0]
+        grads = torch.autograd.grad(losses.sum(), list(leaves.values()))
+        pieces = []
+        own = []
+        for name, grad in zip(leaves, grads):
+            if not self._is_shared(name):
+                own.append(grad / self.num_tasks)
+                continue
+            piece = grad.view(seeds, self.twins, self.groups, -1)
+            # Pieces are read twice, for the Gramian and for the sum, so they are converted once, here.
+            pieces.append(piece if _has_kernels(piece) else piece.float())
+        return pieces, own
 
     def _move(
         self, aggregator: FlatMinima, inputs: Inputs, leaves: Views, pieces: list[Tensor]
@@ -190,16 +220,16 @@ class Reduction:
         for name, leaf in leaves.items():
             moved[name] = leaf.detach()
             if self._is_shared(name):
-                moved[name] = (
-                    leaf.detach() + next(steps).transpose(1, 2).reshape(leaf.shape)
-                ).requires_grad_()
+                step = next(steps).transpose(1, 2).reshape(leaf.shape)
+                moved[name] = (leaf.detach() + step).requires_grad_()
         return moved
 
-    def _look(self, inputs: Inputs, losses: Tensor, moved: OwnViews) -> Inputs:
+    def _with_perturbed(self, inputs: Inputs, losses: Tensor, moved: OwnViews) -> Inputs:
         """``inputs`` with the gradients of ``losses`` at moved parameters."""
         leaves = [leaf for name, leaf in moved.items() if self._is_shared(name)]
         grads = torch.autograd.grad(losses.sum(), leaves)
-        pieces = [grad.view(losses.shape[0], self.twins, self.groups, -1) for grad in grads]
+        shape = (losses.shape[0], self.twins, self.groups, -1)
+        pieces = [grad.view(shape) for grad in grads]
         return replace(inputs, perturbed_jacobian=_jacobian(pieces))
 
     def _diagnostics(
@@ -207,8 +237,10 @@ class Reduction:
     ) -> dict[str, Tensor]:
         """Scalars ``[S]``, gains ``[S, T]`` and cosines ``[S, T, T]``; the last two and conditioning only if asked."""
         if gramian is None:
-            parts = self.groups // self.num_tasks  # halves of tasks, if any
-            gramian = _gramian([piece.float().unflatten(2, (-1, parts)).sum(3) for piece in pieces])
+            # A task's gradient is the sum of those of its halves, if it was split.
+            parts = self.groups // self.num_tasks
+            of_tasks = [piece.float().unflatten(2, (-1, parts)).sum(3) for piece in pieces]
+            gramian = _gramian(of_tasks)
         metrics = {
             "conflict_rate": conflict_rate(gramian),
             "magnitude_similarity": magnitude_similarity(gramian),
@@ -223,28 +255,33 @@ class Reduction:
     def _weighted(self, losses: Tensor, weights: Tensor, leaves: Views) -> list[Tensor]:
         """Gradients of the weighted sum of ``losses`` ``[S, T]``; task-owned heads keep the scale of averaging."""
         if self.network.num_heads == 1:
-            return list(torch.autograd.grad((losses * weights).sum(), list(leaves.values())))
+            total = (losses * weights).sum()
+            return list(torch.autograd.grad(total, list(leaves.values())))
+        # Weights on the losses would scale the heads too; ``ScaleTasks`` scales only what reaches the trunk.
         leaves[TASK_SCALE].copy_(weights.repeat_interleave(self.twins, 0))
         params = {name: leaf for name, leaf in leaves.items() if name != TASK_SCALE}
-        grads = zip(params, torch.autograd.grad(losses.sum(), list(params.values())))
-        return [grad if self._is_shared(name) else grad / self.num_tasks for name, grad in grads]
+        grads = torch.autograd.grad(losses.sum(), list(params.values()))
+        scaled = []
+        for name, grad in zip(params, grads):
+            scaled.append(grad if self._is_shared(name) else grad / self.num_tasks)
+        return scaled
 
     def _tracked(self, pieces: list[Tensor], state: State, weights: Tensor | None) -> State:
         """The averaged gradients with this update's; those of tasks that did not train stay as they are."""
         if not self.track:
             return {}
         rows = _jacobian(pieces)
-        if rows.shape[1] != self.num_tasks:  # halves of tasks
+        has_halves = rows.shape[1] != self.num_tasks
+        if has_halves:
             rows = rows.unflatten(1, (self.num_tasks, -1)).sum(2)
+        before = state["tracked"]
         if weights is None:
-            return {"tracked": state["tracked"].lerp(rows, 1 - TRACK_DECAY)}
+            return {"tracked": before.lerp(rows, 1 - TRACK_DECAY)}
+        # The curriculum's weights are divided out: tracked gradients are those of the plain losses.
         trains = (weights > 0).unsqueeze(-1)
-        own = rows / torch.where(trains, weights.unsqueeze(-1), 1.0)
-        return {
-            "tracked": torch.where(
-                trains, state["tracked"].lerp(own, 1 - TRACK_DECAY), state["tracked"]
-            )
-        }
+        plain = rows / torch.where(trains, weights.unsqueeze(-1), 1.0)
+        after = before.lerp(plain, 1 - TRACK_DECAY)
+        return {"tracked": torch.where(trains, after, before)}
 
     def _is_shared(self, name: str) -> bool:
         """Whether all tasks share the parameters of this name."""
@@ -276,14 +313,15 @@ class Reduction:
 
 def _has_kernels(piece: Tensor) -> bool:
     """Whether compiled loops take the piece as it is. With more rows a library is as fast, and has threads."""
-    return (
-        piece.device.type == "cpu" and piece.dtype == torch.bfloat16 and piece.shape[2] <= MOST_ROWS
-    )
+    if piece.device.type != "cpu" or piece.dtype != torch.bfloat16:
+        return False
+    return piece.shape[2] <= MOST_ROWS
 
 
 def _jacobian(pieces: list[Tensor]) -> Tensor:
     """``[S, T, P]`` float32 of pieces ``[S, twins, T, n]``."""
-    return torch.cat([piece.transpose(1, 2).flatten(2) for piece in pieces], -1).float()
+    rows = [piece.transpose(1, 2).flatten(2) for piece in pieces]
+    return torch.cat(rows, -1).float()
 
 
 def _gramian(pieces: list[Tensor], halves: bool = False) -> Tensor:
@@ -293,17 +331,19 @@ def _gramian(pieces: list[Tensor], halves: bool = False) -> Tensor:
     """
     shares = []
     for piece in pieces:
-        if not _has_kernels(piece):
-            left, right = (piece[:, :, ::2], piece[:, :, 1::2]) if halves else (piece, piece)
-            shares.append((left @ right.mT).sum(1))
+        if _has_kernels(piece):
+            continue
+        left = piece[:, :, ::2] if halves else piece
+        right = piece[:, :, 1::2] if halves else piece
+        shares.append((left @ right.mT).sum(1))
     narrow = [piece for piece in pieces if _has_kernels(piece)]
     if narrow:
-        from mtrl.agents.optim.gramian_kernels import (
-            add_products,
-        )  # compiled code that only some methods need
+        # Imported here because only some methods need compiled code.
+        from mtrl.agents.optim.gramian_kernels import add_products
 
-        tasks = narrow[0].shape[2] // (2 if halves else 1)
-        total = np.zeros((len(narrow[0]), tasks, tasks))
+        seeds, _, groups, _ = narrow[0].shape
+        tasks = groups // 2 if halves else groups
+        total = np.zeros((seeds, tasks, tasks))
         for piece in narrow:
             add_products(_bits(piece), halves, total)
         shares.append(torch.from_numpy(total).float())
@@ -312,7 +352,8 @@ def _gramian(pieces: list[Tensor], halves: bool = False) -> Tensor:
 
 def _combine(piece: Tensor, weights: Tensor) -> Tensor:
     """``Jᵀ w`` ``[S, twins, n]`` float32 of one piece ``[S, twins, groups, n]``."""
-    per_group = weights.repeat_interleave(piece.shape[2] // weights.shape[-1], -1)
+    parts = piece.shape[2] // weights.shape[-1]
+    per_group = weights.repeat_interleave(parts, -1)
     if not _has_kernels(piece):
         return (per_group[:, None, None] @ piece).squeeze(2)
     from mtrl.agents.optim.gramian_kernels import weigh_rows
@@ -329,11 +370,10 @@ def _bits(piece: Tensor) -> np.ndarray:
 
 def _split(direction: Tensor, pieces: list[Tensor]) -> list[Tensor]:
     """Undo the concatenation of ``_jacobian``: ``[..., twins, n]`` of ``[..., P]`` for each piece."""
-    sizes = [piece.shape[1] * piece.shape[3] for piece in pieces]
-    return [
-        d.unflatten(-1, (p.shape[1], p.shape[3]))
-        for d, p in zip(direction.split(sizes, -1), pieces)
-    ]
+    shapes = [(piece.shape[1], piece.shape[3]) for piece in pieces]
+    sizes = [twins * width for twins, width in shapes]
+    parts = direction.split(sizes, -1)
+    return [part.unflatten(-1, shape) for part, shape in zip(parts, shapes)]
 
 
 def tracked_gramian(states: list[State]) -> Tensor:
@@ -342,6 +382,7 @@ def tracked_gramian(states: list[State]) -> Tensor:
     for state in states:
         rows = state["tracked"][0]
         products = (rows @ rows.T).double().cpu()
+        # Unscaled, the network of the longest gradients would decide alone.
         trace = products.diagonal().sum()
         parts.append(products / torch.where(trace > 0, trace, 1.0))
     return torch.stack(parts).sum(0)

@@ -34,6 +34,7 @@ from mtrl.agents.curricula.base import (
     Tasks,
     Turn,
     require,
+    return_gap,
     task_index,
     uniform_share,
 )
@@ -94,21 +95,41 @@ class CAMRL(CoupledCurriculum):
     prior: str = ""
     """Tasks of a given ordering, separated by slashes, first the one to receive most; may be empty."""
 
-    info = CurriculumInfo("camrl", SOURCE, heads=frozenset({"separate"}), couples=True)
+    info = CurriculumInfo(
+        "camrl",
+        SOURCE,
+        heads=frozenset({"separate"}),
+        couples=True,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("warmup", "mu1", "mu2", "pull", *(f"lambda{k}" for k in range(NUM_TERMS))):
+        factors = [f"lambda{k}" for k in range(NUM_TERMS)]
+        for name in ("warmup", "mu1", "mu2", "pull", *factors):
             require(self, getattr(self, name) >= 0, name, "at least 0")
         for name in ("a", "b", "c", "sharpness", "floor", "learning_rate"):
-            require(self, getattr(self, name) > 0, name, "greater than 0")
+            require(
+                self,
+                getattr(self, name) > 0,
+                name,
+                "greater than 0",
+            )
         require(self, self.steps >= 1, "steps", "at least 1")
 
     def check(self, tasks: Tasks) -> None:
-        named = [task_index(name, tasks, "prior") for name in filter(None, self.prior.split("/"))]
+        named = self._prior(tasks)
+        distinct = len(set(named)) == len(named)
         require(
-            self, len(set(named)) == len(named), "prior", "an ordering that names no task twice"
+            self,
+            distinct,
+            "prior",
+            "an ordering that names no task twice",
         )
+
+    def _prior(self, tasks: Tasks) -> list[int]:
+        """Indices of the tasks of the given ordering."""
+        names = filter(None, self.prior.split("/"))
+        return [task_index(name, tasks, "prior") for name in names]
 
     @property
     def draws(self) -> int:
@@ -123,6 +144,7 @@ class CAMRL(CoupledCurriculum):
             "transfer": torch.eye(count, dtype=torch.float64),
             "trained": torch.zeros(count, dtype=torch.bool),
             "order": torch.arange(count),
+            # Nothing has succeeded yet.
             "loss": zeros + 1,
             "low": zeros + torch.inf,
             "high": zeros - torch.inf,
@@ -136,96 +158,120 @@ class CAMRL(CoupledCurriculum):
     def plan(
         self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks
     ) -> tuple[Plan, State]:
-        number, performance = int(state["round"]), under("performance.", state)
-        terms = indicator(
-            standardized(performance, stats.episode_return), number, self.a, self.b, self.c
-        )
-        coupled = number >= self.warmup and (not self.switch or float(noise[0]) < terms.value)
+        number = int(state["round"])
+        performance = under("performance.", state)
+        z = standardized(performance, stats.episode_return)
+        terms = indicator(z, number, self.a, self.b, self.c)
+        chosen = not self.switch or float(noise[0]) < terms.value
+        coupled = number >= self.warmup and chosen
         low = torch.minimum(state["low"], stats.episode_return)
         high = torch.maximum(state["high"], stats.episode_return)
         loss = (1 - stats.success).clamp(0, 1)
         if self.measure == "return":
-            span = high - low
-            loss = torch.where(
-                span > 0, (high - stats.episode_return) / torch.where(span > 0, span, 1.0), 1.0
-            )
-        new = state | {"round": state["round"] + 1, "loss": loss, "low": low, "high": high}
+            loss = return_gap(stats.episode_return, low, high)
+        new = state | {
+            "round": state["round"] + 1,
+            "loss": loss,
+            "low": low,
+            "high": high,
+            "trained": torch.zeros_like(state["trained"]),
+        }
+        # Counted only now: the indicator compares a performance with the rounds before it.
         new |= prefixed("performance.", observe(performance, stats.episode_return))
-        new["trained"] = torch.zeros_like(state["trained"])
         shown = {
             "indicator": terms.value,
             "indicator_extremes": terms.extremes,
             "indicator_youth": terms.youth,
+            "indicator_performance": terms.performance,
+            "multi_task_mode": float(coupled),
         }
-        shown |= {"indicator_performance": terms.performance, "multi_task_mode": float(coupled)}
-        log = {name: torch.tensor(value) for name, value in shown.items()} | self.log(new)
-        return Plan(uniform_share(tasks.num_tasks), coupled=coupled, log=log), new
+        log = {name: torch.tensor(value) for name, value in shown.items()}
+        share = uniform_share(tasks.num_tasks)
+        return Plan(share, coupled=coupled, log=log | self.log(new)), new
 
     def turn(self, geometry: Geometry, state: State, tasks: Tasks) -> tuple[Turn, State]:
         at = self._situation(geometry, state, tasks)
+        # The order is found on the way: the waiting task of smallest loss comes next.
         waiting = torch.nonzero(~state["trained"]).flatten().tolist()
         shape = Shape(self.mu1, self.mu2, self.sharpness)
         terms = torch.stack([row_terms(at.transfer[task], task, at, shape) for task in waiting])
         new = state | self._watch(terms, state)
         weights, constant = self._weights(new)
-        task = waiting[int((terms @ weights + constant).argmin())]
-        row, _ = frank_wolfe(
-            lambda b: row_terms(b, task, at, shape) @ weights, at.transfer[task], self.steps
-        )
-        new["transfer"] = at.transfer.index_copy(0, torch.tensor([task]), row.unsqueeze(0))
-        new["order"] = state["order"].index_fill(
-            0, torch.tensor([task]), int(state["trained"].sum())
-        )
-        new["trained"] = state["trained"].index_fill(0, torch.tensor([task]), True)
+        losses = terms @ weights + constant
+        task = waiting[int(losses.argmin())]
+
+        def row_loss(row: Tensor) -> Tensor:
+            return row_terms(row, task, at, shape) @ weights
+
+        row, _ = frank_wolfe(row_loss, at.transfer[task], self.steps)
+        index = torch.tensor([task])
+        position = int(state["trained"].sum())
+        new["transfer"] = at.transfer.index_copy(0, index, row.unsqueeze(0))
+        new["order"] = state["order"].index_fill(0, index, position)
+        new["trained"] = state["trained"].index_fill(0, index, True)
         if self.weighting == "learned":
             new["log_sigma"] = self._learn(state["log_sigma"], row_terms(row, task, at, shape))
-        return Turn(task, self._combination(new["transfer"], task), self.pull), new
+        combination = self._combination(new["transfer"], task)
+        return Turn(task, combination, self.pull), new
 
     def log(self, state: State) -> dict[str, Tensor]:
         return {"transfer": state["transfer"], "order": state["order"].double()}
 
     def _situation(self, geometry: Geometry, state: State, tasks: Tasks) -> Situation:
+        # In units of the mean diagonal, so that term 1 does not depend on the size of the networks.
         scale = geometry.products.diagonal().mean()
         products = geometry.products / torch.where(scale > 0, scale, 1.0)
-        prior = [task_index(name, tasks, "prior") for name in filter(None, self.prior.split("/"))]
-        index = torch.tensor(prior, dtype=torch.int64)
+        prior = torch.tensor(self._prior(tasks), dtype=torch.int64)
         return Situation(
-            state["transfer"], state["trained"], state["loss"], products, geometry.similarity, index
+            state["transfer"],
+            state["trained"],
+            state["loss"],
+            products,
+            geometry.similarity,
+            prior,
         )
 
     def _watch(self, terms: Tensor, state: State) -> State:
         """Running moments of the terms ``[n, 5]`` over the waiting tasks."""
         first = state["term_seen"] == 0
-        mean, square = (
-            torch.where(first, new, old + FORGET * (new - old))
-            for old, new in (
-                (state["term_mean"], terms.mean(0)),
-                (state["term_square"], terms.square().mean(0)),
-            )
-        )
-        return {"term_mean": mean, "term_square": square, "term_seen": state["term_seen"] + 1}
+        now = {
+            "term_mean": terms.mean(0),
+            "term_square": terms.square().mean(0),
+        }
+        new = {"term_seen": state["term_seen"] + 1}
+        for name, value in now.items():
+            before = state[name]
+            moved = before + FORGET * (value - before)
+            new[name] = torch.where(first, value, moved)
+        return new
 
     def _weights(self, state: State) -> tuple[Tensor, Tensor]:
         """Factor of each term ``[5]``, and the constant of the log penalty."""
-        factors = torch.tensor(
-            [getattr(self, f"lambda{k}") for k in range(NUM_TERMS)], dtype=torch.float64
-        )
+        lambdas = [getattr(self, f"lambda{k}") for k in range(NUM_TERMS)]
+        factors = torch.tensor(lambdas, dtype=torch.float64)
         if self.weighting == "fixed":
             return factors, torch.zeros((), dtype=torch.float64)
         if self.weighting == "learned":
-            return factors * 0.5 * (-2 * state["log_sigma"]).exp(), state["log_sigma"].sum()
-        variance = (state["term_square"] - state["term_mean"].square()).clamp(min=self.floor)
+            log_sigma = state["log_sigma"]
+            return factors * 0.5 * (-2 * log_sigma).exp(), log_sigma.sum()
+        variance = state["term_square"] - state["term_mean"].square()
+        # Without the floor a term that hardly varies would outweigh all others.
+        variance = variance.clamp(min=self.floor)
         return factors / variance, variance.log().sum()
 
     def _learn(self, log_sigma: Tensor, terms: Tensor) -> Tensor:
         """A gradient step of ``Σ ½ exp(−2 s) f + s`` on s, kept within ±3."""
         slope = 1 - (-2 * log_sigma).exp() * terms
-        return (log_sigma - self.learning_rate * slope).clamp(-3, 3)
+        moved = log_sigma - self.learning_rate * slope
+        return moved.clamp(-3, 3)
 
     def _combination(self, transfer: Tensor, task: int) -> Tensor:
+        """Weights ``[T]`` of all tasks' parameters in the combination that pulls ``task``."""
+        # A copy: the entry of the task itself is changed.
         column = transfer[:, task].clone()
         if self.combination == "convex":
             column[task] = 0
+            # Transfers that sum to less than 1 stay as they are.
             column = column / column.sum().clamp(min=1.0)
             column[task] = 1 - column.sum()
         return column

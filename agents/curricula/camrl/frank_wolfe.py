@@ -25,10 +25,13 @@ def frank_wolfe(
     """
     x = start.detach()
     for k in range(steps):
+        # A step is a convex combination with a vertex, so every iterate is feasible.
         vertex = linear_minimizer(gradient(objective, x), radius)
         x = x + 2 / (k + 2) * (vertex - x)
     slope = gradient(objective, x)
-    return x, (slope * (x - linear_minimizer(slope, radius))).sum()
+    vertex = linear_minimizer(slope, radius)
+    gap = (slope * (x - vertex)).sum()
+    return x, gap
 
 
 def linear_minimizer(slope: Tensor, radius: float) -> Tensor:

@@ -23,7 +23,13 @@ class Indicator(NamedTuple):
         return (self.extremes + self.youth + self.performance) / 3
 
 
-def indicator(z: Tensor, number: int, a: float, b: float, c: float) -> Indicator:
+def indicator(
+    z: Tensor,
+    number: int,
+    a: float,
+    b: float,
+    c: float,
+) -> Indicator:
     """``⅓ [share with z < −c + share with z > c] + ⅓ exp(−number / a) + ⅓ exp(−b · mean z)``.
 
     Args:
@@ -32,23 +38,33 @@ def indicator(z: Tensor, number: int, a: float, b: float, c: float) -> Indicator
 
     The last term is capped at 1, which matters where tasks are below their own mean, so that the whole stays in [0, 1].
     """
-    extremes = ((z < -c).sum() + (z > c).sum()) / len(z)
-    return Indicator(
-        float(extremes), math.exp(-number / a), min(1.0, math.exp(-b * float(z.mean())))
-    )
+    low = (z < -c).sum()
+    high = (z > c).sum()
+    extremes = (low + high) / len(z)
+    youth = math.exp(-number / a)
+    performance = math.exp(-b * float(z.mean()))
+    # Below their own means, tasks would take the last term above 1.
+    return Indicator(float(extremes), youth, min(1.0, performance))
 
 
 def moments(num_tasks: int) -> State:
     """Running moments of each task's performance before the first round."""
     zeros = torch.zeros(num_tasks, dtype=torch.float64)
-    return {"count": torch.zeros((), dtype=torch.float64), "mean": zeros, "sum_sq": zeros.clone()}
+    return {
+        "count": torch.zeros((), dtype=torch.float64),
+        "mean": zeros,
+        "sum_sq": zeros.clone(),
+    }
 
 
 def standardized(state: State, value: Tensor) -> Tensor:
     """``value`` ``[T]`` by the moments of the rounds before; 0 where a task has no spread yet."""
-    spread = (state["sum_sq"] / (state["count"] - 1).clamp(min=1)).sqrt()
+    freedom = (state["count"] - 1).clamp(min=1)
+    spread = (state["sum_sq"] / freedom).sqrt()
+    # Equal values can leave a spread of rounding errors, by which anything would be extreme.
     known = (state["count"] > 1) & (spread > 1e-12)
-    return torch.where(known, (value - state["mean"]) / torch.where(known, spread, 1.0), 0.0)
+    z = (value - state["mean"]) / torch.where(known, spread, 1.0)
+    return torch.where(known, z, 0.0)
 
 
 def observe(state: State, value: Tensor) -> State:
@@ -56,4 +72,8 @@ def observe(state: State, value: Tensor) -> State:
     count = state["count"] + 1
     delta = value - state["mean"]
     mean = state["mean"] + delta / count
-    return {"count": count, "mean": mean, "sum_sq": state["sum_sq"] + delta * (value - mean)}
+    return {
+        "count": count,
+        "mean": mean,
+        "sum_sq": state["sum_sq"] + delta * (value - mean),
+    }

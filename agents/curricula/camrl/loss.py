@@ -19,18 +19,22 @@ def soft_rank(values: Tensor, sharpness: float) -> Tensor:
     the formula itself: nothing is detached.
     """
     below = values.unsqueeze(1) - OFFSET - values.unsqueeze(0)
-    return len(values) - (0.5 * torch.tanh(sharpness * below) + 0.5).sum(1)
+    larger_than = 0.5 * torch.tanh(sharpness * below) + 0.5
+    return len(values) - larger_than.sum(1)
 
 
 def true_rank(values: Tensor) -> Tensor:
     """Descending ranks ``[n]``, 1 for the largest; equal entries get the mean of their ranks."""
-    larger = (values.unsqueeze(0) > values.unsqueeze(1)).sum(1)
-    equal = (values.unsqueeze(0) == values.unsqueeze(1)).sum(1) - 1
+    row = values.unsqueeze(0)
+    column = values.unsqueeze(1)
+    larger = (row > column).sum(1)
+    # Every entry equals itself.
+    equal = (row == column).sum(1) - 1
     return 1 + larger + 0.5 * equal
 
 
 class Situation(NamedTuple):
-    """What a row's loss depends on besides the row.
+    """Inputs of a row's loss besides the row.
 
     Attributes:
         transfer: B ``[T, T]``, ``B_ts`` is the transfer from t to s.
@@ -57,7 +61,12 @@ class Shape(NamedTuple):
     sharpness: float = 200.0
 
 
-def row_terms(row: Tensor, task: int, at: Situation, shape: Shape) -> Tensor:
+def row_terms(
+    row: Tensor,
+    task: int,
+    at: Situation,
+    shape: Shape,
+) -> Tensor:
     """The five terms ``[5]`` of the loss of row ``task`` at ``row`` ``[T]``, before weights.
 
     0. ``(1 + mu1 Σ_{j≠t} B_tj) l_t − mu2 b_tᵀ l``: send from tasks that do well to tasks that do not;
@@ -70,11 +79,20 @@ def row_terms(row: Tensor, task: int, at: Situation, shape: Shape) -> Tensor:
     """
     count = len(row)
     others = torch.arange(count) != task
-    send = (1 + shape.mu1 * row[others].sum()) * at.loss[task] - shape.mu2 * row @ at.loss
+    sent = row[others].sum()
+    send = (1 + shape.mu1 * sent) * at.loss[task] - shape.mu2 * row @ at.loss
+    # How much a task keeps for itself is not a matter of rank.
     ranks = soft_rank(row[others], shape.sharpness)
-    hardest = (true_rank(at.loss[others]) - ranks).square().sum()
-    alike = (true_rank(at.similarity[task, others]) - ranks).square().sum()
-    return torch.stack([send, _unexplained(row, task, at), _prior(row, at, shape), hardest, alike])
+    by_loss = true_rank(at.loss[others])
+    by_similarity = true_rank(at.similarity[task, others])
+    terms = [
+        send,
+        _unexplained(row, task, at),
+        _prior(row, at, shape),
+        (by_loss - ranks).square().sum(),
+        (by_similarity - ranks).square().sum(),
+    ]
+    return torch.stack(terms)
 
 
 def _unexplained(row: Tensor, task: int, at: Situation) -> Tensor:
@@ -83,6 +101,7 @@ def _unexplained(row: Tensor, task: int, at: Situation) -> Tensor:
     given = torch.where(at.trained.unsqueeze(1), at.transfer, 0.0)
     unit = torch.eye(count, dtype=row.dtype)
     coefficients = unit - given.T - row.unsqueeze(1) * unit[task]
+    # ‖Σ c_j w_j‖² = cᵀ(WWᵀ)c, so the parameters themselves, as long as networks, are not needed.
     distance = (coefficients @ at.products * coefficients).sum(1)
     counted = ~at.trained & (torch.arange(count) != task)
     return torch.where(counted, distance, 0.0).sum()
@@ -91,4 +110,5 @@ def _unexplained(row: Tensor, task: int, at: Situation) -> Tensor:
 def _prior(row: Tensor, at: Situation, shape: Shape) -> Tensor:
     """Term 2, among the tasks that the prior orders."""
     wanted = torch.arange(1, len(at.prior) + 1, dtype=row.dtype)
-    return (wanted - soft_rank(row[at.prior], shape.sharpness)).square().sum()
+    ranks = soft_rank(row[at.prior], shape.sharpness)
+    return (wanted - ranks).square().sum()
