@@ -25,7 +25,7 @@ class LearningStopped(Exception):
 
 
 class Recorder:
-    """What callbacks record, kept until somebody takes it: the part of SB3's ``Logger`` that needs no file.
+    """Values that callbacks record, until the caller reads them: the part of SB3's ``Logger`` that needs no file.
 
     Attributes:
         name_to_value: the recorded values by key.
@@ -71,7 +71,9 @@ class Hooks:
     def step(
         self, reward: NDArray, terminated: NDArray, truncated: NDArray, info: dict[str, Any]
     ) -> None:
-        """Tell of one vector step whose transitions are stored; arrays ``[num_envs]``, ``info`` the environment's.
+        """Call the callbacks after one vector step, whose transitions are stored.
+
+        Arrays are ``[num_envs]``; ``info`` is the environment's.
 
         Raises:
             LearningStopped: a callback returned False.

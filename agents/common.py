@@ -138,8 +138,10 @@ def scale_action(spec: EnvSpec, action: NDArray) -> NDArray[np.float32]:
 def refuse_aggregator(
     heads: str, precision: str, aggregators: tuple[Aggregator, Aggregator]
 ) -> None:
-    """Raise AgentError if tasks have agents of their own and a gradient method is asked for, or if ``precision`` would
-    round its steps away."""
+    """Raise AgentError for aggregators that do not go with the other settings.
+
+    Tasks with agents of their own have no shared gradient, and ``bf16`` would round away small steps.
+    """
     for aggregator in aggregators:
         if precision == "bf16" and takes_small_steps(aggregator):
             raise AgentError(

@@ -43,7 +43,11 @@ def squashed_mode(output: Tensor) -> Tensor:
     return torch.tanh(mean)
 
 
-def gaussian(mean: Tensor, log_std: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+def gaussian(
+    mean: Tensor,
+    log_std: Tensor,
+    action: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Log density ``[...]`` of ``action`` ``[..., A]`` under a diagonal Gaussian, and its entropy ``[...]`` in nats."""
     log_std = log_std.clamp(LOG_STD_MIN, LOG_STD_MAX).expand_as(mean)
     z = (action - mean) * torch.exp(-log_std)
@@ -52,7 +56,11 @@ def gaussian(mean: Tensor, log_std: Tensor, action: Tensor) -> tuple[Tensor, Ten
     return log_prob.sum(-1), entropy.sum(-1)
 
 
-def gaussian_sample(mean: Tensor, log_std: Tensor, noise: Tensor) -> Tensor:
+def gaussian_sample(
+    mean: Tensor,
+    log_std: Tensor,
+    noise: Tensor,
+) -> Tensor:
     """``mean + std * noise`` for standard normal ``noise``, all ``[..., A]``."""
     std = log_std.clamp(LOG_STD_MIN, LOG_STD_MAX).exp()
     return mean + std * noise

@@ -57,7 +57,7 @@ class Tasks:
 
 @dataclass(frozen=True)
 class Statistics:
-    """What is known of each task when a round begins; ``[T]`` float64 on the CPU unless said otherwise.
+    """Statistics of each task when a round begins; ``[T]`` float64 on the CPU unless said otherwise.
 
     Attributes:
         success: success rate of recent training episodes, newer ones counting more, in [0, 1].
@@ -160,7 +160,7 @@ class Geometry(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """One position of a coupled round: whose turn it is, and the combination of all tasks' parameters that pulls it.
+    """One position of a coupled round: a task, and the combination of all tasks' parameters that pulls it.
 
     Attributes:
         task: index of the task.
@@ -184,7 +184,7 @@ class CoupledCurriculum(Curriculum):
 
     @abstractmethod
     def log(self, state: State) -> dict[str, Tensor]:
-        """What to show after a coupled round, as in ``Plan.log``."""
+        """Values to log after a coupled round, as in ``Plan.log``."""
 
 
 def uniform_share(num_tasks: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Mirror ascent on the gap between what tasks return and what they could return."""
+"""Mirror ascent on the gap between each task's return and the best one seen."""
 
 from __future__ import annotations
 

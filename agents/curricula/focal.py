@@ -1,4 +1,4 @@
-"""More for the tasks that succeed less."""
+"""Success-focal curriculum: larger shares for the tasks that succeed less."""
 
 from __future__ import annotations
 

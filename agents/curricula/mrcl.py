@@ -1,4 +1,4 @@
-"""MRCL: attention to tasks that are learnable now, by how far what they build on is mastered."""
+"""MRCL: larger shares for tasks whose prerequisites are mastered and which are not mastered themselves."""
 
 from __future__ import annotations
 

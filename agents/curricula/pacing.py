@@ -1,4 +1,4 @@
-"""Tasks that succeed rest, and leave their env steps to the others."""
+"""Success pacing: tasks that succeed collect data less often, which saves env steps for the others."""
 
 from __future__ import annotations
 

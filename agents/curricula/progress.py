@@ -1,4 +1,4 @@
-"""More for the tasks whose learning moves: by the slope of returns, or by the change of competence."""
+"""Larger shares for tasks that are learning, by the slope of their returns or the change of their success."""
 
 from __future__ import annotations
 

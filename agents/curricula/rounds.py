@@ -114,7 +114,7 @@ class Rounds:
 
     @property
     def paused(self) -> NDArray[np.bool_] | None:
-        """Which tasks pause in this round ``[T]``; None with a curriculum that never lets any."""
+        """Whether each task pauses in this round, ``[T]``; None if the curriculum never pauses any."""
         if not self.curriculum.info.paces:
             return None
         active = self.plan.active
@@ -159,7 +159,7 @@ class Rounds:
         self._steps += steps
 
     def observe(self, critic_loss: Tensor, task: int | None = None) -> None:
-        """Take the critic losses of one update into the round's mean: ``[1, T]``, or ``[1, 1]`` of one task."""
+        """Add the critic losses of one update to the round's mean: ``[1, T]``, or ``[1, 1]`` of one task."""
         if task is None:
             self._loss += critic_loss[0]
             self._updates += 1
@@ -170,7 +170,7 @@ class Rounds:
     def member(
         self, steps_ahead: float, params: Params, features: Features
     ) -> tuple[int, MemberPull]:
-        """Whose turn it is in a coupled round, and the pull on it, ``steps_ahead`` of the steps counted so far."""
+        """The task that trains in a coupled round, ``steps_ahead`` of the steps counted so far, and the pull on it."""
         count = self.tasks.num_tasks
         at = int((self._steps + steps_ahead) * count / self.curriculum.round_steps)
         # Where a round runs over its steps, the last position lasts until it ends.
@@ -189,7 +189,7 @@ class Rounds:
         self.plan = self.plan._replace(log=self.plan.log | self.curriculum.log(self._state))
 
     def seat(self, params: Params) -> tuple[int, MemberPull]:
-        """The task whose turn it is, and the pull on it."""
+        """The task that trains now, and the pull on it."""
         assert self._turn is not None
         # Formed once a turn, since the other agents do not train during it.
         if not isinstance(self._pull, MemberPull):

@@ -1,1 +1,1 @@
-"""What agents learn from, and how it is counted."""
+"""Replay, rollouts, normalization of observations, and running statistics of training."""

@@ -1,4 +1,4 @@
-"""The MiniGrid encoder on a CPU as one autograd function, and work done once for rows that repeat."""
+"""The MiniGrid encoder on a CPU as one autograd function that computes each distinct row and patch once."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Compiled loops of the MiniGrid encoder on a CPU: features straight from bytes, their gradients, rows that repeat.
+"""Compiled loops of the MiniGrid encoder on a CPU: features from bytes, their gradients, and distinct rows.
 
-All arrays are contiguous. Tables are float32 ``[..., positions * codes, channels]``: what a position of a patch (or of
-a window of words) adds to the features when it holds a code. Features and their gradients are float32, or bfloat16 as
-the uint16 that hold its bits; whatever is added up is float32. Seeds, tasks and members are loops in here, so that a
-caller pays for one call whatever it stacks. No kernel here calls one of another file, so numba, which looks at the date
-of a kernel's own file, never takes stale machine code from its cache.
+All arrays are contiguous. Tables are float32 ``[..., positions * codes, channels]``: the contribution of a code at a
+position of a patch (or of a window of words) to the features. Features and their gradients are float32, or bfloat16
+as the uint16 that hold its bits; all sums are float32. Seeds, tasks and members are loops in here, so a caller pays
+for one call whatever it stacks. No kernel here calls one of another file, so numba, which compares the date of a
+kernel's own file, never takes stale machine code from its cache.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ inlined = partial(kernel, inline="always")  # where the compiler must see that a
 
 @kernel
 def odd_numbers(count: int) -> Any:
-    """Factors of a hash that is a sum of products, which the compiler takes many at once."""
+    """Factors of a hash that is a sum of products, a form that the compiler can vectorize."""
     numbers = np.empty(count, np.uint64)
     mixed = np.uint64(1)
     for k in range(count):
@@ -35,7 +35,7 @@ def odd_numbers(count: int) -> Any:
 
 @kernel
 def read_cells(row: Any, sizes: Any, cells: Any) -> bool:
-    """Number of the code in each of the 49 cells of an observation; whether all its bytes are below their sizes."""
+    """Write the number of the code in each of the 49 cells; returns whether all bytes are below their sizes."""
     fine = row[SIDE * SIDE * 3] < sizes[3]
     for cell in range(SIDE * SIDE):
         kind, color, state = row[3 * cell], row[3 * cell + 1], row[3 * cell + 2]
@@ -53,7 +53,7 @@ def read_patch(
     codes: int,
     patch: Any,
 ) -> None:
-    """Rows of the view's table that one of the nine patches of a view adds up."""
+    """Write the rows of the view's table whose sum is one of the nine patches of a view."""
     first = STRIDE * (place // OUT * SIDE + place % OUT)
     for position in range(KERNEL * KERNEL):
         patch[position] = (
@@ -222,7 +222,7 @@ def add_patches(
 
 @kernel
 def read_words(mission: Any, words: Any) -> int:
-    """Put the tokens of a mission between two of padding; how many are none."""
+    """Put the tokens of a mission between two of padding; returns how many are no padding."""
     said = 0
     for word in range(len(mission)):
         words[1 + word] = mission[word]
@@ -279,7 +279,7 @@ def write_rest(
     numbers: Any,
     out: Any,
 ) -> None:
-    """Write what follows the features of view and mission: the direction's code, and further columns as they are."""
+    """Write the direction's one-hot code and the further columns, which follow the features of view and mission."""
     first, directions = SIDE * SIDE * 3, sizes[3]
     for k in range(directions):
         out[k] = numbers[0]
@@ -370,7 +370,7 @@ def write_features(
 def collect(
     ids: Any, spoken: Any, grad: Any, by_patch: Any, by_mission: Any, patch_is: Any, mission_is: Any
 ) -> None:
-    """Add up what the places of each patch and the rows of each mission receive, and mark those that receive.
+    """Sum the gradients of each distinct patch and mission over the rows, and mark those that receive any.
 
     Args:
         ids: patches of the rows ``[n, 9]``; ``spoken``: their missions ``[n]``.
@@ -509,8 +509,11 @@ def encode_backward(
 
 @kernel
 def find_distinct(rows: Any, first: Any, inverse: Any) -> int:
-    """The number ``r`` of distinct rows ``[n, D]``; ``first[:r]`` says where each comes first, in order of appearance,
-    and ``inverse`` ``[n]`` which of them every row is. A table with open addresses, and rows compared in full."""
+    """Find the distinct rows of ``[n, D]`` by a table with open addresses; returns their number ``r``.
+
+    ``first[:r]`` receives the index at which each comes first, in order of appearance, and ``inverse`` ``[n]`` the
+    number of each row's distinct row. Rows are compared in full.
+    """
     count, width = rows.shape
     size = 16
     while size < 2 * count:

@@ -17,7 +17,7 @@ from mtrl.agents.networks.trunk import StackedLinear
 
 @dataclass(frozen=True)
 class GRUNet(GridNet):
-    """A ``GridNet`` whose features pass a GRU of ``width`` units; the GRU's state is what the heads see.
+    """A ``GridNet`` whose features pass a GRU of ``width`` units; the heads read the GRU's state.
 
     Rows ``b`` of an input ``[S, T, b, in]`` are sequences one after the other, each of ``b / c`` consecutive steps, for
     states ``[K, T, c, width]`` at their beginnings. Without a ``Recall`` every row is a first step.

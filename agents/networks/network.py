@@ -100,9 +100,8 @@ class MLP:
 
     @cached_property
     def num_parameters(self) -> int:
-        return self.num_trunk_parameters + sum(
-            math.prod(shape) for shape in self.head_shapes.values()
-        )
+        of_heads = [math.prod(shape) for shape in self.head_shapes.values()]
+        return self.num_trunk_parameters + sum(of_heads)
 
     def init(self, members: int, generator: torch.Generator, head_scale: float = 1.0) -> Tensor:
         """He-uniform weights, zero biases and unit gains, ``[members, P]`` float32 on the generator's device.

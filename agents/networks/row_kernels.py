@@ -1,4 +1,4 @@
-"""Compiled loops over rows that repeat: each is computed once, and what its repetitions receive is added up.
+"""Compiled loops that process each distinct row once and sum the gradients of its duplicates.
 
 Arrays are contiguous, and float32 but for numbers of rows. As in ``grid_kernels``, no kernel calls one of another file.
 """
@@ -21,14 +21,15 @@ def sum_rows(grad: Any, inverse: Any, out: Any) -> None:
     """Add each row of ``grad`` ``[K, n, W]`` to row ``inverse`` of ``out`` ``[K, r, W]``."""
     for member in range(grad.shape[0]):
         for i in range(grad.shape[1]):
-            row, to = grad[member, i], out[member, inverse[i]]
+            row = grad[member, i]
+            to = out[member, inverse[i]]
             for k in range(len(row)):
                 to[k] += row[k]
 
 
 @kernel
 def renumber(picks: Any, numbers: Any, kept: Any) -> int:
-    """Number the distinct values of ``picks`` ``[n]`` in order of appearance, in place; how many there are.
+    """Replace the values of ``picks`` ``[n]`` by their numbers in order of appearance; returns how many are distinct.
 
     Args:
         numbers: -1 for every possible value; the new numbers afterwards.
@@ -51,8 +52,11 @@ def list_distinct(
     number: int,
     found: Any,
 ) -> int:
-    """Write the distinct values of ``picks`` to ``found``; how many there are. ``seen_in`` ``[r]`` is for every value
-    the last ``number`` it was met with."""
+    """Write the distinct values of ``picks`` to ``found``; returns how many there are.
+
+    Args:
+        seen_in: for every value the last ``number`` of a call that met it, ``[r]``.
+    """
     count = 0
     for pick in picks:
         if seen_in[pick] != number:
@@ -70,27 +74,29 @@ def apply_heads(
     bias: Any,
     out: Any,
 ) -> None:
-    """Outputs ``[K, T, b, out]`` of the heads ``[K, H, out, W]`` (one a task, or one) for rows ``inverse`` ``[T, b]``
-    of ``hidden`` ``[K, r, W]``."""
+    """Write the outputs ``[K, T, b, out]`` of linear heads for distinct rows ``hidden`` ``[K, r, W]``.
+
+    Args:
+        inverse: the row of each observation, ``[T, b]``.
+        weight: ``[K, H, out, W]``, one head a task or one for all.
+    """
     members, tasks, batch, size = out.shape
     heads = weight.shape[1]
     of_row = np.empty((hidden.shape[1], size), np.float32)
     # Every member and task has a number of its own, so ``seen_in`` is never cleared.
-    seen_in, found = np.full(hidden.shape[1], -1), np.empty(batch, np.int64)
+    seen_in = np.full(hidden.shape[1], -1)
+    found = np.empty(batch, np.int64)
     for member in range(members):
         for task in range(tasks):
-            own, shift = weight[member, task * heads // tasks], bias[member, task * heads // tasks]
-            for at in range(
-                list_distinct(
-                    inverse[task],
-                    seen_in,
-                    member * tasks + task,
-                    found,
-                )
-            ):
+            own = weight[member, task * heads // tasks]
+            shift = bias[member, task * heads // tasks]
+            number = member * tasks + task
+            count = list_distinct(inverse[task], seen_in, number, found)
+            for at in range(count):
                 row = hidden[member, found[at]]
                 for j in range(size):
-                    factors, total = own[j], np.float32(0)
+                    factors = own[j]
+                    total = np.float32(0)
                     for k in range(len(row)):
                         total += row[k] * factors[k]
                     of_row[found[at], j] = total + shift[j]
@@ -112,7 +118,8 @@ def heads_backward(
     members, tasks, batch, size = grad.shape
     heads = weight.shape[1]
     of_row = np.zeros((hidden.shape[1], size), np.float32)
-    seen_in, found = np.full(hidden.shape[1], -1), np.empty(batch, np.int64)
+    seen_in = np.full(hidden.shape[1], -1)
+    found = np.empty(batch, np.int64)
     for member in range(members):
         for task in range(tasks):
             head = task * heads // tasks
@@ -120,20 +127,17 @@ def heads_backward(
                 for j in range(size):
                     of_row[inverse[task, i], j] += grad[member, task, i, j]
                     to_bias[member, head, j] += grad[member, task, i, j]
-            for at in range(
-                list_distinct(
-                    inverse[task],
-                    seen_in,
-                    member * tasks + task,
-                    found,
-                )
-            ):
-                row, to_row = hidden[member, found[at]], to_hidden[member, found[at]]
+            number = member * tasks + task
+            count = list_distinct(inverse[task], seen_in, number, found)
+            for at in range(count):
+                row = hidden[member, found[at]]
+                to_row = to_hidden[member, found[at]]
                 for j in range(size):
                     slope = of_row[found[at], j]
                     # Clean for the next task, which may use other rows.
                     of_row[found[at], j] = 0
-                    factors, to_factors = weight[member, head, j], to_weight[member, head, j]
+                    factors = weight[member, head, j]
+                    to_factors = to_weight[member, head, j]
                     for k in range(len(row)):
                         to_row[k] += slope * factors[k]
                         to_factors[k] += slope * row[k]

@@ -1,4 +1,4 @@
-"""The layers of stacked MLPs as autograd functions that form only the gradients asked for, by the fastest product."""
+"""Layers of stacked MLPs as autograd functions that form only the needed gradients, by the fastest product."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Reduction:
 
     @property
     def is_mean(self) -> bool:
-        """Whether one ordinary backward pass of the mean loss does."""
+        """Whether one ordinary backward pass of the mean loss is enough."""
         return isinstance(self.aggregator, Mean) and not (self.track or self.diagnose)
 
     @property
