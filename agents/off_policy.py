@@ -93,6 +93,7 @@ class OffPolicyAgent(ScheduledAgent):
 
     def start_step(self) -> None:
         """Act in every environment, and count the updates that become due; the simulation goes on by itself."""
+        # The simulation runs on threads of its own while this process updates.
         env, buffer, _, obs = self._collector()
         self._action = self._exploration_action(obs)
         env.step_async(self.policy.to_env(self._action))
@@ -121,6 +122,7 @@ class OffPolicyAgent(ScheduledAgent):
             self._turns_left = 0
             return self._buffer.sample(size)
         steps_ahead = self.env.envs_per_task * (tasks - self._turns_left) / tasks
+        # Whose turn it is depends on what the updates before it did to the networks.
         self._turn = self._rounds.member(steps_ahead, self.state, self._policy_features)
         self._turns_left -= 1
         return self._buffer.sample(size, self._turn[0])
@@ -129,6 +131,7 @@ class OffPolicyAgent(ScheduledAgent):
         """Wait for the simulation, and store what it did."""
         env, buffer, episodes, obs = self._collector()
         assert self._action is not None
+        # Steps count toward a round once there are updates; random steps at the start do not.
         if self._learns:
             self._rounds.count(env.envs_per_task)
         next_obs, reward, terminated, truncated, info = env.step_wait()

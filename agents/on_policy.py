@@ -131,6 +131,7 @@ class OnPolicyAgent(ScheduledAgent):
 
     def collect(self) -> Rollout:
         """Take ``rollout_per_task`` env steps with the present policy, of every task or of those that do not pause."""
+        # The step size is that of the time at which the rollout begins, whose update it pays for.
         self._step_size = self.config.learning_rate * self._share_left()
         env, episodes, obs = self._collector()
         paused = self._paused(env)
@@ -144,6 +145,7 @@ class OnPolicyAgent(ScheduledAgent):
         if self.sequence:
             critic = self.critic.constants(self.state["critic"]["params"], self.acting_dtype)
         for step in range(self.config.rollout_per_task // env.envs_per_task):
+            # Tasks that pause repeat one observation, which would weigh on the statistics for ever.
             self._normalizer.count(obs if paused is None else obs[acting])
             normal = self._normalizer(obs)
             before = self._before()
@@ -155,6 +157,7 @@ class OnPolicyAgent(ScheduledAgent):
             done = terminated | truncated
             after = self._normalizer(info["final_obs"])
             buffer.add(step, normal, after, action, reward, terminated, done, before=before)
+            # The memory of a task that pauses stays what it was: no step was taken.
             if before and self._memory is not None:
                 self._start = torch.where(moves, torch.from_numpy(done).to(self.device), before[0])
                 self._memory = torch.where(moves.unsqueeze(-1), self._memory, before[1])
@@ -215,6 +218,7 @@ class OnPolicyAgent(ScheduledAgent):
                 Recall(part.view(*x.shape[:3], -1), start) for part in self._memory.chunk(2, -1)
             ]
         hidden = self.actor.trunk(actor, x, recalled[0])
+        # The critic's memory has to move on too, since sequences start from it in the update.
         if critic:
             values = self.critic.trunk(critic, x, recalled[1])
             self._memory = torch.cat([hidden, values], -1).flatten(0, 2)

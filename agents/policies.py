@@ -146,6 +146,7 @@ class SquashedGaussian(_BoxPolicy):
         return squashed_mode(output)
 
     def random(self, rows: int, generator: torch.Generator) -> Tensor:
+        # Uniform over the bounds; a sample of zero outputs would gather around 0.
         return torch.rand((rows, self._size), generator=generator) * 2 - 1
 
     def critic_input(self, obs: Tensor, action: Tensor | None) -> Tensor:

@@ -118,6 +118,7 @@ class Seeds:
     def _update_sac(self, members: list[int], batches: list[Any]) -> None:
         agents = [self._sac(member) for member in members]
         inputs = [agent.update_inputs(batch) for agent, batch in zip(agents, batches, strict=True)]
+        # Random numbers are drawn by every agent before the call, so its streams move as they would alone.
         stack = self._stack_of(members)
         joint = SACInputs(
             _join([one.batch for one in inputs]),
@@ -147,6 +148,7 @@ class Seeds:
         )
         metrics, _ = ppo_update(stack.state, *joint)
         stack.hand_back()
+        # Seeds meet the KL limit at different times, and each accounts for its own passes only.
         passes = [int(count) for count in metrics["epochs"].tolist()]
         for index, agent in enumerate(agents):
             steps = passes[index] * agent.config.minibatches

@@ -77,6 +77,7 @@ _CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, validate_default=True)
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, pydantic.Field))
 def settings(cls: type[T]) -> type[T]:
     """Make ``cls`` a frozen dataclass that checks its fields; a wrong value raises AgentError with one sentence."""
+    # pydantic reports in its own words and its own exception; agents promise AgentError.
     made: Any = pydantic.dataclasses.dataclass(frozen=True, config=_CONFIG)(cls)
     checked = made.__init__
 
@@ -239,6 +240,7 @@ def _plain(value: Any, hint: Any) -> Any:
     if is_none(value, hint):
         return None
     inner = bare(hint)
+    # YAML reads 2e6 as text, and the command line everything.
     if get_origin(inner) is tuple:
         return [item for item in re.split(r"[\s,]+", value.strip(" []()")) if item]
     if get_origin(inner) is Literal:
@@ -406,6 +408,7 @@ class Registry(Generic[T]):
             if key in given:
                 value = read_value(f"{self.what}: {key}", given[key], setting.hint)
             complete.append((key, value))
+        # Made once here, since the class checks what one setting says of another.
         made = Choice(kind, tuple(complete))
         self.make(made)
         return made

@@ -150,19 +150,19 @@ def ppo_update(
     """
     samples, metrics = prepare(state, rollout, settings)
     progress = progress or Progress()
-    active = torch.ones(
-        samples.action.shape[0], device=samples.action.device
-    )  # 1 for seeds below the KL limit
-    members, visits, count = list(range(len(active))), torch.zeros_like(active), 0
+    # 1 for seeds below the KL limit. A seed past it still computes, which is cheaper than another
+    # shape, but neither its parameters nor its metrics move any more.
+    active = torch.ones(samples.action.shape[0], device=samples.action.device)
+    members = list(range(len(active)))
+    visits = torch.zeros_like(active)
+    count = 0
     sums: dict[str, Tensor] = {}
-    judged = (
-        torch.ones(samples.action.shape[:2], device=active.device)
-        if rollout.fresh is None
-        else rollout.fresh
-    )
-    judged = judged / judged.sum(
-        -1, keepdim=True
-    )  # the divergence is that of the rows of this round
+    # The divergence is that of the tasks whose rows are of this round: those of a task that paused
+    # were collected by an older policy, and are far from the present one from the start.
+    judged = torch.ones(samples.action.shape[:2], device=active.device)
+    if rollout.fresh is not None:
+        judged = rollout.fresh.to(judged.dtype)
+    judged = judged / judged.sum(-1, keepdim=True)
     for number in range(len(epochs)):
         made: list[dict[str, Tensor]] = []
         first = count
@@ -173,6 +173,7 @@ def ppo_update(
                 _minibatch_step(state, batch, draw, members, learning_rate, settings, now, pull)
             )
             count += 1
+        # Metrics are added up once a pass: small operations at every step would cost more than the sum.
         for name in made[0]:
             total = reduce(torch.add, [step[name] for step in made])
             total = total * _per_seed(active, total)
@@ -181,7 +182,7 @@ def ppo_update(
         if settings.kl_stop is not None:
             kl = reduce(torch.add, ((step["approx_kl"] * judged).sum(-1) for step in made))
             active = active * (kl / (count - first) <= settings.kl_stop)
-            members = active.nonzero().flatten().tolist()  # the one wait for the device in an epoch
+            members = active.nonzero().flatten().tolist()  # the one wait for the device in a pass
             if not members:
                 break
     steps = visits * (count - first)
@@ -207,6 +208,7 @@ def prepare(
     an earlier round: their ratios stay relative to the policy that acted.
     """
     shape = rollout.reward.shape
+    # What depends on observations alone is computed once here, for both networks and all passes.
     obs = settings.actor.look(with_task_code(_rows(rollout.obs, settings), settings.one_hot))
     next_obs = settings.actor.look(
         with_task_code(_rows(rollout.next_obs, settings), settings.one_hot)
@@ -227,8 +229,11 @@ def prepare(
     advantage = _rows(estimates, settings)
     explained = 1 - advantage.var(-1) / target.var(-1).clamp_min(1e-8)
     if settings.normalize_advantages:
+        # Before the first reward, advantages are only critic error. Dividing them by a tiny deviation
+        # would drown the entropy bonus, and exploration would stop too early.
         spread = (advantage.std(-1, keepdim=True) + 1e-8).clamp_min(settings.advantage_floor)
         advantage = (advantage - advantage.mean(-1, keepdim=True)) / spread
+    # The scale moves before targets are normalized with it; the heads keep their outputs meanwhile.
     if settings.popart_step is not None:
         popart_update(
             state["popart"],
@@ -298,6 +303,7 @@ def gae(rollout: Rollout, value: Tensor, next_value: Tensor, gamma: float, lam: 
     delta = rollout.reward + gamma * (1 - rollout.terminated) * next_value - value
     decay = gamma * lam * (1 - rollout.done)
     advantage = torch.empty_like(delta)
+    # Backward in time, since every estimate continues the one after it.
     running = torch.zeros_like(delta[:, :, 0])
     for step in range(delta.shape[2] - 1, -1, -1):
         running = torch.addcmul(delta[:, :, step], decay[:, :, step], running)
@@ -332,7 +338,8 @@ def approx_kl(log_ratio: Tensor) -> Tensor:
 
 def _take(samples: Samples, index: Tensor, settings: PPOSettings) -> Samples:
     """The samples at ``index`` ``[S, T, m]``."""
-    taken = take_rows(index, *(field for field in samples[1:] if field is not None))
+    present = [field for field in samples[1:] if field is not None]
+    taken = take_rows(index, *present)
     return Samples(settings.actor.take(samples.obs, index), *taken)
 
 
@@ -375,6 +382,8 @@ def _update_actor(
         return surrogate - settings.entropy_coef * entropy.mean(-1), surrogate, entropy, log_ratio
 
     losses, surrogate, entropy, log_ratio = losses_at(leaves)
+    # Every task has standard deviations of its own, so their gradient is no part of what the
+    # aggregator reduces; it is taken first, while the graph is there.
     log_std_grad = None
     if log_std is not None:
         weighted = losses if progress.weights is None else losses * progress.weights
@@ -390,6 +399,7 @@ def _update_actor(
     if log_std_grad is not None:
         std_adam = replace(adam, learning_rate=adam.learning_rate * settings.std_rate)
         adam_step(state["log_std"], log_std_grad, std_adam, members)
+    # A curriculum's pull is no loss of a task: it is added after tasks are reduced, before the clip.
     if pull is not None:
         pull.add("actor", settings.actor, actor["params"], grad)
     norm = clip_by_norm(grad, settings.max_grad_norm)

@@ -130,10 +130,12 @@ def sac_update(
     Returns:
         Metrics with a leading axis of seeds, ``[S]`` or ``[S, T]``, left on the device.
     """
+    # Targets, critics and actor all see the temperatures from before this step.
     alpha = state["log_alpha"]["params"].exp()
     target = critic_target(state, batch, noise.next_action, alpha, settings)
     metrics = _update_critic(state, batch, target, noise, settings, progress, pull)
     metrics |= _update_actor_and_alpha(state, batch, alpha, noise, settings, progress, pull)
+    # In place, since CUDA graphs and stacked seeds hold on to this very tensor.
     with torch.no_grad():
         state["target_critic"]["params"].lerp_(state["critic"]["params"], settings.tau)
     return metrics
@@ -145,10 +147,9 @@ def critic_target(
 ) -> Tensor:
     """``r + gamma (1 - terminated) (min_k Q'_k(s', a') - alpha log pi(a'|s'))`` with a' ~ pi(s'), ``[S, T, b]``.
 
-    With discrete actions the bracket is its exact expectation.
-
-    With ``max_target`` it is kept within that size.
+    With discrete actions the bracket is its exact expectation. With ``max_target`` it is kept within that size.
     """
+    # The present policy acts at the next observation: actions of the buffer there would be off by policy.
     actor = settings.actor.views(state["actor"]["params"], settings.dtype)
     target_critic = settings.critic.views(
         state["target_critic"]["params"].flatten(0, 1), settings.dtype
@@ -156,12 +157,11 @@ def critic_target(
     output = settings.actor.forward(actor, with_task_code(batch.next_obs, settings.one_hot))
     critics = partial(_critics, target_critic, batch.next_obs, settings)
     value, _ = settings.policy.soft_value(output, noise, critics, alpha)
+    # Truncation is no termination: the value of the true next observation counts then.
     target = batch.reward + settings.gamma * (1 - batch.terminated) * value
-    return (
-        target
-        if settings.max_target is None
-        else target.clamp(-settings.max_target, settings.max_target)
-    )
+    if settings.max_target is None:
+        return target
+    return target.clamp(-settings.max_target, settings.max_target)
 
 
 def critic_loss(q: Tensor, target: Tensor) -> Tensor:
@@ -199,7 +199,7 @@ def _update_critic(
         *progress,
         again=lambda at: losses_at(at)[0],
     )
-    grad = flat.view_as(critic["params"])
+    grad = flat.view_as(critic["params"])  # twins share one reduction, so their gradient comes flat
     if pull is not None:
         pull.add("critic", settings.critic, critic["params"], grad)
     norm = clip_by_norm(grad, settings.max_grad_norm)
@@ -244,6 +244,7 @@ def _update_actor_and_alpha(
         pull.add("actor", settings.actor, actor["params"], grad)
     norm = clip_by_norm(grad, settings.max_grad_norm)
     adam_step(actor, grad, settings.adam)
+    # The temperature of a task follows its own entropy alone and is not clipped.
     log_prob = log_prob.detach()
     adam_step(state["log_alpha"], alpha_gradient(log_prob, settings.target_entropy), settings.adam)
     metrics = {
