@@ -143,9 +143,9 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert {name.split("/")[0] for name in names - ours} == {"mtrl_suite-0.1.0.dist-info"}
     expected = {
         "mtrl/py.typed",
-        "mtrl/agents/mtppo.py",
+        "mtrl/agents/ppo/agent.py",
         "mtrl/envs/metaworld/suites.py",
-        "mtrl/configs/mt10.yaml",
+        "mtrl/configs/families/metaworld.yaml",
         "mtrl/configs/methods/mtppo.yaml",
         "mtrl/configs/sweeps/mg10.yaml",
         "mtrl/records/schemas/result-1.json",
