@@ -203,6 +203,7 @@ class Agent(ABC):
         self._hooks = hooks = Hooks(self, objects)
         self.begin(total_env_steps)
         hooks.training_start(total_env_steps)
+        # Hooks are those of this call only, also where it ends with an error.
         try:
             while self.progress < total_env_steps:
                 hooks.rollout_start()

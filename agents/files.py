@@ -46,6 +46,7 @@ def join_state(tensors: dict[str, Tensor], values: dict[str, Any]) -> dict[str, 
 def write_state(path: Path, state: dict[str, Any]) -> None:
     """Write ``state`` to one safetensors file, first under a temporary name so that ``path`` is never half-written."""
     tensors, values = split_state(state)
+    # A reader finds the old file or the new one, whenever this process ends.
     temporary = path.with_name(path.name + ".tmp")
     try:
         save_file(tensors, temporary, metadata={"json": json.dumps(values)})

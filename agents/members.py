@@ -43,6 +43,7 @@ def group_rows(task_id: NDArray, num_tasks: int) -> tuple[NDArray[np.int64], NDA
         For each task the indices of its rows ``[T, m]``, padded with 0 to the largest number of rows, and where each
         row stands in the flattened ``[T * m]``, ``[n]``.
     """
+    # Every task gets as many slots as the one with most rows; what the padding computes is never read.
     counts = np.bincount(task_id, minlength=num_tasks)
     order = np.argsort(task_id, kind="stable")
     slot = np.empty(len(task_id), np.int64)

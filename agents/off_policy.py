@@ -207,6 +207,7 @@ class OffPolicyAgent(ScheduledAgent):
     def _policy_output(self, obs: NDArray, task_id: NDArray) -> Tensor:
         """The actor's outputs ``[n, O]`` for rows ``[n, D]`` of any tasks, in float32."""
         network = self.actor
+        # Views of the parameters are made once an update, not once a step.
         if self._acting is None:
             self._acting = network.views(self.state["actor"]["params"], torch.float32)
         rows = torch.from_numpy(self._stored(obs)).to(self.device)

@@ -295,6 +295,7 @@ class OnPolicyAgent(ScheduledAgent):
         """What the actor goes on from, of ``predict``'s arguments; None without memory."""
         if not self.sequence:
             return None
+        # Without a state an episode begins, as where SB3's recurrent policies are given none.
         shape = (rows, self.config.width)
         memory = np.zeros(shape, np.float32) if state is None else np.asarray(state, np.float32)
         if memory.shape != shape:

@@ -48,6 +48,7 @@ class Seeds:
                         f"agents: {name} is {own!r} in one and {other!r} in another; only seeds may differ"
                     )
         self.agents = list(agents)
+        # On a CPU one call for all seeds is no faster and rounds differently from a seed alone.
         self._stack = first.device.type == "cuda" if stack is None else stack
         self._stacked: Stack | None = None
 
@@ -160,6 +161,7 @@ class Seeds:
             agent = self.agents[member]
             assert isinstance(agent, MTSAC | MTPPO)
             states.append(agent.state)
+        # A stack is copied once: from then on every agent's own state is a view of it.
         if self._stacked is None or not self._stacked.holds(states):
             self._stacked = Stack(states)
         return self._stacked

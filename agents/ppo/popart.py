@@ -51,7 +51,9 @@ def popart_update(
         step: share of the new moments, equations 6 and 7 of van Hasselt et al.; while fewer updates than ``1 / step``
             were made, and always if ``step`` is 0, the moments are plain means over all updates instead.
     """
-    old_mean, old_std = popart["mean"].clone(), popart_std(popart)
+    # The heads are rescaled from the old statistics to the new ones, so the old ones are kept meanwhile.
+    old_mean = popart["mean"].clone()
+    old_std = popart_std(popart)
     popart["updates"] += 1
     share = (1 / popart["updates"]).clamp_min(step).unsqueeze(-1)
     popart["mean"].lerp_(target.mean(-1), share)
