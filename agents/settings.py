@@ -160,19 +160,15 @@ def range_of(hint: Any) -> str:
     for note in _notes(hint):
         parts = note.metadata if isinstance(note, pydantic.fields.FieldInfo) else [note]
         for part in parts:
-            for name, kind in (
-                ("ge", annotated_types.Ge),
-                ("gt", annotated_types.Gt),
-                ("le", annotated_types.Le),
-                ("lt", annotated_types.Lt),
-            ):
-                if isinstance(part, kind):
-                    bounds[name] = getattr(part, name)
-    low, high = bounds.get("ge", bounds.get("gt")), bounds.get("le", bounds.get("lt"))
+            name = _BOUNDS.get(type(part))
+            if name is not None:
+                bounds[name] = getattr(part, name)
+    low = bounds.get("ge", bounds.get("gt"))
+    high = bounds.get("le", bounds.get("lt"))
     if low is not None and high is not None:
-        return (
-            f"lie in {'[' if 'ge' in bounds else '('}{low}, {high}{']' if 'le' in bounds else ')'}"
-        )
+        opening = "[" if "ge" in bounds else "("
+        closing = "]" if "le" in bounds else ")"
+        return f"lie in {opening}{low}, {high}{closing}"
     if low is not None:
         return f"be at least {low}" if "ge" in bounds else f"be greater than {low}"
     if high is not None:
@@ -180,6 +176,12 @@ def range_of(hint: Any) -> str:
     return ""
 
 
+_BOUNDS = {
+    annotated_types.Ge: "ge",
+    annotated_types.Gt: "gt",
+    annotated_types.Le: "le",
+    annotated_types.Lt: "lt",
+}
 _WORDS: dict[Any, str] = {
     int: "a whole number",
     float: "a number",

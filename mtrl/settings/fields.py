@@ -61,7 +61,7 @@ def read_choice(key: str, given: Flat, setting: Setting, origin: str = "") -> Ch
     if whole is None and not parts:
         return None
     try:
-        base = registry.given("" if whole is None else whole) if whole is not None else {}
+        base = {} if whole is None else registry.given(whole)
         kind = parts.get("kind", base.get("kind"))
         if kind is None:
             raise AgentError(f"{key}.kind: none given; the choices are {', '.join(registry)}")
