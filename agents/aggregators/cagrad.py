@@ -28,6 +28,7 @@ from mtrl.agents.aggregators.linalg import (
     may_stop,
     or_one,
     ridge_floor,
+    some_left,
     spd_solve,
 )
 
@@ -165,7 +166,7 @@ def _worst_case(
             break
     # Negated, so that a gap that is NaN counts as unsolved.
     hard = ~(gap < _GAP)
-    if gap.device.type == "cpu" and not may_stop(~hard):
+    if some_left(hard):
         found_x, found_squared, found_gap = _last_resort(
             cosine[hard],
             a[hard],

@@ -54,6 +54,11 @@ def may_stop(done: Tensor) -> bool:
     return done.device.type == "cpu" and bool(done.all())
 
 
+def some_left(open_: Tensor) -> bool:
+    """Whether a solver should go on with the problems that are ``open_``: never where looking waits for a device."""
+    return open_.device.type == "cpu" and bool(open_.any())
+
+
 def ridge_floor(num_tasks: int, eps: float) -> float:
     """Ridge on a correlation matrix that covers the rounding of a Gramian held with resolution ``eps``."""
     return max(1e-10, eps * num_tasks**0.5)

@@ -13,6 +13,7 @@ from mtrl.agents.aggregators.linalg import (
     matvec,
     may_stop,
     or_one,
+    some_left,
     spd_solve,
 )
 
@@ -50,7 +51,7 @@ def nonneg_qp(
     x, residual = _best(matrix, q, found)
     # Negated, so that a residual that is NaN counts as unsolved.
     hard = ~(residual < SOLVED)
-    if on_cpu and not may_stop(~hard):
+    if some_left(hard):
         # The k problems share a matrix; those left are few and go on as problems of their own.
         by_problem = matrix.unsqueeze(-3).expand(*hard.shape, *matrix.shape[-2:])
         shared = by_problem[hard]

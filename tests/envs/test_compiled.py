@@ -172,13 +172,13 @@ def test_every_file_behind_the_engines_is_covered() -> None:
 
 
 def test_editing_one_part_keeps_the_code_of_the_others() -> None:
-    agents = MTRL / "agents/gramian_kernels.py"
+    agents = MTRL / "agents/optim/gramian_kernels.py"
     minigrid = MTRL / "envs/minigrid/batch.py"
     metaworld = MTRL / "envs/metaworld/native/share.py"
     shared = {MTRL / "envs/compiled.py", MTRL / "envs/cache.py"}
     for one, other in ((agents, minigrid), (agents, metaworld), (minigrid, metaworld)):
         common = compiled.covered(one) & compiled.covered(other)
-        assert {path for path in common if path.read_text().count("\n") > 1} == shared
+        assert {path for path in common if path.name != "__init__.py"} == shared
 
 
 def test_a_function_without_a_file_is_compiled_without_being_kept() -> None:
@@ -235,7 +235,7 @@ def test_only_long_compiling_is_announced_and_only_once(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     announcer = compiled._Announcer()
-    compile_for(1.5, announcer, clock, "mtrl.agents.grid_kernels")
+    compile_for(1.5, announcer, clock, "mtrl.agents.networks.grid_kernels")
     compile_for(30.0, announcer, clock, "somebody.else")
     assert capsys.readouterr().err == ""
     compile_for(1.0, announcer, clock, "mtrl.agents.row_kernels")

@@ -31,4 +31,4 @@ def test_only_edges_among_the_suites_tasks() -> None:
 
 def test_the_suites_of_camrl_and_moore_have_a_graph() -> None:
     for suite in ("camrl-minigrid", "mg7", "mg10", "mg20", "babyai10", "mt10"):
-        assert task_graph(get_suite(suite).task_names).any()
+        assert np.any(task_graph(get_suite(suite).task_names))

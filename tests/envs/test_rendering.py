@@ -57,14 +57,14 @@ def test_render_needs_its_mode(backend):
 
 
 def test_a_missing_platform_is_one_sentence_on_what_to_install():
-    code = "import envs; envs.make_vec('mt1:reach-v3', render_mode='rgb_array')"
+    code = "from mtrl import envs; envs.make_vec('mt1:reach-v3', render_mode='rgb_array')"
     environment = os.environ | {"MUJOCO_GL": "nonsense", "PYTHONPATH": os.pathsep.join(sys.path)}
     result = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith(
-        "mtrl.envs.specs.SuiteError: mujoco cannot be imported with MUJOCO_GL='nonsense'"
+        "mtrl.envs.errors.SuiteError: mujoco cannot be imported with MUJOCO_GL='nonsense'"
     )
     assert "apt-get install libegl1" in last
 

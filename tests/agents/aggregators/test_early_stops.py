@@ -38,3 +38,6 @@ def test_only_values_on_the_cpu_are_looked_at() -> None:
     assert linalg.may_stop(torch.ones(3, dtype=torch.bool))
     assert not linalg.may_stop(torch.tensor([True, False]))
     assert not linalg.may_stop(torch.ones(3, dtype=torch.bool, device="meta"))
+    assert linalg.some_left(torch.tensor([True, False]))
+    assert not linalg.some_left(torch.zeros(3, dtype=torch.bool))
+    assert not linalg.some_left(torch.ones(3, dtype=torch.bool, device="meta"))

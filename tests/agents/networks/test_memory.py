@@ -204,7 +204,7 @@ def test_where_memory_is_not_offered() -> None:
     env = make_vec("mg3", 4, seed=0)
     with pytest.raises(AgentError, match="memory: 'gru' is not offered with heads=separate"):
         _agent(env, heads="separate")
-    with pytest.raises(AgentError, match="memory: 'lstm' is unknown; use one of none, gru"):
+    with pytest.raises(AgentError, match="memory: 'lstm' is unknown; use one of gru, none"):
         MTPPO(env, memory="lstm", device="cpu")
     with pytest.raises(
         AgentError,
