@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from mtrl import envs
+from mtrl.agents import AgentError, MTPPOConfig
 from mtrl.agents.aggregators.registry import AGGREGATORS
 from mtrl.agents.curricula.registry import CURRICULA
 from mtrl.agents.settings import Registry
@@ -240,3 +241,35 @@ def test_every_setting_of_a_choice_is_explained(registry: Registry[object]) -> N
         unexplained = [setting.key for setting in registry.settings(name) if not setting.doc]
         assert not unexplained, name
         assert registry.entries[name].summary.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"aggregator": "cagard"}, "agent.aggregator: 'cagard' is unknown; did you mean 'cagrad'?"),
+        ({"aggregator": "cagrad:cc=3"}, "agent.aggregator: parameter of 'cagrad': 'cc' is unknown"),
+        ({"aggregator": "cagrad:c"}, "agent.aggregator: 'c' in 'cagrad:c' is not of the form"),
+        ({"aggregator": "cagrad:c=x"}, "agent.aggregator: c: 'x' is not a number"),
+        ({"aggregator": "cagrad:c=inf"}, "agent.aggregator: c: 'inf' is not a finite number"),
+        ({"aggregator": "cagrad:c=-1"}, "agent.aggregator: c=-1.0 is not allowed"),
+        ({"aggregator": "mean:every=0"}, "agent.aggregator: k=0 is not allowed"),
+        ({"aggregator": 3}, "agent.aggregator: 3 is not an aggregator as NAME or NAME:KEY=VALUE"),
+        ({"aggregator.c": 3}, "agent.aggregator: parameter of 'mean': 'c' is unknown"),
+        ({"actor_aggregator.c": 3}, "agent.actor_aggregator.kind: none given; the choices are"),
+        ({"actor_aggregator": "famo"}, "agent.actor_aggregator: 'famo' takes logarithms or ratios"),
+        ({"curriculum.kind": "mrlc"}, "agent.curriculum: 'mrlc' is unknown; did you mean 'mrcl'?"),
+        ({"mtsac.widht": 3}, "mtsac.widht: unknown setting; did you mean mtsac.width?"),
+    ],
+)
+def test_wrong_choices_get_one_sentence(given: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve({"suite": "mt10", **given})
+    assert words in str(caught.value)
+
+
+def test_agents_say_the_same_of_their_settings() -> None:
+    with pytest.raises(AgentError, match=r"aggregator: .* has no kind"):
+        MTPPOConfig(aggregator={"c": 1})  # type: ignore[arg-type]
+    with pytest.raises(AgentError, match=r"widht: unknown setting; did you mean 'width'?"):
+        MTPPOConfig(widht=3)  # type: ignore[call-arg]
+    assert MTPPOConfig(aggregator={"kind": "cagrad", "c": 0.9}).aggregator.kind == "cagrad"  # type: ignore[arg-type]
