@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,9 @@ class _StockVectorEnv(MetaWorldVectorEnv):
         self._render()
         return tuple(self._arrays.frames.copy())
 
+    @abstractmethod
     def _render(self) -> None:
-        raise NotImplementedError
+        """Fill ``_arrays.frames``."""
 
 
 class _LocalVectorEnv(_StockVectorEnv):

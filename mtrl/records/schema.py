@@ -209,7 +209,12 @@ def _object(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Check:
     order = schema.get("required", ())
     required = frozenset(order)
     more = schema.get("additionalProperties", True)
-    others = _compile(more, defs) if isinstance(more, dict) else _anything if more else _unwanted
+    if isinstance(more, dict):
+        others = _compile(more, defs)
+    elif more:
+        others = _anything
+    else:
+        others = _unwanted
     naming = _compile(schema["propertyNames"], defs) if "propertyNames" in schema else None
     low, high = schema.get("minProperties", 0), schema.get("maxProperties", math.inf)
 

@@ -133,7 +133,12 @@ def _test(
     limits = [_bits(value**power * (1.0 + ROUNDING)) for value in (limit, limit + at.SKIN)]
     test = [kind, *limits, pos[low].ctypes.data, pos[high].ctypes.data, mat[low].ctypes.data]
     single = (model.body_geomnum[model.geom_bodyid[[first, second]]] == 1).all()
-    boxes = [at.BOXES_UNUSED if kind == at.PLANE else at.BOXES_SPARED if single else at.BOXES_USED]
+    if kind == at.PLANE:
+        boxes = [at.BOXES_UNUSED]
+    elif single:
+        boxes = [at.BOXES_SPARED]
+    else:
+        boxes = [at.BOXES_USED]
     for one, other in ((first, second), (second, first)):
         boxes += [array[one].ctypes.data for array in (model.geom_aabb, pos, mat)]
         reach = model.geom_rbound[other] + margin + SLACK
