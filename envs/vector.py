@@ -105,6 +105,13 @@ class TaskVectorEnv(VectorEnv):
             )
         self.paused = given.copy()
 
+    def frames(self) -> tuple[NDArray[np.uint8], ...]:
+        """One RGB frame per environment, each in its own size; empty without a render mode.
+
+        ``render`` gives them in one size, as gymnasium's and SB3's recorders need them.
+        """
+        return tuple(self.render() or ())
+
     @abstractmethod
     def rebase(self, boundary: int) -> NDArray:
         """Start fresh episodes everywhere from random streams that are a function of (seed, ``boundary``) alone.

@@ -16,6 +16,7 @@ from mtrl.envs.minigrid.batch import STAND_STILL, first_outside
 from mtrl.envs.minigrid.layout import ObsLayout
 from mtrl.envs.minigrid.streams import LevelStreams
 from mtrl.envs.minigrid.tasks import TASKS, GridTask
+from mtrl.envs.rendering import padded
 from mtrl.envs.seeding import check_seed
 from mtrl.envs.settings import EnvSettings
 from mtrl.envs.specs import Suite
@@ -153,9 +154,14 @@ class MiniGridVectorEnv(TaskVectorEnv):
         self.pause(np.asarray(state["paused"]))
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
-        """One RGB frame per environment, drawn by minigrid; sizes differ between tasks. None without a render mode."""
-        if self.render_mode is None:
-            return None
+        """One RGB frame per environment, drawn by minigrid; None without a render mode.
+
+        All have the size of the largest: smaller ones stand in the middle of black, since recorders stack frames.
+        ``frames`` has them in their own sizes.
+        """
+        return None if self.render_mode is None else padded(self.frames())
+
+    def frames(self) -> tuple[NDArray[np.uint8], ...]:
         self._check_idle("render")
         return tuple(self.frame(index) for index in range(self.num_envs))
 
