@@ -1,16 +1,12 @@
-"""How MuJoCo draws without a screen, and frames of one size."""
+"""How MuJoCo draws without a screen."""
 
 from __future__ import annotations
 
 import os
 import sys
 import traceback
-from collections.abc import Sequence
 from ctypes.util import find_library
 from importlib import import_module
-
-import numpy as np
-from numpy.typing import NDArray
 
 from mtrl.envs.errors import SuiteError
 
@@ -66,19 +62,6 @@ def forget_quietly(error: BaseException) -> None:
             link = link.__context__
     finally:
         sys.unraisablehook = hook
-
-
-def padded(frames: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], ...]:
-    """Frames ``[height, width, 3]`` in the middle of black ones that are as high and as wide as the largest."""
-    height = max(frame.shape[0] for frame in frames)
-    width = max(frame.shape[1] for frame in frames)
-    return tuple(_centred(frame, height, width) for frame in frames)
-
-
-def _centred(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    above, left = (height - frame.shape[0]) // 2, (width - frame.shape[1]) // 2
-    below, right = height - frame.shape[0] - above, width - frame.shape[1] - left
-    return np.pad(frame, ((above, below), (left, right), (0, 0)))
 
 
 def _ignore(unraisable: object) -> None:

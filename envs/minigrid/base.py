@@ -10,11 +10,11 @@ from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 
 from mtrl.envs.errors import SuiteError
+from mtrl.envs.frames import padded
 from mtrl.envs.minigrid.batch import STAND_STILL, first_outside
 from mtrl.envs.minigrid.layout import ObsLayout
 from mtrl.envs.minigrid.streams import LevelStreams
 from mtrl.envs.minigrid.tasks import TASKS, GridTask
-from mtrl.envs.rendering import padded
 from mtrl.envs.settings import EnvSettings
 from mtrl.envs.specs import Suite
 from mtrl.envs.vector import EngineVectorEnv, Info
