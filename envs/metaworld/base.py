@@ -72,6 +72,19 @@ class MetaWorldVectorEnv(EngineVectorEnv):
         self._elapsed = np.zeros(self.num_envs, np.int64)
         self._fresh = np.array(False)  # whether all episodes have just begun
 
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray, Info]:
+        """Start the next episode everywhere; every task moves again.
+
+        Args:
+            seed: start all random streams anew, as in an environment made with this seed. The goal sets follow the
+                seed unless ``goal_seed`` was given to ``make_vec``: a seed whose goals were never drawn on this machine
+                costs about a second a task, later ones a tenth of that. With ``goal_seed`` any seed is free.
+            options: not supported; must be None or empty.
+        """
+        return super().reset(seed=seed, options=options)
+
     @property
     def goal_index(self) -> NDArray[np.int64]:
         """Which of its task's 50 goals each environment is playing, int64 [num_envs]."""
