@@ -9,7 +9,7 @@ from mtrl import envs
 from mtrl.agents import AgentError, MTPPOConfig
 from mtrl.agents.aggregators.registry import AGGREGATORS
 from mtrl.agents.curricula.registry import CURRICULA
-from mtrl.agents.settings import Registry
+from mtrl.agents.settings import Registry, values_of
 from mtrl.envs import SuiteError
 from mtrl.errors import ConfigError
 from mtrl.settings.algorithms import ALGORITHMS
@@ -52,7 +52,8 @@ def test_files_hold_differences_only() -> None:
     suites = [path for path in FILES if path.parent.name == "suites"]
     assert all(len(held[path]) <= 5 for path in suites)
     defaults = {
-        name: flatten(algorithm.settings_class()()) for name, algorithm in ALGORITHMS.items()
+        name: flatten(values_of(algorithm.settings_class()()))
+        for name, algorithm in ALGORITHMS.items()
     }
     for path in [path for path in FILES if path.parent.name == "families"]:
         for key, value in held[path].items():
@@ -200,7 +201,10 @@ def test_digests(short_config: ShortConfig) -> None:
         ("a: [", "is not valid YAML"),
         ("\x00", "is not valid YAML"),
         ("algorithm: fake\nlog_evry: 3", "log_evry: unknown setting; did you mean log_every?"),
-        ("algorithm: fake\nlog_every: often", "log_every: 'often' is not a number of env steps"),
+        (
+            "algorithm: fake\nlog_every: often",
+            "log_every: 'often' is not a whole number of env steps as N or N/task",
+        ),
         ("seed: 1\nseed: 2", "seed stands there twice"),
         (
             "algorithm: fake\nagent.learning_rate: .inf",
@@ -238,7 +242,9 @@ def test_settings_of_other_algorithms_do_not_leak(faked: None) -> None:
 @pytest.mark.parametrize("registry", [AGGREGATORS, CURRICULA], ids=["aggregators", "curricula"])
 def test_every_setting_of_a_choice_is_explained(registry: Registry[object]) -> None:
     for name in registry:
-        unexplained = [setting.key for setting in registry.settings(name) if not setting.doc]
+        unexplained = [
+            key for key, schema in registry.settings(name).items() if not schema["description"]
+        ]
         assert not unexplained, name
         assert registry.entries[name].summary.endswith(".")
 
@@ -255,7 +261,10 @@ def test_every_setting_of_a_choice_is_explained(registry: Registry[object]) -> N
         ({"aggregator": "mean:every=0"}, "agent.aggregator: k=0 is not allowed"),
         ({"aggregator": 3}, "agent.aggregator: 3 is not an aggregator as NAME or NAME:KEY=VALUE"),
         ({"aggregator.c": 3}, "agent.aggregator: parameter of 'mean': 'c' is unknown"),
-        ({"actor_aggregator.c": 3}, "agent.actor_aggregator.kind: none given; the choices are"),
+        (
+            {"actor_aggregator.c": 3},
+            "agent.actor_aggregator: {'c': 3} has no kind; use one of aligned-mtl",
+        ),
         ({"actor_aggregator": "famo"}, "agent.actor_aggregator: 'famo' takes logarithms or ratios"),
         ({"curriculum.kind": "mrlc"}, "agent.curriculum: 'mrlc' is unknown; did you mean 'mrcl'?"),
         ({"mtsac.widht": 3}, "mtsac.widht: unknown setting; did you mean mtsac.width?"),
