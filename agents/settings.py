@@ -25,7 +25,15 @@ from typing import (
 )
 
 import pydantic.dataclasses
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_serializer,
+    with_config,
+)
 from pydantic.json_schema import GenerateJsonSchema
 
 from mtrl.agents.errors import AgentError, unknown
@@ -121,9 +129,8 @@ def settings_of(cls: type) -> dict[str, Schema]:
     for base in filter(dataclasses.is_dataclass, cls.__bases__):
         inherited |= settings_of(base)
     found: dict[str, Schema] = {}
-    for name, schema in (
-        adapter(cls).json_schema(schema_generator=_JsonSchema).get("properties", {}).items()
-    ):
+    whole = adapter(cls).json_schema(schema_generator=_JsonSchema)
+    for name, schema in whole.get("properties", {}).items():
         if "$ref" in schema:
             nested = settings_of(get_type_hints(cls)[name])
             found |= {f"{name}.{key}": part for key, part in nested.items()}
@@ -133,6 +140,7 @@ def settings_of(cls: type) -> dict[str, Schema]:
     return found
 
 
+@_cached
 def registries(cls: type) -> dict[str, Registry[Any]]:
     """The fields of a dataclass that are choices, each with the registry that it chooses from."""
     return {
@@ -150,23 +158,27 @@ def explain(error: ValidationError, known: Mapping[str, Schema]) -> str:
     kind, value = first["type"], first["input"]
     cause = first.get("ctx", {}).get("error")
     key = ".".join(map(str, first["loc"]))
-    while key not in known and "." in key:
-        key = key.rpartition(".")[0]
-    if isinstance(cause, UserError):
-        # What a class says of values that do not go together begins with the name of one of them.
-        return f"{key}: {cause}" if key in known else ".".join(filter(None, [key, str(cause)]))
     if kind == "unexpected_keyword_argument":
         return f"{key}: unknown setting; {choices(key, known)}"
     if kind == "missing":
         return f"{key}: no value given, and there is no default"
+    if isinstance(cause, UserError) and key not in known:
+        # What a class says of values that do not go together begins with the name of one of them.
+        return ".".join(filter(None, [key, str(cause)]))
+    while key not in known and "." in key:
+        key = key.rpartition(".")[0]  # a part of a list or of a union
+    schema = known.get(key, {})
+    if isinstance(cause, UserError):
+        return f"{key}: {cause}"
     if kind == "finite_number":
         return f"{key}: {value!r} is not a finite number"
     if kind.startswith(("greater_than", "less_than")):
-        return f"{key}: {value} is out of range; it must be {range_of(known[key])}"
-    names = known[key].get("enum")
-    if names:
-        return f"{key}: {value!r} is unknown; {choices(str(value), map(str, names))}"
-    return f"{key}: {value!r} is not {describe(known[key])}"
+        return f"{key}: {value} is out of range; it must be {range_of(schema)}"
+    if "enum" in schema:
+        return f"{key}: {value!r} is unknown; {choices(str(value), map(str, schema['enum']))}"
+    if not schema:
+        return f"{key}: {value!r} is not allowed; {first['msg'][0].lower()}{first['msg'][1:]}"
+    return f"{key}: {value!r} is not {describe(schema)}"
 
 
 def allows_none(schema: Schema) -> bool:
@@ -210,7 +222,9 @@ def describe(schema: Schema) -> str:
         return f"one of {', '.join(map(str, schema['enum']))}"
     if "items" in schema:
         return f"a comma-separated list, each {describe(schema['items'])}"
-    return str(schema.get("words") or schema.get("const") or _TYPES[schema["type"]])
+    return str(
+        schema.get("words") or schema.get("const") or _TYPES.get(schema.get("type", ""), "anything")
+    )
 
 
 @dataclass(frozen=True)
@@ -225,6 +239,7 @@ class Choice:
     kind: str
     settings: tuple[tuple[str, Any], ...] = ()
 
+    @model_serializer
     def flat(self) -> dict[str, Any]:
         """``kind``, then the settings, by name."""
         return {"kind": self.kind, **dict(self.settings)}
@@ -271,9 +286,6 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.entries
 
     def __getitem__(self, name: str) -> type[T]:
         """The class of a name. Raises KeyError."""
@@ -387,14 +399,7 @@ def _text(value: Any) -> Any:
 
 def values_of(config: Any) -> dict[str, Any]:
     """The settings of a dataclass by name, as JSON can hold them; a choice as a mapping with ``kind``."""
-    values = {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if isinstance(value, Choice):
-            value = value.flat()
-        elif dataclasses.is_dataclass(value):
-            value = values_of(value)
-        values[field.name] = value
+    values: dict[str, Any] = adapter(type(config)).dump_python(config, mode="json")
     return values
 
 

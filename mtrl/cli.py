@@ -12,8 +12,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mtrl.agents.settings import Schema, describe, range_of
-from mtrl.envs.errors import UserError, nearest
-from mtrl.errors import ConfigError
+from mtrl.envs.errors import UserError
+from mtrl.errors import ConfigError, unknown_key
 
 
 def run_command(name: str, body: Callable[[], int]) -> int:
@@ -74,9 +74,7 @@ def read_options(options: Mapping[str, str], types: Mapping[str, type]) -> dict[
     found = {}
     for key, text in options.items():
         if key not in types:
-            close = nearest(key, types)
-            hint = f"did you mean {close}?" if close else "--help shows all"
-            raise ConfigError(f"{key}: unknown setting; {hint}")
+            raise unknown_key(key, types)
         reader: TypeAdapter[Any] = TypeAdapter(types[key])
         try:
             found[key] = reader.validate_python(text)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from mtrl import cli
-from mtrl.errors import CheckpointError, ConfigError, ResultError
+from mtrl.errors import CheckpointError, ConfigError, ResultError, unknown
 from mtrl.evaluate import evaluation_config, find, load_agent
 from mtrl.evaluation.evaluator import make_evaluator
 from mtrl.leaderboard import files
 from mtrl.records.results import Record, TaskResult, read_result, success_mean
-from mtrl.settings.config import canonical, unknown
+from mtrl.settings.config import canonical
 from mtrl.settings.fields import Flat
 from mtrl.settings.presets import read_yaml
 from mtrl.statistics import t_interval, wilson_interval

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     InstanceOf,
     PlainValidator,
+    SerializeAsAny,
     TypeAdapter,
     ValidationInfo,
     WithJsonSchema,
@@ -33,9 +34,8 @@ from mtrl.agents.settings import (
     settings_of,
     values_of,
 )
-from mtrl.envs.errors import choices, nearest
-from mtrl.errors import ConfigError
-from mtrl.settings.algorithms import ALGORITHMS
+from mtrl.errors import ConfigError, unknown_key
+from mtrl.settings.algorithms import settings_class
 from mtrl.settings.fields import Flat, flatten, nested
 
 # What may differ between a checkpoint and the run that continues it: where it runs, how long, and what is only shown.
@@ -63,7 +63,7 @@ def _agent(value: Any, run: ValidationInfo) -> Any:
     """The settings of the run's algorithm from a mapping."""
     if not isinstance(value, dict):
         return value
-    return settings_class(run.data["algorithm"])(**value)
+    return settings_class(str(run.data.get("algorithm")))(**value)
 
 
 _COUNT: TypeAdapter[int] = TypeAdapter(Count)
@@ -131,8 +131,8 @@ class TrainConfig:
     """Env steps between log points, summed over tasks or as N/task."""
     tensorboard: bool = True
     """Whether to write TensorBoard events into the run folder."""
-    agent: Annotated[InstanceOf[AgentConfig], BeforeValidator(_agent)] = dataclasses.field(
-        kw_only=True
+    agent: Annotated[SerializeAsAny[InstanceOf[AgentConfig]], BeforeValidator(_agent)] = (
+        dataclasses.field(kw_only=True)
     )
 
     def __post_init__(self) -> None:
@@ -182,17 +182,6 @@ class TrainConfig:
         return f"{self.suite.replace(':', '-')}_{self.method}_s{self.seed}_{_digest(fixed)[:8]}"
 
 
-def settings_class(algorithm: str) -> type[AgentConfig]:
-    """The settings of an algorithm.
-
-    Raises:
-        ConfigError: there is no such algorithm.
-    """
-    if algorithm not in ALGORITHMS:
-        raise unknown("algorithm", algorithm, ALGORITHMS)
-    return ALGORITHMS[algorithm].settings_class()
-
-
 def run_settings(algorithm: str) -> dict[str, Schema]:
     """Every setting of a run with this algorithm, by dotted key; a choice is one setting."""
     of_agent = settings_of(settings_class(algorithm))
@@ -232,7 +221,7 @@ def make_config(values: Flat, sources: Mapping[str, str] | None = None) -> Train
     known, chosen = run_settings(algorithm), run_choices(algorithm)
     for key in values:
         if key not in known and key.rpartition(".")[0] not in chosen:
-            raise unknown_key(key, origins.get(key, ""), known)
+            raise unknown_key(key, [*known, "config", "resume", "seeds"], origins.get(key, ""))
     for key in chosen:
         default = known[key]["default"]
         if default and key not in values and f"{key}.kind" not in values:
@@ -244,20 +233,6 @@ def make_config(values: Flat, sources: Mapping[str, str] | None = None) -> Train
         key = str(error).partition(":")[0]
         origin = next((origins[name] for name in origins if f"{name}.".startswith(f"{key}.")), "")
         raise ConfigError(f"{origin}{error}") from None
-
-
-def unknown_key(key: str, origin: str, known: Iterable[str]) -> ConfigError:
-    """The error for a setting that does not exist, with the nearest right one."""
-    close = nearest(key, [*known, "config", "resume", "seeds"])
-    return ConfigError(
-        f"{origin}{key}: unknown setting; "
-        + (f"did you mean {close}?" if close else "--help shows all")
-    )
-
-
-def unknown(field: str, value: str, allowed: Iterable[str]) -> ConfigError:
-    """The error for a name that does not exist, with the nearest right one."""
-    return ConfigError(f"{field}: {value!r} is unknown; {choices(value, allowed)}")
 
 
 def canonical(saved: Flat) -> Flat:

@@ -44,11 +44,11 @@ def _read(value: Any, schema: Schema) -> Any:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Flat:
-    """Nested values by dotted key; tuples as lists, as in YAML."""
+    """Nested values by dotted key."""
     flat: Flat = {}
     for name, value in values.items():
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{name}.")
         else:
-            flat[prefix + name] = list(value) if isinstance(value, tuple) else value
+            flat[prefix + name] = value
     return flat

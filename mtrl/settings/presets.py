@@ -9,14 +9,11 @@ import yaml
 
 from mtrl import configs, envs
 from mtrl.agents.settings import settings_of
-from mtrl.errors import ConfigError
-from mtrl.settings.algorithms import ALGORITHMS
+from mtrl.errors import ConfigError, unknown, unknown_key
+from mtrl.settings.algorithms import ALGORITHMS, settings_class
 from mtrl.settings.config import (
     TrainConfig,
     make_config,
-    settings_class,
-    unknown,
-    unknown_key,
 )
 from mtrl.settings.fields import Flat
 
@@ -185,4 +182,4 @@ def _check_foreign(owner: str, key: str, source: str) -> None:
     head, _, tail = key.partition(".")
     known = settings_of(settings_class(owner))
     if tail.partition(".")[0] not in known:
-        raise unknown_key(key, source, [f"{head}.{name}" for name in known])
+        raise unknown_key(key, [f"{head}.{name}" for name in known], source)

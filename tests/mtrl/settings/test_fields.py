@@ -158,6 +158,15 @@ def test_nearest(key: str, expected: str | None) -> None:
     assert nearest(key, settings_of(Outer)) == expected
 
 
+def test_what_is_not_a_setting_at_all_is_refused_in_one_sentence() -> None:
+    with pytest.raises(AgentError, match=r"inner: 3 is not allowed; input should be a dictionary"):
+        Outer("a", inner=3)  # type: ignore[arg-type]
+    with pytest.raises(AgentError, match=r"inner\.rat: unknown setting; did you mean 'inner.rate'"):
+        Outer("a", inner={"rat": 3})  # type: ignore[arg-type]
+    with pytest.raises(AgentError, match=r"3: 8 is not allowed; unexpected positional argument"):
+        Outer("a", 3, Inner(), 8)  # type: ignore[call-arg]
+
+
 @settings
 class Alternatives:
     rate: Literal["auto"] | Count = "auto"

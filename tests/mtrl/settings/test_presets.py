@@ -12,8 +12,8 @@ from mtrl.agents.curricula.registry import CURRICULA
 from mtrl.agents.settings import Registry, values_of
 from mtrl.envs import SuiteError
 from mtrl.errors import ConfigError
-from mtrl.settings.algorithms import ALGORITHMS
-from mtrl.settings.config import difference, make_config, to_yaml
+from mtrl.settings.algorithms import ALGORITHMS, settings_class
+from mtrl.settings.config import TrainConfig, difference, make_config, to_yaml
 from mtrl.settings.fields import flatten
 from mtrl.settings.presets import (
     FOLDER,
@@ -51,10 +51,7 @@ def test_files_hold_differences_only() -> None:
     assert all(len(values) <= 25 for values in held.values())
     suites = [path for path in FILES if path.parent.name == "suites"]
     assert all(len(held[path]) <= 5 for path in suites)
-    defaults = {
-        name: flatten(values_of(algorithm.settings_class()()))
-        for name, algorithm in ALGORITHMS.items()
-    }
+    defaults = {name: flatten(values_of(settings_class(name)())) for name in ALGORITHMS}
     for path in [path for path in FILES if path.parent.name == "families"]:
         for key, value in held[path].items():
             owner, _, name = key.partition(".")
@@ -274,6 +271,21 @@ def test_wrong_choices_get_one_sentence(given: dict[str, object], words: str) ->
     with pytest.raises(ConfigError) as caught:
         resolve({"suite": "mt10", **given})
     assert words in str(caught.value)
+
+
+def test_runs_are_configured_in_a_program_too() -> None:
+    config = TrainConfig(suite="mt10", algorithm="mtppo", agent={"width": 8})  # type: ignore[arg-type]
+    assert config.agent == MTPPOConfig(width=8)
+    assert config == make_config({"suite": "mt10", "algorithm": "mtppo", "agent.width": "8"})
+    for given, words in (
+        ({"agent": {"width": 0}}, "agent.width: 0 is out of range; it must be at least 1"),
+        ({"agent": 3}, "agent: 3 is not allowed; input should be an instance of AgentConfig"),
+        ({"agent": {}, "eval": {"every": 0}}, "eval.every: 0 is out of range"),
+        ({"agent": {}, "suite": "mt11"}, "There is no suite 'mt11'"),
+    ):
+        with pytest.raises(AgentError) as caught:
+            TrainConfig(**{"suite": "mt10", "algorithm": "mtppo"} | given)  # type: ignore[arg-type]
+        assert str(caught.value).startswith(words)
 
 
 def test_agents_say_the_same_of_their_settings() -> None:
