@@ -181,9 +181,14 @@ def explain(error: ValidationError, known: Mapping[str, Schema]) -> str:
     return f"{key}: {value!r} is not {describe(schema)}"
 
 
+def parts(schema: Schema) -> list[Schema]:
+    """The schema and those of its alternatives."""
+    return [schema, *schema.get("anyOf", ())]
+
+
 def allows_none(schema: Schema) -> bool:
     """Whether a setting may be left out."""
-    return {"type": "null"} in schema.get("anyOf", ())
+    return {"type": "null"} in parts(schema)
 
 
 _BOUNDS = {
@@ -204,13 +209,13 @@ _TYPES = {
 
 def range_of(schema: Schema) -> str:
     """The range of a number, or of the numbers in a list, in words that follow "must be"; empty if there is none."""
-    parts = (schema, *schema.get("anyOf", ()), schema.get("items", {}))
+    numbers = [number for part in parts(schema) for number in (part, part.get("items", {}))]
     return " and ".join(
-        f"{words} {part[name]}"
+        f"{words} {number[name]}"
         for words, names in _BOUNDS.items()
         for name in names
-        for part in parts
-        if name in part
+        for number in numbers
+        if name in number
     )
 
 

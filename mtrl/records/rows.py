@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mtrl import envs
-from mtrl.agents.settings import Schema, allows_none
+from mtrl.agents.settings import Schema, allows_none, parts
 from mtrl.envs.errors import UserError
 from mtrl.settings.config import run_settings, shortened
 from mtrl.settings.fields import Flat
@@ -70,7 +70,7 @@ def _idle(suite: str, algorithm: str) -> frozenset[str]:
     return frozenset(
         key
         for key, schema in run_settings(algorithm).items()
-        if any("only" in part for part in (schema, *schema.get("anyOf", ())))
+        if any("only" in part for part in parts(schema))
     )
 
 

@@ -223,7 +223,7 @@ def make_config(values: Flat, sources: Mapping[str, str] | None = None) -> Train
         if key not in known and key.rpartition(".")[0] not in chosen:
             raise unknown_key(key, [*known, "config", "resume", "seeds"], origins.get(key, ""))
     for key in chosen:
-        default = known[key]["default"]
+        default = known[key].get("default")
         if default and key not in values and f"{key}.kind" not in values:
             settings_of_it = {key: {"kind": default["kind"]} | dict(default["settings"])}
             values = flatten(settings_of_it) | values

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mtrl.agents.settings import Schema, allows_none
+from mtrl.agents.settings import Schema, allows_none, parts
 
 Flat = dict[str, Any]
 
@@ -40,7 +40,8 @@ def _read(value: Any, schema: Schema) -> Any:
         return value
     if allows_none(schema) and value.lower() in ("none", "null"):
         return None
-    return re.findall(r"[^\s,\[\]()]+", value) if "items" in schema else value
+    is_list = any("items" in part for part in parts(schema))
+    return re.findall(r"[^\s,\[\]()]+", value) if is_list else value
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Flat:

@@ -80,6 +80,7 @@ def read(value: Any, hint: Any) -> Any:
         ("[400,300]", tuple[int, ...], (400, 300)),
         ([400, 300], tuple[int, ...], (400, 300)),
         ("", tuple[int, ...], ()),
+        ("400,300", tuple[int, ...] | None, (400, 300)),
     ],
 )
 def test_values_are_read(value: Any, hint: Any, expected: Any) -> None:
@@ -104,6 +105,7 @@ def test_values_are_read(value: Any, hint: Any, expected: Any) -> None:
         ("1.5", Share, "key: 1.5 is out of range; it must be at least 0 and at most 1"),
         ("-2", Annotated[Whole, Field(ge=-1)], "key: -2 is out of range; it must be at least -1"),
         ("3,0", tuple[Count, ...], "key: 0 is out of range; it must be at least 1"),
+        ("3,x", tuple[Count, ...] | None, "key: 'x' is not a comma-separated list, each a whole"),
         ("maybe", bool, "true or false"),
         (2, bool, "true or false"),
         (3, str, "a text"),
