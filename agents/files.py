@@ -8,39 +8,9 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
 from mtrl.agents.errors import AgentError
-
-
-def split_state(
-    state: dict[str, Any], prefix: str = ""
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Flatten nested dicts into tensors and JSON values, both keyed by ``outer/inner`` paths."""
-    tensors: dict[str, Tensor] = {}
-    values: dict[str, Any] = {}
-    for key, value in state.items():
-        if isinstance(value, dict):
-            inner_tensors, inner_values = split_state(value, f"{prefix}{key}/")
-            tensors |= inner_tensors
-            values |= inner_values
-        elif isinstance(value, Tensor):
-            tensors[prefix + key] = value.detach().cpu().contiguous()
-        else:
-            values[prefix + key] = value
-    return tensors, values
-
-
-def join_state(tensors: dict[str, Tensor], values: dict[str, Any]) -> dict[str, Any]:
-    """Inverse of ``split_state``."""
-    state: dict[str, Any] = {}
-    for path, value in (values | tensors).items():
-        *outer, name = path.split("/")
-        inner = state
-        for key in outer:
-            inner = inner.setdefault(key, {})
-        inner[name] = value
-    return state
+from mtrl.agents.state import join_state, split_state
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:

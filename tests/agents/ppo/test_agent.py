@@ -13,7 +13,7 @@ from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
 from mtrl.agents import MTPPO, AgentError, DivergedError
-from mtrl.agents.files import join_state, split_state
+from mtrl.agents.state import join_state, split_state
 from tests.helpers import fakes
 
 SMALL: dict[str, Any] = {"width": 16, "rollout_per_task": 40, "epochs": 2, "minibatches": 4}
