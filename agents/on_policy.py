@@ -206,10 +206,14 @@ class OnPolicyAgent(ScheduledAgent):
         noise = self.policy.draw(output.shape[:-1], self._explore).to(self.device)
         log_std = None
         if isinstance(self.policy, Gaussian):
-            self._noise = correlated(self._noise, noise, self._noise_correlation())
-            noise = noise if self._noise is None else self._noise
+            noise = self._next_noise(noise)
             log_std = self.state["log_std"]["params"].unsqueeze(2)
         return self.policy.sample(output, noise, log_std).flatten(0, 2)
+
+    def _next_noise(self, fresh: Tensor) -> Tensor:
+        """The noise of a step from ``fresh`` normal numbers, correlated with the last one's where that is asked for."""
+        self._noise = correlated(self._noise, fresh, self._noise_correlation())
+        return fresh if self._noise is None else self._noise
 
     def _before(self) -> Memory | None:
         """The memory before the next step; None for networks without any."""

@@ -224,6 +224,7 @@ class _Loading:
             return {} if field.mark.varying else self.container(own, {}, f"{path}/")
         device = torch.device("cpu") if field.mark.on_host else self._device
         if field.mark.varying:
+            _check(isinstance(value, dict), path, "one value is saved where several belong")
             return {name: _made(Tensor, inner, device, path) for name, inner in value.items()}
         if own is None:
             return _made(field.hint, value, device, path)
