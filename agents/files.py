@@ -8,6 +8,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from mtrl.agents.errors import AgentError
 from mtrl.agents.state import join_state, split_state
@@ -19,10 +20,21 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     # A reader finds the old file or the new one, whenever this process ends.
     temporary = path.with_name(path.name + ".tmp")
     try:
-        save_file(tensors, temporary, metadata={"json": json.dumps(values)})
+        save_file(_apart(tensors), temporary, metadata={"json": json.dumps(values)})
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, copied where they share memory, which the format does not allow."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        memory = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.clone() if memory in seen else tensor
+        seen.add(memory)
+    return apart
 
 
 def read_state(path: Path) -> dict[str, Any]:

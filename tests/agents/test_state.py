@@ -20,6 +20,7 @@ from mtrl.agents import MTPPO, MTSAC, Agent, AgentError
 from mtrl.agents.aggregators import AGGREGATORS
 from mtrl.agents.curricula import CURRICULA
 from mtrl.agents.data.replay import ReplayBuffer
+from mtrl.agents.files import read_state, write_state
 from mtrl.agents.state import (
     Mark,
     Saved,
@@ -256,11 +257,12 @@ def _agent(kind: type[Agent], **settings: Any) -> Agent:
     return kind(env, device="cpu", **SMALL[kind] | settings)
 
 
-def _continues(agent: Agent, other: Agent, times: int) -> None:
+def _continues(file: Path, agent: Agent, other: Agent, times: int) -> None:
     for _ in range(times):
         agent.advance()
     other.env.load_state_dict(agent.env.state_dict())
-    other.load_state_dict(_through_a_file(agent))
+    write_state(file, agent.state_dict())
+    other.load_state_dict(read_state(file))
     assert difference(agent, other) is None
     for each in (agent, other):
         for _ in range(times):
@@ -270,19 +272,29 @@ def _continues(agent: Agent, other: Agent, times: int) -> None:
 
 @pytest.mark.parametrize("kind", [MTPPO, MTSAC])
 @pytest.mark.parametrize("name", sorted(CURRICULA))
-def test_every_curriculum_goes_on_from_what_is_saved(name: str, kind: type[Agent]) -> None:
+def test_every_curriculum_goes_on_from_what_is_saved(
+    name: str, kind: type[Agent], tmp_path: Path
+) -> None:
     info = CURRICULA[name]().info
     if info.paces and kind is MTSAC:
         pytest.skip("tasks pause only where rollouts are collected")
     heads = "multi-head" if "multi-head" in info.heads else "separate"
     chosen = f"{name}:round_steps=8" if kind is MTSAC else name
     agents = [_agent(kind, curriculum=chosen, heads=heads) for _ in range(2)]
-    _continues(*agents, times=3 if kind is MTPPO else 30)
+    _continues(tmp_path / "state", *agents, times=3 if kind is MTPPO else 30)
 
 
 @pytest.mark.parametrize("name", sorted(AGGREGATORS))
-def test_every_aggregator_goes_on_from_what_is_saved(name: str) -> None:
-    _continues(*[_agent(MTPPO, critic_aggregator=name) for _ in range(2)], times=1)
+def test_every_aggregator_goes_on_from_what_is_saved(name: str, tmp_path: Path) -> None:
+    agents = [_agent(MTPPO, critic_aggregator=name) for _ in range(2)]
+    _continues(tmp_path / "state", *agents, times=1)
+
+
+def test_tensors_that_share_memory_are_written_apart(tmp_path: Path) -> None:
+    one = torch.arange(6.0)
+    state = {"whole": one, "part": one[2:4], "none": torch.zeros(0), "more": torch.zeros(0)}
+    write_state(tmp_path / "state", state)
+    assert difference(read_state(tmp_path / "state"), state) is None
 
 
 def test_a_failed_load_leaves_the_agent_as_it_was() -> None:
