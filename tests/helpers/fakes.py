@@ -172,12 +172,8 @@ EXPERIENCE = Mark(experience=True)
 
 
 @dataclass(init=False, eq=False)
-class FakeAgent(Agent):
-    """Learns ``action = gain * (goal - position) + noise`` per task, from a small buffer."""
-
-    name: ClassVar[str] = "fake"
-    config_class: ClassVar[type[AgentConfig]] = FakeConfig
-    config: FakeConfig
+class FakeState(Agent):
+    """The fields are the state."""
 
     gain: torch.Tensor
     optimizer: dict[str, Any]
@@ -186,6 +182,14 @@ class FakeAgent(Agent):
     gradient_steps: int
     buffer: Annotated[torch.Tensor, EXPERIENCE]
     _obs: Annotated[NDArray | None, EXPERIENCE]
+
+
+class FakeAgent(FakeState):
+    """Learns ``action = gain * (goal - position) + noise`` per task, from a small buffer."""
+
+    name: ClassVar[str] = "fake"
+    config_class: ClassVar[type[AgentConfig]] = FakeConfig
+    config: FakeConfig
 
     def __init__(
         self, env: Any, config: Any = None, *, seed: int = 0, device: Any = "auto", **overrides: Any
