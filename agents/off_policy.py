@@ -22,8 +22,9 @@ from mtrl.agents.common import obs_rows, restore_networks, stream_seed, task_ids
 from mtrl.agents.curricula.coupling import MemberPull
 from mtrl.agents.data.replay import Batch, ByteReplay, ReplayBuffer
 from mtrl.agents.data.tracking import EpisodeTracker, Meter
-from mtrl.agents.members import group_rows
-from mtrl.agents.networks.network import MLP
+from mtrl.agents.members import group_rows, with_task_code
+from mtrl.agents.networks.network import Network
+from mtrl.agents.networks.parameters import Params
 from mtrl.agents.policies import ActorCriticPolicy
 from mtrl.agents.scheduled import PROBES, ScheduledAgent
 from mtrl.envs.vector import TaskVectorEnv
@@ -39,8 +40,8 @@ class OffPolicyAgent(ScheduledAgent):
     """
 
     config: Any
-    actor: MLP
-    critic: MLP
+    actor: Network
+    critic: Network
     policy: ActorCriticPolicy
 
     def __init__(
@@ -61,7 +62,7 @@ class OffPolicyAgent(ScheduledAgent):
         self._noise = torch.Generator(self.device).manual_seed(stream_seed(seed, 1))
         self._explore = torch.Generator().manual_seed(stream_seed(seed, 2))
         self._meter = Meter(self.spec.task_names)
-        self._acting: dict[str, Tensor] | None = None
+        self._acting: Params | None = None
         self._updates_due = 0.0
         self._turns_left = 0
         self._turn: tuple[int, MemberPull] | None = None
@@ -209,20 +210,13 @@ class OffPolicyAgent(ScheduledAgent):
         network = self.actor
         # Views of the parameters are made once an update, not once a step.
         if self._acting is None:
-            self._acting = network.views(self.state["actor"]["params"], torch.float32)
-        rows = torch.from_numpy(self._stored(obs)).to(self.device)
-        if self._separate:
-            index, place = group_rows(task_id, self.spec.num_tasks)
-            grouped = rows[torch.from_numpy(index).to(self.device)].unsqueeze(1)
-            return network.forward(self._acting, grouped).flatten(0, 2)[
-                torch.from_numpy(place).to(self.device)
-            ]
-        tasks = torch.from_numpy(np.asarray(task_id)).to(self.device)
-        if self.config.heads == "one-hot":
-            rows = torch.cat(
-                [rows, torch.nn.functional.one_hot(tasks, self.spec.num_tasks).to(rows.dtype)], 1
-            )
-        return network.forward_rows(self._acting, rows.unsqueeze(0), tasks)[0]
+            self._acting = network.constants(self.state["actor"]["params"], torch.float32)
+        index, place = group_rows(task_id, self.spec.num_tasks)
+        grouped = torch.from_numpy(self._stored(obs)[index]).to(self.device)
+        x = grouped.unsqueeze(1 if self._separate else 0)
+        x = with_task_code(x, self.config.heads == "one-hot")
+        output = network.forward(self._acting, x).flatten(0, 2)
+        return output[torch.from_numpy(place).to(self.device)]
 
     def _policy_features(self) -> Tensor:
         """Features ``[T, n, F]`` of every task's policy at the newest observations of all tasks."""

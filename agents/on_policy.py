@@ -24,7 +24,9 @@ from mtrl.agents.data.rollout import Rollout, RolloutBuffer
 from mtrl.agents.data.tracking import EpisodeTracker, Meter
 from mtrl.agents.errors import AgentError
 from mtrl.agents.members import group_rows, with_task_code
-from mtrl.agents.networks.network import MLP, Recall, Views
+from mtrl.agents.networks.memory import Recall
+from mtrl.agents.networks.network import Network
+from mtrl.agents.networks.parameters import Params
 from mtrl.agents.policies import Gaussian, RatioPolicy
 from mtrl.agents.scheduled import PROBES, ScheduledAgent
 from mtrl.envs.vector import TaskVectorEnv
@@ -43,8 +45,8 @@ class OnPolicyAgent(ScheduledAgent):
     """
 
     config: Any
-    actor: MLP
-    critic: MLP
+    actor: Network
+    critic: Network
     policy: RatioPolicy
     sequence: int
 
@@ -141,7 +143,7 @@ class OnPolicyAgent(ScheduledAgent):
         steps_taken = int(acting.sum())
         buffer = self._rollout_buffer(env)
         actor = self.actor.constants(self.state["actor"]["params"], self.acting_dtype)
-        critic: Views = {}
+        critic: Params | None = None
         if self.sequence:
             critic = self.critic.constants(self.state["critic"]["params"], self.acting_dtype)
         for step in range(self.config.rollout_per_task // env.envs_per_task):
@@ -206,7 +208,7 @@ class OnPolicyAgent(ScheduledAgent):
         )
 
     @torch.no_grad()
-    def _act(self, actor: Views, critic: Views, rows: Tensor) -> Tensor:
+    def _act(self, actor: Params, critic: Params | None, rows: Tensor) -> Tensor:
         """Sampled actions of every environment's normalized observation ``[T E, D]``; moves the memory on."""
         x = with_task_code(
             rows.view(*self._lead, -1, self.spec.obs_dim), self.config.heads == "one-hot"
@@ -217,12 +219,12 @@ class OnPolicyAgent(ScheduledAgent):
             recalled = [
                 Recall(part.view(*x.shape[:3], -1), start) for part in self._memory.chunk(2, -1)
             ]
-        hidden = self.actor.trunk(actor, x, recalled[0])
+        hidden = self.actor.features(actor, x, recalled[0])
         # The critic's memory has to move on too, since sequences start from it in the update.
-        if critic:
-            values = self.critic.trunk(critic, x, recalled[1])
+        if critic is not None:
+            values = self.critic.features(critic, x, recalled[1])
             self._memory = torch.cat([hidden, values], -1).flatten(0, 2)
-        output = self.actor.heads(actor, hidden)
+        output = self.actor.outputs(actor, hidden)
         noise = self.policy.draw(output.shape[:-1], self._explore).to(self.device)
         log_std = None
         if isinstance(self.policy, Gaussian):
@@ -316,20 +318,18 @@ class OnPolicyAgent(ScheduledAgent):
         self, x: Tensor, tasks: Tensor, recalled: Recall | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """The actor's outputs ``[n, O]`` for normalized rows ``[n, D]`` of any tasks ``[n]``, and the memory."""
-        network = self.actor
-        actor = network.views(self.state["actor"]["params"], torch.float32)
-        if self._separate:
-            index, place = group_rows(tasks.cpu().numpy(), self.spec.num_tasks)
-            grouped = x[torch.from_numpy(index).to(self.device)].unsqueeze(1)
-            output = network.forward(actor, grouped).flatten(0, 2)
-            return output[torch.from_numpy(place).to(self.device)], None
-        if self.config.heads == "one-hot":
-            x = torch.cat(
-                [x, torch.nn.functional.one_hot(tasks, self.spec.num_tasks).to(x.dtype)], 1
-            )
-        hidden = network.trunk(actor, x[None, None], recalled)[0]
-        output = network.head_rows(actor, hidden, tasks)[0]
-        return output, hidden[0] if recalled is not None else None
+        actor = self.actor.views(self.state["actor"]["params"], torch.float32)
+        index, place = group_rows(tasks.cpu().numpy(), self.spec.num_tasks)
+        rows = torch.from_numpy(index).to(self.device)
+        back = torch.from_numpy(place).to(self.device)
+        lead = 1 if self._separate else 0
+        grouped = with_task_code(x[rows].unsqueeze(lead), self.config.heads == "one-hot")
+        if recalled is not None:
+            # Every row is a sequence of one step.
+            recalled = Recall(recalled.state[0, 0, rows][None], recalled.start[0, 0, rows][None])
+        hidden = self.actor.features(actor, grouped, recalled)
+        output = self.actor.outputs(actor, hidden).flatten(0, 2)[back]
+        return output, None if recalled is None else hidden.flatten(0, 2)[back]
 
     def _features_of(self, rollout: Rollout) -> Features:
         """Gives every task's policy at some of the observations of a rollout, when a curriculum asks for it."""

@@ -15,7 +15,7 @@ from mtrl.agents.common import Networks, check_networks_finite, stream_seed
 from mtrl.agents.curricula.coupling import Features
 from mtrl.agents.curricula.rounds import Rounds, make_rounds
 from mtrl.agents.data.tracking import EpisodeTracker, Meter
-from mtrl.agents.networks.network import MLP
+from mtrl.agents.networks.network import Network
 from mtrl.agents.optim.task_gradients import Reduction, tracked_gramian
 from mtrl.agents.settings import Choice
 
@@ -35,7 +35,9 @@ class ScheduledAgent(Agent):
     _meter: Meter
     _episodes: EpisodeTracker | None
 
-    def _start_rounds(self, curriculum: Choice, heads: str, actor: MLP, critic: MLP) -> None:
+    def _start_rounds(
+        self, curriculum: Choice, heads: str, actor: Network, critic: Network
+    ) -> None:
         """Get ready for the first round; to be called when the networks are there."""
         networks = {"actor": actor, "critic": critic}
         self._rounds = make_rounds(

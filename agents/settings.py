@@ -451,9 +451,9 @@ class Registry(Generic[T]):
 
     def make(self, value: Any) -> T:
         """The instance that a choice, or anything ``choice`` reads, describes."""
-        choice = value if isinstance(value, Choice) and value.settings else None
-        if choice is None:
-            choice = self.choice(value)
+        # A choice without settings is one that its user has not completed, unless the class has none.
+        complete = isinstance(value, Choice) and (value.settings or not self.settings(value.kind))
+        choice: Choice = value if complete else self.choice(value)
         values = dict(choice.settings)
         outer = {setting.key: values.pop(setting.key) for setting in self.outer_settings()}
         made: Any = self.load(choice.kind)

@@ -35,7 +35,7 @@ from mtrl.agents.curricula.registry import CURRICULA
 from mtrl.agents.curricula.uniform import Uniform
 from mtrl.agents.data.tracking import EpisodeTracker
 from mtrl.agents.errors import AgentError
-from mtrl.agents.networks.network import MLP
+from mtrl.agents.networks.network import Network
 from mtrl.agents.settings import Choice
 from mtrl.envs.specs import task_graph
 
@@ -52,7 +52,7 @@ class Rounds:
         curriculum: Curriculum,
         tasks: Tasks,
         heads: str,
-        networks: Mapping[str, MLP],
+        networks: Mapping[str, Network],
         params: Params,
         seed: int,
     ) -> None:
@@ -298,7 +298,7 @@ def make_rounds(
     curriculum: Choice,
     spec: EnvSpec,
     heads: str,
-    networks: Mapping[str, MLP],
+    networks: Mapping[str, Network],
     params: Params,
     seed: int,
 ) -> Rounds:

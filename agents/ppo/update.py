@@ -18,7 +18,10 @@ from torch import Tensor
 from mtrl.agents.curricula.coupling import Pull
 from mtrl.agents.data.rollout import Rollout
 from mtrl.agents.members import with_task_code
-from mtrl.agents.networks.network import MLP, Recall, Views, take_rows
+from mtrl.agents.networks.encoder import take_rows
+from mtrl.agents.networks.memory import Recall
+from mtrl.agents.networks.network import Network
+from mtrl.agents.networks.parameters import Params
 from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step, clip_by_norm
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import Gaussian, RatioPolicy
@@ -39,8 +42,8 @@ class PPOSettings:
         sequence: steps through which gradients of networks with memory flow; 0 without memory.
     """
 
-    actor: MLP
-    critic: MLP
+    actor: Network
+    critic: Network
     actor_tasks: Reduction
     critic_tasks: Reduction
     num_tasks: int
@@ -84,7 +87,7 @@ class PPOInputs(NamedTuple):
 class Samples(NamedTuple):
     """A rollout ready for the losses, step after step, or with memory environment after environment.
 
-    ``obs`` is what ``MLP.look`` makes of the networks' inputs ``[S, T, n, D]``, ``action`` ``[S, T, n, A]`` (discrete
+    ``obs`` is what ``Network.look`` makes of inputs ``[S, T, n, D]``, ``action`` ``[S, T, n, A]`` (discrete
     ``[S, T, n]``), the rest ``[S, T, n]``; ``target`` is on the scale of the critic's heads. With memory,
     ``start`` ``[S, T, n]`` says where episodes begin and ``memory`` ``[S, T, n, 2 H]`` holds the states of actor and
     critic before each step.
@@ -285,9 +288,9 @@ def _remembered_values(
 ) -> tuple[Tensor, Tensor]:
     """Values ``[S, T, n]`` of ``obs``, and of ``next_obs`` with the memory of having seen ``obs``."""
     critic = settings.critic.views(state["critic"]["params"], settings.dtype)
-    hidden = settings.critic.trunk(critic, obs, goes_on)
+    hidden = settings.critic.features(critic, obs, goes_on)
     after = Recall(hidden, torch.zeros(hidden.shape[:3], dtype=torch.bool, device=hidden.device))
-    now = settings.critic.heads(critic, hidden)
+    now = settings.critic.outputs(critic, hidden)
     then = settings.critic.forward(critic, next_obs, after)
     return denormalize(state["popart"], now.squeeze(-1)), denormalize(
         state["popart"], then.squeeze(-1)
@@ -312,7 +315,7 @@ def gae(rollout: Rollout, value: Tensor, next_value: Tensor, gamma: float, lam: 
 
 
 def values(state: PPOState, obs: Any, settings: PPOSettings) -> Tensor:
-    """Values ``[S, T, n]`` of what ``MLP.look`` makes of task-major inputs ``[S, T, n, D]``."""
+    """Values ``[S, T, n]`` of what ``Network.look`` makes of task-major inputs ``[S, T, n, D]``."""
     critic = settings.critic.views(state["critic"]["params"], settings.dtype)
     parts = [
         settings.critic.forward(critic, x).squeeze(-1) for x in settings.critic.split(obs, CHUNK)
@@ -374,7 +377,7 @@ def _update_actor(
     log_std = state["log_std"]["params"].detach().requires_grad_() if "log_std" in state else None
     goes_on = recall(batch.start, batch.memory, settings, 0)
 
-    def losses_at(params: Views) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def losses_at(params: Params) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         output = settings.actor.forward(params, batch.obs, goes_on)
         log_prob, entropy = settings.policy.log_prob(output, batch.action, log_std)
         log_ratio = log_prob - batch.log_prob
@@ -429,7 +432,7 @@ def _update_critic(
     leaves = tasks.leaves(critic["params"], settings.dtype)
     goes_on = recall(batch.start, batch.memory, settings, 1)
 
-    def losses_at(params: Views) -> Tensor:
+    def losses_at(params: Params) -> Tensor:
         value = settings.critic.forward(params, batch.obs, goes_on)
         return value_loss(value.squeeze(-1), batch.target)
 

@@ -17,7 +17,8 @@ from torch import Tensor
 from mtrl.agents.curricula.coupling import Pull
 from mtrl.agents.data.replay import Batch
 from mtrl.agents.members import with_task_code
-from mtrl.agents.networks.network import MLP, Views
+from mtrl.agents.networks.network import Network
+from mtrl.agents.networks.parameters import Params
 from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step, clip_by_norm
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import ActorCriticPolicy
@@ -34,8 +35,8 @@ class SACSettings:
         target_entropy: in nats, of all tasks, or for each ``[1, T, 1]`` (with members for tasks ``[T, 1, 1]``).
     """
 
-    actor: MLP
-    critic: MLP
+    actor: Network
+    critic: Network
     actor_tasks: Reduction
     critic_tasks: Reduction
     num_tasks: int
@@ -186,7 +187,7 @@ def _update_critic(
     critic, tasks = state["critic"], settings.critic_tasks
     leaves = tasks.leaves(critic["params"].flatten(0, 1), settings.dtype)
 
-    def losses_at(params: Views) -> tuple[Tensor, Tensor]:
+    def losses_at(params: Params) -> tuple[Tensor, Tensor]:
         q = settings.policy.taken(_critics(params, batch.obs, settings, batch.action), batch.action)
         return critic_loss(q, target), q
 
@@ -226,7 +227,7 @@ def _update_actor_and_alpha(
     critic = settings.critic.views(state["critic"]["params"].flatten(0, 1), settings.dtype)
     critics = partial(_critics, critic, batch.obs, settings)
 
-    def losses_at(params: Views) -> tuple[Tensor, Tensor]:
+    def losses_at(params: Params) -> tuple[Tensor, Tensor]:
         output = settings.actor.forward(params, with_task_code(batch.obs, settings.one_hot))
         value, log_prob = settings.policy.soft_value(output, noise.action, critics, alpha)
         return -value.mean(-1), log_prob
@@ -256,7 +257,7 @@ def _update_actor_and_alpha(
     return metrics | {f"actor_{name}": value for name, value in about.items()}
 
 
-def _critics(critic: Views, obs: Tensor, settings: SACSettings, action: Tensor | None) -> Tensor:
+def _critics(critic: Params, obs: Tensor, settings: SACSettings, action: Tensor | None) -> Tensor:
     """Both critics' outputs ``[S, 2, T, b, ...]``; ``critic`` holds ``2 S`` members, twins adjacent."""
     q = settings.critic.forward(
         critic, settings.policy.critic_input(with_task_code(obs, settings.one_hot), action)

@@ -14,7 +14,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mtrl.agents.agent import EnvSpec
 from mtrl.agents.aggregators import parse_aggregator
 from mtrl.agents.data.replay import Batch
-from mtrl.agents.networks.network import MLP
 from mtrl.agents.optim.adam import AdamSettings
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import SquashedGaussian
@@ -28,6 +27,7 @@ from mtrl.agents.sac.update import (
     init_sac,
     sac_update,
 )
+from tests.helpers.networks import mlp
 
 TASKS, BATCH, OBS, ACTIONS = 3, 8, 5, 2
 FLAT = "cagrad:flat_minima=0.05"
@@ -38,8 +38,8 @@ def _settings(
     one_hot: bool = False, dtype: torch.dtype = torch.float32, aggregator: str = "mean"
 ) -> SACSettings:
     heads, in_dim = (1, OBS + TASKS) if one_hot else (TASKS, OBS)
-    actor = MLP(in_dim, 16, 2, 2 * ACTIONS, heads)
-    critic = MLP(in_dim + ACTIONS, 16, 2, 1, heads)
+    actor = mlp(in_dim, 16, 2, 2 * ACTIONS, heads)
+    critic = mlp(in_dim + ACTIONS, 16, 2, 1, heads)
     return SACSettings(
         actor=actor,
         critic=critic,
