@@ -168,7 +168,7 @@ class OffPolicyAgent(ScheduledAgent):
         policy = self.policy.of_rows(torch.from_numpy(ids))
         if self.env_steps < self.config.learning_starts * self.spec.num_tasks:
             return policy.random(len(ids), self._explore).cpu().numpy()
-        output = self._policy_output(obs, ids)
+        output = self._policy_output(obs, ids, samples=True)
         noise = policy.draw(output.shape[:-1], self._explore).to(output.device)
         return policy.sample(output, noise).cpu().numpy()
 
@@ -194,7 +194,7 @@ class OffPolicyAgent(ScheduledAgent):
     ) -> tuple[NDArray, Any]:
         rows = obs_rows(self.spec, observation)
         ids = task_ids(self.spec, self._env, len(rows), task_id)
-        output = self._policy_output(rows, ids)
+        output = self._policy_output(rows, ids, samples=not deterministic)
         policy = self.policy.of_rows(torch.from_numpy(ids))
         if deterministic:
             chosen = policy.mode(output)
@@ -205,8 +205,12 @@ class OffPolicyAgent(ScheduledAgent):
         return (action[0] if np.ndim(observation) == 1 else action), None
 
     @torch.no_grad()
-    def _policy_output(self, obs: NDArray, task_id: NDArray) -> Tensor:
-        """The actor's outputs ``[n, O]`` for rows ``[n, D]`` of any tasks, in float32."""
+    def _policy_output(self, obs: NDArray, task_id: NDArray, samples: bool = False) -> Tensor:
+        """The actor's outputs ``[n, O]`` for rows ``[n, D]`` of any tasks, in float32.
+
+        Args:
+            samples: whether the body draws its noise.
+        """
         network = self.actor
         # Views of the parameters are made once an update, not once a step.
         if self._acting is None:
@@ -215,7 +219,8 @@ class OffPolicyAgent(ScheduledAgent):
         grouped = torch.from_numpy(self._stored(obs)[index]).to(self.device)
         x = grouped.unsqueeze(1 if self._separate else 0)
         x = with_task_code(x, self.config.heads == "one-hot")
-        output = network.forward(self._acting, x).flatten(0, 2)
+        drawn = self.network_noise(network, x) if samples else None
+        output = network.forward(self._acting, x, None, drawn, self.share_done).flatten(0, 2)
         return output[torch.from_numpy(place).to(self.device)]
 
     def _policy_features(self) -> Tensor:
@@ -247,6 +252,7 @@ class OffPolicyAgent(ScheduledAgent):
             "gradient_steps": self.gradient_steps,
             "updates_due": self._updates_due,
             "rounds": self._rounds.state_dict(),
+            "share_done": self.share_done,
         }
         if experience and self._env is not None:
             _, buffer, episodes, obs = self._collector()
@@ -262,6 +268,7 @@ class OffPolicyAgent(ScheduledAgent):
         self.env_steps, self.gradient_steps = state["env_steps"], state["gradient_steps"]
         self._updates_due = state["updates_due"]
         self._rounds.load_state_dict(state["rounds"])
+        self._saved_share = state.get("share_done", 0.0)
         self._acting = None
         if "buffer" not in state:
             return

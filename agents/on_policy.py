@@ -70,7 +70,6 @@ class OnPolicyAgent(ScheduledAgent):
             self.spec.obs_dim, self.config.normalize_obs and self.spec.layout is None
         )
         self._meter = Meter(self.spec.task_names)
-        self._budget: int | None = None
         self._step_size = (
             self.config.learning_rate
         )  # of the update that the rollout under way pays for
@@ -94,9 +93,6 @@ class OnPolicyAgent(ScheduledAgent):
         """Collect one rollout in every environment, and learn from it."""
         rollout = self.collect()
         self.update(rollout)
-
-    def begin(self, total_env_steps: int) -> None:
-        self._budget = total_env_steps
 
     def set_env(self, env: TaskVectorEnv) -> None:
         super().set_env(env)
@@ -219,10 +215,11 @@ class OnPolicyAgent(ScheduledAgent):
             recalled = [
                 Recall(part.view(*x.shape[:3], -1), start) for part in self._memory.chunk(2, -1)
             ]
-        hidden = self.actor.features(actor, x, recalled[0])
+        drawn = self.network_noise(self.actor, x)
+        hidden = self.actor.features(actor, x, recalled[0], drawn, self.share_done)
         # The critic's memory has to move on too, since sequences start from it in the update.
         if critic is not None:
-            values = self.critic.features(critic, x, recalled[1])
+            values = self.critic.features(critic, x, recalled[1], None, self.share_done)
             self._memory = torch.cat([hidden, values], -1).flatten(0, 2)
         output = self.actor.outputs(actor, hidden)
         noise = self.policy.draw(output.shape[:-1], self._explore).to(self.device)
@@ -275,9 +272,8 @@ class OnPolicyAgent(ScheduledAgent):
         recalled = self._recalled(len(rows), state, episode_start)
         tasks = torch.from_numpy(ids).to(self.device)
         with torch.no_grad():
-            output, hidden = self._outputs(
-                torch.from_numpy(self._normalizer(rows)).to(self.device), tasks, recalled
-            )
+            normal = torch.from_numpy(self._normalizer(rows)).to(self.device)
+            output, hidden = self._outputs(normal, tasks, recalled, not deterministic)
             log_std = (
                 self.state["log_std"]["params"].flatten(0, 1)[tasks]
                 if "log_std" in self.state
@@ -315,9 +311,17 @@ class OnPolicyAgent(ScheduledAgent):
 
     @torch.no_grad()
     def _outputs(
-        self, x: Tensor, tasks: Tensor, recalled: Recall | None = None
+        self,
+        x: Tensor,
+        tasks: Tensor,
+        recalled: Recall | None = None,
+        samples: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """The actor's outputs ``[n, O]`` for normalized rows ``[n, D]`` of any tasks ``[n]``, and the memory."""
+        """The actor's outputs ``[n, O]`` for normalized rows ``[n, D]`` of any tasks ``[n]``, and the memory.
+
+        Args:
+            samples: whether the body draws its noise.
+        """
         actor = self.actor.views(self.state["actor"]["params"], torch.float32)
         index, place = group_rows(tasks.cpu().numpy(), self.spec.num_tasks)
         rows = torch.from_numpy(index).to(self.device)
@@ -327,7 +331,8 @@ class OnPolicyAgent(ScheduledAgent):
         if recalled is not None:
             # Every row is a sequence of one step.
             recalled = Recall(recalled.state[0, 0, rows][None], recalled.start[0, 0, rows][None])
-        hidden = self.actor.features(actor, grouped, recalled)
+        drawn = self.network_noise(self.actor, grouped) if samples else None
+        hidden = self.actor.features(actor, grouped, recalled, drawn, self.share_done)
         output = self.actor.outputs(actor, hidden).flatten(0, 2)[back]
         return output, None if recalled is None else hidden.flatten(0, 2)[back]
 
@@ -368,6 +373,7 @@ class OnPolicyAgent(ScheduledAgent):
             "env_steps": self.env_steps,
             "gradient_steps": self.gradient_steps,
             "rounds": self._rounds.state_dict(),
+            "share_done": self.share_done,
         }
         if experience and self._env is not None:
             _, episodes, obs = self._collector()
@@ -391,6 +397,7 @@ class OnPolicyAgent(ScheduledAgent):
         self._shuffle.set_state(state["shuffle"].cpu())
         self.env_steps, self.gradient_steps = state["env_steps"], state["gradient_steps"]
         self._rounds.load_state_dict(state["rounds"])
+        self._saved_share = state.get("share_done", 0.0)
         if "obs" not in state:
             return
         self._obs = state["obs"].numpy().copy()

@@ -33,7 +33,29 @@ class ScheduledAgent(Agent):
     _separate: bool
     _rounds: Rounds
     _meter: Meter
+    _explore: torch.Generator
     _episodes: EpisodeTracker | None
+    _budget: int | None = None
+    _saved_share = 0.0
+
+    def begin(self, total_env_steps: int) -> None:
+        self._budget = total_env_steps
+
+    @property
+    def share_done(self) -> float:
+        """Share of training done, from 0 to 1: of the end that ``begin`` named, or as it was saved."""
+        if self._budget is None:
+            return self._saved_share
+        return min(1.0, self.env_steps / self._budget)
+
+    def network_noise(self, network: Network, rows: Tensor) -> Tensor | None:
+        """Uniform numbers of each of ``rows`` ``[S, T, b, D]`` for acting; None where the body draws none."""
+        size = network.body.noise_size
+        if not size:
+            return None
+        # On the CPU, so that exploration does not depend on the device.
+        drawn = torch.rand((*rows.shape[:3], size), generator=self._explore)
+        return drawn.to(self.device)
 
     def _start_rounds(
         self, curriculum: Choice, heads: str, actor: Network, critic: Network

@@ -7,7 +7,7 @@ computed in float32. Who reduces tasks, couples them or rescales outputs asks he
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -169,18 +169,20 @@ class Network:
         every = torch.arange(tasks * batch).view(tasks, batch)
         return spread_heads(hidden.flatten(1, 2), every, head["weight"], head["bias"])
 
-    def extra(
-        self,
-        params: Params,
-        x: Any,
-        noise: Tensor | None = None,
-        share: float = 0.0,
-    ) -> Tensor:
-        """The body's loss that mixes tasks, ``[K]``; only where ``body.mixes_tasks``."""
-        encoded, inverse = self.encoder.encode(params.of("encoder"), x, params.tables)
-        if inverse is not None:
-            encoded = _spread(encoded, inverse)
-        return self.body.extra(params.of("body"), encoded, Step(self.size, noise, share))
+    def extra_of(
+        self, x: Any, noise: Tensor | None, share: float
+    ) -> Callable[[Params], Tensor] | None:
+        """Computes the body's loss that mixes tasks, ``[K]``; None where it has none. Arguments as of ``forward``."""
+        if not self.body.mixes_tasks:
+            return None
+
+        def extra(params: Params) -> Tensor:
+            encoded, inverse = self.encoder.encode(params.of("encoder"), x, params.tables)
+            if inverse is not None:
+                encoded = _spread(encoded, inverse)
+            return self.body.extra(params.of("body"), encoded, Step(self.size, noise, share))
+
+        return extra
 
     def _hidden(
         self,

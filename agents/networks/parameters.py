@@ -170,6 +170,15 @@ class Layout:
             expanded[name] = view.expand(-1, groups, *view.shape[2:]).requires_grad_()
         return replace(params, named=params.named | expanded)
 
+    def plain(self, params: Params) -> Params:
+        """Leaves with the values of ``params``, whose gradients sum over tasks."""
+        named = {}
+        for name, view in params.named.items():
+            shared = view[:, :1] if name in self.shared else view
+            leaf = shared.detach()
+            named[name] = leaf.requires_grad_() if name in self.trained else leaf
+        return Params(named)
+
     def flatten(self, grads: Sequence[Tensor]) -> Tensor:
         """Gradients ``[K, ...]`` of the trained parameters, in their order, as one ``[K, P]`` float32; 0 if frozen."""
         rows = [grad.flatten(1) for grad in grads]

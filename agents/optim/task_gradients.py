@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,9 +33,9 @@ from mtrl.agents.aggregators.diagnostics import (
 from mtrl.agents.aggregators.fixed import Mean
 from mtrl.agents.networks.network import Network
 from mtrl.agents.networks.parameters import Params
+from mtrl.agents.optim.pieces import combine, gramian_of, has_kernels, jacobian_of, split
 
 TRACK_DECAY = 0.9
-MOST_ROWS = 24
 Losses = Callable[[Params], Tensor]
 """Losses ``[S, T]`` of a batch at given parameters."""
 
@@ -132,6 +131,7 @@ class Reduction:
         weights: Tensor | None = None,
         *,
         again: Losses,
+        extra: Losses | None = None,
     ) -> tuple[Tensor, State, dict[str, Tensor]]:
         """The update's gradient.
 
@@ -143,10 +143,34 @@ class Reduction:
             step: number of updates so far, on the host.
             weights: factors of the tasks' losses ``[S, T]`` from a curriculum; None for 1. A task at 0 does not train.
             again: computes the losses once more, for methods that look at them elsewhere.
+            extra: computes a loss of each member ``[K]`` that mixes tasks; its gradient joins after aggregation.
 
         Returns:
             Gradient ``[K, P]`` float32, the new state, and metrics ``[S]`` or ``[S, T]``.
         """
+        grad, state, metrics = self._aggregate(
+            losses, leaves, state, noise, success, step, weights, again
+        )
+        if extra is not None:
+            plain = self.network.layout.plain(leaves)
+            grads = torch.autograd.grad(
+                extra(plain).sum(), self._trained(plain), materialize_grads=True
+            )
+            grad = grad + self.network.layout.flatten(grads)
+        return grad, state, metrics
+
+    def _aggregate(
+        self,
+        losses: Tensor,
+        leaves: Params,
+        state: State,
+        noise: Tensor | None,
+        success: Tensor | None,
+        step: int | None,
+        weights: Tensor | None,
+        again: Losses,
+    ) -> tuple[Tensor, State, dict[str, Tensor]]:
+        """``gradient`` of the tasks' own losses."""
         layout = self.network.layout
         weighted = losses if weights is None else losses * weights
         if self.is_mean:
@@ -177,12 +201,12 @@ class Reduction:
             inputs = self._with_perturbed(inputs, weighted_there, moved)
         if self.aggregator.info.direction_only:
             direction, state = self.aggregator.direction(inputs, state)
-            combined = _split(direction.direction, pieces)
+            combined = split(direction.direction, pieces)
             metrics["residual"] = direction.residual
             metrics["solve_failures"] = ~direction.converged
         else:
             solved, state = self.aggregator.weights(inputs, state)
-            combined = [_combine(piece, solved.weights) for piece in pieces]
+            combined = [combine(piece, solved.weights) for piece in pieces]
             metrics["residual"] = solved.residual
             metrics["solve_failures"] = ~solved.converged
             metrics["task_weight"] = solved.weights
@@ -210,9 +234,9 @@ class Reduction:
             if name in self.network.layout.owned:
                 own.append(grad / self.num_tasks)
                 continue
-            piece = grad.view(seeds, self.twins, self.groups, -1)
+            piece = grad.reshape(seeds, self.twins, self.groups, -1)
             # Pieces are read twice, for the Gramian and for the sum, so they are converted once, here.
-            pieces.append(piece if _has_kernels(piece) else piece.float())
+            pieces.append(piece if has_kernels(piece) else piece.float())
         return pieces, own
 
     def _move(
@@ -220,7 +244,7 @@ class Reduction:
     ) -> Params:
         """Leaves ``[K, T, ...]``, the shared ones at each task's own step away from ``leaves``."""
         assert inputs.jacobian is not None, "flat minima need the jacobian"
-        steps = iter(_split(aggregator.perturbations(inputs.jacobian), pieces))
+        steps = iter(split(aggregator.perturbations(inputs.jacobian), pieces))
         moved = {name: leaf.detach() for name, leaf in leaves.named.items()}
         for name in self.network.layout.shared:
             step = next(steps).transpose(1, 2).reshape(moved[name].shape)
@@ -232,8 +256,8 @@ class Reduction:
         leaves = [moved.named[name] for name in self.network.layout.shared]
         grads = torch.autograd.grad(losses.sum(), leaves)
         shape = (losses.shape[0], self.twins, self.groups, -1)
-        pieces = [grad.view(shape) for grad in grads]
-        return replace(inputs, perturbed_jacobian=_jacobian(pieces))
+        pieces = [grad.reshape(shape) for grad in grads]
+        return replace(inputs, perturbed_jacobian=jacobian_of(pieces))
 
     def _diagnostics(
         self, gramian: Tensor | None, pieces: list[Tensor], weights: Tensor | None
@@ -243,7 +267,7 @@ class Reduction:
             # A task's gradient is the sum of those of its halves, if it was split.
             parts = self.groups // self.num_tasks
             of_tasks = [piece.float().unflatten(2, (-1, parts)).sum(3) for piece in pieces]
-            gramian = _gramian(of_tasks)
+            gramian = gramian_of(of_tasks)
         metrics = {
             "conflict_rate": conflict_rate(gramian),
             "magnitude_similarity": magnitude_similarity(gramian),
@@ -273,7 +297,7 @@ class Reduction:
         """The averaged gradients with this update's; those of tasks that did not train stay as they are."""
         if not self.track:
             return {}
-        rows = _jacobian(pieces)
+        rows = jacobian_of(pieces)
         has_halves = rows.shape[1] != self.num_tasks
         if has_halves:
             rows = rows.unflatten(1, (self.num_tasks, -1)).sum(2)
@@ -300,83 +324,18 @@ class Reduction:
     ) -> Inputs:
         needs = self.aggregator.info.needs
         if "cross_gramian" in needs:
-            cross = _gramian(pieces, halves=True)
+            cross = gramian_of(pieces, halves=True)
             return Inputs(
                 cross_gramian=cross, losses=losses, success=success, noise=noise, step=step
             )
         return Inputs(
-            gramian=_gramian(pieces) if "gramian" in needs else None,
-            jacobian=_jacobian(pieces) if "jacobian" in needs else None,
+            gramian=gramian_of(pieces) if "gramian" in needs else None,
+            jacobian=jacobian_of(pieces) if "jacobian" in needs else None,
             losses=losses,
             success=success,
             noise=noise,
             step=step,
         )
-
-
-def _has_kernels(piece: Tensor) -> bool:
-    """Whether compiled loops take the piece as it is. With more rows a library is as fast, and has threads."""
-    if piece.device.type != "cpu" or piece.dtype != torch.bfloat16:
-        return False
-    return piece.shape[2] <= MOST_ROWS
-
-
-def _jacobian(pieces: list[Tensor]) -> Tensor:
-    """``[S, T, P]`` float32 of pieces ``[S, twins, T, n]``."""
-    rows = [piece.transpose(1, 2).flatten(2) for piece in pieces]
-    return torch.cat(rows, -1).float()
-
-
-def _gramian(pieces: list[Tensor], halves: bool = False) -> Tensor:
-    """``Σ_pieces J Jᵀ`` ``[S, T, T]`` float32 of pieces ``[S, twins, T, n]``.
-
-    With ``halves`` ``J₁ J₂ᵀ`` of pieces ``[S, twins, 2 T, n]``, whose rows alternate between the two.
-    """
-    shares = []
-    for piece in pieces:
-        if _has_kernels(piece):
-            continue
-        left = piece[:, :, ::2] if halves else piece
-        right = piece[:, :, 1::2] if halves else piece
-        shares.append((left @ right.mT).sum(1))
-    narrow = [piece for piece in pieces if _has_kernels(piece)]
-    if narrow:
-        # Imported here because only some methods need compiled code.
-        from mtrl.agents.optim.gramian_kernels import add_products
-
-        seeds, _, groups, _ = narrow[0].shape
-        tasks = groups // 2 if halves else groups
-        total = np.zeros((seeds, tasks, tasks))
-        for piece in narrow:
-            add_products(_bits(piece), halves, total)
-        shares.append(torch.from_numpy(total).float())
-    return torch.stack(shares).sum(0)
-
-
-def _combine(piece: Tensor, weights: Tensor) -> Tensor:
-    """``Jᵀ w`` ``[S, twins, n]`` float32 of one piece ``[S, twins, groups, n]``."""
-    parts = piece.shape[2] // weights.shape[-1]
-    per_group = weights.repeat_interleave(parts, -1)
-    if not _has_kernels(piece):
-        return (per_group[:, None, None] @ piece).squeeze(2)
-    from mtrl.agents.optim.gramian_kernels import weigh_rows
-
-    out = torch.empty(*piece.shape[:2], piece.shape[3])
-    weigh_rows(_bits(piece), per_group.numpy(), out.numpy())
-    return out
-
-
-def _bits(piece: Tensor) -> np.ndarray:
-    bits: np.ndarray = piece.contiguous().view(torch.uint16).numpy()
-    return bits
-
-
-def _split(direction: Tensor, pieces: list[Tensor]) -> list[Tensor]:
-    """Undo the concatenation of ``_jacobian``: ``[..., twins, n]`` of ``[..., P]`` for each piece."""
-    shapes = [(piece.shape[1], piece.shape[3]) for piece in pieces]
-    sizes = [twins * width for twins, width in shapes]
-    parts = direction.split(sizes, -1)
-    return [part.unflatten(-1, shape) for part, shape in zip(parts, shapes)]
 
 
 def tracked_gramian(states: list[State]) -> Tensor:

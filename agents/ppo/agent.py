@@ -98,6 +98,8 @@ class MTPPO(OnPolicyAgent):
         self.gradient_steps += most
 
     def _inputs(self, rollout: Rollout, settings: PPOSettings, pull: Pull | None) -> PPOInputs:
+        if settings.actor.body.uses_share or settings.critic.body.uses_share:
+            settings = replace(settings, share=self.share_done)
         reductions = (settings.actor_tasks, settings.critic_tasks)
         noise_shapes = [reduction.noise_shape() for reduction in reductions]
         self._epochs = Epochs(
@@ -105,6 +107,7 @@ class MTPPO(OnPolicyAgent):
             self.config,
             max(self.sequence, 1),
             noise_shapes,
+            (settings.actor.body.noise_size, settings.critic.body.noise_size),
             self._shuffle,
         )
         progress = Progress(

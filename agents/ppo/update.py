@@ -40,6 +40,7 @@ class PPOSettings:
         policy: the family of action distributions; where it is Gaussian, ``state`` holds its ``log_std``.
         std_rate: step size of standard deviations in multiples of the networks'.
         sequence: steps through which gradients of networks with memory flow; 0 without memory.
+        share: of training done, from 0 to 1, for bodies that depend on it.
     """
 
     actor: Network
@@ -62,6 +63,7 @@ class PPOSettings:
     std_rate: float
     dtype: torch.dtype
     sequence: int = 0
+    share: float = 0.0
 
 
 class Progress(NamedTuple):
@@ -249,7 +251,9 @@ def prepare(
     log_std = state["log_std"]["params"] if "log_std" in state else None
     goes_on = recall(start, memory, settings, 0)
     parts = settings.actor.split(obs, CHUNK) if goes_on is None else [obs]
-    output = torch.cat([settings.actor.forward(actor, x, goes_on) for x in parts], 2)
+    output = torch.cat(
+        [settings.actor.forward(actor, x, goes_on, None, settings.share) for x in parts], 2
+    )
     log_prob, _ = settings.policy.log_prob(output, action, log_std)
     if rollout.fresh is not None and rollout.log_prob is not None:
         log_prob = torch.where(
@@ -288,10 +292,10 @@ def _remembered_values(
 ) -> tuple[Tensor, Tensor]:
     """Values ``[S, T, n]`` of ``obs``, and of ``next_obs`` with the memory of having seen ``obs``."""
     critic = settings.critic.views(state["critic"]["params"], settings.dtype)
-    hidden = settings.critic.features(critic, obs, goes_on)
+    hidden = settings.critic.features(critic, obs, goes_on, None, settings.share)
     after = Recall(hidden, torch.zeros(hidden.shape[:3], dtype=torch.bool, device=hidden.device))
     now = settings.critic.outputs(critic, hidden)
-    then = settings.critic.forward(critic, next_obs, after)
+    then = settings.critic.forward(critic, next_obs, after, None, settings.share)
     return denormalize(state["popart"], now.squeeze(-1)), denormalize(
         state["popart"], then.squeeze(-1)
     )
@@ -318,7 +322,8 @@ def values(state: PPOState, obs: Any, settings: PPOSettings) -> Tensor:
     """Values ``[S, T, n]`` of what ``Network.look`` makes of task-major inputs ``[S, T, n, D]``."""
     critic = settings.critic.views(state["critic"]["params"], settings.dtype)
     parts = [
-        settings.critic.forward(critic, x).squeeze(-1) for x in settings.critic.split(obs, CHUNK)
+        settings.critic.forward(critic, x, None, None, settings.share).squeeze(-1)
+        for x in settings.critic.split(obs, CHUNK)
     ]
     return denormalize(state["popart"], torch.cat(parts, 2))
 
@@ -378,7 +383,9 @@ def _update_actor(
     goes_on = recall(batch.start, batch.memory, settings, 0)
 
     def losses_at(params: Params) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        output = settings.actor.forward(params, batch.obs, goes_on)
+        output = settings.actor.forward(
+            params, batch.obs, goes_on, draw.actor_network, settings.share
+        )
         log_prob, entropy = settings.policy.log_prob(output, batch.action, log_std)
         log_ratio = log_prob - batch.log_prob
         surrogate = clipped_surrogate(log_ratio, batch.advantage, settings.clip)
@@ -398,6 +405,7 @@ def _update_actor(
         draw.actor_tasks,
         *progress,
         again=lambda at: losses_at(at)[0],
+        extra=settings.actor.extra_of(batch.obs, draw.actor_network, settings.share),
     )
     if log_std_grad is not None:
         std_adam = replace(adam, learning_rate=adam.learning_rate * settings.std_rate)
@@ -433,12 +441,20 @@ def _update_critic(
     goes_on = recall(batch.start, batch.memory, settings, 1)
 
     def losses_at(params: Params) -> Tensor:
-        value = settings.critic.forward(params, batch.obs, goes_on)
+        value = settings.critic.forward(
+            params, batch.obs, goes_on, draw.critic_network, settings.share
+        )
         return value_loss(value.squeeze(-1), batch.target)
 
     losses = losses_at(leaves)
     grad, state["critic_tasks"], about = tasks.gradient(
-        losses, leaves, state["critic_tasks"], draw.critic_tasks, *progress, again=losses_at
+        losses,
+        leaves,
+        state["critic_tasks"],
+        draw.critic_tasks,
+        *progress,
+        again=losses_at,
+        extra=settings.critic.extra_of(batch.obs, draw.critic_network, settings.share),
     )
     if pull is not None:
         pull.add("critic", settings.critic, critic["params"], grad)

@@ -7,6 +7,7 @@ multi-head 400x3 networks, twin critics, Adam 3e-4, one update per vector step.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -58,7 +59,7 @@ class MTSAC(OffPolicyAgent):
         if self._separate:
             noise = to_members(noise)
         pull = None if self._separate else self._rounds.head_pull
-        return SACInputs(data, noise, self.settings, self._progress(), pull)
+        return SACInputs(data, noise, self._settings_now(), self._progress(), pull)
 
     def stack_key(self) -> Hashable | None:
         if self._separate or self._rounds.head_pull is not None:
@@ -77,7 +78,7 @@ class MTSAC(OffPolicyAgent):
         """One gradient step of the agent whose turn it is."""
         assert self._turn is not None
         task, pull = self._turn
-        own = member_settings(self.settings, task)
+        own = member_settings(self._settings_now(), task)
         metrics = sac_update(
             member(self.state, task), batch, self._draw(batch), own, self._progress(), pull
         )
@@ -93,7 +94,18 @@ class MTSAC(OffPolicyAgent):
         normal = torch.randn(shape, generator=self._noise, device=self.device)
         actor_noise = self._uniform(self.settings.actor_tasks.noise_shape())
         critic_noise = self._uniform(self.settings.critic_tasks.noise_shape())
-        return SACNoise(normal[0], normal[1], actor_noise, critic_noise)
+        # One seed each; with networks for each task they have a row of noise for each, like the batch.
+        of_rows = []
+        for network in (self.actor, self.critic):
+            size = network.body.noise_size
+            of_rows.append(self._uniform((*batch.reward.shape[1:], size)) if size else None)
+        return SACNoise(normal[0], normal[1], actor_noise, critic_noise, *of_rows)
+
+    def _settings_now(self) -> SACSettings:
+        """The settings, with the share of training done where a body depends on it."""
+        if not (self.actor.body.uses_share or self.critic.body.uses_share):
+            return self.settings
+        return replace(self.settings, share=self.share_done)
 
     def _uniform(self, shape: tuple[int, ...] | None) -> Tensor | None:
         return (

@@ -33,6 +33,7 @@ class SACSettings:
     Attributes:
         max_target: bound on the size of the critics' targets.
         target_entropy: in nats, of all tasks, or for each ``[1, T, 1]`` (with members for tasks ``[T, 1, 1]``).
+        share: of training done, from 0 to 1, for bodies that depend on it.
     """
 
     actor: Network
@@ -49,17 +50,20 @@ class SACSettings:
     max_grad_norm: float | None
     adam: AdamSettings
     dtype: torch.dtype
+    share: float = 0.0
 
 
 class SACNoise(NamedTuple):
     """Random numbers of one update: standard normal ``[S, T, b, A]`` for the actions at ``next_obs`` and at ``obs``
     (empty for discrete actions), and uniform draws for the aggregators that ask for them
-    (``Reduction.noise_shape``)."""
+    (``Reduction.noise_shape``) and for the networks' bodies that do, ``[S, T, b, n]``."""
 
     next_action: Tensor
     action: Tensor
     actor_tasks: Tensor | None = None
     critic_tasks: Tensor | None = None
+    actor_network: Tensor | None = None
+    critic_network: Tensor | None = None
 
 
 class Progress(NamedTuple):
@@ -155,7 +159,8 @@ def critic_target(
     target_critic = settings.critic.views(
         state["target_critic"]["params"].flatten(0, 1), settings.dtype
     )
-    output = settings.actor.forward(actor, with_task_code(batch.next_obs, settings.one_hot))
+    next_obs = with_task_code(batch.next_obs, settings.one_hot)
+    output = settings.actor.forward(actor, next_obs, None, None, settings.share)
     critics = partial(_critics, target_critic, batch.next_obs, settings)
     value, _ = settings.policy.soft_value(output, noise, critics, alpha)
     # Truncation is no termination: the value of the true next observation counts then.
@@ -188,7 +193,8 @@ def _update_critic(
     leaves = tasks.leaves(critic["params"].flatten(0, 1), settings.dtype)
 
     def losses_at(params: Params) -> tuple[Tensor, Tensor]:
-        q = settings.policy.taken(_critics(params, batch.obs, settings, batch.action), batch.action)
+        every = _critics(params, batch.obs, settings, batch.action, noise.critic_network)
+        q = settings.policy.taken(every, batch.action)
         return critic_loss(q, target), q
 
     losses, q = losses_at(leaves)
@@ -199,6 +205,9 @@ def _update_critic(
         noise.critic_tasks,
         *progress,
         again=lambda at: losses_at(at)[0],
+        extra=settings.critic.extra_of(
+            _critic_input(batch.obs, settings, batch.action), noise.critic_network, settings.share
+        ),
     )
     grad = flat.view_as(critic["params"])  # twins share one reduction, so their gradient comes flat
     if pull is not None:
@@ -226,9 +235,10 @@ def _update_actor_and_alpha(
     leaves = tasks.leaves(actor["params"], settings.dtype)
     critic = settings.critic.views(state["critic"]["params"].flatten(0, 1), settings.dtype)
     critics = partial(_critics, critic, batch.obs, settings)
+    obs = with_task_code(batch.obs, settings.one_hot)
 
     def losses_at(params: Params) -> tuple[Tensor, Tensor]:
-        output = settings.actor.forward(params, with_task_code(batch.obs, settings.one_hot))
+        output = settings.actor.forward(params, obs, None, noise.actor_network, settings.share)
         value, log_prob = settings.policy.soft_value(output, noise.action, critics, alpha)
         return -value.mean(-1), log_prob
 
@@ -240,6 +250,7 @@ def _update_actor_and_alpha(
         noise.actor_tasks,
         *progress,
         again=lambda at: losses_at(at)[0],
+        extra=settings.actor.extra_of(obs, noise.actor_network, settings.share),
     )
     if pull is not None:
         pull.add("actor", settings.actor, actor["params"], grad)
@@ -257,9 +268,19 @@ def _update_actor_and_alpha(
     return metrics | {f"actor_{name}": value for name, value in about.items()}
 
 
-def _critics(critic: Params, obs: Tensor, settings: SACSettings, action: Tensor | None) -> Tensor:
+def _critics(
+    critic: Params,
+    obs: Tensor,
+    settings: SACSettings,
+    action: Tensor | None,
+    noise: Tensor | None = None,
+) -> Tensor:
     """Both critics' outputs ``[S, 2, T, b, ...]``; ``critic`` holds ``2 S`` members, twins adjacent."""
-    q = settings.critic.forward(
-        critic, settings.policy.critic_input(with_task_code(obs, settings.one_hot), action)
-    )
+    x = _critic_input(obs, settings, action)
+    q = settings.critic.forward(critic, x, None, noise, settings.share)
     return q.view(obs.shape[0], 2, *q.shape[1:])
+
+
+def _critic_input(obs: Tensor, settings: SACSettings, action: Tensor | None) -> Tensor:
+    """What the critics read, ``[S, T, b, in]``."""
+    return settings.policy.critic_input(with_task_code(obs, settings.one_hot), action)

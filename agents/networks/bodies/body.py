@@ -36,11 +36,14 @@ class Body(ABC):
     """An architecture between encoder and head.
 
     Attributes:
-        noise_size: numbers that a row of a pass draws, such as those of stochastic routing.
+        noise_size: numbers that a row draws in acting and in the losses, such as those of stochastic routing; targets
+            and deterministic actions draw none.
+        uses_share: whether features depend on the share of training done.
         mixes_tasks: whether ``extra`` gives a loss.
     """
 
     noise_size: ClassVar[int] = 0
+    uses_share: ClassVar[bool] = False
     mixes_tasks: ClassVar[bool] = False
 
     @abstractmethod

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.aggregators import parse_aggregator
-from mtrl.agents.optim import task_gradients
+from mtrl.agents.optim import pieces
 from mtrl.agents.optim.gramian_kernels import COLUMNS, add_products, weigh_rows
 from mtrl.agents.optim.task_gradients import Reduction
 from tests.helpers.networks import mlp
@@ -90,5 +90,5 @@ def test_gradients_do_not_depend_on_who_multiplies(
         return reduction.gradient(losses, leaves, state, noise, None, 0, again=lambda at: losses)[0]
 
     compiled = gradient()
-    monkeypatch.setattr(task_gradients, "MOST_ROWS", 0)
+    monkeypatch.setattr(pieces, "MOST_ROWS", 0)
     torch.testing.assert_close(compiled, gradient(), rtol=1e-4, atol=1e-6)
