@@ -85,6 +85,7 @@ def make_network(
     activation: Activation = "relu",
     channels: int = 32,
     memory: str = "none",
+    follows: bool = False,
 ) -> Network:
     """The network for a suite's observations and ``extra`` further inputs.
 
@@ -93,6 +94,7 @@ def make_network(
     Args:
         num_tasks: T; 1 where every task has networks of its own.
         num_heads: T for one head a task, 1 for one that all tasks share.
+        follows: whether it is an actor's, see ``Network``.
 
     Raises:
         AgentError: memory on a suite other than MiniGrid.
@@ -110,7 +112,8 @@ def make_network(
     if memory != "none":
         recurrent = GRU(features, width)
         features = width
-    return Network(encoder, body, size, Heads(features, out_dim, num_heads), recurrent)
+    heads = Heads(features, out_dim, num_heads)
+    return Network(encoder, body, size, heads, recurrent, follows)
 
 
 def task_ids(

@@ -241,7 +241,8 @@ class OffPolicyAgent(ScheduledAgent):
 
     @property
     def num_parameters(self) -> int:
-        return sum(self.state[name]["params"].numel() for name in ("actor", "critic", "log_alpha"))
+        held = [self.state[name]["params"] for name in ("actor", "critic", "log_alpha")]
+        return sum(params.numel() for params in held) - self._num_copies
 
     def state_dict(self, experience: bool = True) -> State:
         state: State = {

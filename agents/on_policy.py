@@ -360,9 +360,8 @@ class OnPolicyAgent(ScheduledAgent):
 
     @property
     def num_parameters(self) -> int:
-        return sum(
-            tensors["params"].numel() for tensors in self.state.values() if "params" in tensors
-        )
+        held = [tensors["params"] for tensors in self.state.values() if "params" in tensors]
+        return sum(params.numel() for params in held) - self._num_copies
 
     def state_dict(self, experience: bool = True) -> State:
         state: State = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ class ScheduledAgent(Agent):
         state: networks and optimizers, with a leading axis of seeds, or of tasks where each has networks of its own.
     """
 
+    settings: Any
     state: Networks
     _separate: bool
     _rounds: Rounds
@@ -47,6 +49,12 @@ class ScheduledAgent(Agent):
         if self._budget is None:
             return self._saved_share
         return min(1.0, self.env_steps / self._budget)
+
+    @property
+    def _num_copies(self) -> int:
+        """Copies, in the networks, of what actor and critic have in common: all but one of three."""
+        ties = self.settings.ties
+        return 0 if ties is None else 2 * ties.num_parameters * len(self.state["actor"]["params"])
 
     def network_noise(self, network: Network, rows: Tensor) -> Tensor | None:
         """Uniform numbers of each of ``rows`` ``[S, T, b, D]`` for acting; None where the body draws none."""

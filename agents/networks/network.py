@@ -30,6 +30,7 @@ class Network:
 
     Attributes:
         size: of the body, with the encoder's features as its inputs.
+        follows: whether another network's losses alone train what is tied to it as ``critic``: an actor's network.
     """
 
     encoder: Encoder
@@ -37,6 +38,7 @@ class Network:
     size: Size
     heads: Heads
     memory: GRU | None = None
+    follows: bool = False
 
     # Parameters
 
@@ -52,7 +54,9 @@ class Network:
         declared = {}
         for part, parameters in parts.items():
             for name, parameter in parameters.items():
-                declared[f"{part}.{name}"] = parameter
+                frozen = self.follows and parameter.tied == "critic"
+                kept = replace(parameter, kind="frozen") if frozen else parameter
+                declared[f"{part}.{name}"] = kept
         return Layout(declared, self.size.num_tasks)
 
     @property

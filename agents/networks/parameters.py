@@ -117,6 +117,15 @@ class Layout:
         groups = self.num_tasks if name in self.owned else 1
         return (groups, *self.all[name].shape)
 
+    def place(self, name: str) -> tuple[int, int]:
+        """Where a parameter begins and ends in the flat tensor."""
+        before = 0
+        for other, size in zip(self.all, self._sizes):
+            if other == name:
+                return before, before + size
+            before += size
+        raise KeyError(name)
+
     def _end(self) -> int:
         """End of the last parameter that is not exact."""
         end = 0

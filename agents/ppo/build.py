@@ -11,6 +11,7 @@ from mtrl.agents.aggregators import positive_loss_free
 from mtrl.agents.common import make_network, refuse_aggregator, update_dtype
 from mtrl.agents.curricula import CURRICULA
 from mtrl.agents.errors import AgentError
+from mtrl.agents.networks.ties import make_ties
 from mtrl.agents.optim.adam import AdamSettings
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import Categorical, Gaussian, RatioPolicy, action_mask
@@ -54,6 +55,7 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
         out_dim=spec.action_dim,
         num_heads=num_heads,
         activation=config.actor_activation,
+        follows=True,
     )
     critic = make(
         critic_body,
@@ -88,4 +90,5 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
         std_rate=config.std_learning_rate / config.learning_rate,
         dtype=update_dtype(config.precision, aggregators, device),
         sequence=config.sequence if config.memory != "none" else 0,
+        ties=make_ties(actor, critic),
     )

@@ -22,6 +22,7 @@ from mtrl.agents.networks.encoder import take_rows
 from mtrl.agents.networks.memory import Recall
 from mtrl.agents.networks.network import Network
 from mtrl.agents.networks.parameters import Params
+from mtrl.agents.networks.ties import Ties
 from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step, clip_by_norm
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import Gaussian, RatioPolicy
@@ -41,6 +42,7 @@ class PPOSettings:
         std_rate: step size of standard deviations in multiples of the networks'.
         sequence: steps through which gradients of networks with memory flow; 0 without memory.
         share: of training done, from 0 to 1, for bodies that depend on it.
+        ties: parameters that actor and critic have in common; None without.
     """
 
     actor: Network
@@ -64,6 +66,7 @@ class PPOSettings:
     dtype: torch.dtype
     sequence: int = 0
     share: float = 0.0
+    ties: Ties | None = None
 
 
 class Progress(NamedTuple):
@@ -124,6 +127,8 @@ def init_ppo(
         "actor_tasks": settings.actor_tasks.init(len(seeds), device),
         "critic_tasks": settings.critic_tasks.init(len(seeds), device),
     }
+    if settings.ties is not None:
+        state["tied"] = settings.ties.init(state, per_member=True)
     if isinstance(settings.policy, Gaussian):
         shape = (len(seeds), settings.num_tasks, settings.actor.out_dim)
         state["log_std"] = adam_state(
@@ -364,7 +369,10 @@ def _minibatch_step(
     """One step of actor and critic for the seeds in ``members``; the others only compute."""
     adam = AdamSettings(learning_rate, settings.adam.eps)
     metrics = _update_actor(state, batch, draw, members, adam, settings, progress, pull)
-    return metrics | _update_critic(state, batch, draw, members, adam, settings, progress, pull)
+    metrics |= _update_critic(state, batch, draw, members, adam, settings, progress, pull)
+    if settings.ties is not None:
+        settings.ties.step(state, settings.max_grad_norm, adam, members)
+    return metrics
 
 
 def _update_actor(
@@ -413,6 +421,8 @@ def _update_actor(
     # A curriculum's pull is no loss of a task: it is added after tasks are reduced, before the clip.
     if pull is not None:
         pull.add("actor", settings.actor, actor["params"], grad)
+    if settings.ties is not None:
+        settings.ties.collect(state, "actor", grad)
     norm = clip_by_norm(grad, settings.max_grad_norm)
     adam_step(actor, grad, adam, members)
     with torch.no_grad():
@@ -458,6 +468,8 @@ def _update_critic(
     )
     if pull is not None:
         pull.add("critic", settings.critic, critic["params"], grad)
+    if settings.ties is not None:
+        settings.ties.collect(state, "critic", grad)
     norm = clip_by_norm(grad, settings.max_grad_norm)
     adam_step(critic, grad, adam, members)
     metrics = {"critic_loss": losses.detach(), "critic_grad_norm": norm}

@@ -13,6 +13,7 @@ from mtrl.agents.aggregators import positive_loss_free
 from mtrl.agents.common import make_network, refuse_aggregator, update_dtype
 from mtrl.agents.curricula import CURRICULA
 from mtrl.agents.errors import AgentError
+from mtrl.agents.networks.ties import make_ties
 from mtrl.agents.optim.adam import AdamSettings
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import ActorCriticPolicy, Categorical, SquashedGaussian, action_mask
@@ -60,7 +61,7 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
         channels=config.channels,
     )
     actor_body, critic_body = config.networks
-    actor = make(actor_body, extra=columns, out_dim=policy.num_outputs)
+    actor = make(actor_body, extra=columns, out_dim=policy.num_outputs, follows=True)
     critic = make(critic_body, extra=columns + critic_inputs, out_dim=critic_outputs)
     lead = (-1, 1, 1) if separate else (1, -1, 1)
     return SACSettings(
@@ -91,6 +92,7 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
         max_grad_norm=config.max_grad_norm,
         adam=AdamSettings(config.learning_rate, config.adam_eps),
         dtype=update_dtype(config.precision, config.aggregators, device),
+        ties=make_ties(actor, critic),
     )
 
 

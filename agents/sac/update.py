@@ -19,6 +19,7 @@ from mtrl.agents.data.replay import Batch
 from mtrl.agents.members import with_task_code
 from mtrl.agents.networks.network import Network
 from mtrl.agents.networks.parameters import Params
+from mtrl.agents.networks.ties import Ties
 from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step, clip_by_norm
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import ActorCriticPolicy
@@ -34,6 +35,7 @@ class SACSettings:
         max_target: bound on the size of the critics' targets.
         target_entropy: in nats, of all tasks, or for each ``[1, T, 1]`` (with members for tasks ``[T, 1, 1]``).
         share: of training done, from 0 to 1, for bodies that depend on it.
+        ties: parameters that actor and critics have in common; None without.
     """
 
     actor: Network
@@ -51,6 +53,7 @@ class SACSettings:
     adam: AdamSettings
     dtype: torch.dtype
     share: float = 0.0
+    ties: Ties | None = None
 
 
 class SACNoise(NamedTuple):
@@ -107,7 +110,7 @@ def init_sac(
         critics.append(settings.critic.init(2, generator))
     critic = torch.stack(critics).to(device)
     log_alpha = torch.full((len(seeds), settings.num_tasks), initial_alpha, device=device).log()
-    return {
+    state = {
         "actor": adam_state(torch.stack(actors).to(device), per_member),
         "critic": adam_state(critic, per_member),
         "target_critic": {"params": critic.clone()},
@@ -115,6 +118,10 @@ def init_sac(
         "actor_tasks": settings.actor_tasks.init(len(seeds), device),
         "critic_tasks": settings.critic_tasks.init(len(seeds), device),
     }
+    if settings.ties is not None:
+        state["tied"] = settings.ties.init(state, per_member)
+        state["target_critic"]["params"].copy_(critic)
+    return state
 
 
 def sac_update(
@@ -140,6 +147,8 @@ def sac_update(
     target = critic_target(state, batch, noise.next_action, alpha, settings)
     metrics = _update_critic(state, batch, target, noise, settings, progress, pull)
     metrics |= _update_actor_and_alpha(state, batch, alpha, noise, settings, progress, pull)
+    if settings.ties is not None:
+        settings.ties.step(state, settings.max_grad_norm, settings.adam)
     # In place, since CUDA graphs and stacked seeds hold on to this very tensor.
     with torch.no_grad():
         state["target_critic"]["params"].lerp_(state["critic"]["params"], settings.tau)
@@ -212,6 +221,8 @@ def _update_critic(
     grad = flat.view_as(critic["params"])  # twins share one reduction, so their gradient comes flat
     if pull is not None:
         pull.add("critic", settings.critic, critic["params"], grad)
+    if settings.ties is not None:
+        settings.ties.collect(state, "critic", grad)
     norm = clip_by_norm(grad, settings.max_grad_norm)
     adam_step(critic, grad, settings.adam)
     metrics = {
@@ -254,6 +265,8 @@ def _update_actor_and_alpha(
     )
     if pull is not None:
         pull.add("actor", settings.actor, actor["params"], grad)
+    if settings.ties is not None:
+        settings.ties.collect(state, "actor", grad)
     norm = clip_by_norm(grad, settings.max_grad_norm)
     adam_step(actor, grad, settings.adam)
     # The temperature of a task follows its own entropy alone and is not clipped.
