@@ -20,18 +20,16 @@ from mtrl.agents.optim.adam import AdamSettings
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import Categorical, Gaussian, RatioPolicy
 from mtrl.agents.ppo.popart import denormalize, normalize, popart_state, popart_std, popart_update
+from mtrl.agents.ppo.samples import gae, prepare, values
 from mtrl.agents.ppo.update import (
     Draw,
     PPOSettings,
     PPOState,
     approx_kl,
     clipped_surrogate,
-    gae,
     init_ppo,
     ppo_update,
-    prepare,
     value_loss,
-    values,
 )
 from tests.helpers.networks import mlp
 
