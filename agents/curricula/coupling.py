@@ -55,7 +55,11 @@ class MemberPull:
 
 @dataclass(frozen=True)
 class HeadPull:
-    """Pull on all heads of one shared network at once; ``combinations`` is ``[T, T]``, row t for the head of task t."""
+    """Pull on what every task owns in one shared network, its head above all, at once.
+
+    Attributes:
+        combinations: ``[T, T]``, row t for task t.
+    """
 
     combinations: Tensor
     strength: float

@@ -117,12 +117,12 @@ class Layout:
         groups = self.num_tasks if name in self.owned else 1
         return (groups, *self.all[name].shape)
 
-    def place(self, name: str) -> tuple[int, int]:
-        """Where a parameter begins and ends in the flat tensor."""
+    def place(self, name: str) -> slice:
+        """Where a parameter stands in the flat tensor."""
         before = 0
         for other, size in zip(self.all, self._sizes):
             if other == name:
-                return before, before + size
+                return slice(before, before + size)
             before += size
         raise KeyError(name)
 

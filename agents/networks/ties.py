@@ -27,18 +27,17 @@ class Ties:
     critic: Network
 
     @cached_property
-    def places(self) -> dict[str, Tensor]:
-        """Where the common values stand in the flat tensor of each network."""
+    def places(self) -> dict[str, list[slice]]:
+        """Where each common parameter stands in the flat tensor of each network, in one order."""
         names = tied_names(self.critic)
         found = {}
         for role, network in (("actor", self.actor), ("critic", self.critic)):
-            ranges = [torch.arange(*network.layout.place(name)) for name in names]
-            found[role] = torch.cat(ranges)
+            found[role] = [network.layout.place(name) for name in names]
         return found
 
     @property
     def num_parameters(self) -> int:
-        return len(self.places["critic"])
+        return sum(place.stop - place.start for place in self.places["critic"])
 
     def init(self, state: States, per_member: bool) -> dict[str, Tensor]:
         """Fresh state; the critics start with the actor's values, in place.
@@ -46,17 +45,16 @@ class Ties:
         Args:
             state: holds ``actor`` and ``critic``.
         """
-        params = state["actor"]["params"]
-        tied = adam_state(params[..., self._at("actor", params)].clone(), per_member)
+        tied = adam_state(self._read("actor", state["actor"]["params"]), per_member)
         self._write("critic", state, tied["params"])
         return tied | {"grad": torch.zeros_like(tied["params"])}
 
     def collect(self, state: States, role: str, grad: Tensor) -> None:
         """Move the common part of a network's gradient ``[S, ..., P]`` to that of the common values; 0 is left."""
-        at = self._at(role, grad)
-        of_copies = grad[..., at].flatten(1, -2) if grad.dim() > 2 else grad[:, None, at]
-        state["tied"]["grad"] += of_copies.sum(1)
-        grad[..., at] = 0
+        by_copy = grad.view(len(grad), -1, grad.shape[-1])
+        state["tied"]["grad"] += self._read(role, by_copy).sum(1)
+        for place in self.places[role]:
+            by_copy[..., place] = 0
 
     def step(
         self,
@@ -74,14 +72,19 @@ class Ties:
             for role in self.places:
                 self._write(role, state, tied["params"])
 
-    def _write(self, role: str, state: States, values: Tensor) -> None:
-        params = state[role]["params"]
-        at = self._at(role, params)
-        lead = [1] * (params.dim() - 2)
-        params[..., at] = values.view(len(values), *lead, -1)
+    def _read(self, role: str, flat: Tensor) -> Tensor:
+        """A copy of the common values ``[..., P]`` among those of a network."""
+        return torch.cat([flat[..., place] for place in self.places[role]], -1)
 
-    def _at(self, role: str, like: Tensor) -> Tensor:
-        return self.places[role].to(like.device)
+    def _write(self, role: str, state: States, values: Tensor) -> None:
+        """Copy the common values ``[S, P]`` to a network, in place."""
+        params = state[role]["params"]
+        by_copy = params.view(len(params), -1, params.shape[-1])
+        start = 0
+        for place in self.places[role]:
+            size = place.stop - place.start
+            by_copy[..., place] = values[:, None, start : start + size]
+            start += size
 
 
 def make_ties(actor: Network, critic: Network) -> Ties | None:

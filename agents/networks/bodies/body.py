@@ -54,6 +54,8 @@ class Body(ABC):
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
         """Features ``[K, T, b, F]`` float32 of ``x`` ``[S, T, b, inputs]``; consecutive members share an input.
 
+        An encoder with parameters gives each member an input of its own, ``[K, T, b, inputs]``.
+
         Args:
             p: the body's parameters ``[K, G, ...]``, with ``G`` as in ``parameters``.
         """

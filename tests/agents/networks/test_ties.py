@@ -65,6 +65,11 @@ def _named(agent: Any, role: str) -> dict[str, Tensor]:
     return named
 
 
+def _common(ties: Ties, role: str, flat: Tensor) -> Tensor:
+    """The tied values of a network's flat tensor."""
+    return torch.cat([flat[..., place] for place in ties.places[role]], -1)
+
+
 def _advance(agent: Any) -> None:
     for _ in range(10 if isinstance(agent, MTSAC) else 2):
         agent.advance()
@@ -93,18 +98,20 @@ def test_the_common_value_is_stepped_by_the_sum_of_the_gradients_that_feed_it() 
     ties, state = agent.settings.ties, agent.state
     assert isinstance(ties, Ties)
     before = {role: state[role]["params"].clone() for role in ("actor", "critic")}
-    at = ties.places["critic"]
     grads = {role: torch.randn(params.shape) for role, params in before.items()}
     # The actor's losses do not train what only the critic's do.
-    begin, end = agent.actor.layout.place(SCALE)
-    grads["actor"][:, begin:end] = 0
-    wanted = grads["critic"][..., at].sum(1) + grads["actor"][:, ties.places["actor"]]
+    grads["actor"][:, agent.actor.layout.place(SCALE)] = 0
+    wanted = _common(ties, "critic", grads["critic"].sum(1)) + _common(
+        ties, "actor", grads["actor"]
+    )
     for role, grad in grads.items():
         ties.collect(state, role, grad)
-        assert not grad[..., ties.places[role]].any() and grad.any()
+        assert not _common(ties, role, grad).any() and grad.any()
     assert torch.equal(state["tied"]["grad"], wanted)
     ties.step(state, None, AdamSettings(0.1, 1e-8))
-    moved = before["critic"][:, 0, at] - 0.1 * wanted.sign()  # the first step of Adam
+    moved = (
+        _common(ties, "critic", before["critic"][:, 0]) - 0.1 * wanted.sign()
+    )  # the first step of Adam
     torch.testing.assert_close(state["tied"]["params"], moved)
     assert not state["tied"]["grad"].any()
 
