@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
+import mtrl.agents
 from mtrl.agents.aggregators import parse_aggregator
 from mtrl.agents.networks.encoder import Encoder, Identity
 from mtrl.agents.networks.grid import MINIGRID, GridEncoder
@@ -244,3 +248,11 @@ def test_moores_experts_are_orthonormal_at_every_row() -> None:
     )
     equal = torch.stack(orthonormal(vectors[:, :1].expand(-1, 4, -1, -1, -1)), -2)
     assert torch.isfinite(equal).all()
+
+
+def test_nobody_outside_asks_for_a_parameter_by_name() -> None:
+    agents = Path(mtrl.agents.__file__).resolve().parent
+    named = re.compile(r'"(encoder|body|memory|head|trunk)\.')
+    for path in agents.rglob("*.py"):
+        if path.parent.name not in ("networks", "bodies"):
+            assert not named.search(path.read_text(encoding="utf-8")), path
