@@ -48,9 +48,34 @@ def by_group(x: Tensor, parameter: Tensor) -> Tensor:
     return x if groups == 1 else x.reshape(x.shape[0], groups, -1, x.shape[-1])
 
 
+def experts_as_members(parameter: Tensor) -> Tensor:
+    """Parameters ``[K, G, E, ...]`` of E experts as ``[K E, G, ...]``; consecutive members share an input.
+
+    One that is expanded over tasks stays so, and its gradient still comes out per task.
+    """
+    members: Tensor = ExpertsAsMembers.apply(parameter)
+    return members
+
+
 def differs_by_task(parameter: Tensor) -> bool:
     """Whether every task has values of its own in ``[K, G, ...]``; an expanded parameter has the same for all."""
     return parameter.shape[1] > 1 and parameter.stride(1) != 0
+
+
+class ExpertsAsMembers(torch.autograd.Function):
+    """``experts_as_members``: reshaping an expanded parameter of several members would write out its axis of tasks."""
+
+    @staticmethod
+    def forward(ctx: Any, parameter: Tensor) -> Tensor:
+        ctx.lead = parameter.shape[0], parameter.shape[2]
+        groups = parameter.shape[1]
+        once = parameter if differs_by_task(parameter) else parameter[:, :1]
+        members = once.movedim(2, 1).flatten(0, 1)
+        return members.expand(-1, groups, *members.shape[2:])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0].unflatten(0, ctx.lead).movedim(1, 2)
 
 
 class StackedLinear(torch.autograd.Function):

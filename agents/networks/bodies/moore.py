@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtrl.agents.networks.bodies.body import Body, Step
 from mtrl.agents.networks.layers import Named, Size, hidden_layers, hidden_parameters
-from mtrl.agents.networks.linear import linear
+from mtrl.agents.networks.linear import experts_as_members, linear
 from mtrl.agents.networks.parameters import Parameter, he_uniform
 from mtrl.agents.settings import Count, settings
 
@@ -39,7 +39,10 @@ class MOORE(Body):
         return parameters
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
-        experts = {name: _as_members(view) for name, view in p.items() if name != "mixture"}
+        experts = {}
+        for name, view in p.items():
+            if name != "mixture":
+                experts[name] = experts_as_members(view)
         size = _hidden(step.size)
         hidden = hidden_layers(experts, x, size) if size.depth else x
         outputs = linear(hidden, experts["last.weight"], experts["last.bias"])
@@ -67,8 +70,3 @@ def orthonormal(vectors: Tensor) -> list[Tensor]:
 def _hidden(size: Size) -> Size:
     """The layers of an expert before its last."""
     return Size(size.inputs, size.width, size.depth - 1, size.activation, size.num_tasks)
-
-
-def _as_members(view: Tensor) -> Tensor:
-    """Parameters ``[K, G, E, ...]`` of experts as ``[K E, G, ...]`` of members; consecutive members share an input."""
-    return view.movedim(2, 1).flatten(0, 1)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mtrl.agents.networks.chain import ROWS_STEP, ReLUTrunk, rows_with_gradient
-from mtrl.agents.networks.linear import LinearHeads
+from mtrl.agents.networks.linear import LinearHeads, differs_by_task, experts_as_members
 from tests.helpers.networks import mlp
 
 
@@ -182,3 +182,20 @@ def test_other_trunks_match_autograd(activation: Literal["tanh", "layer_norm"], 
         torch.testing.assert_close(grad, reference, rtol=1e-3, atol=1e-4)
     low = network.features(network.views(flat, torch.bfloat16), x)
     torch.testing.assert_close(low, out, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_experts_become_members_without_a_copy_for_each_task(groups: int) -> None:
+    """Two members, whose experts do not lie one after the other in memory."""
+    generator = torch.Generator().manual_seed(0)
+    flat = torch.randn(2, 100, generator=generator)
+    view = flat[:, 10:50].view(2, 1, 4, 5, 2).expand(-1, groups, -1, -1, -1)
+    leaf = view.detach().requires_grad_()
+    members = experts_as_members(leaf)
+    assert members.shape == (8, groups, 5, 2) and not differs_by_task(members)
+    assert torch.equal(members[5], leaf[1, :, 1])
+    slope = torch.randn(members.shape, generator=generator)
+    (grad,) = torch.autograd.grad(members, leaf, slope)
+    assert torch.equal(grad[1, :, 1], slope[5])
+    own = torch.randn(2, 3, 4, 5, 2, generator=generator)
+    assert torch.equal(experts_as_members(own)[6], own[1, :, 2])
