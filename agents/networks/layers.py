@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
@@ -50,9 +51,7 @@ def hidden_parameters(size: Size) -> dict[str, Parameter]:
 
 def hidden_layers(p: Named, x: Tensor, size: Size) -> Tensor:
     """All hidden layers' output ``[K, T, b, width]`` float32 for ``[S, T, b, inputs]``."""
-    params = []
-    for name in hidden_parameters(size):
-        params.append(p[name])
+    params = [p[name] for name in _names(size)]
     x = x.to(params[0].dtype)
     if size.activation == "layer_norm" or any(differs_by_task(param) for param in params):
         for layer in range(size.depth):
@@ -64,6 +63,12 @@ def hidden_layers(p: Named, x: Tensor, size: Size) -> Tensor:
     chain = ReLUTrunk if size.activation == "relu" else TanhTrunk
     out: Tensor = chain.apply(x, *params)
     return out
+
+
+@cache
+def _names(size: Size) -> tuple[str, ...]:
+    """The names of ``hidden_parameters``, which acting needs at every step."""
+    return tuple(hidden_parameters(size))
 
 
 def before_activation(p: Named, layer: int, x: Tensor, activation: Activation) -> Tensor:

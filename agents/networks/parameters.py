@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Literal
 
 import torch
@@ -85,9 +85,15 @@ class Params:
 
     def of(self, part: str) -> dict[str, Tensor]:
         """The parameters of ``encoder``, ``body``, ``memory`` or ``head``, by their name in it."""
-        start = f"{part}."
-        cut = len(start)
-        return {name[cut:]: view for name, view in self.named.items() if name.startswith(start)}
+        return self._parts.get(part, {})
+
+    @cached_property
+    def _parts(self) -> dict[str, dict[str, Tensor]]:
+        parts: dict[str, dict[str, Tensor]] = {}
+        for name, view in self.named.items():
+            part, _, rest = name.partition(".")
+            parts.setdefault(part, {})[rest] = view
+        return parts
 
 
 class Layout:
