@@ -105,6 +105,14 @@ class TaskVectorEnv(VectorEnv):
             )
         self.paused = given.copy()
 
+    def start_content(self, index: int) -> bytes | None:
+        """What the episode of an environment starts from, equal where two starts do not differ.
+
+        To be asked right after ``reset``, ``rebase``, or the step in which the episode before ended. None where the
+        backend cannot tell.
+        """
+        return None
+
     @abstractmethod
     def rebase(self, boundary: int) -> NDArray:
         """Start fresh episodes everywhere from random streams that are a function of (seed, ``boundary``) alone.

@@ -104,6 +104,11 @@ class MetaWorldVectorEnv(TaskVectorEnv):
         self._schedule.restart(self._schedule.seed, check_seed("boundary", boundary))
         return self._start_all()
 
+    def start_content(self, index: int) -> bytes | None:
+        """The vector that the benchmark draws for a goal; it fixes the task's first state."""
+        goal = self.goals[self.task_id[index]][self._schedule.goal[index]]
+        return goal.tobytes()
+
     def pause(self, tasks: NDArray[np.bool_]) -> None:
         self._check_idle("pause")
         self._set_paused(tasks)

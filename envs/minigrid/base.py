@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mtrl.envs.errors import SuiteError
 from mtrl.envs.minigrid.batch import STAND_STILL, first_outside
 from mtrl.envs.minigrid.layout import ObsLayout
+from mtrl.envs.minigrid.pools import evaluation_levels, training_levels
 from mtrl.envs.minigrid.streams import LevelStreams
 from mtrl.envs.minigrid.tasks import TASKS, GridTask
 from mtrl.envs.seeding import check_seed
@@ -75,6 +76,7 @@ class MiniGridVectorEnv(TaskVectorEnv):
             else settings.goal_seed
         )
         self._streams = LevelStreams(suite.num_tasks, settings.envs_per_task, settings.goals, seed)
+        self._choose_levels(settings.seed)
         self._running = False
         self._stepping = False
 
@@ -93,6 +95,7 @@ class MiniGridVectorEnv(TaskVectorEnv):
         self.pause(np.zeros(self.num_tasks, np.bool_))
         if seed is not None:
             self._streams.restart(check_seed("seed", seed), boundary=0)
+            self._choose_levels(seed)
         if self._streams.cycle:
             self._streams.episode[:] = -1
         return self._start_all(), {}
@@ -149,6 +152,7 @@ class MiniGridVectorEnv(TaskVectorEnv):
                     f"The state is of another environment: {key} is {theirs.get(key)!r}, here {value!r}."
                 )
         self._streams.restart(int(state["seed"]), int(state["boundary"]))
+        self._choose_levels(int(state["seed"]))
         self._streams.episode[:] = state["episode"]
         self.pause(np.asarray(state["paused"]))
 
@@ -174,6 +178,21 @@ class MiniGridVectorEnv(TaskVectorEnv):
     @abstractmethod
     def _end_step(self) -> tuple[NDArray, NDArray, NDArray, NDArray, NDArray]:
         """Complete the step: obs, final_obs, reward, terminated, truncated."""
+
+    def _choose_levels(self, seed: int) -> None:
+        """Where the suite has a pool, give the streams the levels of the pool, or in evaluation those outside.
+
+        The pool follows ``goal_seed`` where it was given, else ``seed``.
+        """
+        size = self.suite.level_pool
+        if size is None:
+            return
+        pool_seed = seed if self._settings.goal_seed is None else self._settings.goal_seed
+        if self._streams.cycle:
+            levels = evaluation_levels(self.grid_tasks, size, pool_seed, seed)
+        else:
+            levels = training_levels(self.grid_tasks, size, pool_seed)
+        self._streams.levels = levels
 
     def _start_all(self) -> NDArray[np.uint8]:
         self._streams.episode += 1
