@@ -96,6 +96,16 @@ class OnPolicyAgent(ScheduledAgent):
     def begin(self, total_env_steps: int) -> None:
         self._budget = total_env_steps
 
+    @property
+    def follows_total(self) -> bool:
+        return bool(self.config.schedule != "constant")
+
+    def ends_at(self, total: int) -> int | None:
+        # Tasks that pause take no steps, and which will pause is decided as training goes on.
+        if self._rounds.paused is not None:
+            return None
+        return self._in_pieces(total, self.config.rollout_per_task * self.spec.num_tasks)
+
     def set_env(self, env: TaskVectorEnv) -> None:
         super().set_env(env)
         self._check_rollout()
