@@ -111,11 +111,13 @@ def test_the_page_shows_what_the_protocol_asks_for(results: Path, tmp_path: Path
     assert build(results, tmp_path / "out") == 0
     page = Reader((tmp_path / "out" / "index.html").read_text(encoding="utf-8"))
     assert page.open == []
-    for text in ("50 episodes per task, seed 0", "any-step", "3,000,000 env steps", "preliminary", "1 diverged",
+    for text in ("50 episodes per task, goals of the run's own seed", "any-step", "3,000,000 env steps",
+                 "preliminary", "1 diverged",
                  "1 failed", "Learning curves against hours", "Performance profile", "Success per task",
                  "Difference from the plain baseline", "single-task reference", "published elsewhere", "TOPPO",
                  "python -m mtrl.train mt10 --method mtppo --seed 0", "c4ff93090890", "cpu, 2 cores", "374k",
-                 "0.200", "[0.00, 0.40]", "not counted"):  # fmt: skip
+                 "0.200", "[0.00, 0.40]", "not counted", "counted as 0", "with last scores",
+                 "success on the goals that training draws from", "failed, so not counted: seed 3"):  # fmt: skip
         assert text in page.text, text
     links = [attributes["href"] or "" for tag, attributes in page.tags if tag == "a"]
     files = [link for link in links if not link.startswith("#")]
