@@ -28,7 +28,7 @@ USAGE = """usage: python -m mtrl.train SUITE [--method NAME] [--config FILE] [--
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status (0 done, 1 failed while running, 2 bad input, 128 + signal interrupted)."""
+    """Run the command; returns the exit status (0 done, 1 failed, 2 bad input, 128 + signal if interrupted)."""
     spin_briefly()  # before torch is imported
     keep_freed_memory()
     arguments = list(sys.argv[1:] if argv is None else argv)

@@ -122,7 +122,7 @@ def load(folder: Path, out: Path) -> tuple[list[Run], list[Omission]]:
             continue
         try:
             runs.append(
-                _run(
+                run_of(
                     read_checked(path, inside=folder),
                     name,
                     _link(folders[path.parent] / path.name, written),
@@ -134,7 +134,8 @@ def load(folder: Path, out: Path) -> tuple[list[Run], list[Omission]]:
     return kept, sorted([*omitted, *doubles])
 
 
-def _run(record: Record, name: str, link: str) -> Run:
+def run_of(record: Record, name: str, link: str) -> Run:
+    """The run of a checked record; ``name`` and ``link`` say where its file is."""
     evaluations = record["evaluations"]
     segments: list[Record] = record["budget"]["segments"]
     tasks = [list(evaluation["per_task"].values()) for evaluation in evaluations]

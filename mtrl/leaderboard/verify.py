@@ -14,7 +14,7 @@ from mtrl.errors import CheckpointError, ConfigError, ResultError
 from mtrl.evaluate import evaluation_config, find, load_agent
 from mtrl.evaluation.evaluator import make_evaluator
 from mtrl.leaderboard.row import Row
-from mtrl.leaderboard.runs import load
+from mtrl.leaderboard.runs import load, run_of
 from mtrl.leaderboard.tables import tables
 from mtrl.records.record import TaskResult
 from mtrl.records.results import Record, read_result, success_mean
@@ -55,7 +55,14 @@ class Claim:
 
     @property
     def row(self) -> tuple[str, str]:
+        """Suite and method."""
         return self.record["protocol"]["suite"], self.record["method"]["name"]
+
+    @property
+    def identity(self) -> tuple[str, str, int]:
+        """Equal for runs of one row of the leaderboard."""
+        run = run_of(self.record, "", "")
+        return run.protocol_key, run.method_key, run.planned_steps
 
 
 def run(arguments: list[str]) -> int:
@@ -80,6 +87,11 @@ def run(arguments: list[str]) -> int:
     if len(rows) > 1:
         raise ConfigError(
             f"ROW: {' and '.join(map('/'.join, sorted(rows)[:2]))} are different rows; verify one at a time"
+        )
+    if len({entry.identity for entry in claims}) > 1:
+        raise ConfigError(
+            "ROW: the runs differ in their evaluation, settings, precision or planned total, so they are different rows; "
+            "verify one at a time"
         )
     changes: dict[str, Any] = {key: given[key] for key in ("seed", "device") if key in given}
     again = [_evaluate(entry, changes) for entry in claims]

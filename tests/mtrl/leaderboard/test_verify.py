@@ -110,6 +110,9 @@ def test_a_row_is_named_by_its_label(
         "mt10:fake/60/fake, learning_rate 0.1",
         "mt10:fake/60/fake, learning_rate 0.2",
     ]
+    files = [str(results / ROW / "seed-0.json"), str(results / f"{place}.json")]
+    assert main(["verify", *files]) == 2
+    assert "they are different rows; verify one at a time" in capsys.readouterr().err
     for label, seeds in zip(listed, (2, 1)):
         assert main(["verify", label.replace("60/", ""), f"--results={results}"]) == 0
         assert f"over {seeds} seed" in capsys.readouterr().out
