@@ -240,8 +240,9 @@ def _profile_lines(board: Board) -> Iterator[Line]:
 
 
 def _seed_lines(board: Board) -> Iterator[Line]:
-    yield ("table", "method", "run_id", "seed", "status", "counted", "env_steps", "gradient_steps", "evaluations",
-           "success", "hours", "precision", "git_commit", "git_dirty", "config_sha256", "file")  # fmt: skip
+    yield ("table", "method", "planned_env_steps", "run_id", "seed", "status", "counted", "env_steps",
+           "gradient_steps", "evaluations", "success", "hours", "precision", "git_commit", "git_dirty",
+           "config_sha256", "file")  # fmt: skip
     for table in board.tables:
         for row, run in _runs(table):
             last = (
@@ -249,10 +250,10 @@ def _seed_lines(board: Board) -> Iterator[Line]:
                 if len(run.env_steps)
                 else ("", "")
             )
-            yield (table.slug, row.label, run.run_id, run.seed, run.status, run.counted, run.budget["env_steps"],
-                   run.budget["gradient_steps"], len(run.env_steps), *last, run.provenance["precision"] or "",
-                   run.provenance["git_commit"] or "", run.dirty, run.provenance["config_sha256"],
-                   run.file)  # fmt: skip
+            yield (table.slug, row.label, row.budget, run.run_id, run.seed, run.status, run.counted,
+                   run.budget["env_steps"], run.budget["gradient_steps"], len(run.env_steps), *last,
+                   run.provenance["precision"] or "", run.provenance["git_commit"] or "", run.dirty,
+                   run.provenance["config_sha256"], run.file)  # fmt: skip
 
 
 def _published_lines(board: Board) -> Iterator[Line]:

@@ -90,8 +90,8 @@ def run(arguments: list[str]) -> int:
         )
     if len({entry.identity for entry in claims}) > 1:
         raise ConfigError(
-            "ROW: the runs differ in their evaluation, settings, precision or planned total, so they are different rows; "
-            "verify one at a time"
+            "ROW: the runs differ in their evaluation, settings, precision or planned total, so they are different "
+            "rows; verify one at a time"
         )
     changes: dict[str, Any] = {key: given[key] for key in ("seed", "device") if key in given}
     again = [_evaluate(entry, changes) for entry in claims]
