@@ -63,7 +63,7 @@ def test_each_run_is_bit_for_bit_what_it_is_alone(short_config: ShortConfig, met
     records = train_together(together, "the command")
     assert ends(together) == train_alone(short_config, **changes)
     assert [record["seed"] for record in records] == list(SEEDS)
-    assert all(record["provenance"]["command"] == "the command" for record in records)
+    assert all(record["provenance"]["commands"] == ["the command"] for record in records)
     for config in together:
         assert (config.folder / "tensorboard").is_dir() == (method == "mtppo")
 
