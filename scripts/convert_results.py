@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from mtrl.envs import get_suite, make_vec
+from mtrl.envs.errors import UserError
 from mtrl.envs.metaworld.goals import benchmark_goals
-from mtrl.errors import ResultError, WorkbenchError
+from mtrl.errors import ResultError
 from mtrl.leaderboard.files import find, is_other, read_json
 from mtrl.records.record import SCHEMA_VERSION, Budget, Method, Protocol, Provenance, Result
 from mtrl.records.results import NETWORK, Record, method_of, read_result, validate, write_result
@@ -183,7 +184,7 @@ def plan(folder: Path) -> tuple[list[Move], int]:
         count += 1
         try:
             new = converted(record)
-        except WorkbenchError as error:
+        except UserError as error:
             raise ResultError(f"{path}: {error}") from None
         params = new["method"]["params"]
         target = folder / place(params)
@@ -262,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         if not options.check:
             carry_out(moves, options.folder)
-    except WorkbenchError as error:
+    except UserError as error:
         print(error, file=sys.stderr)
         return 2
     print(f"{count} result files, {len(moves)} {'to change' if options.check else 'changed'}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -55,7 +55,19 @@ class LevelStreams:
         levels: where a task has a list of levels, training draws from it and evaluation goes through it in order.
     """
 
-    def __init__(self, num_tasks: int, envs_per_task: int, goals: str, seed: int) -> None:
+    def __init__(
+        self,
+        num_tasks: int,
+        envs_per_task: int,
+        goals: str,
+        seed: int,
+        levels_of: Callable[[int], Levels] | None = None,
+    ) -> None:
+        """Begin the streams of (seed, 0).
+
+        Args:
+            levels_of: gives the lists of levels of a seed; none where levels are not chosen from lists.
+        """
         self.num_tasks, self.envs_per_task = num_tasks, envs_per_task
         self.cycle = goals == "cycle"
         self.first = TRAINING_SEEDS if self.cycle else 0
@@ -63,11 +75,14 @@ class LevelStreams:
         env = np.tile(np.arange(envs_per_task, dtype=np.int64), num_tasks)
         self.start = env if self.cycle else np.zeros_like(env)
         self.levels = Levels.of([[]] * num_tasks)
+        self._levels_of, self._chosen_for = levels_of, -1
         self.restart(seed, boundary=0)
 
     def restart(self, seed: int, boundary: int) -> None:
         """Begin the streams of (seed, boundary) anew, before their first level."""
         self.seed, self.boundary = seed, boundary
+        if self._levels_of is not None and seed != self._chosen_for:
+            self.levels, self._chosen_for = self._levels_of(seed), seed
         tasks, envs = range(self.num_tasks), range(self.envs_per_task)
         if self.cycle:
             keys = [key for task in tasks for key in [stream_key(seed, task)] * self.envs_per_task]
@@ -75,6 +90,10 @@ class LevelStreams:
             keys = [stream_key(seed, boundary, task, env) for task in tasks for env in envs]
         self.key: NDArray[np.uint64] = np.array(keys, np.uint64)
         self.episode = np.full(len(keys), -1, np.int64)
+
+    def set_episode(self, episode: NDArray[np.int64]) -> None:
+        """Go to the given episodes of the present streams."""
+        self.episode[:] = episode
 
     def seeds(self, which: Sequence[int]) -> list[int]:
         """Level seeds of the episodes that the environments ``which`` are playing."""

@@ -20,7 +20,7 @@ from mtrl.records.record import TaskResult
 from mtrl.records.results import Record, read_result, success_mean
 from mtrl.records.rows import budget_name
 from mtrl.settings.config import canonical
-from mtrl.settings.fields import Flat, coerce
+from mtrl.settings.fields import Flat
 from mtrl.settings.presets import read_yaml
 from mtrl.statistics import t_interval, wilson_interval
 from mtrl.training.checkpoint import Checkpoint
@@ -71,14 +71,7 @@ def run(arguments: list[str]) -> int:
     if not arguments or "help" in options:
         print(USAGE)
         return 0
-    for key in options:
-        if key not in _OPTIONS:
-            close = nearest(key, _OPTIONS)
-            raise ConfigError(
-                f"{key}: unknown setting; "
-                + (f"did you mean {close}?" if close else "--help shows all")
-            )
-    given = {key: coerce(key, value, _OPTIONS[key]) for key, value in options.items()}
+    given = cli.read_options(options, _OPTIONS)
     if not words:
         raise ConfigError("ROW: none given; name SUITE/LABEL, run folders or result files")
     results, runs = Path(given.get("results", "results")), Path(given.get("runs", "runs"))

@@ -79,7 +79,10 @@ def test_record(whole: Path, backend: str) -> None:
     assert record["protocol"]["backend"] == backend
     assert (record["method"]["network"], record["method"]["heads"]) == ("mlp", "multi-head")
     assert record["provenance"]["precision"] in ("bf16", "fp32")
-    assert (record["protocol"]["goal_seed"], record["protocol"]["eval_seed"]) == (record["seed"], None)
+    assert (record["protocol"]["goal_seed"], record["protocol"]["eval_seed"]) == (
+        record["seed"],
+        None,
+    )
     assert set(record["protocol"]["distinct_levels"].values()) == {
         record["protocol"]["episodes_per_task"]
     }

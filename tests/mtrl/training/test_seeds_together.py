@@ -152,6 +152,10 @@ def test_runs_at_different_points_catch_up(
         assert (
             end[0] == other[0] or end[1]["seed"] == 4
         )  # its last checkpoints of the short run were others
+        if end[1]["seed"] == 4:
+            made = [tuple(part.values()) for part in end[1]["budget"].pop("segments")]
+            assert made == [(0, 300), (300, 900)]
+            other[1]["budget"].pop("segments")
         assert end[1] == other[1]
 
 
