@@ -11,7 +11,8 @@ from typing import Any
 
 from mtrl.leaderboard import details, figures
 from mtrl.leaderboard.board import Board
-from mtrl.leaderboard.outside import finals
+from mtrl.leaderboard.heatmap import Column
+from mtrl.leaderboard.outside import Outside, finals
 from mtrl.leaderboard.page import protocol_facts
 from mtrl.leaderboard.row import Row
 from mtrl.leaderboard.runs import Run
@@ -25,71 +26,63 @@ def markdown(board: Board) -> str:
     """The whole leaderboard; plots are links to the SVG files beside it."""
     parts = ["# mtrl leaderboard\n"]
     for table in board.tables:
-        parts.append(f"## {cell(table.suite)}\n")
-        parts.append(
-            "; ".join(f"{name}: {cell(value)}" for name, value in protocol_facts(table)) + "\n"
-        )
-        parts += [
-            f"Planned for {budget:,} env steps:\n\n"
-            + grid(RESULT_COLUMNS, [_result(table, row) for row in rows])
-            for budget, rows in table.budgets
-        ]
-        remarks = [
-            f"- {cell(table.name(row))}: {cell(text)}" for row in table.rows for text in row.remarks
-        ]
-        parts += ["\n".join(remarks) + "\n"] if remarks else []
-        columns = board.columns(table)
-        if len(table.tasks) > 1 and columns:
-            rates = [
-                [f"{pair[0]}/{pair[1]}" if pair else "" for pair in column.counts]
-                for column in columns
-            ]
-            lines = [
-                [task, *(rate[index] for rate in rates)] for index, task in enumerate(table.tasks)
-            ]
-            lines.append(
-                [
-                    "mean",
-                    *("" if column.mean is None else f"{column.mean:.3f}" for column in columns),
-                ]
-            )
-            parts.append(grid(["task", *(column.label for column in columns)], lines))
-        published = finals(board.published(table))
-        if published:
-            lines = [[entry.label, entry.shown, str(entry.env_steps or ""), entry.statistic, entry.note,
-                      entry.source]
-                     for entry in published]  # fmt: skip
-            parts.append(
-                grid(
-                    ["published elsewhere", "success", "env steps", "statistic", "note", "source"],
-                    lines,
-                )
-            )
-        parts += [
-            f"![{title}](plots/{table.slug}-{name}.svg)\n"
-            for name, (title, _) in board.figures(table).items()
-        ]
-        parts.append(
-            grid(
-                ["run", *details.SEED_COLUMNS, "file"],
-                [_seed(row, run) for row, run in _runs(table)],
-            )
-        )
-        parts += [
-            f"{cell(row.label)}: `{_code(command)}`\n"
-            for row in table.rows
-            for command in row.first.provenance["commands"]
-        ]
+        parts += _section(board, table)
     changed = board.dirty_files
     if changed:
-        parts.append(
-            "## Written from a changed tree\n\n" + "".join(f"- {cell(file)}\n" for file in changed)
-        )
+        files = "".join(f"- {cell(file)}\n" for file in changed)
+        parts.append(f"## Written from a changed tree\n\n{files}")
     faults = [omission for omission in board.omitted if omission.fault]
     if faults:
         lines = [[omission.file, omission.reason.replace("\n", "; ")] for omission in faults]
         parts.append("## Left out\n\n" + grid(["file", "reason"], lines))
     return "\n".join(parts)
+
+
+def _section(board: Board, table: Table) -> Iterator[str]:
+    """What there is of a suite: protocol, rows by budget, tasks, published numbers, plots, runs, commands."""
+    facts = [f"{name}: {cell(value)}" for name, value in protocol_facts(table)]
+    yield f"## {cell(table.suite)}\n"
+    yield "; ".join(facts) + "\n"
+    for budget, rows in table.budgets:
+        yield f"Planned for {budget:,} env steps:\n"
+        yield grid(RESULT_COLUMNS, [_result(table, row) for row in rows])
+    remarks = [
+        f"- {cell(table.name(row))}: {cell(text)}\n" for row in table.rows for text in row.remarks
+    ]
+    if remarks:
+        yield "".join(remarks)
+    columns = board.columns(table)
+    if len(table.tasks) > 1 and columns:
+        yield _task_grid(table, columns)
+    published = finals(board.published(table))
+    if published:
+        yield _published_grid(published)
+    for name, (title, _) in board.figures(table).items():
+        yield f"![{title}](plots/{table.slug}-{name}.svg)\n"
+    lines = [_seed(row, run) for row, run in _runs(table)]
+    yield grid(["run", *details.SEED_COLUMNS, "file"], lines)
+    for row in table.rows:
+        for command in row.first.provenance["commands"]:
+            yield f"{cell(row.label)}: `{_code(command)}`\n"
+
+
+def _task_grid(table: Table, columns: Sequence[Column]) -> str:
+    """Successes of episodes, tasks as lines, and the mean over tasks below."""
+    rates = [
+        [f"{pair[0]}/{pair[1]}" if pair else "" for pair in column.counts] for column in columns
+    ]
+    lines = [[task, *(rate[index] for rate in rates)] for index, task in enumerate(table.tasks)]
+    means = ["" if column.mean is None else f"{column.mean:.3f}" for column in columns]
+    return grid(["task", *(column.label for column in columns)], [*lines, ["mean", *means]])
+
+
+def _published_grid(entries: Sequence[Outside]) -> str:
+    lines = [
+        [entry.label, entry.shown, str(entry.env_steps or ""), entry.statistic, entry.note, entry.source]
+        for entry in entries
+    ]  # fmt: skip
+    head = ["published elsewhere", "success", "env steps", "statistic", "note", "source"]
+    return grid(head, lines)
 
 
 RESULT_COLUMNS = ("method", "env steps", "success", "vs plain", "P(better)", "IQM", "worst tasks", "gap", "seeds",

@@ -15,12 +15,13 @@ from mtrl.agents import Agent
 from mtrl.agents.optim.precision import trunk_dtype
 from mtrl.errors import WriteError
 from mtrl.evaluation.evaluator import Evaluator, goal_seed, make_evaluator
-from mtrl.records.results import Record, new_record, success_mean, write_result
+from mtrl.records.results import new_record, success_mean, write_result
 from mtrl.settings.algorithms import agent_class
 from mtrl.settings.config import TrainConfig, to_yaml
 from mtrl.training import checkpoint
 from mtrl.training.checkpoint import Checkpoint
 from mtrl.training.clock import Clock
+from mtrl.training.plan import extended, remarks
 from mtrl.training.progress import Progress
 from mtrl.training.run_folder import Contents, RunFolder, write_text
 
@@ -107,24 +108,13 @@ class Run:
         self._wall_before, self._joined = 0.0, self._clock.seconds()
         self._saved = (0, 0)
         self._resumed_at = 0
-        self.remarks: list[str] = []
+        planned: int | None = None
         if found is not None:
+            planned = found.config["total_env_steps"]
             self._restore(found)
-        self._remark_on_total()
+        self.remarks = remarks(self.agent, config.total_env_steps, planned)
         self._logged_at, self._logged_time = self.agent.progress, time.monotonic()
         self._logged_updates = self.agent.gradient_steps
-
-    def _remark_on_total(self) -> None:
-        total, agent = self.config.total_env_steps, self.agent
-        end = agent.ends_at(total) if agent.unit == "env_steps" else total
-        if end is None:
-            self.remarks.append(
-                f"total_env_steps: tasks that pause take no steps, so a little more than {total:,} may be taken"
-            )
-        elif end > total:
-            self.remarks.append(
-                f"total_env_steps: {total:,} is not a multiple of a rollout or vector step: {end:,} will be taken"
-            )
 
     def open(self, progress: Progress, should_stop: Callable[[], bool]) -> None:
         """Write what says that the run is under way; to be called once, before the rest.
@@ -255,7 +245,9 @@ class Run:
         self.record["evaluations"] = trainer["evaluations"]
         self.record["protocol"]["distinct_levels"] = trainer["distinct_levels"]
         self.record["provenance"]["commands"][:0] = trainer["commands"]
-        self._plan(trainer["segments"])
+        self.record["budget"]["segments"] = extended(
+            trainer["segments"], self.agent.progress, self.config.total_env_steps
+        )
         self._wall_before = trainer["wall_s"]
         self._saved = (self.agent.progress, len(self.record["evaluations"]))
         self._resumed_at = self.agent.progress
@@ -263,20 +255,6 @@ class Run:
             f"continuing {self.folder.path} from {found.progress:,} {self.agent.unit_in_words}",
             flush=True,
         )
-
-    def _plan(self, before: list[Record]) -> None:
-        """Add the planned total to those that the run was trained under before, unless it is the last one's."""
-        done, total, last = self.agent.progress, self.config.total_env_steps, before[-1]
-        # Nothing was trained under a total that was set at this very step.
-        kept = [segment for segment in before if segment["env_steps"] != done]
-        planned = {"env_steps": done, "total_env_steps": total}
-        same = bool(kept) and kept[-1]["total_env_steps"] == total
-        self.record["budget"]["segments"] = kept if same else [*kept, planned]
-        if last["total_env_steps"] != total and self.agent.follows_total:
-            self.remarks.append(
-                f"total_env_steps: {total:,} instead of {last['total_env_steps']:,}; step sizes follow the planned "
-                f"total and jump at {done:,}, so this is no run that was planned for {total:,}; its record says so"
-            )
 
     def finish(self) -> None:
         """Evaluate and save the trained agent, and say so. Raises as ``do_what_is_due``."""

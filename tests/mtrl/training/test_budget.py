@@ -13,6 +13,7 @@ from mtrl.settings.presets import resolve
 from mtrl.trainer import train, train_together
 from mtrl.training import clock
 from mtrl.training.clock import Clock
+from mtrl.training.plan import extended
 from tests.helpers.fakes import FakeAgent
 from tests.mtrl.conftest import ShortConfig
 from tests.mtrl.test_commands import complaint
@@ -62,6 +63,19 @@ def test_a_total_that_nothing_was_trained_under_leaves_no_trace(short_config: Sh
         train(short_config(suite=suite, total_env_steps=900), should_stop=lambda: True)
     record = train(short_config(suite=suite, total_env_steps=600))
     assert segments(record) == [(0, 360), (360, 600)]
+
+
+def test_segments_by_hand() -> None:
+    def plan(*parts: tuple[int, int]) -> list[dict[str, Any]]:
+        return [{"env_steps": at, "total_env_steps": total} for at, total in parts]
+
+    assert extended(plan((0, 8)), 4, 8) == plan((0, 8))
+    assert extended(plan((0, 8)), 8, 16) == plan((0, 8), (8, 16))
+    assert extended(plan((0, 8)), 4, 6) == plan((0, 8), (4, 6))
+    # The second total was set at 4, where the run stands again: nothing was trained under it.
+    assert extended(plan((0, 8), (4, 16)), 4, 12) == plan((0, 8), (4, 12))
+    assert extended(plan((0, 8), (4, 16)), 4, 8) == plan((0, 8))
+    assert extended(plan((0, 8)), 0, 16) == plan((0, 16))
 
 
 def test_fewer_env_steps_than_are_done_is_an_error(
