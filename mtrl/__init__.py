@@ -47,7 +47,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "suite_ids",
         ),
         "evaluation.evaluator": ("Evaluator",),
-        "records.results": ("TaskResult", "read_result"),
+        "records.record": ("TaskResult",),
+        "records.results": ("read_result",),
         "statistics": ("t_interval", "wilson_interval"),
     },
 )
