@@ -134,6 +134,20 @@ class Agent(ABC):
     def begin(self, total_env_steps: int) -> None:  # noqa: B027  (most agents have no schedule)
         """Note where training is to end, for schedules; ``learn`` calls it first."""
 
+    @property
+    def follows_total(self) -> bool:
+        """Whether a schedule follows the planned total, so that training to another total is other training."""
+        return False
+
+    def ends_at(self, total: int) -> int | None:
+        """Env steps at which training to ``total`` ends, since ``advance`` takes whole pieces; None if they differ."""
+        return self._in_pieces(total, self.env.num_envs)
+
+    def _in_pieces(self, total: int, piece: int) -> int:
+        """Where training to ``total`` ends if every ``advance`` takes ``piece`` env steps."""
+        pieces = -(-max(total - self.env_steps, 0) // piece)
+        return self.env_steps + pieces * piece
+
     @abstractmethod
     def advance(self) -> None:
         """Collect the next piece of experience (one vector step, or one rollout) and do the updates it pays for."""

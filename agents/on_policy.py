@@ -87,6 +87,16 @@ class OnPolicyAgent(ScheduledAgent):
         rollout = self.collect()
         self.update(rollout)
 
+    @property
+    def follows_total(self) -> bool:
+        return bool(self.config.schedule != "constant")
+
+    def ends_at(self, total: int) -> int | None:
+        # Tasks that pause take no steps, and which will pause is decided as training goes on.
+        if self._rounds.paused is not None:
+            return None
+        return self._in_pieces(total, self.config.rollout_per_task * self.spec.num_tasks)
+
     def set_env(self, env: TaskVectorEnv) -> None:
         super().set_env(env)
         self._check_rollout()

@@ -60,7 +60,8 @@ def make_vec(
         goals: ``random`` (each episode draws one of the task's 50 goals from the environment's own stream) or
             ``cycle`` (environment e of a task plays goals e, e + envs_per_task, e + 2 envs_per_task, ... modulo 50,
             so 50 episodes a task visit every goal once, whatever ``envs_per_task`` is).
-        goal_seed: seed of the sets of 50 goals; by default they follow ``seed``.
+        goal_seed: seed of the sets of 50 goals, or of the levels of evaluation; by default they follow ``seed``. In the
+            suites ``...-held-out`` it names the pool of training levels.
         stagger: Meta-World only. After ``reset`` and ``rebase``, environment e of a task is truncated e/envs_per_task
             of the horizon early, once, so that its environments are in different phases of their episodes from then on:
             short rollouts then hold beginnings and ends alike. Nothing changes with one environment per task.

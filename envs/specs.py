@@ -52,6 +52,8 @@ class Suite:
             terminated with reward > 0).
         goals: where the variation of a task comes from, in words, for the record.
         discrete: whether actions are discrete.
+        level_pool: different levels of each task that training draws from, all that it ever sees, with evaluation on
+            levels outside; None where every episode of training draws a level anew.
     """
 
     id: str
@@ -61,6 +63,7 @@ class Suite:
     success: str
     goals: str
     discrete: bool = False
+    level_pool: int | None = None
 
     @property
     def num_tasks(self) -> int:

@@ -108,6 +108,14 @@ class TaskVectorEnv(VectorEnv):
             )
         self.paused = given.copy()
 
+    def start_content(self, index: int) -> bytes | None:
+        """What the episode of an environment starts from, equal where two starts do not differ.
+
+        To be asked right after ``reset``, ``rebase``, or the step in which the episode before ended. None where the
+        backend cannot tell.
+        """
+        return None
+
     def frames(self) -> tuple[NDArray[np.uint8], ...]:
         """One RGB frame per environment, each in its own size; empty without a render mode.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mtrl.envs import make_vec as make_vec
     from mtrl.envs import suite_ids as suite_ids
     from mtrl.evaluation.evaluator import Evaluator as Evaluator
-    from mtrl.records.results import TaskResult as TaskResult
+    from mtrl.records.record import TaskResult as TaskResult
     from mtrl.records.results import read_result as read_result
     from mtrl.settings.config import EvalConfig as EvalConfig
     from mtrl.settings.config import TrainConfig as TrainConfig
@@ -47,7 +47,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "suite_ids",
         ),
         "evaluation.evaluator": ("Evaluator",),
-        "records.results": ("TaskResult", "read_result"),
+        "records.record": ("TaskResult",),
+        "records.results": ("read_result",),
         "statistics": ("t_interval", "wilson_interval"),
     },
 )

@@ -17,7 +17,7 @@ from mtrl.threads import spin_briefly
 if TYPE_CHECKING:
     from mtrl.agents import Agent
     from mtrl.evaluation.evaluator import Evaluator
-    from mtrl.records.results import TaskResult
+    from mtrl.records.record import TaskResult
     from mtrl.training.checkpoint import Checkpoint
 
 # What imports torch is imported inside the functions, since ``spin_briefly`` comes before it.
@@ -28,7 +28,7 @@ Evaluates a run's checkpoint under the official protocol and prints a table. Cha
 
   --episodes=N       episodes per task; by default the run's own number
   --checkpoint=N     env steps of the checkpoint, or its folder; by default the newest
-  --seed=N           evaluation seed; by default the run's, which repeats its own evaluation
+  --seed=N           draws other goals or levels; by default the run's own, which repeats its evaluation
   --envs-per-task=N  parallel environments per task
   --device=NAME      auto, cpu, cuda or cuda:N
   --video=DIR        film one episode of each task into DIR (mp4 where imageio-ffmpeg is installed, else gif)"""
@@ -70,7 +70,7 @@ def _run(arguments: list[str]) -> int:
         results = evaluator.evaluate(agent)
     finally:
         evaluator.close()
-    print(table(results))
+    print(table(results, evaluator.distinct_levels))
     if "video" in given:
         from mtrl.evaluation.video import film
 
@@ -133,15 +133,23 @@ def load_agent(config: TrainConfig, saved: Checkpoint, evaluator: Evaluator) -> 
     return agent
 
 
-def table(results: dict[str, TaskResult]) -> str:
-    """Success per task with its Wilson interval, final-step success, return and length; then the unweighted mean."""
+def table(results: dict[str, TaskResult], levels: dict[str, int] | None = None) -> str:
+    """Success per task with its Wilson interval, final-step success, return and length; then the unweighted mean.
+
+    Args:
+        levels: different goals or levels of each task. A deterministic policy does the same on one that is played
+            again, so a task whose episodes repeat some has their number in place of an interval.
+    """
     width = max(len("mean over tasks"), *(len(name) for name in results))
     lines = [f"{'task':<{width}}  success  95% interval  final step   return  length"]
     for name, result in results.items():
         low, high = wilson_interval(result.successes, result.episodes)
+        interval = f"{low:5.3f} - {high:5.3f}"
+        if levels is not None and levels[name] < result.episodes:
+            interval = f"{f'of {levels[name]} levels':>13}"
         final = result.final_step_successes / result.episodes
         lines.append(
-            f"{name:<{width}}  {result.success_rate:7.3f}  {low:5.3f} - {high:5.3f}  {final:9.3f}  "
+            f"{name:<{width}}  {result.success_rate:7.3f}  {interval}  {final:9.3f}  "
             f"{result.return_mean:8.1f}  {result.length_mean:6.1f}"
         )
     count = len(results)

@@ -19,6 +19,7 @@ from mtrl.settings import presets
 from mtrl.settings.config import TrainConfig, explained
 from mtrl.threads import spin_briefly
 from mtrl.training.allocator import keep_freed_memory
+from mtrl.training.console import lasting_streams
 
 USAGE = """usage: python -m mtrl.train SUITE [--method NAME] [--config FILE] [--KEY=VALUE ...]
        python -m mtrl.train SUITE --seeds 1,2,3 [...]     seeds of one method together, each in a folder of its own
@@ -28,11 +29,12 @@ USAGE = """usage: python -m mtrl.train SUITE [--method NAME] [--config FILE] [--
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status (0 done, 1 failed while running, 2 bad input, 130/143 interrupted)."""
+    """Run the command; returns the exit status (0 done, 1 failed, 2 bad input, 128 + signal if interrupted)."""
     spin_briefly()  # before torch is imported
     keep_freed_memory()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return cli.run_command("mtrl.train", lambda: _run(arguments))
+    with lasting_streams():
+        return cli.run_command("mtrl.train", lambda: _run(arguments))
 
 
 def _run(arguments: list[str]) -> int:

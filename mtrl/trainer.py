@@ -15,6 +15,7 @@ from mtrl.agents.seeds import Failure, Seeds
 from mtrl.envs import SuiteError
 from mtrl.errors import (
     CheckpointError,
+    ConfigError,
     InterruptedTraining,
     RunFolderError,
     TrainingDiverged,
@@ -27,6 +28,7 @@ from mtrl.settings.config import TrainConfig, difference
 from mtrl.settings.presets import read_yaml
 from mtrl.training import checkpoint
 from mtrl.training.checkpoint import Checkpoint
+from mtrl.training.clock import Clock
 from mtrl.training.interrupts import Interrupts
 from mtrl.training.progress import Progress
 from mtrl.training.run import Run
@@ -81,6 +83,8 @@ def train_together(
         for index, config in enumerate(configs):
             folder = stack.enter_context(RunFolder(config.folder))
             found = _find_checkpoint(config, folder)
+            if found is not None:
+                _check_total(config, found)
             if found is not None and _is_finished(folder, found, config):
                 print(
                     f"{folder.path}: finished at {found.progress:,} env steps; raise total_env_steps to continue it"
@@ -120,6 +124,16 @@ def _find_checkpoint(config: TrainConfig, folder: RunFolder) -> Checkpoint | Non
     return found
 
 
+def _check_total(config: TrainConfig, found: Checkpoint) -> None:
+    """Refuse a planned total that a run is beyond, unless it is the one that it was trained under."""
+    total, unit = config.total_env_steps, agent_class(config.algorithm).unit.replace("_", " ")
+    if total < found.progress and total != found.config["total_env_steps"]:
+        raise ConfigError(
+            f"total_env_steps: {total:,} is less than the {found.progress:,} {unit} that {config.folder} has done; "
+            f"it must be at least that, or stay {found.config['total_env_steps']:,}"
+        )
+
+
 def _is_finished(folder: RunFolder, found: Checkpoint, config: TrainConfig) -> bool:
     if found.progress < config.total_env_steps or not folder.result.is_file():
         return False
@@ -151,10 +165,11 @@ class Trainer:
         self._stop_asked = should_stop
         self._diverged: list[str] = []
         self.runs: list[Run] = []
+        clock = Clock(len(begun))
         try:
             for own, folder, found in begun:
                 label = f"seed {own.seed}: " if len(begun) > 1 else ""
-                self.runs.append(Run(own, folder, found, command, device, label))
+                self.runs.append(Run(own, folder, found, command, device, clock, label))
             self._seeds = Seeds([run.agent for run in self.runs])
         except BaseException:
             self._close()
@@ -172,6 +187,8 @@ class Trainer:
             title += f" seeds {','.join(str(run.config.seed) for run in self.runs)}"
         total = sum(run.config.total_env_steps for run in self.runs)
         self.progress = Progress(title, self._taken(), total)
+        for remark in dict.fromkeys(remark for run in self.runs for remark in run.remarks):
+            self.progress.say(remark)
         try:
             with Interrupts() as self.interrupts:
                 self._open()

@@ -1,4 +1,4 @@
-"""Bring result files to today's form of the settings and to ``SUITE/BUDGET/ROW/seed-N.json``; numbers stay.
+"""Bring result files to today's schema and settings and to ``SUITE/BUDGET/ROW/seed-N.json``; numbers stay.
 
 python scripts/convert_results.py results           # convert and move
 python scripts/convert_results.py results --check   # say what would change; exit status 1 if anything would
@@ -9,16 +9,22 @@ A row is named by what differs from its method's preset, so after a change of pr
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mtrl.envs import get_suite, make_vec
 from mtrl.envs.errors import UserError
+from mtrl.envs.metaworld.goals import benchmark_goals
 from mtrl.errors import ResultError
-from mtrl.leaderboard.files import find, is_other
-from mtrl.records.results import Record, method_of, read_result, validate, write_result
+from mtrl.leaderboard.files import find, is_other, read_json
+from mtrl.records.record import SCHEMA_VERSION, Budget, Method, Protocol, Provenance, Result
+from mtrl.records.results import NETWORK, Record, method_of, read_result, validate, write_result
 from mtrl.records.rows import place, told_apart
 from mtrl.settings.config import canonical, make_config, run_settings
 from mtrl.settings.fields import Flat
@@ -60,6 +66,10 @@ GONE: Flat = {
 """Settings that are gone, each with the value at which it did nothing."""
 
 
+RESUMED = re.compile(r"--resume[= ].*--total-env-steps[= ]")
+"""A command that continues a run under a total of its own."""
+
+
 @dataclass(frozen=True)
 class Move:
     """A record in its new form and its new place; the same place if only the form changes."""
@@ -69,12 +79,76 @@ class Move:
     record: Record
 
 
+def upgraded(record: Record) -> Record:
+    """A record of version 1 as one of version 2; what it does not tell is null."""
+    old, params = record["method"], dict(record["method"]["params"])
+    # 0 was the default and did nothing: every evaluation played the run's own goals.
+    params["eval.seed"] = None
+    goal_seed = params.get("goal_seed")
+    goal_seed = record["seed"] if goal_seed is None else goal_seed
+    protocol = record["protocol"] | {"goal_seed": goal_seed, "eval_seed": None}
+    protocol["distinct_levels"] = distinct_levels(
+        protocol["suite"], protocol["backend"], goal_seed, protocol["episodes_per_task"]
+    )
+    provenance = dict(record["provenance"])
+    command = provenance.pop("command")
+    # A resumed run does not tell at which step its total was set: schedules may have ended and begun anew there.
+    begun = None if RESUMED.search(command) else 0
+    total = params.get("total_env_steps", record["budget"]["env_steps"])
+    segments = [{"env_steps": begun, "total_env_steps": total}]
+    precision = params.get("agent.precision", "fp32")  # SB3's agents have no choice
+    new = record | {
+        "schema_version": SCHEMA_VERSION,
+        "protocol": protocol,
+        "method": old | {"network": NETWORK, "heads": params.get("agent.heads"), "params": params},
+        "budget": record["budget"] | {"segments": segments},
+        "provenance": provenance
+        # Old records do not name the CPU, on which what auto meant depended.
+        | {"commands": [command], "precision": None if precision == "auto" else precision},
+    }
+    del new["method"]["architecture"]
+    return in_order(new)
+
+
+def in_order(record: Record) -> Record:
+    """The record with the parts of each object in the order of their class."""
+    parts = {"protocol": Protocol, "method": Method, "budget": Budget, "provenance": Provenance}
+    ordered = {name.name: record[name.name] for name in fields(Result)}
+    for key, part in parts.items():
+        ordered[key] = {name.name: record[key][name.name] for name in fields(part)}
+    return ordered
+
+
+@cache
+def distinct_levels(suite: str, backend: str, goal_seed: int, episodes: int) -> dict[str, int]:
+    """Different goals or levels, by content, among the first ``episodes`` of an evaluation."""
+    spec = get_suite(suite)
+    if not spec.discrete:
+        goals = benchmark_goals(spec, goal_seed)
+        return {
+            name: len({goal.tobytes() for goal in own[:episodes]})
+            for name, own in zip(spec.task_names, goals)
+        }
+    env = make_vec(suite, episodes, backend=backend, goals="cycle", goal_seed=goal_seed)
+    try:
+        env.rebase(0)
+        starts = [env.start_content(index) for index in range(env.num_envs)]
+    finally:
+        env.close()
+    return {
+        name: len(set(starts[place * episodes : (place + 1) * episodes]))
+        for place, name in enumerate(spec.task_names)
+    }
+
+
 def converted(record: Record) -> Record:
-    """The record with complete settings in today's form; nothing else changes.
+    """The record in today's schema with complete settings in today's form; no number changes.
 
     Raises:
         ResultError: a setting is missing whose value then is not known, or has gone that did something.
     """
+    if record.get("schema_version") == 1:
+        record = upgraded(record)
     method = record["method"]
     params = dict(method["params"])
     for key, idle in GONE.items():
@@ -97,7 +171,7 @@ def converted(record: Record) -> Record:
             f"method.params.{missing[0]}: is missing, and what the run did is not known"
         )
     made = method_of(complete) | {"num_parameters": method["num_parameters"]}
-    return validate(record | {"method": made})
+    return validate(in_order(record | {"method": made}))
 
 
 def plan(folder: Path) -> tuple[list[Move], int]:
@@ -167,12 +241,13 @@ def _carry_out(move: Move, folder: Path) -> None:
 def _records(folder: Path) -> Iterator[tuple[Path, Record]]:
     for path in find(folder):
         if not is_other(path):
-            yield path, read_result(path)
+            record: Record = read_json(path)
+            yield path, record
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two records are equal, the order of their settings included."""
-    return one == other and list(one["method"]["params"]) == list(other["method"]["params"])
+    """Whether two records are equal, the order of their parts included."""
+    return json.dumps(one) == json.dumps(other)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -188,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(
                 f"{move.old} -> {move.new}"
                 if move.old != move.new
-                else f"{move.old}: settings in today's form"
+                else f"{move.old}: in today's form"
             )
         if not options.check:
             carry_out(moves, options.folder)

@@ -9,8 +9,10 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+from mtrl.leaderboard.figures import FLAW
+from mtrl.leaderboard.row import Row
 from mtrl.leaderboard.runs import load
-from mtrl.leaderboard.tables import Row, Table, tables
+from mtrl.leaderboard.tables import Table, tables
 
 HEAD = (
     "| suite | env steps | method | success | seed: its success | hours | raw files |\n"
@@ -32,7 +34,7 @@ def _line(folder: Path, table: Table, row: Row) -> str:
     each = ", ".join(f"{run.seed}: {mean:.3f}" for run, mean in zip(row.counted, row.seed_means))
     path = folder / row.counted[0].file
     where, text = (path.parent, f"{row.seeds} files") if row.seeds > 1 else (path, "1 file")
-    cells = [table.suite, f"{row.budget:,}", row.label, f"{row.headline.value:.3f}", each,
+    cells = [table.suite, row.taken_text, row.label, f"{row.headline.value:.3f}{f' {FLAW}' * row.flawed}", each,
              f"{row.summaries['hours']:.2f}", f"[{text}]({where})"]  # fmt: skip
     return "| " + " | ".join(cells) + " |"
 

@@ -148,7 +148,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         "mtrl/configs/families/metaworld.yaml",
         "mtrl/configs/methods/mtppo.yaml",
         "mtrl/configs/sweeps/mg10.yaml",
-        "mtrl/records/schemas/result-1.json",
+        "mtrl/records/schemas/result-2.json",
         "mtrl/leaderboard/assets/page.css",
     }
     assert expected <= ours

@@ -90,6 +90,11 @@ class MetaWorldVectorEnv(EngineVectorEnv):
         """Which of its task's 50 goals each environment is playing, int64 [num_envs]."""
         return self._streams.goal.copy()
 
+    def start_content(self, index: int) -> bytes | None:
+        """The vector that the benchmark draws for a goal; it fixes the task's first state."""
+        goal = self.goals[self.task_id[index]][self._streams.goal[index]]
+        return goal.tobytes()
+
     def pause(self, tasks: NDArray[np.bool_]) -> None:
         super().pause(tasks)
         arrays = self._arrays

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from mtrl.envs.errors import SuiteError
 from mtrl.envs.frames import padded
 from mtrl.envs.minigrid.batch import STAND_STILL, first_outside
 from mtrl.envs.minigrid.layout import ObsLayout
-from mtrl.envs.minigrid.streams import LevelStreams
+from mtrl.envs.minigrid.pools import evaluation_levels, training_levels
+from mtrl.envs.minigrid.streams import Levels, LevelStreams
 from mtrl.envs.minigrid.tasks import TASKS, GridTask
 from mtrl.envs.settings import EnvSettings
 from mtrl.envs.specs import Suite
@@ -65,9 +67,15 @@ class MiniGridVectorEnv(EngineVectorEnv):
         actions = np.array([task.actions for task in self.grid_tasks])
         self.action_mask: NDArray[np.bool_] = np.arange(actions.max()) < actions[:, None]
         seed = settings.seed
-        if settings.goals == "cycle" and settings.goal_seed is not None:
+        if settings.goals == "cycle" and settings.goal_seed is not None and not suite.level_pool:
             seed = settings.goal_seed
-        streams = LevelStreams(suite.num_tasks, settings.envs_per_task, settings.goals, seed)
+        streams = LevelStreams(
+            suite.num_tasks,
+            settings.envs_per_task,
+            settings.goals,
+            seed,
+            self._chooser(suite, settings),
+        )
         spaces = self.obs_layout.space(), Discrete(int(actions.max()))
         super().__init__(suite, settings, streams, *spaces)
 
@@ -103,6 +111,23 @@ class MiniGridVectorEnv(EngineVectorEnv):
     @abstractmethod
     def _end_step(self) -> tuple[NDArray, NDArray, NDArray, NDArray, NDArray]:
         """Complete the step: obs, final_obs, reward, terminated, truncated."""
+
+    def _chooser(self, suite: Suite, settings: EnvSettings) -> Callable[[int], Levels] | None:
+        """Where the suite has a pool, what gives the levels of a seed: those of the pool, or in evaluation others.
+
+        The pool follows ``goal_seed`` where it was given, else the seed.
+        """
+        size = suite.level_pool
+        if size is None:
+            return None
+
+        def choose(seed: int) -> Levels:
+            pool_seed = seed if settings.goal_seed is None else settings.goal_seed
+            if settings.goals == "cycle":
+                return evaluation_levels(self.grid_tasks, size, pool_seed, seed)
+            return training_levels(self.grid_tasks, size, pool_seed)
+
+        return choose
 
     def _start_episodes(self) -> NDArray[np.uint8]:
         if self._streams.cycle:

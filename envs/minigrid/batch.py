@@ -9,7 +9,7 @@ from mtrl.envs.compiled import kernel
 from mtrl.envs.minigrid.cells import BORDER, HEIGHT, HORIZON, SEE_THROUGH, STEPS, WIDTH, WORDS
 from mtrl.envs.minigrid.levels import start_level
 from mtrl.envs.minigrid.missions import write_mission
-from mtrl.envs.minigrid.rng import level_seed
+from mtrl.envs.minigrid.rng import chosen_level
 from mtrl.envs.minigrid.rules import step_level
 from mtrl.envs.minigrid.view import VIEW_BYTES, observe
 
@@ -41,6 +41,9 @@ def run_range(
     starts: NDArray[np.int64],
     stride: int,
     first: int,
+    pool: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    in_order: bool,
     grids: NDArray[np.uint8],
     levels: NDArray[np.int64],
     rngs: NDArray[np.uint64],
@@ -70,7 +73,8 @@ def run_range(
             starting = terminated[i] or truncated[i]
             episodes[i] += starting
         if starting:
-            seed = level_seed(keys[i], starts[i] + stride * episodes[i], first)
+            index, size = starts[i] + stride * episodes[i], sizes[task_id[i]]
+            seed = chosen_level(keys[i], index, first, pool[task_id[i]], size, in_order)
             start_level(inside, level, rngs[i], task, seed)
             if task[WORDS] > 0:
                 write_mission(level, missions[i])

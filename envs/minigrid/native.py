@@ -85,6 +85,11 @@ class NativeMiniGrid(CopiedByState, MiniGridVectorEnv):
         self._pending: list[Future[None]] = []
         self._out: tuple[NDArray, ...] = ()
 
+    def start_content(self, index: int) -> bytes | None:
+        """The grid, the agent and the mission."""
+        arrays = self._arrays
+        return b"".join(arrays[name][index].tobytes() for name in ("grid", "level", "mission"))
+
     def frame(self, index: int) -> NDArray[np.uint8]:
         task = self.grid_tasks[self.task_id[index]]
         return Drawing(task.env_id).frame(self._arrays["grid"][index], self._arrays["level"][index])
@@ -130,5 +135,6 @@ class NativeMiniGrid(CopiedByState, MiniGridVectorEnv):
     def _shared(self) -> tuple[Any, ...]:
         """Arguments of the kernels: the table, the looks, the streams and the state."""
         streams = self._streams
-        levels = (streams.key, streams.episode, streams.start, streams.stride, streams.first)
-        return self.task_id, self._table, *self._looks, *levels, *self._arrays.values()
+        stream = (streams.key, streams.episode, streams.start, streams.stride, streams.first)
+        levels = (streams.levels.seeds, streams.levels.sizes, streams.cycle)
+        return self.task_id, self._table, *self._looks, *stream, *levels, *self._arrays.values()

@@ -155,3 +155,19 @@ def level_seed(key: np.uint64, index: int, first: int) -> int:
     word = (word ^ (word >> _S30)) * _SPLIT_A
     word = (word ^ (word >> _S27)) * _SPLIT_B
     return first + int((word ^ (word >> _S31)) & _LEVEL_MASK)
+
+
+@kernel
+def chosen_level(
+    key: np.uint64,
+    index: int,
+    first: int,
+    levels: NDArray[np.int64],
+    size: int,
+    in_order: bool,
+) -> int:
+    """Seed of level ``index`` of a stream, chosen from the first ``size`` of ``levels`` unless that is 0."""
+    seed = level_seed(key, index, first)
+    if size == 0:
+        return seed
+    return levels[(index if in_order else seed) % size]

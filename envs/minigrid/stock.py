@@ -54,6 +54,12 @@ class StockMiniGrid(MiniGridVectorEnv):
         if self._running:
             self._start()
 
+    def start_content(self, index: int) -> bytes | None:
+        """The grid, the agent and the mission."""
+        env = self._envs[index]
+        agent = (*env.agent_pos, env.agent_dir, env.mission)
+        return repr(agent).encode() + env.grid.encode().tobytes()
+
     def frame(self, index: int) -> NDArray[np.uint8]:
         frame: NDArray[np.uint8] = self._envs[index].get_frame()
         return frame

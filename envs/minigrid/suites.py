@@ -3,6 +3,9 @@
 ``mg3``, ``mg5``, ``mg7`` are MOORE's sets (Hendawy et al., ICLR 2024). ``camrl-minigrid`` holds CAMRL's nine tasks
 (Huang et al., TPAMI 2023). ``mg10`` and ``mg20`` widen mg7 to a spread of MiniGrid skills; ``babyai10`` gives missions
 in words, from facing the only ball of its color to unlocking a door.
+``mg7-held-out`` and its like hold the tasks of ``mg7`` and the others; there training draws from a fixed pool of levels
+and evaluation plays levels outside of it, which measures generalisation. Elsewhere evaluation has level seeds that
+training never uses, but small tasks have few levels, most of which training has seen.
 ``mg1:<name>`` and ``babyai1:<name>`` are single tasks, for references. What each task asks for, its horizon and when it
 counts as solved stand in ``tasks``.
 """
@@ -44,15 +47,25 @@ MINIGRID_SUITES: dict[str, tuple[str, ...]] = {
 """Task names of each suite, in order. All are ``MiniGrid-<name>-v0``, those of babyai10 ``BabyAI-<name>-v0``."""
 
 
-def _suite(suite_id: str, tasks: list[GridTask]) -> Suite:
+POOL = 256
+"""Levels of each task that training draws from in the suites ``...-held-out``."""
+_DRAWN = "a level drawn per episode; seeds of training levels lie below 2**30, of evaluation levels above"
+_HELD_OUT = (
+    f"training draws from a fixed pool of {POOL} different levels a task, or half of those that a task has where they "
+    f"are fewer than {2 * POOL}; evaluation plays levels outside the pool (a task with a single level plays that one)"
+)
+
+
+def _suite(suite_id: str, tasks: list[GridTask], level_pool: int | None = None) -> Suite:
     return Suite(
         id=suite_id,
         family="minigrid",
         tasks=tuple(task.spec for task in tasks),
         reward_version="stock",
         success="terminated-positive",
-        goals="a level drawn per episode; seeds of training levels lie below 2**30, of evaluation levels above",
+        goals=_DRAWN if level_pool is None else _HELD_OUT,
         discrete=True,
+        level_pool=level_pool,
     )
 
 
@@ -60,7 +73,10 @@ def _all_suites() -> dict[str, Suite]:
     suites = {}
     for suite_id, names in MINIGRID_SUITES.items():
         package = "BabyAI" if suite_id.startswith("babyai") else "MiniGrid"
-        suites[suite_id] = _suite(suite_id, [TASKS[f"{package}-{name}-v0"] for name in names])
+        tasks = [TASKS[f"{package}-{name}-v0"] for name in names]
+        suites[suite_id] = _suite(suite_id, tasks)
+        held_out = f"{suite_id}-held-out"
+        suites[held_out] = _suite(held_out, tasks, POOL)
     for task in TASKS.values():
         kind = "mg1" if task.env_id.startswith("MiniGrid") else "babyai1"
         suites[f"{kind}:{task.name}"] = _suite(f"{kind}:{task.name}", [task])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mtrl import envs
 from mtrl.envs import TaskVectorEnv
-from mtrl.records.results import TaskResult
+from mtrl.records.record import TaskResult
 from mtrl.settings.config import TrainConfig
 
 Bools = NDArray[np.bool_]
@@ -62,6 +62,17 @@ class Evaluator:
         share, extra = divmod(episodes_per_task, env.envs_per_task)
         quota = share + (np.arange(env.envs_per_task) < extra)
         self._quota = np.tile(quota, env.num_tasks)
+        self._starts: list[set[bytes | None]] = []
+
+    @property
+    def distinct_levels(self) -> dict[str, int] | None:
+        """Different levels or goals, by content, among the last evaluation's episodes of each task.
+
+        None before the first evaluation, and where the backend cannot tell.
+        """
+        if not self._starts or any(None in starts for starts in self._starts):
+            return None
+        return {name: len(starts) for name, starts in zip(self.env.suite.task_names, self._starts)}
 
     def evaluate(
         self, policy: Policy, should_stop: Callable[[], bool] = lambda: False
@@ -78,6 +89,8 @@ class Evaluator:
         ever: Bools = np.zeros(env.num_envs, dtype=bool)
         episode_return, length = np.zeros(env.num_envs), np.zeros(env.num_envs, dtype=np.int64)
         totals = np.zeros((4, env.num_envs))  # successes, final-step successes, returns, lengths
+        self._starts = [set() for _ in env.suite.tasks]
+        self._note_starts(start & (done < self._quota))
         while (done < self._quota).any():
             if should_stop():
                 raise EvaluationStopped
@@ -94,7 +107,13 @@ class Evaluator:
             totals += counted * np.stack([won, info["success"], episode_return, length])
             done += counted
             ever[start], episode_return[start], length[start] = False, 0.0, 0
+            self._note_starts(start & (done < self._quota))
         return self._per_task(totals)
+
+    def _note_starts(self, which: Bools) -> None:
+        """Note what the episodes that begin now in the environments ``which`` start from."""
+        for index in np.flatnonzero(which).tolist():
+            self._starts[self.env.task_id[index]].add(self.env.start_content(index))
 
     def _per_task(self, totals: NDArray) -> dict[str, TaskResult]:
         env, episodes = self.env, self.episodes_per_task
@@ -119,17 +138,40 @@ def evaluation_seed(seed: int) -> int:
     return int(np.random.SeedSequence([seed, 0x6576616C]).generate_state(1)[0])
 
 
-def make_evaluator(config: TrainConfig, episodes_per_task: int | None = None) -> Evaluator:
-    """The evaluator of a run: the run's suite, backend and goal set, the evaluation's own seed."""
-    episodes = episodes_per_task or config.eval.episodes_per_task
-    env = envs.make_vec(
+def goal_seed(config: TrainConfig) -> int:
+    """Seed of the goals or levels that a run is evaluated on: an explicit evaluation seed, else the run's own.
+
+    Where training draws from a fixed pool of levels it stays that of the pool, for evaluation keeps outside of it.
+    """
+    if config.eval.seed is None or envs.get_suite(config.suite).level_pool is not None:
+        return config.benchmark_seed
+    return config.eval.seed
+
+
+def evaluation_env(config: TrainConfig, envs_per_task: int, **settings: Any) -> TaskVectorEnv:
+    """The environments of a run's evaluation.
+
+    Args:
+        settings: of ``make_vec``, such as the backend.
+    """
+    return envs.make_vec(
         config.suite,
+        envs_per_task,
+        seed=evaluation_seed(config.eval.seed or 0),
+        goals="cycle",
+        goal_seed=goal_seed(config),
+        num_workers=config.num_workers,
+        **settings,
+    )
+
+
+def make_evaluator(config: TrainConfig, episodes_per_task: int | None = None) -> Evaluator:
+    """The evaluator of a run, by its suite, backend and evaluation settings."""
+    episodes = episodes_per_task or config.eval.episodes_per_task
+    env = evaluation_env(
+        config,
         min(config.eval.envs_per_task, episodes),
         backend=config.backend,
-        seed=evaluation_seed(config.eval.seed),
-        goals="cycle",
-        goal_seed=config.benchmark_seed,
-        num_workers=config.num_workers,
         num_threads=config.num_threads,
     )
     return Evaluator(env, episodes)

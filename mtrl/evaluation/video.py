@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mtrl import envs
 from mtrl.agents import Agent
 from mtrl.errors import WorkbenchError
-from mtrl.evaluation.evaluator import evaluation_seed
+from mtrl.evaluation.evaluator import evaluation_env
 from mtrl.settings.config import TrainConfig
 from mtrl.training.run_folder import writing
 
@@ -30,16 +30,7 @@ def film(config: TrainConfig, agent: Agent, folder: Path) -> list[Path]:
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    env = envs.make_vec(
-        config.suite,
-        1,
-        backend="stock",
-        seed=evaluation_seed(config.eval.seed),
-        goals="cycle",
-        goal_seed=config.benchmark_seed,
-        num_workers=config.num_workers,
-        render_mode="rgb_array",
-    )
+    env = evaluation_env(config, 1, backend="stock", render_mode="rgb_array")
     try:
         frames = record(env, agent)
     finally:

@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status (0 done, 1 failed while running, 2 bad input)."""
     spin_briefly()
     from mtrl import cli  # imports torch, which must come after
+    from mtrl.training.console import lasting_streams
 
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -29,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"usage: python -m mtrl.leaderboard COMMAND ...   (COMMAND --help shows its settings)\n\n{rows}"
         )
         return 0
-    return cli.run_command("mtrl.leaderboard", lambda: _dispatch(arguments[0], arguments[1:]))
+    with lasting_streams():
+        return cli.run_command("mtrl.leaderboard", lambda: _dispatch(arguments[0], arguments[1:]))
 
 
 def _dispatch(command: str, arguments: list[str]) -> int:

@@ -26,6 +26,12 @@ class Board:
         """Published numbers about a table's suite."""
         return [entry for entry in self.outside if entry.suite == table.suite]
 
+    @property
+    def dirty_files(self) -> list[str]:
+        """Result files of runs whose code differed from its commit."""
+        runs = [run for table in self.tables for row in table.rows for run in row.runs]
+        return sorted(run.file for run in runs if run.dirty)
+
     def columns(self, table: Table) -> list[Column]:
         """Success per task of each row, with the single-task reference."""
         return heatmap.columns(table, self.tables)

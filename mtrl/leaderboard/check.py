@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from mtrl import cli
 from mtrl.errors import ConfigError, ResultError
 from mtrl.leaderboard.files import find, is_other, printable, read_checked
-from mtrl.records.results import schema_path
+from mtrl.records.schema import schema_path
 
 USAGE = """usage: python -m mtrl.leaderboard check FILE-OR-FOLDER ... | --schema
 
@@ -30,14 +30,14 @@ def run(arguments: list[str]) -> int:
         return 0
     if options:
         raise ConfigError(f"{next(iter(options))}: unknown setting; check takes files and folders")
-    complaints, seen, files = 0, dict[tuple[str, Any], str](), 0
+    complaints, seen, files = 0, dict[tuple[str, str], str](), 0
     for path in _files(words):
         files += 1
         shown = printable(path)
         try:
             record = read_checked(path)
-            budget = record["method"]["params"].get("total_env_steps")
-            first = seen.setdefault((record["run_id"], budget), shown)
+            plan = json.dumps(record["budget"]["segments"])
+            first = seen.setdefault((record["run_id"], plan), shown)
             if first != shown:
                 raise ResultError(f"run_id: {record['run_id']!a} is already the run of {first}")
         except ResultError as error:

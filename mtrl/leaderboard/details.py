@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from mtrl.leaderboard.files import Omission
+from mtrl.leaderboard.row import Row
 from mtrl.leaderboard.runs import Run
 from mtrl.leaderboard.svg import escape, shorten
-from mtrl.leaderboard.tables import Row, Table, slug
+from mtrl.leaderboard.tables import Table, slug
 
 
 def row_id(table: Table, row: Row) -> str:
@@ -27,10 +28,13 @@ def _fold(table: Table, row: Row) -> str:
     run = row.first
     facts = [
         ("agent", run.method["agent"]),
-        ("architecture", run.method["architecture"]),
+        ("network", run.method["network"]),
+        ("heads", run.method["heads"]),
         ("aggregator", run.method["aggregator"]),
         ("curriculum", run.method["curriculum"]),
         ("commit", ", ".join(row.commits)),
+        ("precision", run.provenance["precision"] or "not recorded"),
+        ("env steps", row.taken_text),
         ("hardware", row.hardware),
         ("system", ", ".join(sorted({str(each.provenance["os"]) for each in row.runs}))),
         ("python", ", ".join(sorted({str(each.provenance["python"]) for each in row.runs}))),
@@ -41,11 +45,12 @@ def _fold(table: Table, row: Row) -> str:
     lines = "".join(
         f"<tr><th>{name}</th><td>{escape(value)}</td></tr>" for name, value in facts if value
     )
+    commands = "\n".join(run.provenance["commands"]) or "started from a program"
     count = f"{len(row.runs)} run{'' if len(row.runs) == 1 else 's'}"
     return (
         f'<details id="{row_id(table, row)}"><summary><b>{escape(row.label)}</b> '
-        f'<span class="lead">{count}, {row.budget:,} env steps</span></summary><div class="inside">'
-        f"<pre>{escape(shorten(run.provenance['command'], 4000))}</pre>"
+        f'<span class="lead">{count}, {row.taken_text} env steps</span></summary><div class="inside">'
+        f"<pre>{escape(shorten(commands, 4000))}</pre>"
         f'<div class="scroll"><table class="facts">{lines}</table></div>{_seeds(row)}{_settings(run.method["params"])}'
         "</div></details>\n"
     )
@@ -56,7 +61,8 @@ def seed_facts(run: Run) -> list[str]:
     evaluated = len(run.env_steps) > 0
     success = f"{float(run.rates[-1].mean()):.3f}" if evaluated else "never evaluated"
     if evaluated and run.status != "finished":
-        success += f" at {int(run.env_steps[-1]):,}" + ("" if run.counted else ", not counted")
+        how = "counted as 0" if run.counted else "not counted"
+        success += f" at {int(run.env_steps[-1]):,}, {how}"
     hours = f"{float(run.hours[-1]):.2f}" if evaluated else ""
     commit = str(run.provenance["git_commit"] or "unknown")[:12]
     return [str(run.seed), run.status, success, f"{int(run.budget['env_steps']):,}",
@@ -95,6 +101,18 @@ def _settings(params: dict[str, Any]) -> str:
 
 def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def dirty(files: Sequence[str]) -> str:
+    """Result files of runs whose code differed from its commit."""
+    if not files:
+        return ""
+    items = "".join(f"<li>{escape(shorten(file, 300))}</li>\n" for file in files)
+    title = f"Written from a changed tree: {len(files)} file{'' if len(files) == 1 else 's'}"
+    return (
+        f'<section id="changed-tree"><details><summary>{title}</summary><div class="inside"><p class="lead">The commit '
+        f'in such a file is not all of the code that ran.</p><ul class="left">{items}</ul></div></details></section>\n'
+    )
 
 
 def omissions(omitted: Sequence[Omission]) -> str:

@@ -8,7 +8,8 @@ import re
 
 import numpy as np
 
-from mtrl.leaderboard.tables import Floats, Table
+from mtrl.leaderboard.row import Floats
+from mtrl.leaderboard.tables import Table
 
 
 def scores(table: Table) -> dict[str, Floats]:

@@ -11,11 +11,16 @@ from numpy.typing import NDArray
 
 from mtrl import statistics
 from mtrl.leaderboard import outside, svg
+from mtrl.leaderboard.labels import short
 from mtrl.leaderboard.outside import Outside
-from mtrl.leaderboard.tables import Estimate, Floats, Row, Table, short
+from mtrl.leaderboard.row import FULL_SEEDS, Estimate, Floats, Row
+from mtrl.leaderboard.runs import Run
+from mtrl.leaderboard.tables import Comparison, Table
 
 _POINTS = 160
 """Points drawn of one curve; more are not visible."""
+FLAW, UNEQUAL = "†", "≠"
+"""Marks of a headline that has remarks, and of a comparison of different numbers of env steps."""
 
 
 def figures(table: Table, published: Sequence[Outside]) -> dict[str, tuple[str, str]]:
@@ -33,12 +38,15 @@ def figures(table: Table, published: Sequence[Outside]) -> dict[str, tuple[str, 
 def mean_curve(row: Row) -> tuple[Floats, Floats, Floats, Floats]:
     """A row's curve: env steps, hours, mean over seeds, half-width of its t-interval (NaN below five seeds).
 
-    Seeds that were evaluated at other steps are interpolated; a diverged seed keeps its last value.
+    Seeds that were evaluated at other steps are interpolated; a diverged seed has 0 after its last evaluation.
     """
-    finished = row.with_status("finished") or list(row.counted)
-    grid = np.unique(np.concatenate([run.env_steps for run in row.counted])).astype(np.float64)
+    evaluated = [run for run in row.counted if len(run.env_steps)]
+    finished = row.with_status("finished") or evaluated
+    if not evaluated:
+        return np.array([float(row.budget)]), np.zeros(1), np.zeros(1), np.full(1, math.nan)
+    grid = np.unique(np.concatenate([run.env_steps for run in evaluated])).astype(np.float64)
     low, high = (
-        max(run.env_steps[0] for run in row.counted),
+        max(run.env_steps[0] for run in evaluated),
         min(run.env_steps[-1] for run in finished),
     )
     grid = grid[(grid >= low) & (grid <= high)]
@@ -46,7 +54,7 @@ def mean_curve(row: Row) -> tuple[Floats, Floats, Floats, Floats]:
         grid = np.array([float(high)])
     if len(grid) > _POINTS:
         grid = grid[np.unique(np.linspace(0, len(grid) - 1, _POINTS).round().astype(int))]
-    values = np.array([np.interp(grid, run.env_steps, run.rates.mean(1)) for run in row.counted])
+    values = np.array([_curve_of(run, grid) for run in row.counted])
     hours = np.array([np.interp(grid, run.env_steps, run.hours) for run in finished]).mean(0)
     half = np.full(len(grid), math.nan)
     if not row.preliminary:
@@ -54,6 +62,14 @@ def mean_curve(row: Row) -> tuple[Floats, Floats, Floats, Floats]:
             [value - low for value, low, _ in map(statistics.t_interval, values.T.tolist())]
         )
     return grid, hours, values.mean(0), half
+
+
+def _curve_of(run: Run, grid: Floats) -> Floats:
+    """Mean success over tasks at the env steps ``grid``."""
+    if not len(run.env_steps):
+        return np.zeros(len(grid))
+    after = 0.0 if run.status == "diverged" else None
+    return np.interp(grid, run.env_steps, run.rates.mean(1), right=after)
 
 
 def curves(table: Table, published: Sequence[Outside] | None) -> str:
@@ -192,11 +208,11 @@ def headline(table: Table, published: Sequence[Outside]) -> str:
     items: list[Item] = []
     position = 0
     for budget, rows in table.budgets:
-        items.append((f"{budget:,} env steps", None, ""))
+        items.append((f"planned for {budget:,} env steps", None, ""))
         for row in rows:
             name = svg.color(position) if row.seeds else "cx"
             items.append(
-                (row.label, _marks(row, name), estimate_text(row.headline) + " *" * row.preliminary)
+                (row.label, _marks(row, name), headline_text(row) + " *" * row.preliminary)
             )
             position += bool(row.seeds)
     if published:
@@ -207,8 +223,11 @@ def headline(table: Table, published: Sequence[Outside]) -> str:
     body, height = _forest(items, (0.0, 1.0))
     if any(row.preliminary for row in table.rows):
         body += svg.label(
-            12, height + 4, f"* preliminary: fewer than {5} seeds, each a dot", "tick"
+            12, height + 4, f"* preliminary: fewer than {FULL_SEEDS} seeds, each a dot", "tick"
         )
+        height += 14
+    if any(row.flawed for row in table.rows):
+        body += svg.label(12, height + 4, f"{FLAW} see the remarks below the table", "tick")
         height += 14
     return svg.document(body, svg.WIDTH, height, f"{table.suite}: final success")
 
@@ -263,7 +282,7 @@ def differences(table: Table) -> str:
             difference = comparison.difference
             draw = _difference_mark(difference, svg.color(position[row]), comparison.preliminary)
             items.append(
-                (row.label, draw, estimate_text(difference, "+") + " *" * comparison.preliminary)
+                (row.label, draw, difference_text(comparison) + " *" * comparison.preliminary)
             )
             extremes += [
                 difference.value,
@@ -274,6 +293,9 @@ def differences(table: Table) -> str:
     body, height = _forest(items, (max(min(extremes), -1.0) - 0.02, min(max(extremes), 1.0) + 0.02))
     if any(comparison.preliminary for comparison in table.comparisons.values()):
         body += svg.label(12, height + 4, "* preliminary: fewer than 5 seeds on a side", "tick")
+        height += 14
+    if any(comparison.steps for comparison in table.comparisons.values()):
+        body += svg.label(12, height + 4, f"{UNEQUAL} the two took different env steps", "tick")
         height += 14
     return svg.document(
         body, svg.WIDTH, height, f"{table.suite}: difference from the plain baseline"
@@ -340,3 +362,13 @@ def estimate_text(estimate: Estimate, sign: str = "") -> str:
         if estimate.has_interval
         else text
     )
+
+
+def headline_text(row: Row) -> str:
+    """A row's headline, marked where its remarks must be read."""
+    return estimate_text(row.headline) + f" {FLAW}" * row.flawed
+
+
+def difference_text(comparison: Comparison) -> str:
+    """A row's difference from its baseline, marked where the two took different numbers of env steps."""
+    return estimate_text(comparison.difference, "+") + f" {UNEQUAL}" * bool(comparison.steps)

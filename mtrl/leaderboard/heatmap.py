@@ -7,7 +7,11 @@ import json
 from collections.abc import Sequence
 
 from mtrl.leaderboard import svg
-from mtrl.leaderboard.tables import Row, Table, short
+from mtrl.leaderboard.labels import short
+from mtrl.leaderboard.row import Row
+from mtrl.leaderboard.runs import settings_of
+from mtrl.leaderboard.tables import Table
+from mtrl.records.rows import changes
 from mtrl.statistics import wilson_interval
 
 _CELL, _LINE = 46, 25
@@ -15,11 +19,25 @@ _CELL, _LINE = 46, 25
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """One method: successes and episodes per task, pooled over its seeds; None where there is no run."""
+    """One method: successes and episodes per task, pooled over its seeds; None where there is no run.
+
+    Attributes:
+        levels: different levels or goals among the episodes of each task; None where records do not tell.
+        deterministic: whether the policy acts without sampling, so that a level played again gives nothing new.
+    """
 
     label: str
     counts: list[tuple[int, int] | None]
+    levels: list[int | None]
+    deterministic: bool
     reference: bool = False
+
+    def interval(self, task: int) -> tuple[float, float] | None:
+        """Wilson's interval of a task's success, where its episodes are as many independent trials."""
+        pair = self.counts[task]
+        if pair is None or (self.deterministic and self.levels[task] != pair[1]):
+            return None
+        return wilson_interval(*pair)
 
     @property
     def mean(self) -> float | None:
@@ -30,13 +48,21 @@ class Column:
 
 def columns(table: Table, everything: Sequence[Table]) -> list[Column]:
     """A column per row of the table, then one per method that was trained on its tasks one at a time."""
-    own = [Column(table.name(row), list(row.task_counts)) for row in table.rows if row.seeds]
+    deterministic = bool(table.protocol["deterministic"])
+    own = [
+        Column(table.name(row), list(row.task_counts), row.task_levels, deterministic)
+        for row in table.rows
+        if row.seeds
+    ]
     return [*own, *specialists(table, everything)] if len(table.tasks) > 1 else own
 
 
 def specialists(table: Table, everything: Sequence[Table]) -> list[Column]:
-    """The single-task reference: for each method, its runs on suites of one task under otherwise the same protocol."""
-    found: dict[str, dict[str, Row]] = {}
+    """The single-task reference: for each method, its runs on suites of one task under otherwise the same protocol.
+
+    Of several rows of a method and task it is the one that ``_standing`` puts first, whatever their scores.
+    """
+    found: dict[str, dict[str, list[Row]]] = {}
     for other in everything:
         if (
             len(other.tasks) == 1
@@ -44,16 +70,25 @@ def specialists(table: Table, everything: Sequence[Table]) -> list[Column]:
             and _rules(other) == _rules(table)
         ):
             for row in (row for row in other.rows if row.seeds):
-                best = found.setdefault(row.method, {}).setdefault(other.tasks[0], row)
-                if row.budget > best.budget:
-                    found[row.method][other.tasks[0]] = row
+                found.setdefault(row.method, {}).setdefault(other.tasks[0], []).append(row)
     result = []
-    for method, rows in sorted(found.items()):
+    for method, several in sorted(found.items()):
+        rows = {task: min(own, key=_standing) for task, own in several.items()}
         budgets = sorted({row.budget for row in rows.values()})
         budget = " to ".join(dict.fromkeys(short(value) for value in (budgets[0], budgets[-1])))
         counts = [rows[task].task_counts[0] if task in rows else None for task in table.tasks]
-        result.append(Column(f"{method}, one task, {budget}", counts, reference=True))
+        levels = [rows[task].task_levels[0] if task in rows else None for task in table.tasks]
+        deterministic = bool(table.protocol["deterministic"])
+        label = f"{method}, one task, {budget}"
+        result.append(Column(label, counts, levels, deterministic, reference=True))
     return result
+
+
+def _standing(row: Row) -> tuple[int, int, bool, int, str]:
+    """Order among a method's rows that no score has a part in: the largest budget, the fewest settings that differ from
+    the method's preset, planned once, the most seeds, the first file."""
+    differing = len(changes(settings_of(row.first.method, row.first.protocol)))
+    return -row.budget, differing, not row.first.straight, -row.seeds, row.first.file
 
 
 def _rules(table: Table) -> str:
@@ -61,7 +96,7 @@ def _rules(table: Table) -> str:
     rules = {
         key: value
         for key, value in table.protocol.items()
-        if key not in ("suite", "tasks", "horizon")
+        if key not in ("suite", "tasks", "horizon", "goal_seed", "distinct_levels")
     }
     return json.dumps(rules, sort_keys=True)
 
@@ -81,8 +116,8 @@ def heatmap(table: Table, shown: Sequence[Column]) -> str:
         parts.append(
             svg.label(x + _CELL / 2, top - 10, svg.shorten(column.label, 34), "key", turn=-45)
         )
-        for line, (task, pair) in enumerate(zip(table.tasks, column.counts)):
-            parts.append(_cell(x, top + line * _LINE, pair, f"{task}, {column.label}"))
+        for line, task in enumerate(table.tasks):
+            parts.append(_cell(x, top + line * _LINE, column, line, f"{task}, {column.label}"))
         mean = "" if column.mean is None else f"{column.mean:.2f}"
         parts.append(
             svg.label(
@@ -105,14 +140,26 @@ def heatmap(table: Table, shown: Sequence[Column]) -> str:
     )
 
 
-def _cell(x: float, y: float, pair: tuple[int, int] | None, name: str) -> str:
+def _cell(x: float, y: float, column: Column, task: int, name: str) -> str:
     box = f'x="{x + 1:.1f}" y="{y + 1:.1f}" width="{_CELL - 2}" height="{_LINE - 2}" rx="3"'
+    pair = column.counts[task]
     if pair is None:
         return f'<rect class="none" {box}><title>{svg.escape(name)}: no run</title></rect>'
     wins, episodes = pair
-    rate, (low, high) = wins / episodes, wilson_interval(wins, episodes)
-    tip = f"{name}: {wins}/{episodes}, 95 % interval {low:.2f} to {high:.2f}"
+    rate = wins / episodes
+    tip = f"{name}: {wins}/{episodes}, {interval_text(column, task)}"
     shade = f"q{round(rate * 20)}"
     ink = "on" if rate >= 0.5 else "off"
     text = svg.label(x + _CELL / 2, y + 17, f"{rate:.2f}", f"cell {ink}", "middle")
     return f'<g><title>{svg.escape(tip)}</title><rect class="{shade}" {box}/>{text}</g>'
+
+
+def interval_text(column: Column, task: int) -> str:
+    """A task's interval in words, or why there is none."""
+    interval = column.interval(task)
+    if interval is not None:
+        return f"95 % interval {interval[0]:.2f} to {interval[1]:.2f}"
+    count = column.levels[task]
+    if count is None:
+        return "no interval: it is not known how many levels differ"
+    return f"no interval: {count} different level{'s' * (count != 1)}"

@@ -6,12 +6,14 @@ import base64
 import hashlib
 from pathlib import Path
 
+from mtrl.envs import get_suite
 from mtrl.leaderboard import details, svg
 from mtrl.leaderboard.board import Board
 from mtrl.leaderboard.files import PAGE_TITLE
-from mtrl.leaderboard.score_table import score_table
+from mtrl.leaderboard.score_table import remarks, score_table
 from mtrl.leaderboard.svg import escape
 from mtrl.leaderboard.tables import Table
+from mtrl.records.results import Record
 
 _ASSETS = Path(__file__).parent / "assets"
 
@@ -34,7 +36,8 @@ def render(board: Board) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"{PAGE_TITLE}\n<style>{style}</style>\n</head>\n<body>\n"
-        f"{_header(board)}\n<main>\n{body}{details.omissions(board.omitted)}</main>\n"
+        f"{_header(board)}\n<main>\n{body}{details.dirty(board.dirty_files)}"
+        f"{details.omissions(board.omitted)}</main>\n"
         f"<script>{script}</script>\n</body>\n</html>\n"
     )
 
@@ -78,13 +81,46 @@ def protocol_facts(table: Table) -> list[tuple[str, str]]:
         ("success", str(protocol["success"])),
         (
             "evaluation",
-            f"{protocol['episodes_per_task']} episodes per task, seed {protocol['eval_seed']}",
+            f"{protocol['episodes_per_task']} episodes per task, {_evaluation_seed(protocol)}",
         ),
+        ("measures", measures(table)),
         ("policy", "deterministic" if protocol["deterministic"] else "sampling"),
         ("horizon", f"{protocol['horizon']:,} steps"),
         ("goals", str(protocol["goals"])),
+        *([("different levels", levels)] if (levels := levels_in_words(table)) else []),
         *([("engine", ", ".join(versions))] if versions else []),
     ]
+
+
+def _evaluation_seed(protocol: Record) -> str:
+    seed = protocol["eval_seed"]
+    return "goals of the run's own seed" if seed is None else f"goals of seed {seed}"
+
+
+def measures(table: Table) -> str:
+    """What a success rate of the table says."""
+    suite = get_suite(table.suite)
+    if suite.level_pool is not None:
+        return "success on levels that training never saw, by content; a task with a single level is evaluated on it"
+    if suite.discrete:
+        return (
+            "success on levels as training draws them: the level seeds are new, but training has seen most levels of "
+            "the tasks that have few; this is no measure of generalisation"
+        )
+    if table.protocol["eval_seed"] is None:
+        return "success on the goals that training draws from"
+    return "success on goals of a seed that training need not have had"
+
+
+def levels_in_words(table: Table) -> str:
+    """Tasks whose evaluation repeats levels, with the number of different ones; empty if there are none."""
+    episodes = int(table.protocol["episodes_per_task"])
+    known = [run.distinct for row in table.rows for run in row.runs if run.distinct is not None]
+    words = []
+    for task, counts in zip(table.tasks, zip(*known)):
+        if min(counts) < episodes:
+            words.append(f"{task} {' to '.join(map(str, sorted({min(counts), max(counts)})))}")
+    return f"{', '.join(words)} of {episodes}" if words else ""
 
 
 def _section(board: Board, table: Table) -> str:
@@ -103,7 +139,7 @@ def _section(board: Board, table: Table) -> str:
     return (
         f'<section id="{table.slug}">\n<h2>{name}</h2>\n'
         f'<dl class="protocol">{facts}</dl>\n'
-        f"{score_table(table, board.published(table), board.columns(table))}\n"
+        f"{score_table(table, board.published(table), board.columns(table))}\n{remarks(table)}"
         f'<div class="figures">{"".join(cards)}</div>\n{details.rows(table)}\n</section>\n'
     )
 

@@ -25,8 +25,9 @@ class Run:
     Attributes:
         file: path below the results folder, printable.
         link: the file as a relative URL from the page.
-        protocol: the record's protocol object; ``protocol_key`` is its canonical text.
-        planned_steps: env steps the run was asked for.
+        protocol: the record's protocol object; ``protocol_key`` is the text of all that a table has in common.
+        method_key: the text of all that a row has in common, ``settings_key`` the same without precision and plan.
+        planned_steps: env steps the run was last asked for; ``segments`` holds every plan.
         env_steps, hours: cost at each evaluation, ``[evaluation]``; env steps are summed over tasks.
         successes, final_step, returns: per evaluation and task, ``[evaluation, task]``.
     """
@@ -39,8 +40,10 @@ class Run:
     protocol_key: str
     method: Record
     method_key: str
+    settings_key: str
     seed: int
     planned_steps: int
+    segments: list[Record]
     budget: Record
     provenance: Record
     env_steps: NDArray[np.int64]
@@ -56,8 +59,41 @@ class Run:
 
     @property
     def counted(self) -> bool:
-        """Whether the run is part of its row's numbers: it finished, or diverged after an evaluation."""
-        return self.status == "finished" or (self.status == "diverged" and len(self.env_steps) > 0)
+        """Whether the run is part of its row's numbers: it finished, or diverged, which counts as 0."""
+        return self.status in ("finished", "diverged")
+
+    @property
+    def final(self) -> NDArray[np.int64]:
+        """Successes that the run ended with ``[task]``: none if it diverged."""
+        if self.status == "diverged":
+            return np.zeros(len(self.tasks), np.int64)
+        return self.successes[-1]
+
+    @property
+    def last_mean(self) -> float:
+        """Mean success of the last evaluation, also of a run that diverged after it; 0 if there was none."""
+        return float(self.rates[-1].mean()) if len(self.env_steps) else 0.0
+
+    @property
+    def taken(self) -> int:
+        """Env steps taken, summed over tasks."""
+        return int(self.budget["env_steps"])
+
+    @property
+    def dirty(self) -> bool:
+        """Whether the code differed from its commit."""
+        return bool(self.provenance["git_dirty"])
+
+    @property
+    def straight(self) -> bool:
+        """Whether the run was planned once, at its start."""
+        return len(self.segments) == 1 and self.segments[0]["env_steps"] == 0
+
+    @property
+    def distinct(self) -> list[int] | None:
+        """Different levels or goals of each task in an evaluation; None where the record does not tell."""
+        levels = self.protocol["distinct_levels"]
+        return None if levels is None else [int(count) for count in levels.values()]
 
     @property
     def tasks(self) -> list[str]:
@@ -86,7 +122,7 @@ def load(folder: Path, out: Path) -> tuple[list[Run], list[Omission]]:
             continue
         try:
             runs.append(
-                _run(
+                run_of(
                     read_checked(path, inside=folder),
                     name,
                     _link(folders[path.parent] / path.name, written),
@@ -98,10 +134,10 @@ def load(folder: Path, out: Path) -> tuple[list[Run], list[Omission]]:
     return kept, sorted([*omitted, *doubles])
 
 
-def _run(record: Record, name: str, link: str) -> Run:
-    params, evaluations = record["method"]["params"], record["evaluations"]
-    planned = params.get("total_env_steps")
-    reached = int(record["budget"]["env_steps"])
+def run_of(record: Record, name: str, link: str) -> Run:
+    """The run of a checked record; ``name`` and ``link`` say where its file is."""
+    evaluations = record["evaluations"]
+    segments: list[Record] = record["budget"]["segments"]
     tasks = [list(evaluation["per_task"].values()) for evaluation in evaluations]
     shape = (len(evaluations), len(record["protocol"]["tasks"]))
 
@@ -109,18 +145,29 @@ def _run(record: Record, name: str, link: str) -> Run:
         return np.array([[task[key] for task in row] for row in tasks], dtype=kind).reshape(shape)
 
     settings = told_apart(settings_of(record["method"], record["protocol"]))
+    settings.pop("agent.precision", None)  # what came of it counts
     identity = {**record["method"], "params": settings, "num_parameters": None}
+    # Runs of one row differ in the seed of their goals; a seed that was asked for is the evaluation's.
+    protocol = {
+        key: value
+        for key, value in record["protocol"].items()
+        if key not in ("goal_seed", "distinct_levels")
+    }
     return Run(
         file=name,
         link=link,
         run_id=record["run_id"],
         status=record["status"],
         protocol=record["protocol"],
-        protocol_key=_canonical(record["protocol"]),
+        protocol_key=_canonical(protocol),
         method=record["method"],
-        method_key=_canonical(identity),
+        method_key=_canonical(
+            [identity, record["provenance"]["precision"], segments[:-1], segments[-1]["env_steps"]]
+        ),
+        settings_key=_canonical(identity),
         seed=int(record["seed"]),
-        planned_steps=planned if type(planned) is int and 0 < planned < 2**53 else reached,
+        planned_steps=segments[-1]["total_env_steps"],
+        segments=segments,
         budget=record["budget"],
         provenance=record["provenance"],
         env_steps=np.array([evaluation["env_steps"] for evaluation in evaluations], dtype=np.int64),
@@ -151,7 +198,7 @@ def _without_doubles(runs: list[Run]) -> tuple[list[Run], list[Omission]]:
     kept: dict[Any, Run] = {}
     omitted = []
     for key_of in (
-        lambda run: (run.run_id, run.planned_steps),
+        lambda run: (run.run_id, _canonical(run.segments)),
         lambda run: (run.protocol_key, run.method_key, run.planned_steps, run.seed),
     ):
         kept = {}

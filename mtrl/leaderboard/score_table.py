@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 from mtrl.leaderboard import details, figures, svg
 from mtrl.leaderboard.heatmap import Column
+from mtrl.leaderboard.labels import short
 from mtrl.leaderboard.outside import Outside, finals
+from mtrl.leaderboard.row import Row
 from mtrl.leaderboard.svg import escape
-from mtrl.leaderboard.tables import Row, Table, short
+from mtrl.leaderboard.tables import Comparison, Table
 
 _MINI_WIDTH, _MINI_HEIGHT = 164, 24
 
@@ -21,7 +23,9 @@ def score_table(table: Table, published: Sequence[Outside], columns: Sequence[Co
     position = {row: index for index, row in enumerate(row for row in table.rows if row.seeds)}
     bodies = []
     for budget, rows in table.budgets:
-        title = f'<tr class="budget"><th colspan="{span}">{budget:,} env steps</th></tr>'
+        title = (
+            f'<tr class="budget"><th colspan="{span}">planned for {budget:,} env steps</th></tr>'
+        )
         lines = [_line(table, row, svg.color(position.get(row, svg.COLORS))) for row in rows]
         bodies.append(f"<tbody>{title}{''.join(lines)}</tbody>\n")
     if any(column.reference for column in columns):
@@ -50,14 +54,20 @@ def _heads(table: Table) -> list[tuple[str, str, str]]:
         (
             "",
             "vs plain",
-            "difference from the plain baseline at the same budget, with Welch's 95 % interval",
+            "difference from the plain baseline at the same budget, with Welch's 95 % interval; "
+            f"{figures.UNEQUAL} where the two took different env steps",
         ),
         ("", "P(better)", "probability that a run beats one of the baseline on a random task"),
         ("", "IQM", "interquartile mean over runs and tasks"),
         ("", f"worst {worst}", f"mean of the {worst} worst tasks of each run"),
         ("", "gap", "optimality gap: mean shortfall from success 1"),
         ("", "seeds", "seeds behind the numbers"),
-        ("", "hours", "wall-clock hours of training per run"),
+        ("", "env steps", "env steps taken, summed over tasks"),
+        (
+            "",
+            "hours",
+            "wall-clock hours of training per run; of seeds in one process, its hours divided",
+        ),
         ("", "parameters", "trained parameters"),
         ("", "hardware", ""),
     ]
@@ -68,24 +78,21 @@ def _line(table: Table, row: Row, color: str) -> str:
     tags = [
         f'<span class="tag">{text}</span>' for text in (["preliminary"] if row.preliminary else [])
     ]
-    tags += [
-        f'<span class="tag bad">{len(row.with_status(status))} {status}</span>'
-        for status in ("diverged", "failed", "running")
-        if row.with_status(status)
-    ]
+    tags += [f'<span class="tag bad">{text}</span>' for text in row.tags]
     comparison = table.comparisons.get(row)
     summary = row.summaries
     cells = [
         _cell("method", "", row.label, f"{name}<div>{''.join(tags)}</div>"),
         _cell("chart", "", "", _mini(row, color)),
-        _cell("success", "success", row.headline.value, _estimate(figures.estimate_text(row.headline))),
+        _cell("success", "success", row.headline.value, _success(row)),
         _cell("", "vs plain", comparison.difference.value if comparison else math.nan,
-              _estimate(figures.estimate_text(comparison.difference, "+")) if comparison else ""),
+              _difference(comparison) if comparison else ""),
         _cell("", "P(better)", comparison.improvement if comparison else math.nan,
               f"{comparison.improvement:.2f}" if comparison else ""),
         *(_cell("", name, summary.get(key, math.nan), f"{summary[key]:.2f}" if summary else "")
           for key, name in (("iqm", "IQM"), ("worst", f"worst {row.worst_k}"), ("gap", "gap"))),
         _cell("", "seeds", row.seeds, str(row.seeds)),
+        _cell("", "env steps", row.taken[1], row.taken_text),
         _cell("", "hours", summary.get("hours", math.nan), f"{summary['hours']:.2f}" if summary else ""),
         _cell("", "parameters", row.first.method["num_parameters"], short(row.first.method["num_parameters"])),
         _cell("", "hardware", row.hardware, escape(svg.shorten(row.hardware, 48))),
@@ -97,6 +104,32 @@ def _cell(kind: str, name: str, value: object, content: str) -> str:
     sort = "" if isinstance(value, float) and math.isnan(value) else escape(value)
     described = f' data-label="{escape(name)}"' if name else ""
     return f'<td class="{kind}"{described} data-value="{sort}">{content}</td>'
+
+
+def _success(row: Row) -> str:
+    """The headline; with diverged seeds also the mean that counts their last evaluations."""
+    text = _estimate(figures.headline_text(row))
+    if not row.with_status("diverged"):
+        return text
+    return f'{text}<div class="interval">{row.last_scores:.3f} with last scores</div>'
+
+
+def _difference(comparison: Comparison) -> str:
+    text = _estimate(figures.difference_text(comparison))
+    if comparison.steps is None:
+        return text
+    tip = f"env steps: {comparison.steps[0]} against {comparison.steps[1]}"
+    return f'<span title="{escape(tip)}">{text}</span>'
+
+
+def remarks(table: Table) -> str:
+    """What must be known of single rows, below the table."""
+    items = [
+        f"<li><b>{escape(table.name(row))}</b> {figures.FLAW * row.flawed}: {escape(text)}</li>\n"
+        for row in table.rows
+        for text in row.remarks
+    ]
+    return f'<ul class="left">{"".join(items)}</ul>\n' if items else ""
 
 
 def _estimate(text: str) -> str:

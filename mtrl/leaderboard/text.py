@@ -11,12 +11,13 @@ from typing import Any
 
 from mtrl.leaderboard import details, figures
 from mtrl.leaderboard.board import Board
-from mtrl.leaderboard.outside import finals
+from mtrl.leaderboard.heatmap import Column
+from mtrl.leaderboard.outside import Outside, finals
 from mtrl.leaderboard.page import protocol_facts
+from mtrl.leaderboard.row import Row
 from mtrl.leaderboard.runs import Run
 from mtrl.leaderboard.svg import clean, shorten
-from mtrl.leaderboard.tables import Row, Table
-from mtrl.statistics import wilson_interval
+from mtrl.leaderboard.tables import Table
 
 Line = Sequence[Any]
 
@@ -25,58 +26,63 @@ def markdown(board: Board) -> str:
     """The whole leaderboard; plots are links to the SVG files beside it."""
     parts = ["# mtrl leaderboard\n"]
     for table in board.tables:
-        parts.append(f"## {cell(table.suite)}\n")
-        parts.append(
-            "; ".join(f"{name}: {cell(value)}" for name, value in protocol_facts(table)) + "\n"
-        )
-        parts += [
-            grid(RESULT_COLUMNS, [_result(table, row) for row in rows]) for _, rows in table.budgets
-        ]
-        columns = board.columns(table)
-        if len(table.tasks) > 1 and columns:
-            rates = [
-                [f"{pair[0]}/{pair[1]}" if pair else "" for pair in column.counts]
-                for column in columns
-            ]
-            lines = [
-                [task, *(rate[index] for rate in rates)] for index, task in enumerate(table.tasks)
-            ]
-            lines.append(
-                [
-                    "mean",
-                    *("" if column.mean is None else f"{column.mean:.3f}" for column in columns),
-                ]
-            )
-            parts.append(grid(["task", *(column.label for column in columns)], lines))
-        published = finals(board.published(table))
-        if published:
-            lines = [[entry.label, entry.shown, str(entry.env_steps or ""), entry.statistic, entry.note,
-                      entry.source]
-                     for entry in published]  # fmt: skip
-            parts.append(
-                grid(
-                    ["published elsewhere", "success", "env steps", "statistic", "note", "source"],
-                    lines,
-                )
-            )
-        parts += [
-            f"![{title}](plots/{table.slug}-{name}.svg)\n"
-            for name, (title, _) in board.figures(table).items()
-        ]
-        parts.append(
-            grid(
-                ["run", *details.SEED_COLUMNS, "file"],
-                [_seed(row, run) for row, run in _runs(table)],
-            )
-        )
-        parts += [
-            f"{cell(row.label)}: `{_code(row.first.provenance['command'])}`\n" for row in table.rows
-        ]
+        parts += _section(board, table)
+    changed = board.dirty_files
+    if changed:
+        files = "".join(f"- {cell(file)}\n" for file in changed)
+        parts.append(f"## Written from a changed tree\n\n{files}")
     faults = [omission for omission in board.omitted if omission.fault]
     if faults:
         lines = [[omission.file, omission.reason.replace("\n", "; ")] for omission in faults]
         parts.append("## Left out\n\n" + grid(["file", "reason"], lines))
     return "\n".join(parts)
+
+
+def _section(board: Board, table: Table) -> Iterator[str]:
+    """What there is of a suite: protocol, rows by budget, tasks, published numbers, plots, runs, commands."""
+    facts = [f"{name}: {cell(value)}" for name, value in protocol_facts(table)]
+    yield f"## {cell(table.suite)}\n"
+    yield "; ".join(facts) + "\n"
+    for budget, rows in table.budgets:
+        yield f"Planned for {budget:,} env steps:\n"
+        yield grid(RESULT_COLUMNS, [_result(table, row) for row in rows])
+    remarks = [
+        f"- {cell(table.name(row))}: {cell(text)}\n" for row in table.rows for text in row.remarks
+    ]
+    if remarks:
+        yield "".join(remarks)
+    columns = board.columns(table)
+    if len(table.tasks) > 1 and columns:
+        yield _task_grid(table, columns)
+    published = finals(board.published(table))
+    if published:
+        yield _published_grid(published)
+    for name, (title, _) in board.figures(table).items():
+        yield f"![{title}](plots/{table.slug}-{name}.svg)\n"
+    lines = [_seed(row, run) for row, run in _runs(table)]
+    yield grid(["run", *details.SEED_COLUMNS, "file"], lines)
+    for row in table.rows:
+        for command in row.first.provenance["commands"]:
+            yield f"{cell(row.label)}: `{_code(command)}`\n"
+
+
+def _task_grid(table: Table, columns: Sequence[Column]) -> str:
+    """Successes of episodes, tasks as lines, and the mean over tasks below."""
+    rates = [
+        [f"{pair[0]}/{pair[1]}" if pair else "" for pair in column.counts] for column in columns
+    ]
+    lines = [[task, *(rate[index] for rate in rates)] for index, task in enumerate(table.tasks)]
+    means = ["" if column.mean is None else f"{column.mean:.3f}" for column in columns]
+    return grid(["task", *(column.label for column in columns)], [*lines, ["mean", *means]])
+
+
+def _published_grid(entries: Sequence[Outside]) -> str:
+    lines = [
+        [entry.label, entry.shown, str(entry.env_steps or ""), entry.statistic, entry.note, entry.source]
+        for entry in entries
+    ]  # fmt: skip
+    head = ["published elsewhere", "success", "env steps", "statistic", "note", "source"]
+    return grid(head, lines)
 
 
 RESULT_COLUMNS = ("method", "env steps", "success", "vs plain", "P(better)", "IQM", "worst tasks", "gap", "seeds",
@@ -85,14 +91,16 @@ RESULT_COLUMNS = ("method", "env steps", "success", "vs plain", "P(better)", "IQ
 
 def _result(table: Table, row: Row) -> list[str]:
     summary, comparison = row.summaries, table.comparisons.get(row)
-    notes = ["preliminary"] if row.preliminary else []
-    notes += [f"{len(row.with_status(status))} {status}" for status in ("diverged", "failed", "running")
-              if row.with_status(status)]  # fmt: skip
+    notes = [*(["preliminary"] if row.preliminary else []), *row.tags]
+    if comparison and comparison.steps:
+        notes.append(
+            f"{figures.UNEQUAL} {comparison.steps[0]} against {comparison.steps[1]} env steps"
+        )
     return [
         row.label,
-        f"{row.budget:,}",
-        figures.estimate_text(row.headline),
-        figures.estimate_text(comparison.difference, "+") if comparison else "",
+        row.taken_text,
+        figures.headline_text(row),
+        figures.difference_text(comparison) if comparison else "",
         f"{comparison.improvement:.2f}" if comparison else "",
         *(f"{summary[key]:.3f}" if summary else "" for key in ("iqm", "worst", "gap")),
         str(row.seeds),
@@ -153,10 +161,12 @@ def csv_files(board: Board) -> dict[str, str]:
 
 def _row_lines(board: Board) -> Iterator[Line]:
     keys = ("iqm", "worst", "gap", "best", "final_step", "hours")
-    yield ("table", "suite", "method", "env_steps", "seeds", "diverged", "failed", "running", "preliminary", "success",
-           "low", "high", "baseline", "difference", "difference_low", "difference_high", "probability_of_improvement",
-           "iqm", "worst_k", "worst_k_mean", "optimality_gap", "best_over_training", "final_step_success", "hours",
-           "num_parameters", "hardware", "commits", "command")  # fmt: skip
+    yield ("table", "suite", "method", "planned_env_steps", "env_steps_least", "env_steps_most", "planned_once",
+           "seeds", "diverged", "failed", "running", "preliminary", "success", "low", "high",
+           "success_with_last_scores", "baseline", "difference", "difference_low", "difference_high",
+           "equal_env_steps", "probability_of_improvement", "iqm", "worst_k", "worst_k_mean", "optimality_gap",
+           "best_over_training", "final_step_success", "hours", "num_parameters", "precision", "hardware", "commits",
+           "commands")  # fmt: skip
     for table in board.tables:
         for row in table.rows:
             statuses = (
@@ -165,12 +175,13 @@ def _row_lines(board: Board) -> Iterator[Line]:
             found = table.comparisons.get(row)
             difference = found.difference if found else None
             summary = [row.summaries.get(key, math.nan) for key in keys]
-            yield (table.slug, table.suite, row.label, row.budget, row.seeds, *statuses, row.preliminary,
-                   row.headline.value, row.headline.low, row.headline.high, found.baseline.label if found else "",
+            yield (table.slug, table.suite, row.label, row.budget, *row.taken, row.first.straight, row.seeds, *statuses,
+                   row.preliminary, row.headline.value, row.headline.low, row.headline.high, row.last_scores,
+                   found.baseline.label if found else "",
                    *((difference.value, difference.low, difference.high) if difference else ("", "", "")),
-                   found.improvement if found else "", summary[0], row.worst_k, *summary[1:],
-                   row.first.method["num_parameters"], row.hardware, " ".join(row.commits),
-                   row.first.provenance["command"])  # fmt: skip
+                   found.steps is None if found else "", found.improvement if found else "", summary[0], row.worst_k,
+                   *summary[1:], row.first.method["num_parameters"], row.first.provenance["precision"] or "",
+                   row.hardware, " ".join(row.commits), "; ".join(row.first.provenance["commands"]))  # fmt: skip
 
 
 def _task_lines(board: Board) -> Iterator[Line]:
@@ -182,15 +193,16 @@ def _task_lines(board: Board) -> Iterator[Line]:
         "successes",
         "episodes",
         "success",
+        "different_levels",
         "wilson_low",
         "wilson_high",
     )
     for table in board.tables:
         for column in board.columns(table):
-            for task, pair in zip(table.tasks, column.counts):
+            for place, (task, pair) in enumerate(zip(table.tasks, column.counts)):
                 if pair:
                     wins, episodes = pair
-                    rate, interval = wins / episodes, wilson_interval(wins, episodes)
+                    levels, interval = column.levels[place], column.interval(place)
                     yield (
                         table.slug,
                         column.label,
@@ -198,8 +210,9 @@ def _task_lines(board: Board) -> Iterator[Line]:
                         task,
                         wins,
                         episodes,
-                        rate,
-                        *interval,
+                        wins / episodes,
+                        "" if levels is None else levels,
+                        *(interval or ("", "")),
                     )
 
 
@@ -220,8 +233,9 @@ def _profile_lines(board: Board) -> Iterator[Line]:
 
 
 def _seed_lines(board: Board) -> Iterator[Line]:
-    yield ("table", "method", "run_id", "seed", "status", "counted", "env_steps", "gradient_steps", "evaluations",
-           "success", "hours", "git_commit", "config_sha256", "file")  # fmt: skip
+    yield ("table", "method", "planned_env_steps", "run_id", "seed", "status", "counted", "env_steps",
+           "gradient_steps", "evaluations", "success", "hours", "precision", "git_commit", "git_dirty",
+           "config_sha256", "file")  # fmt: skip
     for table in board.tables:
         for row, run in _runs(table):
             last = (
@@ -229,8 +243,9 @@ def _seed_lines(board: Board) -> Iterator[Line]:
                 if len(run.env_steps)
                 else ("", "")
             )
-            yield (table.slug, row.label, run.run_id, run.seed, run.status, run.counted, run.budget["env_steps"],
-                   run.budget["gradient_steps"], len(run.env_steps), *last, run.provenance["git_commit"] or "",
+            yield (table.slug, row.label, row.budget, run.run_id, run.seed, run.status, run.counted,
+                   run.budget["env_steps"], run.budget["gradient_steps"], len(run.env_steps), *last,
+                   run.provenance["precision"] or "", run.provenance["git_commit"] or "", run.dirty,
                    run.provenance["config_sha256"], run.file)  # fmt: skip
 
 

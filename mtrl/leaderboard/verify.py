@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from mtrl import cli
-from mtrl.errors import CheckpointError, ConfigError, ResultError, unknown
+from mtrl.envs.errors import nearest
+from mtrl.errors import CheckpointError, ConfigError, ResultError
 from mtrl.evaluate import evaluation_config, find, load_agent
 from mtrl.evaluation.evaluator import make_evaluator
-from mtrl.leaderboard import files
-from mtrl.records.results import Record, TaskResult, read_result, success_mean
+from mtrl.leaderboard.row import Row
+from mtrl.leaderboard.runs import load, run_of
+from mtrl.leaderboard.tables import tables
+from mtrl.records.record import TaskResult
+from mtrl.records.results import Record, read_result, success_mean
+from mtrl.records.rows import budget_name
 from mtrl.settings.config import canonical
 from mtrl.settings.fields import Flat
 from mtrl.settings.presets import read_yaml
@@ -23,12 +28,13 @@ from mtrl.training.checkpoint import Checkpoint
 USAGE = """usage: python -m mtrl.leaderboard verify ROW ... [--KEY=VALUE ...]
 
 Evaluates the final checkpoint of every run of a row under the official protocol, and compares the mean with the row's
-interval. ROW is SUITE/METHOD, or SUITE/BUDGET/ROW as result files stand, looked up among the results; or run folders
-or result files. Exit status 1 if the row does not hold.
+interval. ROW is a row of the leaderboard by its label, SUITE/LABEL, with SUITE/BUDGET/LABEL where several budgets have
+it; or its folder, run folders or result files. A method stands for its row where it has only one. Exit status 1 if the
+row does not hold.
 
   --results=DIR  where ROW is looked up, by default results
   --runs=DIR     where run folders lie, for result files that do not lie in or beside them; by default runs
-  --seed=N       evaluation seed; by default each run's own, which repeats its evaluation
+  --seed=N       draws other goals or levels; by default each run's own, which repeats its evaluation
   --device=NAME  auto, cpu, cuda or cuda:N"""
 _DEPTH = 4
 """Parts of a result file's path below the results: SUITE/BUDGET/ROW/seed-N.json."""
@@ -49,7 +55,14 @@ class Claim:
 
     @property
     def row(self) -> tuple[str, str]:
+        """Suite and method."""
         return self.record["protocol"]["suite"], self.record["method"]["name"]
+
+    @property
+    def identity(self) -> tuple[str, str, int]:
+        """Equal for runs of one row of the leaderboard."""
+        run = run_of(self.record, "", "")
+        return run.protocol_key, run.method_key, run.planned_steps
 
 
 def run(arguments: list[str]) -> int:
@@ -60,13 +73,18 @@ def run(arguments: list[str]) -> int:
         return 0
     given = cli.read_options(options, _OPTIONS)
     if not words:
-        raise ConfigError("ROW: none given; name SUITE/METHOD, run folders or result files")
+        raise ConfigError("ROW: none given; name SUITE/LABEL, run folders or result files")
     results, runs = Path(given.get("results", "results")), Path(given.get("runs", "runs"))
     claims = [claim(path, runs) for word in words for path in _paths(word, results)]
     rows = {entry.row for entry in claims}
     if len(rows) > 1:
         raise ConfigError(
             f"ROW: {' and '.join(map('/'.join, sorted(rows)[:2]))} are different rows; verify one at a time"
+        )
+    if len({entry.identity for entry in claims}) > 1:
+        raise ConfigError(
+            "ROW: the runs differ in their evaluation, settings, precision or planned total, so they are different "
+            "rows; verify one at a time"
         )
     changes: dict[str, Any] = {key: given[key] for key in ("seed", "device") if key in given}
     again = [_evaluate(entry, changes) for entry in claims]
@@ -124,7 +142,8 @@ def verdict(claims: Sequence[Claim], again: Sequence[dict[str, TaskResult]]) -> 
     """What was published beside what was found, and whether the new mean lies in the row's interval.
 
     The interval is the t-interval over the published per-seed means, widened to the Wilson interval of the pooled
-    episodes where that is wider: few seeds that happen to agree do not make the evaluation itself exact.
+    episodes where that is wider: few seeds that happen to agree do not make the evaluation itself exact. A level that
+    is played again adds nothing to it.
     """
     lines, published, found = [], [], []
     for entry, result in zip(claims, again, strict=True):
@@ -151,13 +170,22 @@ def verdict(claims: Sequence[Claim], again: Sequence[dict[str, TaskResult]]) -> 
 def interval(claims: Sequence[Claim], means: Sequence[float]) -> tuple[float, float]:
     """The row's interval, see ``verdict``."""
     tasks = [task for entry in claims for task in entry.per_task.values()]
-    low, high = wilson_interval(
-        sum(task["successes"] for task in tasks), sum(task["episodes"] for task in tasks)
-    )
+    rate = sum(task["successes"] for task in tasks) / sum(task["episodes"] for task in tasks)
+    trials = sum(map(_independent_episodes, claims))
+    low, high = wilson_interval(round(rate * trials), trials)
     if len(means) > 1:
         _, seeds_low, seeds_high = t_interval(means)
         low, high = min(low, seeds_low), max(high, seeds_high)
     return max(low, 0.0), min(high, 1.0)
+
+
+def _independent_episodes(entry: Claim) -> int:
+    """Episodes of a run's final evaluation, each different level or goal once where the policy is deterministic."""
+    protocol = entry.record["protocol"]
+    levels = protocol["distinct_levels"]
+    if levels is None or not protocol["deterministic"]:
+        return sum(int(task["episodes"]) for task in entry.per_task.values())
+    return sum(int(count) for count in levels.values())
 
 
 def _paths(word: str, results: Path) -> Iterator[Path]:
@@ -172,25 +200,46 @@ def _paths(word: str, results: Path) -> Iterator[Path]:
     if (results / word).is_dir() and (found := sorted((results / word).glob("seed-*.json"))):
         yield from found
         return
-    methods: dict[str, dict[Path, list[Path]]] = {}
-    for path in files.find(results):
-        try:
-            record: Any = files.read_checked(path)
-        except ResultError:
-            continue  # `check` names such files
-        name = f"{record['protocol']['suite']}/{record['method']['name']}"
-        methods.setdefault(name, {}).setdefault(path.parent, []).append(path)
-    if word not in methods:
-        raise (
-            unknown("ROW", word, methods)
-            if methods
-            else ConfigError(f"ROW: {results} holds no result files")
-        )
-    if len(methods[word]) > 1:
-        rows = ", ".join(folder.relative_to(results).as_posix() for folder in methods[word])
-        raise ConfigError(f"ROW: {word} has {len(methods[word])} rows; name one of {rows}")
-    for paths in methods[word].values():
-        yield from paths
+    rows = _rows(results)
+    if not rows:
+        raise ConfigError(f"ROW: {results} holds no result files")
+    # The whole name first, since a label may be the beginning of others.
+    named = [row for row, names in rows.items() if word in names] or [
+        row for row in rows if word == f"{row.first.protocol['suite']}/{row.method}"
+    ]
+    if not named:
+        raise _unknown(word, rows)
+    if len(named) > 1:
+        shown = "; ".join(rows[row][-1] for row in named)
+        raise ConfigError(f"ROW: {word} has {len(named)} rows; name one of {shown}")
+    (row,) = named
+    for run in row.with_status("finished") or row.runs:
+        yield results / run.file
+
+
+def _unknown(word: str, rows: dict[Row, list[str]]) -> ConfigError:
+    """The error for a name that no row has: the nearest one, and the rows of its suite."""
+    suite = word.partition("/")[0]
+    own = {row: names for row, names in rows.items() if row.first.protocol["suite"] == suite}
+    shown = own or rows
+    methods = [f"{row.first.protocol['suite']}/{row.method}" for row in shown]
+    close = nearest(word, [*methods, *(name for names in shown.values() for name in names)])
+    hint = f"did you mean {close!r}? " if close else ""
+    return ConfigError(
+        f"ROW: {word!r} is unknown; {hint}the rows are {'; '.join(names[-1] for names in shown.values())}"
+    )
+
+
+def _rows(results: Path) -> dict[Row, list[str]]:
+    """The rows of the leaderboard of ``results``, each with its names, the one that no other row has last."""
+    found, _ = load(results, results / "leaderboard")  # `check` names the files that are none
+    names = {}
+    for table in tables(found):
+        for row in table.rows:
+            whole = f"{table.suite}/{budget_name(row.budget)}/{row.label}"
+            alone = sum(other.label == row.label for other in table.rows) == 1
+            names[row] = [*([f"{table.suite}/{row.label}"] if alone else []), whole]
+    return names
 
 
 def _evaluate(entry: Claim, changes: dict[str, Any]) -> dict[str, TaskResult]:

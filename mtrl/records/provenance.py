@@ -27,19 +27,22 @@ PACKAGES = (
 )
 
 
-def provenance(config_sha256: str, device: str, command: str) -> dict[str, Any]:
-    """The ``provenance`` object of a result record."""
+def provenance(
+    config_sha256: str, device: str, precision: str, command: str = ""
+) -> dict[str, Any]:
+    """The ``provenance`` object of the record of a run that starts now."""
     commit, dirty = git_state(Path(__file__).resolve().parent)
     return {
         "git_commit": commit,
         "git_dirty": dirty,
-        "command": command,
+        "commands": [command] if command else [],
         "config_sha256": config_sha256,
         "packages": package_versions(),
         "python": platform.python_version(),
         "os": platform.platform(),
         "device": device,
         "cpu_count": os.cpu_count() or 1,
+        "precision": precision,
     }
 
 

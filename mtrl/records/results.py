@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from collections.abc import Iterator
-from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from mtrl.envs import Suite
 from mtrl.errors import ResultError
 from mtrl.records.provenance import provenance
-from mtrl.records.schema import Check, compile_schema, join, show
+from mtrl.records.record import SCHEMA_VERSION
+from mtrl.records.schema import join, show, violations
 from mtrl.settings.config import TrainConfig, shortened
 from mtrl.settings.fields import Flat
 from mtrl.training.run_folder import write_text
 
-SCHEMA_VERSION = 1
-STATUSES = ("running", "finished", "failed", "diverged")
 Record = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class TaskResult:
-    """Counts of one task in one evaluation: the sums stay exact, so intervals and merges do too.
-
-    Attributes:
-        successes: episodes that succeeded under the suite's rule.
-        final_step_successes: episodes whose success flag was true at their last step.
-        episodes: episodes counted.
-        return_mean: mean undiscounted return.
-        length_mean: mean episode length, in steps.
-    """
-
-    successes: int
-    final_step_successes: int
-    episodes: int
-    return_mean: float
-    length_mean: float
-
-    @property
-    def success_rate(self) -> float:
-        return self.successes / self.episodes
+NETWORK = "mlp"
+"""Architecture of agents whose settings name none."""
 
 
 def success_mean(per_task: dict[str, Record]) -> float:
@@ -54,12 +31,27 @@ def success_mean(per_task: dict[str, Record]) -> float:
 
 
 def new_record(
-    config: TrainConfig, suite: Suite, backend: str, num_parameters: int, device: str, command: str
+    config: TrainConfig,
+    suite: Suite,
+    backend: str,
+    num_parameters: int,
+    *,
+    goal_seed: int,
+    device: str,
+    precision: str,
+    command: str = "",
 ) -> Record:
-    """The record of a run that has not stepped yet; status ``running``."""
+    """The record of a run that has not stepped yet; status ``running``.
+
+    Args:
+        goal_seed: of the goals or levels that are evaluated.
+        precision: ``bf16`` or ``fp32``, what the agent computes in.
+        command: how the run was asked for; none from a program.
+    """
     params = {
         key: value for key, value in config.flat().items() if key not in ("run_dir", "device")
     }
+    planned = {"env_steps": 0, "total_env_steps": config.total_env_steps}
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": config.run_id,
@@ -71,6 +63,8 @@ def new_record(
             "reward_version": suite.reward_version,
             "horizon": suite.horizon,
             "goals": suite.goals,
+            "goal_seed": goal_seed,
+            "distinct_levels": None,
             "success": suite.success,
             "episodes_per_task": config.eval.episodes_per_task,
             "deterministic": True,
@@ -78,9 +72,9 @@ def new_record(
         },
         "method": method_of(params) | {"num_parameters": num_parameters},
         "seed": config.seed,
-        "budget": {"env_steps": 0, "gradient_steps": 0},
+        "budget": {"env_steps": 0, "gradient_steps": 0, "segments": [planned]},
         "evaluations": [],
-        "provenance": provenance(config.sha256, device, command),
+        "provenance": provenance(config.sha256, device, precision, command),
     }
 
 
@@ -92,7 +86,8 @@ def method_of(params: Flat) -> Record:
         "agent": params["algorithm"],
         "aggregator": short.get("agent.aggregator"),
         "curriculum": short.get("agent.curriculum"),
-        "architecture": short.get("agent.architecture", short.get("agent.heads")),
+        "network": short.get("agent.network", NETWORK),
+        "heads": short.get("agent.heads"),
         "params": params,
     }
 
@@ -114,26 +109,41 @@ def problems(record: Any) -> list[str]:
     version = record.get("schema_version") if isinstance(record, dict) else SCHEMA_VERSION
     if version != SCHEMA_VERSION:
         found = "is missing" if version is None else f"{show(version)} is not supported"
-        return [f"schema_version: {found}; this version reads {SCHEMA_VERSION}"]
-    found_by_schema = [f"{path or 'record'}: {text}" for path, text in _schema_check()(record)]
+        return [f"schema_version: {found}; this version of mtrl reads {SCHEMA_VERSION}"]
+    broken = [f"{path or 'record'}: {text}" for path, text in violations(record)]
     # What belongs together can be judged only once each part is what it should be.
-    return found_by_schema or [*_semantic_problems(record)]
-
-
-def schema_path(version: int = SCHEMA_VERSION) -> Path:
-    """The published JSON schema of a version of the result file."""
-    return Path(__file__).parent / "schemas" / f"result-{version}.json"
-
-
-@cache
-def _schema_check() -> Check:
-    return compile_schema(json.loads(schema_path().read_text(encoding="utf-8")))
+    return broken or [*_semantic_problems(record)]
 
 
 def _semantic_problems(record: Record) -> Iterator[str]:
-    protocol, evaluations = record["protocol"], record["evaluations"]
+    yield from _problems_of_evaluations(record)
+    yield from _problems_of_plan(record["budget"]["segments"])
+    protocol = record["protocol"]
+    levels = protocol["distinct_levels"]
+    if levels is None:
+        return
+    if list(levels) != protocol["tasks"]:
+        yield "protocol.distinct_levels: the tasks are not those of protocol.tasks, in their order"
+    for name, count in levels.items():
+        if count > protocol["episodes_per_task"]:
+            where = join("protocol", join("distinct_levels", join(name, "")))
+            yield f"{where}: {count} is more than protocol.episodes_per_task, {protocol['episodes_per_task']}"
+
+
+def _problems_of_plan(segments: list[Record]) -> Iterator[str]:
+    if segments[0]["env_steps"]:
+        yield f"budget.segments[0].env_steps: {segments[0]['env_steps']} is not 0, where a run starts"
+    for index, (before, after) in enumerate(pairwise(segments)):
+        where = f"budget.segments[{index + 1}].env_steps"
+        if after["env_steps"] is None:
+            yield f"{where}: is null, which only the first may be"
+        elif after["env_steps"] <= (before["env_steps"] or 0):
+            yield f"{where}: {after['env_steps']} does not come after {before['env_steps'] or 0}"
+
+
+def _problems_of_evaluations(record: Record) -> Iterator[str]:
     last = {"env_steps": -1, "gradient_steps": 0, "wall_s": 0}
-    for index, evaluation in enumerate(evaluations):
+    for index, evaluation in enumerate(record["evaluations"]):
         where = f"evaluations[{index}]"
         stands_still = evaluation["env_steps"] == last["env_steps"]
         learns_from_data = stands_still and evaluation["gradient_steps"] > last["gradient_steps"]
@@ -143,26 +153,29 @@ def _semantic_problems(record: Record) -> Iterator[str]:
             if evaluation[key] < last[key]:
                 yield f"{where}.{key}: {evaluation[key]} is less than {last[key]} one evaluation before"
         last = evaluation
-        if list(evaluation["per_task"]) != protocol["tasks"]:
+        if list(evaluation["per_task"]) != record["protocol"]["tasks"]:
             yield f"{where}.per_task: the tasks are not those of protocol.tasks, in their order"
             continue
+        episodes = record["protocol"]["episodes_per_task"]
         for name, task in evaluation["per_task"].items():
-            for count in ("successes", "final_step_successes"):
-                if task[count] > task["episodes"]:
-                    yield (
-                        f"{where}.{join('per_task', join(name, count))}: {task[count]} is not between 0 and "
-                        + (f"episodes, {task['episodes']}")
-                    )
-            if task["episodes"] != protocol["episodes_per_task"]:
-                yield (
-                    f"{where}.{join('per_task', join(name, 'episodes'))}: {task['episodes']} is not "
-                    + (f"protocol.episodes_per_task, {protocol['episodes_per_task']}")
-                )
+            # Most of a file is counts, and nearly all are right: places are worked out for the wrong ones only.
+            most = max(task["successes"], task["final_step_successes"])
+            if most > episodes or task["episodes"] != episodes:
+                place = f"{where}.{join('per_task', join(name, ''))}"
+                yield from _problems_of_counts(place, task, episodes)
     reached = record["budget"]["env_steps"]
-    if evaluations and last["env_steps"] > reached:
+    if record["evaluations"] and last["env_steps"] > reached:
         yield f"budget.env_steps: {reached} is less than the last evaluation's, {last['env_steps']}"
     if record["status"] == "finished" and last["env_steps"] != reached:
         yield f"status: the run is finished, but has no evaluation at budget.env_steps, {reached}"
+
+
+def _problems_of_counts(where: str, task: Record, episodes: int) -> Iterator[str]:
+    for count in ("successes", "final_step_successes"):
+        if task[count] > task["episodes"]:
+            yield f"{where}.{count}: {task[count]} is not between 0 and episodes, {task['episodes']}"
+    if task["episodes"] != episodes:
+        yield f"{where}.episodes: {task['episodes']} is not protocol.episodes_per_task, {episodes}"
 
 
 def write_result(path: Path, record: Record) -> None:

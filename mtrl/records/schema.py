@@ -1,42 +1,81 @@
-"""JSON Schema (draft 2020-12), the part our schemas use: compiled once, quick, every problem with its path.
-
-A keyword outside that part is refused when the schema is compiled, so that nothing a schema says goes unchecked.
-"""
+"""The check of result files against the classes in ``record``, its sentences, and the JSON schema made from them."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from mtrl.records.record import SCHEMA_VERSION, Result
+
 Problem = tuple[str, str]
-"""Path from the value in question, and what is wrong there."""
-Check = Callable[[Any], Sequence[Problem]]
-"""Returns the problems of a value; empty if it is valid."""
+"""Path of the value in question, and what is wrong there."""
 
-_ANNOTATIONS = {"$schema", "$id", "$defs", "$comment", "title", "description"}
-_TYPES: dict[str, tuple[str, tuple[type, ...]]] = {
-    "object": ("an object", (dict,)),
-    "array": ("an array", (list,)),
-    "string": ("a text", (str,)),
-    "integer": ("a whole number", (int,)),
-    "number": ("a number", (int, float)),
-    "boolean": ("true or false", (bool,)),
-    "null": ("null", (type(None),)),
-}
 _WORDS = {dict: "an object", list: "an array", bool: "true or false", type(None): "null"}
+_KINDS = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "string_type": "a text",
+    "bool_type": "true or false",
+    "dataclass_type": "an object",
+    "dict_type": "an object",
+    "tuple_type": "an array",
+}
+"""pydantic's names for a value of the wrong type, and what was expected."""
 
 
-def compile_schema(schema: Mapping[str, Any]) -> Check:
-    """The check of a whole schema; its ``$defs`` may be used by ``$ref``.
+@cache
+def _adapter() -> TypeAdapter[Result]:
+    return TypeAdapter(Result)
 
-    Raises:
-        ValueError: the schema uses a keyword that is not supported.
-    """
-    return _compile(schema, schema.get("$defs", {}))
+
+def violations(value: Any) -> list[Problem]:
+    """Where a value read from JSON does not follow the classes; empty if it does."""
+    try:
+        _adapter().validate_python(value)
+    except ValidationError as error:
+        return [_problem(detail) for detail in error.errors(include_url=False)]
+    return []
+
+
+def _problem(detail: ErrorDetails) -> Problem:
+    place = list(detail["loc"])
+    text = _sentence(detail)
+    if place and place[-1] == "[key]":
+        place.pop()
+        text = f"this name {text}"
+    path = ""
+    for key in reversed(place):
+        path = join(key, path)
+    return path, text
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    """What is wrong with a value, in words that follow its path."""
+    kind, value, about = detail["type"], detail["input"], detail.get("ctx", {})
+    if kind in ("missing", "missing_argument"):
+        return "is missing"
+    if kind == "unexpected_keyword_argument":
+        return "is not part of the schema"
+    if kind in _KINDS:
+        return f"is {show(value)}, not {_KINDS[kind]}"
+    if kind == "literal_error":
+        allowed = about["expected"].replace(" or ", ", ")
+        return f"{show(value)} is not {'one of ' if ',' in allowed else ''}{allowed}"
+    if kind == "finite_number":
+        return f"{value} is not finite"
+    if kind == "greater_than_equal":
+        return f"{show(value)} is below the least allowed value, {about['ge']}"
+    if kind == "less_than_equal":
+        return f"{show(value)} is above the greatest allowed value, {about['le']}"
+    if kind == "too_long":
+        return f"has {len(value):,} entries; at most {about['max_length']:,} are allowed"
+    return detail["msg"].replace("{shown}", show(value))
 
 
 def show(value: Any, limit: int = 60) -> str:
@@ -58,204 +97,24 @@ def join(key: str | int, path: str) -> str:
     return head + path if not path or path.startswith("[") else f"{head}.{path}"
 
 
-def _compile(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Check:
-    if "$ref" in schema:
-        return _compile(defs[schema["$ref"].removeprefix("#/$defs/")], defs)
-    unknown = schema.keys() - _ANNOTATIONS - _KEYWORDS.keys()
-    if unknown:
-        raise ValueError(f"schema keyword {min(unknown)!r} is not supported")
-    parts = [
-        build(schema, defs) for names, build in _BUILDERS if any(name in schema for name in names)
-    ]
-    if not parts:
-        return _anything
-    # A value of the wrong type would only repeat itself in every other complaint.
-    check = parts[0] if len(parts) == 1 else _both(parts[0], _all(parts[1:]))
-    return (
-        _quick_number(schema, check)
-        if schema.keys() - _ANNOTATIONS <= {"type", "minimum", "maximum"}
-        else check
-    )
+def json_schema() -> str:
+    """The JSON schema (draft 2020-12) of a result file, as it is published in ``schemas/``."""
+    about = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": schema_path().name,
+        "title": f"Result of one training run, version {SCHEMA_VERSION}",
+        "description": "Beyond this schema: per_task holds protocol.tasks in their order, counts of successes do not "
+        "exceed episodes, env_steps rise from one evaluation to the next, planned totals stand in the order in which "
+        "they were set, and a finished run ends with an evaluation at budget.env_steps.",
+    }
+    made = _adapter().json_schema()
+    return json.dumps(made | about, indent=1, ensure_ascii=False) + "\n"
 
 
-def _both(first: Check, second: Check) -> Check:
-    return lambda value: first(value) or second(value)
+def schema_path() -> Path:
+    """The published JSON schema; ``python -m mtrl.records.schema`` writes it anew."""
+    return Path(__file__).parent / "schemas" / f"result-{SCHEMA_VERSION}.json"
 
 
-def _all(parts: Sequence[Check]) -> Check:
-    return (
-        parts[0]
-        if len(parts) == 1
-        else lambda value: [problem for part in parts for problem in part(value)]
-    )
-
-
-def _quick_number(schema: Mapping[str, Any], check: Check) -> Check:
-    """``check`` behind one test that valid numbers pass: most of a result file is numbers."""
-    if schema.get("type") not in ("integer", "number"):
-        return check
-    kinds = frozenset(_TYPES[schema["type"]][1])
-    largest = (
-        sys.float_info.max
-    )  # leaves infinities to the full check; comparisons with NaN are false
-    low, high = schema.get("minimum", -largest), schema.get("maximum", largest)
-    return lambda value: () if type(value) in kinds and low <= value <= high else check(value)
-
-
-def _anything(value: Any) -> Sequence[Problem]:
-    return ()
-
-
-def _unwanted(value: Any) -> Sequence[Problem]:
-    return [("", "is not part of the schema")]
-
-
-def _kind(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Check:
-    names = [schema["type"]] if isinstance(schema["type"], str) else list(schema["type"])
-    allowed = frozenset(kind for name in names for kind in _TYPES[name][1])
-    whole = "integer" in names and float not in allowed
-    words = " or ".join(_TYPES[name][0] for name in names)
-
-    def check(value: Any) -> Sequence[Problem]:
-        kind = type(value)
-        if kind in allowed:
-            return (
-                [("", f"{value} is not finite")]
-                if kind is float and not math.isfinite(value)
-                else ()
-            )
-        if whole and kind is float and value.is_integer():
-            return ()
-        return [("", f"is {show(value)}, not {words}")]
-
-    return check
-
-
-def _choice(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Check:
-    choices = schema["enum"] if "enum" in schema else [schema["const"]]
-    words = f"one of {', '.join(map(str, choices))}" if len(choices) > 1 else str(choices[0])
-
-    def check(value: Any) -> Sequence[Problem]:
-        # 1 == True in Python, not in JSON.
-        same = any(
-            value == choice and isinstance(value, bool) == isinstance(choice, bool)
-            for choice in choices
-        )
-        return () if same else [("", f"{show(value)} is not {words}")]
-
-    return check
-
-
-def _range(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Check:
-    low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
-
-    def check(value: Any) -> Sequence[Problem]:
-        if not isinstance(value, int | float) or isinstance(value, bool) or low <= value <= high:
-            return ()
-        bound = (
-            f"below the least allowed value, {low}"
-            if value < low
-            else f"above the greatest allowed value, {high}"
-        )
-        return [("", f"{show(value)} is {bound}")]
-
-    return check
-
-
-def _text(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Check:
-    low, high = schema.get("minLength", 0), schema.get("maxLength", math.inf)
-    pattern = re.compile(schema["pattern"]) if "pattern" in schema else None
-
-    def check(value: Any) -> Sequence[Problem]:
-        if not isinstance(value, str):
-            return ()
-        if not low <= len(value) <= high:
-            return [("", f"has {len(value):,} characters; allowed are {low:,} to {high:,}")]
-        return (
-            [("", f"{show(value)} does not match {pattern.pattern}")]
-            if pattern and not pattern.search(value)
-            else ()
-        )
-
-    return check
-
-
-def _array(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Check:
-    low, high = schema.get("minItems", 0), schema.get("maxItems", math.inf)
-    item = _compile(schema["items"], defs) if "items" in schema else None
-    unique = schema.get("uniqueItems", False)
-
-    def check(value: Any) -> Sequence[Problem]:
-        if not isinstance(value, list):
-            return ()
-        if not low <= len(value) <= high:
-            return [("", f"has {len(value):,} items; allowed are {low:,} to {high:,}")]
-        problems: list[Problem] = []
-        for index, entry in enumerate(value) if item else ():
-            problems += [(join(index, path), text) for path, text in item(entry)] if item else ()
-        if (
-            unique
-            and not problems
-            and len({json.dumps(entry, sort_keys=True) for entry in value}) < len(value)
-        ):
-            problems.append(("", "holds an item twice"))
-        return problems
-
-    return check
-
-
-def _object(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Check:
-    fields = {name: _compile(part, defs) for name, part in schema.get("properties", {}).items()}
-    order = schema.get("required", ())
-    required = frozenset(order)
-    more = schema.get("additionalProperties", True)
-    if isinstance(more, dict):
-        others = _compile(more, defs)
-    elif more:
-        others = _anything
-    else:
-        others = _unwanted
-    naming = _compile(schema["propertyNames"], defs) if "propertyNames" in schema else None
-    low, high = schema.get("minProperties", 0), schema.get("maxProperties", math.inf)
-
-    def check(value: Any) -> Sequence[Problem]:
-        if not isinstance(value, dict):
-            return ()
-        if not low <= len(value) <= high:
-            return [("", f"has {len(value):,} entries; allowed are {low:,} to {high:,}")]
-        problems: list[Problem] = []
-        if not required <= value.keys():
-            problems = [(join(name, ""), "is missing") for name in order if name not in value]
-        for name, entry in value.items():
-            inner = fields.get(name, others)
-            found = inner(entry)
-            if naming:
-                found = [("", f"this name {text}") for _, text in naming(name)] or found
-            if found:
-                problems += [(join(name, path), text) for path, text in found]
-        return problems
-
-    return check
-
-
-_BUILDERS: tuple[
-    tuple[tuple[str, ...], Callable[[Mapping[str, Any], Mapping[str, Any]], Check]], ...
-] = (
-    (("type",), _kind),
-    (("const", "enum"), _choice),
-    (("minimum", "maximum"), _range),
-    (("minLength", "maxLength", "pattern"), _text),
-    (("items", "minItems", "maxItems", "uniqueItems"), _array),
-    (
-        (
-            "properties",
-            "required",
-            "additionalProperties",
-            "propertyNames",
-            "minProperties",
-            "maxProperties",
-        ),
-        _object,
-    ),
-)
-_KEYWORDS = {name: build for names, build in _BUILDERS for name in names}
+if __name__ == "__main__":
+    schema_path().write_text(json_schema(), encoding="utf-8")

@@ -27,6 +27,9 @@ class SB3PPO(SB3Agent):
     def num_parameters(self) -> int:
         return sum(tensor.numel() for tensor in self.model.policy.parameters())
 
+    def ends_at(self, total: int) -> int | None:
+        return self._in_pieces(total, self.config.n_steps * self.env.num_envs)
+
     def _make_model(self, **common: Any) -> Any:
         from stable_baselines3 import PPO
 

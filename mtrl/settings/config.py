@@ -86,8 +86,8 @@ class EvalConfig:
     """Episodes of each task in one evaluation."""
     envs_per_task: Count = 5
     """Parallel environments of each task in the evaluator; sets memory and speed, not results."""
-    seed: Natural = 0
-    """Seed of the evaluator's own random streams."""
+    seed: Natural | None = None
+    """Seed of other goals, or levels, to evaluate on; none means those of the run's own goal seed."""
 
 
 @settings

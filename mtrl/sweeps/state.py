@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import os
-import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -94,7 +93,7 @@ def in_use(unit: Unit) -> bool:
 def measured_rate(unit: Unit) -> float | None:
     """Env steps per second of the finished runs among the results that differ in their seed only.
 
-    Evaluations are included. A run that shared its process with other seeds counts as if it had had it to itself.
+    Evaluations are included. A run that shared its process with other seeds has its part of that process's seconds.
     """
     steps, seconds = 0, 0.0
     for path in sorted(unit.result.parent.glob("seed-*.json")):
@@ -103,21 +102,13 @@ def measured_rate(unit: Unit) -> float | None:
         except ResultError:
             continue  # `leaderboard check` names such files; for an estimate the others suffice
         if record["status"] == "finished":
-            steps += record["evaluations"][-1]["env_steps"] * _seeds_in(
-                record["provenance"]["command"]
-            )
+            steps += record["evaluations"][-1]["env_steps"]
             seconds += record["evaluations"][-1]["wall_s"]
     return steps / seconds if seconds > 0 else None
 
 
 def _success(record: Record) -> float | None:
     return success_mean(record["evaluations"][-1]["per_task"]) if record["evaluations"] else None
-
-
-def _seeds_in(command: str) -> int:
-    """How many seeds a training command names."""
-    found = re.search(r"--seeds[= ]([0-9,]+)", command)
-    return 1 if found is None else found[1].count(",") + 1
 
 
 def _check_same(unit: Unit, where: Path, saved: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from mtrl.agents.files import read_state, write_state
 from mtrl.errors import CheckpointError, WriteError
 from mtrl.training.run_folder import sync_folder, write_text, writing
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KEPT = 2
 State = dict[str, Any]
 _FILES = ("agent.safetensors", "state.safetensors")

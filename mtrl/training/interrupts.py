@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks for a clean stop, the second stops at once."""
+"""Ctrl-C, SIGTERM and a terminal that closes: the first asks for a clean stop, the second stops at once."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from typing import Any, Self
 _DEFAULTS: dict[signal.Signals, Any] = {
     signal.SIGINT: signal.default_int_handler,
     signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGHUP: signal.SIG_DFL,
 }
 
 
 class Interrupts:
-    """While entered, notes the first SIGINT or SIGTERM in ``signum`` and restores the default behavior for a second.
+    """While entered, notes the first SIGINT, SIGTERM or SIGHUP in ``signum``; a second one has its default effect.
+
+    A SIGHUP that the process was told to ignore, as by ``nohup``, stays ignored.
 
     Python handles signals in the main thread alone. In another thread nothing is noted and no handler touched: there
     signals belong to the program that started the thread.
@@ -28,9 +31,10 @@ class Interrupts:
     def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
             return self
-        for wanted in (signal.SIGINT, signal.SIGTERM):
+        for wanted in _DEFAULTS:
+            handler = signal.getsignal(wanted)
             # None stands for a handler that C code installed: Python could not put it back.
-            if signal.getsignal(wanted) is not None:
+            if handler is not None and (wanted, handler) != (signal.SIGHUP, signal.SIG_IGN):
                 self._previous[wanted] = signal.signal(wanted, self._note)
         return self
 

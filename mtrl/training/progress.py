@@ -10,6 +10,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from mtrl.records.results import Record, success_mean
+from mtrl.training.console import LastingStream
 
 LINE_EVERY_S = 30.0
 BAR = (
@@ -25,7 +26,7 @@ class Progress:
         title: a word or two in front.
         start: env steps done before this process.
         total: env steps to reach.
-        stream: where to write; stderr if None.
+        stream: where to write; stderr if None, and nowhere if that is closed.
     """
 
     def __init__(self, title: str, start: int, total: int, stream: TextIO | None = None) -> None:
@@ -34,7 +35,8 @@ class Progress:
         self.rates: dict[str, float] = {}
         self._by_label: dict[str, dict[str, float]] = {}
         self._unsolved = 0
-        self._stream = stream or sys.stderr
+        # Python has None for a standard stream that was closed before it started.
+        self._stream: TextIO | LastingStream = stream or sys.stderr or LastingStream(None)
         self._start, self._steps = start, start
         self._began = self._last_line = time.monotonic()
         self._bar: tqdm | None = None

@@ -12,13 +12,16 @@ import torch
 
 from mtrl import envs
 from mtrl.agents import Agent
+from mtrl.agents.optim.precision import trunk_dtype
 from mtrl.errors import WriteError
-from mtrl.evaluation.evaluator import Evaluator, make_evaluator
+from mtrl.evaluation.evaluator import Evaluator, goal_seed, make_evaluator
 from mtrl.records.results import new_record, success_mean, write_result
 from mtrl.settings.algorithms import agent_class
 from mtrl.settings.config import TrainConfig, to_yaml
 from mtrl.training import checkpoint
 from mtrl.training.checkpoint import Checkpoint
+from mtrl.training.clock import Clock
+from mtrl.training.plan import extended, remarks
 from mtrl.training.progress import Progress
 from mtrl.training.run_folder import Contents, RunFolder, write_text
 
@@ -45,7 +48,11 @@ class Run:
     Args:
         found: the checkpoint to continue from; None starts afresh.
         command: how the run was asked for, for the record.
+        clock: of the process.
         label: put in front of what is said about the run.
+
+    Attributes:
+        remarks: what whoever starts the run should know of its planned total.
     """
 
     def __init__(
@@ -55,9 +62,11 @@ class Run:
         found: Checkpoint | None,
         command: str,
         device: torch.device,
+        clock: Clock,
         label: str = "",
     ) -> None:
         self.config, self.folder, self.label = config, folder, label
+        self._clock = clock
         self._opened = False
         self._before: Contents | None = None
         self.env = envs.make_vec(
@@ -88,17 +97,22 @@ class Run:
             self.env.suite,
             self.env.backend,
             self.agent.num_parameters,
-            str(device),
-            command,
+            goal_seed=goal_seed(config),
+            device=str(device),
+            precision=precision_of(config, device),
+            command=command,
         )
         self.schedule = Schedule.start(config)
         self.events: TensorBoardLogger | None = None
         self._evaluator: Evaluator | None = None
-        self._wall_before, self._began = 0.0, time.monotonic()
+        self._wall_before, self._joined = 0.0, self._clock.seconds()
         self._saved = (0, 0)
         self._resumed_at = 0
+        planned: int | None = None
         if found is not None:
+            planned = found.config["total_env_steps"]
             self._restore(found)
+        self.remarks = remarks(self.agent, config.total_env_steps, planned)
         self._logged_at, self._logged_time = self.agent.progress, time.monotonic()
         self._logged_updates = self.agent.gradient_steps
 
@@ -183,6 +197,7 @@ class Run:
             self._evaluator = make_evaluator(self.config)
         self.progress.note("evaluating")
         results = self._evaluator.evaluate(self.agent, should_stop=self._should_stop)
+        self.record["protocol"]["distinct_levels"] = self._evaluator.distinct_levels
         evaluation = {
             "env_steps": self.agent.env_steps,
             "gradient_steps": self.agent.gradient_steps,
@@ -207,6 +222,9 @@ class Run:
             "schedule": dataclasses.asdict(self.schedule),
             "wall_s": self._wall_s(),
             "evaluations": self.record["evaluations"],
+            "distinct_levels": self.record["protocol"]["distinct_levels"],
+            "segments": self.record["budget"]["segments"],
+            "commands": self.record["provenance"]["commands"],
         }
         state = {
             "trainer": trainer,
@@ -225,6 +243,11 @@ class Run:
         self.agent.load_state_dict(state["agent"])
         self.schedule = Schedule(**trainer["schedule"])
         self.record["evaluations"] = trainer["evaluations"]
+        self.record["protocol"]["distinct_levels"] = trainer["distinct_levels"]
+        self.record["provenance"]["commands"][:0] = trainer["commands"]
+        self.record["budget"]["segments"] = extended(
+            trainer["segments"], self.agent.progress, self.config.total_env_steps
+        )
         self._wall_before = trainer["wall_s"]
         self._saved = (self.agent.progress, len(self.record["evaluations"]))
         self._resumed_at = self.agent.progress
@@ -288,16 +311,18 @@ class Run:
         )
 
     def _wall_s(self) -> float:
-        return self._wall_before + time.monotonic() - self._began
+        return self._wall_before + self._clock.seconds() - self._joined
 
     def write(self, status: str) -> None:
         """Write the record as it is now."""
         self.record["status"] = status
-        self.record["budget"] = {
+        self.record["budget"] |= {
             "env_steps": self.agent.env_steps,
             "gradient_steps": self.agent.gradient_steps,
         }
         write_result(self.folder.result, self.record)
+        if status in ("finished", "diverged"):
+            self._clock.leave()
 
     def close(self) -> None:
         """Free what the run holds; its files are as ``write`` left them."""
@@ -311,6 +336,12 @@ class Run:
             with contextlib.suppress(WriteError):
                 self.events.close()
             self.events = None
+
+
+def precision_of(config: TrainConfig, device: torch.device) -> str:
+    """The number format of an agent's matrix products on a device; agents without that setting compute in float32."""
+    setting = getattr(config.agent, "precision", "fp32")
+    return "bf16" if trunk_dtype(setting, device) is torch.bfloat16 else "fp32"
 
 
 def _next_multiple(steps: int, every: int) -> int:

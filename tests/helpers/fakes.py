@@ -113,6 +113,9 @@ class FakeEnv(TaskVectorEnv):
         info = {"success": success.copy(), "final_obs": final_obs, "_final_obs": done}
         return self._obs(), (1.0 - distance) * moves, terminated.copy(), truncated, info
 
+    def start_content(self, index: int) -> bytes:
+        return self.goal[index].tobytes()
+
     def state_dict(self) -> dict[str, NDArray]:
         state = {"boundary": np.array(self.boundary)}
         if self.exact_state:

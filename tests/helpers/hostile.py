@@ -21,12 +21,14 @@ def hostile_record(seed: int = 0) -> dict[str, Any]:
         "agent": SCRIPT,
         "aggregator": f"=cmd|' /C calc'!A0{SCRIPT}",
         "curriculum": "]]>" + SCRIPT,
-        "architecture": "{{7*7}}",
+        "network": "{{7*7}}",
+        "heads": SCRIPT,
     }
     record["method"]["params"][SCRIPT] = SCRIPT
     record["protocol"]["goals"] = f"goals {SCRIPT}"
     record["protocol"]["backend"] = f"../{SCRIPT}"
-    for key in ("command", "python", "os", "device"):
+    record["provenance"]["commands"] = [f"command `{SCRIPT}` | @SUM(1)"]
+    for key in ("python", "os", "device"):
         record["provenance"][key] = f"{key} `{SCRIPT}` | @SUM(1)"
     record["provenance"]["packages"]["mujoco"] = SCRIPT
     return record

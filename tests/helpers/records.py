@@ -46,7 +46,7 @@ def make_record(
     if not whole:
         records = records[:-1]
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "run_id": f"{suite.replace(':', '-')}_{method}_s{seed}_{env_steps}"
         + "".join(f"_{v}" for v in params.values()),
         "status": status,
@@ -57,17 +57,20 @@ def make_record(
             "reward_version": spec.reward_version,
             "horizon": spec.horizon,
             "goals": spec.goals,
+            "goal_seed": seed,
+            "distinct_levels": dict.fromkeys(spec.task_names, 50),
             "success": spec.success,
             "episodes_per_task": 50,
             "deterministic": True,
-            "eval_seed": 0,
+            "eval_seed": None,
         },
         "method": {
             "name": method,
             "agent": method.partition("-")[0],
             "aggregator": "mean",
             "curriculum": None,
-            "architecture": "multi-head",
+            "network": "mlp",
+            "heads": "multi-head",
             "params": settings,
             "num_parameters": 373_690,
         },
@@ -75,18 +78,20 @@ def make_record(
         "budget": {
             "env_steps": env_steps if whole else records[-1]["env_steps"] if records else 0,
             "gradient_steps": 10 * evaluations,
+            "segments": [{"env_steps": 0, "total_env_steps": env_steps}],
         },
         "evaluations": records,
         "provenance": {
             "git_commit": "c4ff93090890e339882a808d44fa22816553b597",
             "git_dirty": False,
-            "command": f"python -m mtrl.train {suite} --method {method} --seed {seed}",
+            "commands": [f"python -m mtrl.train {suite} --method {method} --seed {seed}"],
             "config_sha256": f"{seed:064x}",
             "packages": {"mujoco": "3.3.0", "metaworld": "3.1.1"},
             "python": "3.11.7",
             "os": "Linux",
             "device": "cpu",
             "cpu_count": 2,
+            "precision": "fp32" if settings.get("agent.precision") == "fp32" else "bf16",
         },
     }
 

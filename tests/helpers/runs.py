@@ -12,7 +12,7 @@ from mtrl.training.checkpoint import newest_first
 
 
 def final_state(run: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """Tensors (as bytes) and values of a run's newest checkpoint, without wall-clock times."""
+    """Tensors (as bytes) and values of a run's newest checkpoint, without wall-clock times and commands."""
     path = newest_first(run / "checkpoints")[0]
     tensors, values = split_state(read_state(path / "state.safetensors"))
     return (
@@ -25,18 +25,17 @@ def final_state(run: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
 
 
 def final_record(run: Path) -> dict[str, Any]:
-    """The result record without wall-clock times and command."""
+    """The result record without wall-clock times and commands."""
     record = json.loads((run / "result.json").read_text())
-    record["provenance"].pop("command")
     return without_clock(record)
 
 
 def without_clock(value: Any) -> Any:
-    """Drop every ``wall_s``, at any depth and as the last part of a path."""
+    """Drop every ``wall_s`` and ``commands``, at any depth and as the last part of a path."""
     if isinstance(value, dict):
         return {
             key: without_clock(item)
             for key, item in value.items()
-            if key.rsplit("/", 1)[-1] != "wall_s"
+            if key.rsplit("/", 1)[-1] not in ("wall_s", "commands")
         }
     return [without_clock(item) for item in value] if isinstance(value, list) else value

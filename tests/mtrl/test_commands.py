@@ -219,6 +219,29 @@ def test_evaluate_prints_a_table(run: Path, capsys: pytest.CaptureFixture[str]) 
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
+def test_evaluate_says_how_many_goals_differ_where_episodes_repeat_them(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The fake has 50 goals a task and acts without sampling: 10 of 60 episodes tell nothing new."""
+    assert evaluate.main([str(run), "--episodes=50"]) == 0
+    assert " - " in capsys.readouterr().out.splitlines()[2]
+    assert evaluate.main([str(run), "--episodes=60"]) == 0
+    line = capsys.readouterr().out.splitlines()[2]
+    assert "of 50 levels" in line and " - " not in line
+
+
+def test_evaluate_with_a_seed_plays_other_goals(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Returns follow the distance to the goals."""
+    tables = []
+    for words in ([], ["--seed=7"], ["--seed=8"], ["--seed=7"]):
+        assert evaluate.main([str(run), "--episodes=6", *words]) == 0
+        tables.append(capsys.readouterr().out)
+    assert tables[1] == tables[3]
+    assert len(set(tables)) == 3
+
+
 def test_evaluate_repeats_the_record(run: Path) -> None:
     saved = evaluate.find(run, "60")
     config = evaluate.evaluation_config(saved, {})

@@ -29,8 +29,12 @@ def test_evaluations_and_checkpoints_fall_on_their_boundaries(short_config: Shor
     record = train(config, "the command")
     assert steps_of(record) == [150, 300, 450, 600]
     assert record["status"] == "finished"
-    assert record["budget"] == {"env_steps": 600, "gradient_steps": 200}
-    assert record["provenance"]["command"] == "the command"
+    assert record["budget"] == {
+        "env_steps": 600,
+        "gradient_steps": 200,
+        "segments": [{"env_steps": 0, "total_env_steps": 600}],
+    }
+    assert record["provenance"]["commands"] == ["the command"]
     assert read_result(config.folder / "result.json") == record
     assert [path.name for path in checkpoint.newest_first(config.folder / "checkpoints")] == [
         "000000000600",

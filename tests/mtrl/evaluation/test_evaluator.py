@@ -9,9 +9,17 @@ import torch
 from numpy.typing import NDArray
 
 from mtrl.agents.agent import State
-from mtrl.evaluation.evaluator import EvaluationStopped, Evaluator, evaluation_seed, make_evaluator
-from mtrl.records.results import TaskResult
+from mtrl.envs import TaskVectorEnv
+from mtrl.evaluation.evaluator import (
+    EvaluationStopped,
+    Evaluator,
+    evaluation_seed,
+    goal_seed,
+    make_evaluator,
+)
+from mtrl.records.record import TaskResult
 from mtrl.settings.config import EvalConfig
+from mtrl.settings.presets import resolve
 from tests.helpers.fakes import HORIZON, FakeAgent, FakeEnv, make_vec
 from tests.mtrl.conftest import ShortConfig
 
@@ -132,18 +140,80 @@ def test_training_is_untouched(short_config: ShortConfig) -> None:
 
 
 def test_same_goal_set_as_training_but_other_streams(short_config: ShortConfig) -> None:
-    config = short_config(seed=4, eval__seed=4)
-    env = make_evaluator(config).env
+    env = make_evaluator(short_config(seed=4)).env
     assert isinstance(env, FakeEnv)
     assert env.cycle
     np.testing.assert_array_equal(env.goal_set, make_vec("mt10:fake", seed=4).goal_set)
-    assert env.seed == evaluation_seed(4) != 4
+    assert env.seed == evaluation_seed(0)
     other = make_evaluator(short_config(seed=4, goal_seed=5)).env
     assert isinstance(other, FakeEnv)
     assert not np.array_equal(other.goal_set, env.goal_set)
 
 
+def test_an_explicit_seed_draws_other_goals(short_config: ShortConfig) -> None:
+    own = make_evaluator(short_config(seed=4)).env
+    found = [make_evaluator(short_config(seed=4, eval__seed=seed)).env for seed in (0, 7, 7)]
+    goals = [env.goal_set for env in [own, *found] if isinstance(env, FakeEnv)]
+    assert not np.array_equal(goals[0], goals[1])
+    assert not np.array_equal(goals[1], goals[2])
+    np.testing.assert_array_equal(goals[2], goals[3])
+    assert [goal_seed(short_config(seed=4)), goal_seed(short_config(seed=4, eval__seed=7))] == [
+        4,
+        7,
+    ]
+
+
+@pytest.mark.parametrize("suite", ["mt1:reach-v3", "mg1:SimpleCrossingS9N2"])
+def test_goals_and_levels_of_real_suites_follow_an_explicit_seed(suite: str) -> None:
+    """What is played, by content: the run's own by default, whatever the run's other streams, and others when asked."""
+
+    def played(seed: int, eval_seed: int | None) -> list[bytes | None]:
+        config = resolve({"suite": suite, "seed": seed, "eval.seed": eval_seed})
+        env = make_evaluator(config, 5).env
+        env.rebase(0)
+        return [env.start_content(index) for index in range(env.num_envs)]
+
+    own = played(1, None)
+    assert None not in own
+    assert played(1, 7) != own
+    assert played(1, 7) == played(2, 7)
+    assert played(1, 1) == own
+
+
+def test_an_explicit_seed_leaves_the_pool_of_a_held_out_suite_alone() -> None:
+    """It draws other levels outside the pool that training had."""
+    config = resolve({"suite": "mg3-held-out", "seed": 4, "eval.seed": 7})
+    assert goal_seed(config) == 4
+    played = []
+    for seed in (None, 7):
+        config = resolve({"suite": "mg3-held-out", "seed": 4, "eval.seed": seed})
+        env = make_evaluator(config, 5).env
+        env.rebase(0)
+        played.append({env.start_content(index) for index in range(5, 10)})  # RedBlueDoors
+    assert not played[0] & played[1]
+
+
+def test_distinct_starts_are_counted(short_config: ShortConfig) -> None:
+    """The fake has 50 goals a task, so that of 60 episodes 50 differ."""
+    subject = evaluator("mt10:fake", 5, 60)
+    assert subject.distinct_levels is None
+    subject.evaluate(Script())
+    assert subject.distinct_levels == {"task-0": 50, "task-2": 50, "task-1": 50}
+    few = evaluator("mt10:fake", 2, 3)
+    few.evaluate(Script())
+    assert few.distinct_levels == {"task-0": 3, "task-2": 3, "task-1": 3}
+
+
+def test_a_backend_that_cannot_tell_leaves_the_count_open(
+    short_config: ShortConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeEnv, "start_content", TaskVectorEnv.start_content)
+    subject = evaluator("mt10:fake", 2, 3)
+    subject.evaluate(Script())
+    assert subject.distinct_levels is None
+
+
 def test_fewer_episodes_than_environments(short_config: ShortConfig) -> None:
     config = short_config(eval__envs_per_task=5, eval__episodes_per_task=2)
-    assert config.eval == EvalConfig(150, 2, 5, 0)
+    assert config.eval == EvalConfig(150, 2, 5, None)
     assert make_evaluator(config).env.envs_per_task == 2

@@ -111,11 +111,13 @@ def test_the_page_shows_what_the_protocol_asks_for(results: Path, tmp_path: Path
     assert build(results, tmp_path / "out") == 0
     page = Reader((tmp_path / "out" / "index.html").read_text(encoding="utf-8"))
     assert page.open == []
-    for text in ("50 episodes per task, seed 0", "any-step", "3,000,000 env steps", "preliminary", "1 diverged",
+    for text in ("50 episodes per task, goals of the run's own seed", "any-step", "3,000,000 env steps",
+                 "preliminary", "1 diverged",
                  "1 failed", "Learning curves against hours", "Performance profile", "Success per task",
                  "Difference from the plain baseline", "single-task reference", "published elsewhere", "TOPPO",
                  "python -m mtrl.train mt10 --method mtppo --seed 0", "c4ff93090890", "cpu, 2 cores", "374k",
-                 "0.200", "[0.00, 0.40]", "not counted"):  # fmt: skip
+                 "0.200", "[0.00, 0.40]", "not counted", "counted as 0", "with last scores",
+                 "success on the goals that training draws from", "failed, so not counted: seed 3"):  # fmt: skip
         assert text in page.text, text
     links = [attributes["href"] or "" for tag, attributes in page.tags if tag == "a"]
     files = [link for link in links if not link.startswith("#")]
@@ -123,6 +125,52 @@ def test_the_page_shows_what_the_protocol_asks_for(results: Path, tmp_path: Path
     assert all((tmp_path / "out" / link).is_file() for link in files)
     ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
     assert {link[1:] for link in links if link.startswith("#")} <= ids
+
+
+def test_files_from_a_changed_tree_are_named(results: Path, tmp_path: Path) -> None:
+    record = make_record(method="mtppo", seed=0, rates=[0.9] * 10)
+    record["provenance"]["git_dirty"] = True
+    file = write(results, record).name
+    assert build(results, tmp_path / "out") == 0
+    page = Reader((tmp_path / "out" / "index.html").read_text(encoding="utf-8"))
+    assert "Written from a changed tree: 1 file" in page.text
+    markdown = (tmp_path / "out" / "leaderboard.md").read_text(encoding="utf-8")
+    named = markdown.partition("## Written from a changed tree")[2]
+    assert file.replace("_", "\\_") in named
+    lines = list(csv.DictReader((tmp_path / "out" / "csv" / "seeds.csv").open(encoding="utf-8")))
+    assert [line["file"] for line in lines if line["git_dirty"] == "true"] == [file]
+
+
+def test_what_an_evaluation_measures_is_said(tmp_path: Path) -> None:
+    """Small tasks have few levels; in the suites with a pool evaluation plays others."""
+    for suite, words in (
+        ("mg3", "this is no measure of generalisation"),
+        ("mg3-held-out", "success on levels that training never saw"),
+    ):
+        folder, out = tmp_path / suite / "in", tmp_path / suite / "out"
+        for seed, count in enumerate((14, 15)):
+            record = make_record(suite, seed=seed)
+            record["protocol"]["distinct_levels"]["LavaGapS7"] = count
+            write(folder, record)
+        assert build(folder, out) == 0
+        page = Reader((out / "index.html").read_text(encoding="utf-8"))
+        assert words in page.text
+        assert "LavaGapS7 14 to 15 of 50" in page.text
+        tasks = list(csv.DictReader((out / "csv" / "tasks.csv").open(encoding="utf-8")))
+        found = {line["task"]: (line["different_levels"], line["wilson_low"]) for line in tasks}
+        assert found["LavaGapS7"] == ("29", "")
+        assert found["MemoryS11"][0] == "100" and float(found["MemoryS11"][1]) > 0.4
+
+
+def test_a_lengthened_run_has_a_remark_below_the_table(results: Path, tmp_path: Path) -> None:
+    record = make_record(method="toppo", seed=0, rates=[0.9] * 10)
+    record["budget"]["segments"][0]["env_steps"] = None
+    write(results, record)
+    assert build(results, tmp_path / "out") == 0
+    page = Reader((tmp_path / "out" / "index.html").read_text(encoding="utf-8"))
+    assert "toppo, perhaps lengthened" in page.text
+    assert "its command continues a run under a total of its own" in page.text
+    assert "0.900 †" in (tmp_path / "out" / "leaderboard.md").read_text(encoding="utf-8")
 
 
 def test_the_page_needs_no_network_and_its_policy_fits(results: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mtrl.leaderboard.__main__ import main
-from mtrl.records.results import schema_path
+from mtrl.records.schema import schema_path
 from tests.helpers.hostile import hostile_record, write_broken
 from tests.helpers.records import make_record, write
 

@@ -53,13 +53,20 @@ def test_seeds_at_other_steps_are_interpolated(tmp_path: Path) -> None:
     assert np.isnan(half).all()
 
 
-def test_a_diverged_seed_keeps_its_last_value(tmp_path: Path) -> None:
+def test_a_diverged_seed_falls_to_zero_after_its_last_evaluation(tmp_path: Path) -> None:
     records = [make_record(seed=seed, rates=[0.9] * 10) for seed in range(4)]
     table = table_of(tmp_path, *records, make_record(seed=4, rates=[0.9] * 10, status="diverged"))
     steps, _, mean, half = figures.mean_curve(table.rows[0])
     assert steps.tolist() == [1e6, 2e6, 3e6]
-    assert mean[-1] == pytest.approx((4 * 0.9 + 0.6) / 5)
+    assert mean[-1] == pytest.approx(4 * 0.9 / 5)
+    assert mean[1] == pytest.approx(0.6)
     assert half[-1] > 0
+
+
+def test_a_row_whose_seeds_all_diverged_at_once_is_zero(tmp_path: Path) -> None:
+    table = table_of(tmp_path, make_record(status="diverged", evaluations=1))
+    assert [part[0] for part in figures.mean_curve(table.rows[0])][:3] == [3e6, 0.0, 0.0]
+    assert table.rows[0].headline.value == 0.0
 
 
 def test_many_methods_and_long_curves_are_drawn_in_bounded_size(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from mtrl.leaderboard.heatmap import columns
+from mtrl.leaderboard.labels import short
 from mtrl.leaderboard.runs import load
-from mtrl.leaderboard.tables import Table, short, slug, tables
-from mtrl.statistics import t_interval, welch_interval
+from mtrl.leaderboard.tables import Table, slug, tables
+from mtrl.statistics import t_interval, welch_interval, wilson_interval
 from tests.helpers.records import make_record, write
 
 
@@ -105,7 +106,7 @@ def test_rows_of_agents_and_methods_that_do_not_ship(tmp_path: Path) -> None:
 
 def test_rows_that_words_do_not_tell_apart_are_numbered(tmp_path: Path) -> None:
     other = make_record(seed=1)
-    other["method"]["architecture"] = "one-hot"
+    other["method"]["heads"] = "one-hot"
     (table,) = grouped(tmp_path, make_record(), other)
     assert labels(table) == ["mtsac", "mtsac #2"]
 
@@ -121,7 +122,7 @@ def test_settings_that_do_nothing_on_a_suite_make_no_row(tmp_path: Path) -> None
         assert len(table.rows) == rows
 
 
-def test_diverged_runs_count_and_failed_ones_are_kept_in_sight(tmp_path: Path) -> None:
+def test_diverged_runs_count_as_zero_and_failed_ones_are_kept_in_sight(tmp_path: Path) -> None:
     broken = [make_record(seed=seed, status=status, rates=[1.0] * 10)
               for seed, status in ((5, "diverged"), (6, "failed"), (7, "running"))]  # fmt: skip
     never = make_record(seed=8, status="diverged", evaluations=1)
@@ -133,8 +134,18 @@ def test_diverged_runs_count_and_failed_ones_are_kept_in_sight(tmp_path: Path) -
         "running",
         "diverged",
     ]
-    assert row.seeds == 5
-    assert row.seed_means[-1] == pytest.approx(0.66)  # what it had at two thirds of the way
+    assert row.seeds == 6
+    assert row.seed_means == pytest.approx([0.5] * 4 + [0.0, 0.0])
+    assert row.headline.value == pytest.approx(2 / 6)
+    assert row.last_scores == pytest.approx((2 + 0.66) / 6)  # what one had at two thirds of the way
+    assert row.task_counts == [(100, 300)] * 10
+    assert row.flawed
+    assert row.remarks == [
+        "diverged, so counted as 0: seeds 5, 8; with their last evaluations instead the mean is 0.443",
+        "failed, so not counted: seed 6",
+        "not finished when the file was written, so not counted: seed 7",
+    ]
+    assert row.tags == ["2 diverged", "1 failed", "1 not finished"]
 
 
 def test_a_row_of_failures_has_no_numbers(tmp_path: Path) -> None:
@@ -174,7 +185,7 @@ def test_of_plain_rows_the_one_with_most_settings_in_common_is_the_baseline(tmp_
         *seeds("mtsac-pcgrad", [0.5, 0.6, 0.7], agent__precision="auto"),
     )
     (comparison,) = table.comparisons.values()
-    assert comparison.baseline.label == "mtsac"
+    assert comparison.baseline.label == "mtsac, bf16"
 
 
 def test_single_task_runs_are_a_reference_under_the_same_rules(tmp_path: Path) -> None:
@@ -225,3 +236,103 @@ def test_a_table_does_not_depend_on_the_order_of_its_files(tmp_path: Path) -> No
         == ["toppo", "mtppo", "mtsac"]
     )
     assert all(np.array_equal(a.scores, b.scores) for a, b in zip(first.rows, second.rows))
+
+
+def lengthened(record: dict[str, Any], *segments: tuple[int | None, int]) -> dict[str, Any]:
+    record["budget"]["segments"] = [
+        {"env_steps": at, "total_env_steps": total} for at, total in segments
+    ]
+    return record
+
+
+def test_a_lengthened_run_is_a_row_of_its_own_and_says_so(tmp_path: Path) -> None:
+    """Run id, settings and last total are those of a straight run."""
+    straight = make_record(env_steps=16_000)
+    records = [
+        straight,
+        make_record(env_steps=16_000, seed=1),
+        lengthened(make_record(env_steps=16_000), (0, 8_000), (8_000, 16_000)),
+        lengthened(make_record(env_steps=16_000, seed=2), (0, 20_000), (8_000, 16_000)),
+        lengthened(make_record(env_steps=16_000, seed=3), (None, 16_000)),
+    ]
+    assert records[2]["run_id"] == straight["run_id"]
+    (table,) = grouped(tmp_path, *records)
+    rows = {row.label: row for row in table.rows}
+    assert {label: len(row.runs) for label, row in rows.items()} == {
+        "mtsac": 2,
+        "mtsac, lengthened at 8k": 1,
+        "mtsac, planned anew at 8k": 1,
+        "mtsac, perhaps lengthened": 1,
+    }
+    assert {row.flawed for row in table.rows} == {True, False}
+    assert rows["mtsac"].remarks == []
+    assert rows["mtsac, lengthened at 8k"].remarks == [
+        "planned for 8,000 env steps, then for 16,000 at 8,000: schedules that follow the planned total jump there, so "
+        "this is no run that was planned for 16k"
+    ]
+    assert "does not tell at which step" in rows["mtsac, perhaps lengthened"].remarks[0]
+
+
+def test_env_steps_are_those_taken_and_unequal_comparisons_are_marked(tmp_path: Path) -> None:
+    more = make_record(method="mtsac-pcgrad", env_steps=4_100)
+    more["budget"]["segments"][0]["total_env_steps"] = 4_000
+    even = make_record(method="mtsac-cagrad", env_steps=4_000)
+    (table,) = grouped(tmp_path, make_record(env_steps=4_000), more, even)
+    found = {row.label: row for row in table.rows}
+    assert {row.budget for row in table.rows} == {4_000}
+    assert (found["mtsac-pcgrad"].taken_text, found["mtsac"].taken_text) == ("4,100", "4,000")
+    assert table.comparisons[found["mtsac-pcgrad"]].steps == ("4,100", "4,000")
+    assert table.comparisons[found["mtsac-cagrad"]].steps is None
+
+
+def test_what_auto_precision_came_to_makes_rows(tmp_path: Path) -> None:
+    records = [make_record(seed=seed, agent__precision="auto") for seed in range(3)]
+    records[2]["provenance"]["precision"] = "fp32"
+    said = make_record(seed=3, agent__precision="fp32")
+    (table,) = grouped(tmp_path, *records, said)
+    assert {row.label: [run.seed for run in row.runs] for row in table.rows} == {
+        "mtsac, bf16": [0, 1],
+        "mtsac, fp32": [2, 3],
+    }
+
+
+def test_goal_seeds_of_runs_share_a_table_and_evaluation_seeds_do_not(tmp_path: Path) -> None:
+    records = [make_record(seed=seed) for seed in range(3)]
+    records[1]["protocol"] |= {"goal_seed": 9, "distinct_levels": None}
+    records[2]["protocol"]["eval_seed"] = 7
+    found = grouped(tmp_path, *records)
+    assert sorted(len(table.rows[0].runs) for table in found) == [1, 2]
+
+
+def test_there_is_no_interval_where_levels_repeat(tmp_path: Path) -> None:
+    records = [make_record("mg3", seed=seed) for seed in range(2)]
+    for record in records:
+        record["protocol"]["distinct_levels"] |= {"LavaGapS7": 14}
+    (table,) = grouped(tmp_path, *records)
+    (column,) = columns(table, [table])
+    assert table.tasks[0] == "LavaGapS7"
+    assert column.levels == [28, 100, 100]
+    assert column.interval(0) is None
+    assert column.interval(1) == wilson_interval(50, 100)
+    sampling = [make_record("mg3", seed=seed) for seed in range(2)]
+    for record in sampling:
+        record["protocol"] |= {"deterministic": False}
+        record["protocol"]["distinct_levels"] |= {"LavaGapS7": 14}
+    (table,) = grouped(tmp_path / "sampling", *sampling)
+    (column,) = columns(table, [table])
+    assert column.interval(0) == wilson_interval(50, 100)
+
+
+def test_the_single_task_reference_is_chosen_without_its_score(tmp_path: Path) -> None:
+    """The preset's own settings stand before others, however these score."""
+    one = "mt1:reach-v3"
+    found = grouped(
+        tmp_path,
+        make_record(),
+        make_record(suite=one, rates=[0.1]),
+        *[make_record(suite=one, rates=[0.9], seed=seed, agent__width=7) for seed in range(3)],
+        make_record(suite=one, rates=[0.8], env_steps=100),
+    )
+    _, reference = columns(found[0], found)
+    assert reference.label == "mtsac, one task, 3M"
+    assert reference.counts[0] == (5, 50)

@@ -8,9 +8,11 @@ from typing import Any, cast
 
 import pytest
 
+from mtrl.evaluation.evaluator import Evaluator
 from mtrl.leaderboard import verify
 from mtrl.leaderboard.__main__ import main
 from mtrl.settings.config import TrainConfig
+from mtrl.statistics import wilson_interval
 from mtrl.sweeps.spec import Unit
 from mtrl.sweeps.state import collect
 from mtrl.trainer import train
@@ -72,12 +74,65 @@ def test_a_method_of_several_rows_is_asked_about(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("mtrl.leaderboard.files.suite_problems", lambda protocol: [])
-    shutil.copytree(tmp_path / "results" / ROW, tmp_path / "results/mt10-fake/90/fake")
-    assert main(["verify", "mt10:fake/fake", f"--results={tmp_path / 'results'}"]) == 2
+    results = tmp_path / "results"
+    other = results / "mt10-fake/90/fake"
+    shutil.copytree(results / ROW, other)
+    for path in other.glob("*.json"):
+        record = json.loads(path.read_text())
+        record["budget"]["segments"][0]["total_env_steps"] = 90
+        path.write_text(json.dumps(record))
+    assert main(["verify", "mt10:fake/fake", f"--results={results}"]) == 2
     assert (
-        f"mt10:fake/fake has 2 rows; name one of {ROW}, mt10-fake/90/fake"
+        "mt10:fake/fake has 2 rows; name one of mt10:fake/90/fake; mt10:fake/60/fake"
         in capsys.readouterr().err
     )
+    assert main(["verify", "mt10:fake/60/fake", f"--results={results}"]) == 0
+    assert "over 2 seeds" in capsys.readouterr().out
+
+
+def test_a_row_is_named_by_its_label(
+    row: list[TrainConfig],
+    short_config: ShortConfig,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rows of one method and budget that differ in a setting are not mixed."""
+    monkeypatch.setattr("mtrl.leaderboard.files.suite_problems", lambda protocol: [])
+    results = tmp_path / "results"
+    place = "mt10-fake/60/other/seed-0"
+    config = short_config(f"results/.runs/{place}", total_env_steps=60, agent__learning_rate=0.2)
+    train(config)
+    collect(Unit(config, (), results / f"{place}.json"))
+    assert main(["verify", "mt10:fake/fake", f"--results={results}"]) == 2
+    listed = capsys.readouterr().err.rpartition("name one of ")[2].strip().split("; ")
+    assert listed == [
+        "mt10:fake/60/fake, learning_rate 0.1",
+        "mt10:fake/60/fake, learning_rate 0.2",
+    ]
+    files = [str(results / ROW / "seed-0.json"), str(results / f"{place}.json")]
+    assert main(["verify", *files]) == 2
+    assert "they are different rows; verify one at a time" in capsys.readouterr().err
+    for label, seeds in zip(listed, (2, 1)):
+        assert main(["verify", label.replace("60/", ""), f"--results={results}"]) == 0
+        assert f"over {seeds} seed" in capsys.readouterr().out
+
+
+def test_another_seed_evaluates_other_goals(
+    row: list[TrainConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    played = []
+
+    def evaluate(self: Any, policy: Any) -> Any:
+        played.append(self.env.goal_set.tobytes())
+        return real(self, policy)
+
+    real = Evaluator.evaluate
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Evaluator, "evaluate", evaluate)
+        for words in ([], [], ["--seed=7"]):
+            main(["verify", str(row[0].folder), *words])
+    assert played[0] == played[1] != played[2]
 
 
 def test_a_false_claim_does_not_hold(
@@ -95,10 +150,11 @@ def test_a_false_claim_does_not_hold(
     assert "most changed: task-" in out and "mt10:fake/fake does NOT hold" in out
 
 
-def claims(*successes: int) -> list[verify.Claim]:
+def claims(*successes: int, levels: int = 50) -> list[verify.Claim]:
     """Runs of one task with 50 episodes each."""
     tasks = [{"task": {"successes": count, "episodes": 50}} for count in successes]
-    return cast(Any, [SimpleNamespace(per_task=task) for task in tasks])
+    record = {"protocol": {"deterministic": True, "distinct_levels": {"task": levels}}}
+    return cast(Any, [SimpleNamespace(per_task=task, record=record) for task in tasks])
 
 
 def test_the_interval_covers_seeds_and_episodes() -> None:
@@ -107,6 +163,8 @@ def test_the_interval_covers_seeds_and_episodes() -> None:
     agreeing = verify.interval(claims(25, 25, 25), [0.5] * 3)  # whose t-interval has no width
     assert 0.42 < agreeing[0] < 0.43 and agreeing[1] == pytest.approx(1 - agreeing[0])
     apart = verify.interval(claims(10, 25, 40), [0.2, 0.5, 0.8])
+    few = verify.interval(claims(25, levels=2), [0.5])
+    assert few == pytest.approx(wilson_interval(1, 2))
     assert apart == (0.0, 1.0)  # a t-interval of 0.5 +- 0.75, within what a rate can be
 
 

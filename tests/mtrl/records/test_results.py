@@ -28,7 +28,14 @@ Record = dict[str, Any]
 @pytest.fixture
 def record(short_config: ShortConfig) -> Record:
     record = new_record(
-        short_config(), SUITES["mt10:fake"], "fake", 3, "cpu", "python -m mtrl.train mt10:fake"
+        short_config(),
+        SUITES["mt10:fake"],
+        "fake",
+        3,
+        goal_seed=0,
+        device="cpu",
+        precision="fp32",
+        command="python -m mtrl.train mt10:fake",
     )
     task = {
         "successes": 1,
@@ -47,7 +54,9 @@ def record(short_config: ShortConfig) -> Record:
 
 def test_new_record_has_exactly_the_fields_of_the_protocol(record: Record) -> None:
     assert validate(record) is record
-    assert record["method"]["architecture"] == "multi-head"
+    assert (record["method"]["network"], record["method"]["heads"]) == ("mlp", "multi-head")
+    assert record["budget"]["segments"] == [{"env_steps": 0, "total_env_steps": 600}]
+    assert record["provenance"]["commands"] == ["python -m mtrl.train mt10:fake"]
     assert record["method"]["params"]["agent.widths"] == [8, 8]
     assert "run_dir" not in record["method"]["params"]
     assert record["provenance"]["packages"]["torch"]
@@ -57,23 +66,23 @@ def test_new_record_has_exactly_the_fields_of_the_protocol(record: Record) -> No
 @pytest.mark.parametrize(
     ("given", "parts"),
     [
-        ({}, ("mean", "uniform", "multi-head")),
+        ({}, ("mean", "uniform", "mlp", "multi-head")),
         (
             {"agent.aggregator": "cagrad:c=0.9,every=4"},
-            ("cagrad:c=0.9,every=4", "uniform", "multi-head"),
+            ("cagrad:c=0.9,every=4", "uniform", "mlp", "multi-head"),
         ),
         (
             {"method": "camrl-ppo", "agent.curriculum.warmup": 5},
-            ("mean", "camrl:warmup=5", "separate"),
+            ("mean", "camrl:warmup=5", "mlp", "separate"),
         ),
-        ({"method": "sb3-ppo"}, (None, None, None)),
+        ({"method": "sb3-ppo"}, (None, None, "mlp", None)),
     ],
 )
 def test_a_record_names_choices_in_their_short_form(
     given: Record, parts: tuple[str | None, ...]
 ) -> None:
     method = method_of(resolve({"suite": "mt10", **given}).flat())
-    assert (method["aggregator"], method["curriculum"], method["architecture"]) == parts
+    assert tuple(method[key] for key in ("aggregator", "curriculum", "network", "heads")) == parts
 
 
 def test_success_mean_is_unweighted_over_tasks(record: Record) -> None:
@@ -97,6 +106,7 @@ def _set(*path: Any) -> Callable[[Record], None]:
     return change
 
 
+SEGMENT = {"env_steps": 0, "total_env_steps": 600}
 TASK = ("evaluations", 0, "per_task", "task-1")
 
 
@@ -105,7 +115,7 @@ TASK = ("evaluations", 0, "per_task", "task-1")
     [
         (_set("seed", KeyError), "seed: is missing"),
         (_set("extra", 1), "extra: is not part of the schema"),
-        (_set("schema_version", 2), "schema_version: 2 is not supported"),
+        (_set("schema_version", 1), "schema_version: 1 is not supported"),
         (_set("status", "done"), "status: 'done' is not one of"),
         (_set("seed", "0"), "seed: is '0', not a whole number"),
         (_set("seed", True), "seed: is true, not a whole number"),
@@ -120,17 +130,41 @@ TASK = ("evaluations", 0, "per_task", "task-1")
             _set("evaluations", 0, "per_task", "task-1", KeyError),
             "per_task: the tasks are not those",
         ),
-        (_set("evaluations", 0, "per_task", {}), "per_task: has 0 entries; allowed are 1 to 200"),
-        (_set("schema_version", KeyError), "schema_version: is missing; this version reads 1"),
+        (_set("evaluations", 0, "per_task", {}), "per_task: has 0 entries; at least 1 is needed"),
+        (
+            _set("schema_version", KeyError),
+            "schema_version: is missing; this version of mtrl reads 2",
+        ),
         (
             _set("method", "params", "agent.x", {"a": 1}),
-            "method.params['agent.x']: is an object, not a text or",
+            "method.params['agent.x']: is an object, not a text, number",
         ),
         (_set("provenance", "cpu_count", 10**30), "provenance.cpu_count: a huge number is above"),
         (_set("run_id", "x" * 300), "run_id: has 300 characters; allowed are 1 to 200"),
         (
             _set("protocol", "episodes_per_task", 5),
             "task-0.episodes: 4 is not protocol.episodes_per_task, 5",
+        ),
+        (
+            _set("protocol", "distinct_levels", {"task-0": 1}),
+            "protocol.distinct_levels: the tasks are not those of protocol.tasks",
+        ),
+        (
+            _set("protocol", "distinct_levels", {"task-0": 5, "task-2": 1, "task-1": 1}),
+            "protocol.distinct_levels.task-0: 5 is more than protocol.episodes_per_task, 4",
+        ),
+        (_set("budget", "segments", []), "budget.segments: has 0 entries; at least 1 is needed"),
+        (
+            _set("budget", "segments", 0, "env_steps", 3),
+            "budget.segments[0].env_steps: 3 is not 0, where a run starts",
+        ),
+        (
+            _set("budget", "segments", [SEGMENT, SEGMENT]),
+            "budget.segments[1].env_steps: 0 does not come after 0",
+        ),
+        (
+            _set("budget", "segments", [SEGMENT, SEGMENT | {"env_steps": None}]),
+            "budget.segments[1].env_steps: is null, which only the first may be",
         ),
         (
             _set("budget", "env_steps", 9),

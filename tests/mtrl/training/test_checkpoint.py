@@ -119,7 +119,7 @@ def test_other_schema_is_named(tmp_path: Path) -> None:
         tmp_path / "000000000100" / "manifest.json",
         lambda manifest: manifest.update(schema_version=7),
     )
-    with pytest.raises(CheckpointError, match="schema_version is 7 there and 1 here"):
+    with pytest.raises(CheckpointError, match="schema_version is 7 there and 2 here"):
         checkpoint.verify(tmp_path / "000000000100")
 
 

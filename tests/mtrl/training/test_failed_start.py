@@ -68,7 +68,11 @@ def _no_record(patch: pytest.MonkeyPatch) -> None:
 
 def _wrong_record(patch: pytest.MonkeyPatch) -> None:
     original = run.new_record
-    patch.setattr(run, "new_record", lambda *arguments: original(*arguments) | {"seed": -1})
+
+    def wrong(*arguments: Any, **more: Any) -> Any:
+        return original(*arguments, **more) | {"seed": -1}
+
+    patch.setattr(run, "new_record", wrong)
 
 
 def _no_events(patch: pytest.MonkeyPatch) -> None:

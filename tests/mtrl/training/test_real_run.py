@@ -77,7 +77,15 @@ def test_record(whole: Path, backend: str) -> None:
     assert record["status"] == "finished"
     assert record["protocol"]["tasks"] == ["reach-v3"]
     assert record["protocol"]["backend"] == backend
-    assert record["method"]["architecture"] == "multi-head"
+    assert (record["method"]["network"], record["method"]["heads"]) == ("mlp", "multi-head")
+    assert record["provenance"]["precision"] in ("bf16", "fp32")
+    assert (record["protocol"]["goal_seed"], record["protocol"]["eval_seed"]) == (
+        record["seed"],
+        None,
+    )
+    assert set(record["protocol"]["distinct_levels"].values()) == {
+        record["protocol"]["episodes_per_task"]
+    }
     assert [evaluation["env_steps"] for evaluation in record["evaluations"]] == [150, 260]
     assert {
         task["length_mean"] for e in record["evaluations"] for task in e["per_task"].values()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -39,14 +41,22 @@ def arguments(run: Path, suite: str, *more: str) -> list[str]:
     return [suite, f"--run-dir={run}", *SETTINGS, *more]
 
 
+def command_of(run: Path, suite: str, *more: str) -> list[str]:
+    """The command of a training with the fakes."""
+    program = [sys.executable, "-m", "tests.helpers.workbench", "train"]
+    return [*program, *arguments(run, suite, *more)]
+
+
+def environment(pace: float) -> dict[str, str]:
+    return {**os.environ, "FAKE_PACE": str(pace), "OMP_NUM_THREADS": "1"}
+
+
 def start(run: Path, suite: str, pace: float) -> subprocess.Popen[str]:
     """A training process of its own, slowed down to ``pace`` seconds per vector step."""
-    command = [sys.executable, "-m", "tests.helpers.workbench", "train", *arguments(run, suite)]
-    environment = {**os.environ, "FAKE_PACE": str(pace), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        command,
+        command_of(run, suite),
         cwd=ROOT,
-        env=environment,
+        env=environment(pace),
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -101,6 +111,67 @@ def test_sigterm_and_the_command_it_names(tmp_path: Path) -> None:
     assert "Traceback" not in err + out
 
 
+def test_a_terminal_that_closes_saves_like_sigterm(faked: None, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = start(run, "mt10:fake", pace=0.002)
+    wait_for_checkpoint_beyond(run, 0, process)
+    process.send_signal(signal.SIGHUP)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 129
+    steps = int(newest_first(run / "checkpoints")[0].name)
+    words = f"mtrl.train: stopped at {steps:,} env steps; continue from {steps:,} env steps with: "
+    assert err.strip().splitlines()[-1].startswith(words)
+    assert train.main(arguments(run, "mt10:fake")) == 0
+
+
+def test_nohup_is_heeded(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        ["nohup", *command_of(run, "mt10:fake", "--total-env-steps=600")],
+        cwd=ROOT,
+        env=environment(0.002),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 60
+    while not newest_first(run / "checkpoints") and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert json.loads((run / "result.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize(
+    "redirection",
+    [">&-", "<&- >&- 2>&-", "2>&1 >/dev/null | head -n 1", "| head -n 0"],
+)
+def test_a_closed_stream_ends_neither_the_run_nor_its_checkpoints(
+    tmp_path: Path, redirection: str
+) -> None:
+    run = tmp_path / "run"
+    words = shlex.join(command_of(run, "mt10:fake", "--total-env-steps=600"))
+    script = f"{words} {redirection}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=ROOT,
+        env=environment(0.001),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "Exception ignored" not in done.stdout + done.stderr
+    assert json.loads((run / "result.json").read_text())["status"] == "finished"
+    assert int(newest_first(run / "checkpoints")[0].name) == 600
+
+
+def test_bad_input_is_an_exit_status_where_nobody_listens(tmp_path: Path) -> None:
+    words = shlex.join([sys.executable, "-m", "mtrl.train", "no-such-suite"])
+    assert subprocess.run(["bash", "-c", f"{words} >&- 2>&-"], cwd=ROOT).returncode == 2
+
+
 def test_second_interrupt_stops_at_once(faked: None, tmp_path: Path) -> None:
     run = tmp_path / "run"
     process = start(run, "mt10:fake", pace=0.002)
@@ -119,10 +190,10 @@ def test_second_interrupt_stops_at_once(faked: None, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_bar_of_a_real_run(tmp_path: Path) -> None:
     outer, inner = pty.openpty()
-    environment = {**os.environ, "FAKE_PACE": "0.003", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.helpers.workbench", "train"]
-    command += arguments(tmp_path / "run", "mt10:fake", "--total-env-steps=900")
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=inner, stdout=inner)
+    command = command_of(tmp_path / "run", "mt10:fake", "--total-env-steps=900")
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment(0.003), stderr=inner, stdout=inner
+    )
     os.close(inner)
     text = read_all(outer)
     assert process.wait(timeout=60) == 0
