@@ -105,6 +105,17 @@ class TaskVectorEnv(VectorEnv):
             )
         self.paused = given.copy()
 
+    def hold(self, rows: NDArray[np.bool_]) -> None:
+        """Let single environments stand still in the next step: reward 0, no end, the last observation again.
+
+        Args:
+            rows: bool ``[num_envs]``.
+
+        Raises:
+            SuiteError: a backend whose environments can only step together.
+        """
+        raise SuiteError(f"hold: environments of backend {self.backend!r} can only step together.")
+
     @abstractmethod
     def rebase(self, boundary: int) -> NDArray:
         """Start fresh episodes everywhere from random streams that are a function of (seed, ``boundary``) alone.

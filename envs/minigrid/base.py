@@ -75,6 +75,7 @@ class MiniGridVectorEnv(TaskVectorEnv):
             else settings.goal_seed
         )
         self._streams = LevelStreams(suite.num_tasks, settings.envs_per_task, settings.goals, seed)
+        self._held = np.zeros(self.num_envs, np.bool_)
         self._running = False
         self._stepping = False
 
@@ -106,13 +107,19 @@ class MiniGridVectorEnv(TaskVectorEnv):
         self._check_idle("pause")
         self._set_paused(tasks)
 
+    def hold(self, rows: NDArray[np.bool_]) -> None:
+        self._check_idle("hold")
+        self._held = rows.copy()
+
     def step_async(self, actions: NDArray) -> None:
         self._check_idle("step_async")
         if not self._running:
             raise SuiteError("Call reset or rebase before the first step.")
         actions = self._checked(actions)
-        if self.paused.any():
-            actions = np.where(self.paused[self.task_id], STAND_STILL, actions)
+        still = self._held | self.paused[self.task_id]
+        if still.any():
+            actions = np.where(still, STAND_STILL, actions)
+        self._held[:] = False
         self._begin_step(actions)
         self._stepping = True
 
