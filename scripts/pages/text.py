@@ -1,0 +1,45 @@
+"""Markdown that every generated page is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtrl.agents.settings import Setting, describe, range_of, registry_of
+from mtrl.cli import as_text
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "results"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; bars inside cells are escaped."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def code(value: object) -> str:
+    """``value`` in backticks."""
+    return f"`{value}`"
+
+
+def bare_task(name: str) -> str:
+    """The task's name without Meta-World's version suffix, for narrow tables."""
+    return name.removesuffix("-v3")
+
+
+def settings_table(settings: Sequence[Setting], values: dict[str, Any] | None = None) -> str:
+    """Name, default (or the value in ``values``), what is allowed, and what the setting does."""
+    rows = []
+    for setting in settings:
+        value = (values or {}).get(setting.key, setting.default)
+        shown = value if registry_of(setting.hint) is None else getattr(value, "kind", value)
+        limits = range_of(setting.hint)
+        allowed = describe(setting.hint) + (f"; must {limits}" if limits else "")
+        rows.append([code(setting.key), code(as_text(shown)), allowed, setting.doc])
+    return table(["setting", "default", "allowed", "what it does"], rows)
