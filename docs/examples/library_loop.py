@@ -27,12 +27,12 @@ evaluator = Evaluator(make_vec(suite, envs_per_task=4, seed=1, goals="cycle"), e
 
 # %%
 # ``begin`` tells schedules where training ends. One ``advance`` of MTPPO is a rollout and its update.
-budget = 24_000
+budget = 16_000
 agent.begin(budget)
 while agent.env_steps < budget:
     agent.advance()
     losses = agent.metrics()
-    if agent.env_steps % 8_000 == 0:
+    if agent.env_steps % 4_000 == 0:
         results = evaluator.evaluate(agent)
         rates = {name: result.success_rate for name, result in results.items()}
         print(agent.env_steps, rates, f"entropy {losses['train/entropy']:.2f}")
