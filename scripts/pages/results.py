@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import PurePosixPath
 
 from mtrl.leaderboard.runs import load
-from mtrl.leaderboard.tables import Row, Table, tables
+from mtrl.leaderboard.tables import Row, Table, short, tables
 from scripts.pages.text import RESULTS, code, table
 
 Place = tuple[Table, Row]
@@ -73,7 +73,7 @@ def measured(key: str, choice: str) -> Iterator[str]:
         params = row.first.method["params"]
         kinds = {str(value) for name, value in params.items() if _names(key, name)}
         if choice in kinds:
-            yield f"{each.suite} {row.budget:,}"
+            yield f"{each.suite} {short(row.budget)}"
 
 
 def _names(key: str, setting: str) -> bool:
@@ -93,8 +93,8 @@ def _protocol(each: Table) -> str:
     )
 
 
-_HEAD = ("env steps", "raw files, in `results/`", "success", "seed: its success", "hours")
+_HEAD = ("env steps", "success", "seed: its success", "hours", "raw files, in `results/`")
 
 
 def _line(row: Row) -> list[str]:
-    return [f"{row.budget:,}", code(folder(row)), success(row), each_seed(row), hours(row)]
+    return [short(row.budget), success(row), each_seed(row), hours(row), folder(row)]

@@ -19,7 +19,7 @@ TRAIN = (
 )
 OF_ALGORITHM = {
     "mtppo": "--rollout-per-task=20 --minibatches=1 --epochs=1 --width=8",
-    "mtsac": "--learning-starts=30 --batch-per-task=4 --width=8",
+    "mtsac": "--learning-starts=30 --batch-per-task=4 --buffer-per-task=100 --width=8",
     "sb3-ppo": "--n-steps=10 --n-epochs=1",
 }
 LONG = {DOCS / "guide" / "sweeps.md"}  # starts processes, as tests/mtrl/sweeps do

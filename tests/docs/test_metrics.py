@@ -29,9 +29,14 @@ OF_ALGORITHM = {
         "agent.minibatches": 1,
         "agent.epochs": 1,
     },
-    "mtsac": {"agent.width": 8, "agent.learning_starts": 20, "agent.batch_per_task": 8},
+    "mtsac": {
+        "agent.width": 8,
+        "agent.learning_starts": 20,
+        "agent.batch_per_task": 8,
+        "agent.buffer_per_task": 200,
+    },
     "sb3-ppo": {"agent.n_steps": 20, "agent.net_arch": (8,)},
-    "sb3-sac": {"agent.net_arch": (8,)},
+    "sb3-sac": {"agent.net_arch": (8,), "agent.buffer_size": 1_000},
 }
 OF_EPISODES = {
     "rollout/ep_rew_mean",
