@@ -267,8 +267,8 @@ def pads_may_touch(ctx: NDArray) -> bool:
 def advance(ctx: NDArray, again: bool) -> bool:
     """Runs five ``mj_step``, then the part of ``mj_forward`` that the observation needs.
 
-    Stock runs the whole ``mj_forward`` before it observes. The rest updates the warm start, which changes the next step;
-    the next step runs it, because its first ``mj_forward`` shares most of the work.
+    Stock runs the whole ``mj_forward`` before it observes. The rest updates the warm start, which changes the next
+    step; the next step runs it, because its first ``mj_forward`` shares most of the work.
 
     Args:
         ctx: the simulation.
