@@ -51,7 +51,10 @@ def all_results() -> str:
     parts = []
     for each in dict.fromkeys(place[0] for place in places()):
         rows = [row for other, row in places() if other is each]
-        parts.append(f"## {each.suite}\n\n{_protocol(each)}\n\n{table(_HEAD, map(_line, rows))}")
+        title = (
+            each.suite if each.protocol["backend"] == "native" else f"{each.suite}, other protocol"
+        )
+        parts.append(f"## {title}\n\n{_protocol(each)}\n\n{table(_HEAD, map(_line, rows))}")
     return "\n\n".join(parts)
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from mtrl import evaluate, train
+from mtrl.agents.aggregators.registry import AGGREGATORS
+from mtrl.agents.curricula.registry import CURRICULA
 from mtrl.leaderboard import __main__ as leaderboard
 from tests.docs.pages import DOCS, ROOT, Block, blocks, commands, pages
 
@@ -38,6 +40,8 @@ EXAMPLES = sorted((DOCS / "examples").glob("*.py"))
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder as the pages assume it: a checkout, in which a run of mg3 has been trained."""
     monkeypatch.chdir(tmp_path)
+    for registry in (AGGREGATORS, CURRICULA):  # pages and examples register methods of their own
+        monkeypatch.setattr(registry, "entries", dict(registry.entries))
     (tmp_path / "results").symlink_to(ROOT / "results")
     return tmp_path
 
