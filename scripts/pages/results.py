@@ -48,7 +48,12 @@ def hours(row: Row) -> str:
 
 def all_results() -> str:
     """One table a suite and protocol, every row."""
-    parts = []
+    runs = [run for _, row in places() for run in row.runs]
+    dirty = sum(bool(run.provenance["git_dirty"]) for run in runs)
+    parts = [
+        f"{len(runs)} runs. {dirty} of their files say `git_dirty: true`: the code that made them was never committed "
+        "exactly as it ran."
+    ]
     for each in dict.fromkeys(place[0] for place in places()):
         rows = [row for other, row in places() if other is each]
         title = (

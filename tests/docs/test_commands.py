@@ -13,6 +13,7 @@ from mtrl import evaluate, train
 from mtrl.agents.aggregators.registry import AGGREGATORS
 from mtrl.agents.curricula.registry import CURRICULA
 from mtrl.leaderboard import __main__ as leaderboard
+from scripts.pages import methods
 from tests.docs.pages import DOCS, ROOT, Block, blocks, commands, pages
 
 TRAIN = (
@@ -109,6 +110,13 @@ def test_commands_of_a_page(page: Path, workplace: Path) -> None:
         run("python -m mtrl.train mg3")
     for command in told:
         run(command)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [name for name in methods.names() if name != "sb3-sac"])
+def test_command_of_a_method(method: str, workplace: Path) -> None:
+    (told,) = re.findall(r"^python -m .*$", methods.page_parts(method), re.MULTILINE)
+    run(told.replace("train mt10", "train mg3"))
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
