@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -189,7 +190,7 @@ class Agent(ABC):
 
         Args:
             total_env_steps: env steps summed over tasks, counted from the agent's creation; calling again with a larger
-                number continues. A whole number; ``1e6`` is one.
+                number continues, one that is already reached trains nothing and warns. A whole number; ``1e6`` is one.
             callback: one or a list of: a function of the agent, called after every ``advance``; an SB3
                 ``BaseCallback``, called as SB3 calls it, after the transition is stored. Returning False stops: a
                 function after the ``advance``, an SB3 callback at once (an unfinished rollout is dropped, as in SB3).
@@ -199,6 +200,12 @@ class Agent(ABC):
             DivergedError: from ``metrics``, when a loss is not finite.
         """
         total_env_steps = check_total(total_env_steps)
+        if self.progress >= total_env_steps:
+            warnings.warn(
+                f"learn({total_env_steps}) trains nothing: the total counts from the agent's creation, and it has "
+                f"taken {self.progress} {self.unit_in_words}; learn({self.progress + total_env_steps}) trains more",
+                stacklevel=2,
+            )
         objects, functions = sort_callbacks(callback)
         self._hooks = hooks = Hooks(self, objects)
         self.begin(total_env_steps)

@@ -8,24 +8,12 @@ from typing import Literal, overload
 
 from mtrl.envs.autoreset import NextStepAutoreset
 from mtrl.envs.errors import SuiteError, nearest
-from mtrl.envs.rendering import prepare_mujoco
 from mtrl.envs.seeding import check_seed
 from mtrl.envs.settings import EnvSettings
-from mtrl.envs.specs import Suite
-from mtrl.envs.suites import get_suite
+from mtrl.envs.specs import Backend, Suite
+from mtrl.envs.suites import backends_of, get_suite, prepare
 from mtrl.envs.vector import TaskVectorEnv
 
-# family -> backend -> module. The first backend of a family is its default ("auto"). A module offers
-# ``make(suite, settings) -> TaskVectorEnv`` and ``OPTIONS``, the settings it has beyond the common ones.
-BACKENDS: dict[str, dict[str, str]] = {
-    "metaworld": {
-        "native": "mtrl.envs.metaworld.native.engine",
-        "stock": "mtrl.envs.metaworld.stock",
-    },
-    "minigrid": {"native": "mtrl.envs.minigrid.native", "stock": "mtrl.envs.minigrid.stock"},
-}
-# module -> the reward versions it has, where it lacks some of its family's.
-REWARD_VERSIONS: dict[str, tuple[str, ...]] = {"mtrl.envs.metaworld.native.engine": ("v2",)}
 COMMON = frozenset({"envs_per_task", "seed", "one_hot"})
 
 
@@ -34,14 +22,13 @@ def backends(suite: str) -> tuple[str, ...]:
     return tuple(_able(get_suite(suite)))
 
 
-def _able(spec: Suite) -> dict[str, str]:
+def _able(spec: Suite) -> dict[str, Backend]:
     """The family's backends that have the suite's rewards."""
-    version = spec.reward_version
-    return {
-        name: at
-        for name, at in BACKENDS[spec.family].items()
-        if version in REWARD_VERSIONS.get(at, (version,))
-    }
+    able = {}
+    for name, backend in backends_of(spec).items():
+        if spec.reward_version in (backend.reward_versions or (spec.reward_version,)):
+            able[name] = backend
+    return able
 
 
 @overload
@@ -159,7 +146,7 @@ def make_vec(
         render_mode=render_mode,
     )
     _check_autoreset(autoreset, stagger)
-    known, able = BACKENDS[spec.family], _able(spec)
+    known, able = backends_of(spec), _able(spec)
     name = next(iter(able)) if backend == "auto" else backend
     if name not in known:
         raise SuiteError(
@@ -170,9 +157,8 @@ def make_vec(
         raise SuiteError(
             f"Backend {name!r} lacks the {version} rewards of {spec.id}; {', '.join(able)} has them."
         )
-    if spec.family == "metaworld":
-        prepare_mujoco(render=render_mode is not None)
-    module = import_module(known[name])
+    prepare(spec, render=render_mode is not None)
+    module = import_module(known[name].module)
     _check_supported(settings, name, module.OPTIONS)
     env: TaskVectorEnv = module.make(spec, settings)
     return env if autoreset == "same_step" else NextStepAutoreset(env)

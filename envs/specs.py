@@ -26,6 +26,20 @@ class TaskSpec:
 
 
 @dataclass(frozen=True)
+class Backend:
+    """An engine that runs the suites of a family.
+
+    Attributes:
+        module: offers ``make(suite, settings) -> TaskVectorEnv`` and ``OPTIONS``, the settings it has beyond the common
+            ones. Imported when the first environment is made.
+        reward_versions: those that it has; empty for all of its family's.
+    """
+
+    module: str
+    reward_versions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Suite:
     """An ordered set of tasks with one observation and action space and one evaluation protocol.
 

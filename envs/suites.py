@@ -1,4 +1,8 @@
-"""The registry of suites: one module a family, each with a mapping ``SUITES`` from id to specification."""
+"""The registry of suites and backends: one module a family.
+
+Each has ``SUITES``, specifications by id; ``BACKENDS``, engines by name, the default first; and ``prepare(render)``,
+which is called before an engine's module is imported.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from functools import cache
 from importlib import import_module
 
 from mtrl.envs.errors import SuiteError, nearest
-from mtrl.envs.specs import Suite
+from mtrl.envs.specs import Backend, Suite
 
 FAMILIES = {
     "metaworld": "mtrl.envs.metaworld.suites",
@@ -41,3 +45,18 @@ def get_suite(suite_id: str) -> Suite:
     raise SuiteError(
         f"There is no suite {suite_id!r}; the nearest id is {nearest(str(suite_id), suites, 0.0)!r}."
     )
+
+
+def backends_of(suite: Suite) -> dict[str, Backend]:
+    """The backends of a suite's family by name, the default first."""
+    found: dict[str, Backend] = import_module(FAMILIES[suite.family]).BACKENDS
+    return found
+
+
+def prepare(suite: Suite, render: bool) -> None:
+    """Prepare the import of an engine that runs ``suite``, and of its renderer.
+
+    Raises:
+        SuiteError: this machine cannot render.
+    """
+    import_module(FAMILIES[suite.family]).prepare(render)

@@ -8,9 +8,10 @@ one is in ``info["final_obs"]``, so no artificial reset transition exists that c
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from gymnasium import Space
@@ -19,6 +20,8 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from mtrl.envs.errors import SuiteError
+from mtrl.envs.seeding import check_seed
+from mtrl.envs.settings import EnvSettings
 from mtrl.envs.specs import Suite
 
 Info = dict[str, Any]
@@ -116,6 +119,14 @@ class TaskVectorEnv(VectorEnv):
         """
         raise SuiteError(f"hold: environments of backend {self.backend!r} can only step together.")
 
+    def frames(self) -> tuple[NDArray[np.uint8], ...]:
+        """One RGB frame per environment, each in its own size; empty without a render mode.
+
+        ``render`` gives them in one size, as gymnasium's and SB3's recorders need them.
+        """
+        frames: Any = self.render()
+        return tuple(frames or ())
+
     @abstractmethod
     def rebase(self, boundary: int) -> NDArray:
         """Start fresh episodes everywhere from random streams that are a function of (seed, ``boundary``) alone.
@@ -135,3 +146,168 @@ class TaskVectorEnv(VectorEnv):
         Raises:
             SuiteError: the state belongs to another suite, size or backend.
         """
+
+
+class Streams(Protocol):
+    """Random streams that say what each environment plays in an episode, as a function of seed, boundary and episode.
+
+    Attributes:
+        seed, boundary: what the streams are named by, see ``TaskVectorEnv.rebase``.
+        episode: int64 ``[num_envs]``, the episode being played, counted from the boundary; -1 before the first.
+    """
+
+    seed: int
+    boundary: int
+    episode: NDArray[np.int64]
+
+    def restart(self, seed: int, boundary: int) -> None:
+        """Begin the streams of (seed, boundary) anew, before their first episode."""
+
+    def set_episode(self, episode: NDArray[np.int64]) -> None:
+        """Go to the given episodes of the present streams."""
+
+
+class EngineVectorEnv(TaskVectorEnv):
+    """The state machine of every backend: what may follow what, pausing, seeding, and what is saved.
+
+    A family and its engines fill the hooks: the methods below ``load_state_dict``.
+    """
+
+    def __init__(
+        self,
+        suite: Suite,
+        settings: EnvSettings,
+        streams: Streams,
+        observation_space: Space,
+        action_space: Space,
+    ) -> None:
+        super().__init__(suite, settings.envs_per_task, observation_space, action_space)
+        self.render_mode = settings.render_mode
+        self._settings = settings
+        self._streams = streams
+        self._running = False  # whether episodes are under way
+        self._stepping = False  # whether a step is under way, between step_async and step_wait
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray, Info]:
+        """Start the next episode everywhere; every task moves again.
+
+        Args:
+            seed: start all random streams anew, as in an environment made with this seed.
+            options: not supported; must be None or empty.
+        """
+        self._check_idle("reset")
+        if options:
+            raise SuiteError(f"reset takes no options, but got {sorted(options)}.")
+        self.pause(np.zeros(self.num_tasks, np.bool_))
+        if seed is not None:
+            self._reseed(check_seed("seed", seed))
+        return self._start_episodes(), {}
+
+    def rebase(self, boundary: int) -> NDArray:
+        self._check_idle("rebase")
+        self._streams.restart(self._streams.seed, check_seed("boundary", boundary))
+        return self._start_episodes()
+
+    def pause(self, tasks: NDArray[np.bool_]) -> None:
+        self._check_idle("pause")
+        self._set_paused(tasks)
+
+    def step_async(self, actions: NDArray) -> None:
+        self._check_idle("step_async")
+        if not self._running:
+            raise SuiteError(
+                "Call reset or rebase before the first step, and rebase after loading a state."
+            )
+        checked = self._checked(actions)
+        self._stepping = True
+        self._begin(checked)
+
+    def step_wait(self) -> tuple[NDArray, NDArray, NDArray, NDArray, Info]:
+        if not self._stepping:
+            raise SuiteError("step_wait without step_async.")
+        self._stepping = False
+        return self._finish()
+
+    def state_dict(self) -> dict[str, NDArray]:
+        self._check_idle("state_dict")
+        return {
+            "identity": np.frombuffer(json.dumps(self._identity()).encode(), np.uint8).copy(),
+            "seed": np.array(self._streams.seed),
+            "boundary": np.array(self._streams.boundary),
+            "episode": self._streams.episode.copy(),
+            "paused": self.paused.copy(),
+        } | {name: array.copy() for name, array in self._kept().items()}
+
+    def load_state_dict(self, state: Mapping[str, NDArray]) -> None:
+        """Continue from a state: exactly where ``exact_state``, else if all episodes had just begun when it was taken.
+
+        Otherwise ``rebase`` or ``reset`` must come before the next step.
+        """
+        self._check_idle("load_state_dict")
+        self._check_state(state)
+        self._streams.restart(int(state["seed"]), int(state["boundary"]))
+        self._streams.set_episode(np.asarray(state["episode"]))
+        for name, array in self._kept().items():
+            array[...] = state[name]
+        self._running = False
+        self.pause(np.asarray(state["paused"]))
+        self._continue(state)
+
+    @abstractmethod
+    def _checked(self, actions: NDArray) -> NDArray:
+        """The actions as the engine takes them. Raises SuiteError for another shape or type, or impossible values."""
+
+    @abstractmethod
+    def _start_episodes(self) -> NDArray:
+        """Start the streams' next episode everywhere, and set ``_running``. Returns the observations."""
+
+    @abstractmethod
+    def _begin(self, actions: NDArray) -> None:
+        """Begin a step; paused environments stand still."""
+
+    @abstractmethod
+    def _finish(self) -> tuple[NDArray, NDArray, NDArray, NDArray, Info]:
+        """Complete the step: what ``step`` returns."""
+
+    @abstractmethod
+    def _identity(self) -> dict[str, Any]:
+        """What an environment must have in common with one whose state it loads, as JSON values."""
+
+    def _reseed(self, seed: int) -> None:
+        """Start the random streams of ``seed`` anew."""
+        self._streams.restart(seed, boundary=0)
+
+    def _kept(self) -> dict[str, NDArray]:
+        """Arrays that the next steps depend on, by name; a state holds copies of them, and is loaded into them."""
+        return {}
+
+    def _continue(self, state: Mapping[str, NDArray]) -> None:
+        """Set ``_running`` after a state was loaded, and restore what follows from it."""
+        self._running = bool((self._streams.episode >= 0).all())
+
+    def _check_idle(self, method: str) -> None:
+        if self.closed:
+            raise SuiteError(f"{method} after close: the environment is closed.")
+        if self._stepping:
+            raise SuiteError(f"{method} between step_async and step_wait.")
+
+    def _check_state(self, state: Mapping[str, NDArray]) -> None:
+        kept = self._kept()
+        expected = {"identity", "seed", "boundary", "episode", "paused", *kept}
+        missing = sorted(expected - set(state))
+        if missing:
+            raise SuiteError(f"The state is of another environment: it lacks {', '.join(missing)}.")
+        theirs = json.loads(np.asarray(state["identity"]).tobytes())
+        for key, value in self._identity().items():
+            if theirs.get(key) != value:
+                raise SuiteError(
+                    f"The state is of another environment: {key} is {theirs.get(key)!r}, here {value!r}."
+                )
+        for name, array in kept.items():
+            shape = np.shape(state[name])
+            if shape != array.shape:
+                raise SuiteError(
+                    f"The state is of another environment: {name} has shape {shape}, here {array.shape}."
+                )

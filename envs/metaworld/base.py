@@ -1,8 +1,7 @@
-"""What all Meta-World backends share: spaces, checks, goals, episode counting, info and state."""
+"""What all Meta-World backends share: spaces, checks, goals, episode counting and info."""
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -14,10 +13,9 @@ from numpy.typing import NDArray
 from mtrl.envs.errors import SuiteError
 from mtrl.envs.metaworld.arrays import INFO_KEYS, Arrays
 from mtrl.envs.metaworld.goals import Goals, GoalSchedule, benchmark_goals
-from mtrl.envs.seeding import check_seed
 from mtrl.envs.settings import EnvSettings
 from mtrl.envs.specs import Suite
-from mtrl.envs.vector import Info, TaskVectorEnv
+from mtrl.envs.vector import EngineVectorEnv, Info, TaskVectorEnv
 
 _HAND_LOW, _HAND_HIGH = (-0.525, 0.348, -0.0525), (0.525, 1.025, 0.7)
 # Objects are free to fly off the table, so nothing bounds the 14 numbers on objects. Goals lie within the unit cube.
@@ -32,7 +30,7 @@ def observation_space(num_one_hot: int) -> Box:
     return Box(np.array(low, np.float32), np.array(high, np.float32))
 
 
-class MetaWorldVectorEnv(TaskVectorEnv):
+class MetaWorldVectorEnv(EngineVectorEnv):
     """Base of the Meta-World backends.
 
     A backend implements ``_restart``, ``_begin_step`` and ``_end_step`` over ``self._arrays``.
@@ -41,141 +39,64 @@ class MetaWorldVectorEnv(TaskVectorEnv):
     ``in_place_reward``, ``obj_to_target``, ``unscaled_reward`` float64 [num_envs], all of this very step also where the
     episode ended in it. Where any did, ``final_info`` and ``_final_info`` repeat those rows in gymnasium's format.
 
+    Metaworld's own simulations cannot be saved while they run, so a state is continued exactly by engines of our own,
+    and elsewhere if it was taken where all episodes had just begun.
+
     Attributes:
         goals: one array [50, k] a task, the benchmark's goals (``benchmark_goals``).
     """
 
     metadata: dict[str, Any] = TaskVectorEnv.metadata | {"render_fps": 80}
+    _streams: GoalSchedule
 
     def __init__(self, suite: Suite, settings: EnvSettings, arrays: Arrays) -> None:
         num_one_hot = suite.num_tasks if settings.one_hot else 0
-        action_space = Box(-1.0, 1.0, (4,), np.float32)
-        super().__init__(
-            suite, settings.envs_per_task, observation_space(num_one_hot), action_space
-        )
-        self.render_mode = settings.render_mode
-        self._settings = settings
-        self._arrays = arrays
-        self._one_hot = np.eye(suite.num_tasks, dtype=np.float32)[self.task_id]
-        self._schedule = GoalSchedule(
+        streams = GoalSchedule(
             suite.num_tasks, settings.envs_per_task, settings.goals, settings.seed
         )
-        self._seed_goals(settings.seed if settings.goal_seed is None else settings.goal_seed)
-        phase = (
-            np.arange(self.num_envs)
-            % settings.envs_per_task
-            * suite.horizon
-            // settings.envs_per_task
+        super().__init__(
+            suite,
+            settings,
+            streams,
+            observation_space(num_one_hot),
+            Box(-1.0, 1.0, (4,), np.float32),
         )
-        self._phase = phase if settings.stagger else np.zeros_like(phase)
+        self._arrays = arrays
+        self._one_hot = np.eye(suite.num_tasks, dtype=np.float32)[self.task_id]
+        self._goal_seed = np.array(0)
+        self._seed_goals(settings.seed if settings.goal_seed is None else settings.goal_seed)
+        self._phase = np.zeros(self.num_envs, np.int64)
+        if settings.stagger:
+            place = np.arange(self.num_envs) % settings.envs_per_task
+            self._phase = place * suite.horizon // settings.envs_per_task
         self._elapsed = np.zeros(self.num_envs, np.int64)
-        self._fresh = False
-        self._running = False
-        self._stepping = False
-
-    @property
-    def goal_index(self) -> NDArray[np.int64]:
-        """Which of its task's 50 goals each environment is playing, int64 [num_envs]."""
-        return self._schedule.goal.copy()
+        self._fresh = np.array(False)  # whether all episodes have just begun
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray, Info]:
-        """Starts the next episode everywhere.
+        """Start the next episode everywhere; every task moves again.
 
         Args:
             seed: start all random streams anew, as in an environment made with this seed. The goal sets follow the
-                seed unless ``goal_seed`` was given to ``make_vec``.
+                seed unless ``goal_seed`` was given to ``make_vec``: a seed whose goals were never drawn on this machine
+                costs about a second a task, later ones a tenth of that. With ``goal_seed`` any seed is free.
             options: not supported; must be None or empty.
         """
-        self._check_idle("reset")
-        if options:
-            raise SuiteError(f"reset takes no options, but got {sorted(options)}.")
-        self.pause(np.zeros(self.num_tasks, np.bool_))
-        if seed is not None:
-            seed = check_seed("seed", seed)
-            self._schedule.restart(seed, boundary=0)
-            if self._settings.goal_seed is None:
-                self._seed_goals(seed)
-        return self._start_all(), {}
+        return super().reset(seed=seed, options=options)
 
-    def rebase(self, boundary: int) -> NDArray:
-        self._check_idle("rebase")
-        self._schedule.restart(self._schedule.seed, check_seed("boundary", boundary))
-        return self._start_all()
+    @property
+    def goal_index(self) -> NDArray[np.int64]:
+        """Which of its task's 50 goals each environment is playing, int64 [num_envs]."""
+        return self._streams.goal.copy()
 
     def pause(self, tasks: NDArray[np.bool_]) -> None:
-        self._check_idle("pause")
-        self._set_paused(tasks)
+        super().pause(tasks)
         arrays = self._arrays
         arrays.paused[:] = still = np.repeat(self.paused, self.envs_per_task)
         arrays.reward[still] = 0.0
         arrays.info[still] = 0.0
         arrays.final_obs[still] = arrays.obs[still]
-
-    def step_async(self, actions: NDArray) -> None:
-        self._check_idle("step_async")
-        if not self._running:
-            raise SuiteError(
-                "Call reset or rebase before the first step, and rebase after loading a state."
-            )
-        self._arrays.action[:] = self._checked(actions)
-        self._elapsed += ~self._arrays.paused
-        ending = (self._elapsed == self.suite.horizon) & ~self._arrays.paused
-        self._elapsed[ending] = 0
-        self._fresh = False
-        self._arrays.truncated[:] = ending
-        self._schedule.advance(ending)
-        self._place_goals(ending)
-        self._stepping = True
-        self._begin_step()
-
-    def step_wait(self) -> tuple[NDArray, NDArray, NDArray, NDArray, Info]:
-        if not self._stepping:
-            raise SuiteError("step_wait without step_async.")
-        self._stepping = False
-        self._end_step()
-        arrays = self._arrays
-        terminated = np.zeros(self.num_envs, np.bool_)  # no Meta-World task ever terminates
-        return (
-            self._observe(arrays.obs),
-            arrays.reward.copy(),
-            terminated,
-            arrays.truncated.copy(),
-            self._step_info(),
-        )
-
-    def state_dict(self) -> dict[str, NDArray]:
-        self._check_idle("state_dict")
-        identity = json.dumps(self._identity()).encode()
-        return {
-            "identity": np.frombuffer(identity, np.uint8).copy(),
-            "seed": np.array(self._schedule.seed),
-            "goal_seed": np.array(self._goal_seed),
-            "boundary": np.array(self._schedule.boundary),
-            "episode": self._schedule.episode.copy(),
-            "elapsed": self._elapsed.copy(),
-            "fresh": np.array(self._fresh),
-            "paused": self.paused.copy(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, NDArray]) -> None:
-        """Restores seeds, streams and counters.
-
-        If the state was taken where all episodes had just begun (after ``reset`` or ``rebase``), stepping continues
-        from it exactly. Otherwise ``rebase`` or ``reset`` must come before the next step: metaworld's simulations
-        cannot be saved while they run.
-        """
-        self._check_idle("load_state_dict")
-        self._check_identity(state)
-        self._seed_goals(int(state["goal_seed"]))
-        self._schedule.restart(int(state["seed"]), int(state["boundary"]))
-        self._schedule.set_episode(np.asarray(state["episode"]))
-        self._elapsed[:] = state["elapsed"]
-        self._running = False
-        self.pause(np.asarray(state["paused"]))
-        if state["fresh"]:
-            self._begin_episodes()
 
     @abstractmethod
     def _restart(self) -> None:
@@ -193,8 +114,36 @@ class MetaWorldVectorEnv(TaskVectorEnv):
     def _goals_changed(self) -> None:
         """Called after ``self.goals`` was set anew, for backends that prepare resets ahead."""
 
-    def _start_all(self) -> NDArray:
-        self._schedule.advance(np.ones(self.num_envs, np.bool_))
+    def _begin(self, actions: NDArray) -> None:
+        self._arrays.action[:] = actions
+        self._elapsed += ~self._arrays.paused
+        ending = (self._elapsed == self.suite.horizon) & ~self._arrays.paused
+        self._elapsed[ending] = 0
+        self._fresh[...] = False
+        self._arrays.truncated[:] = ending
+        self._streams.advance(ending)
+        self._place_goals(ending)
+        self._begin_step()
+
+    def _finish(self) -> tuple[NDArray, NDArray, NDArray, NDArray, Info]:
+        self._end_step()
+        arrays = self._arrays
+        terminated = np.zeros(self.num_envs, np.bool_)  # no Meta-World task ever terminates
+        return (
+            self._observe(arrays.obs),
+            arrays.reward.copy(),
+            terminated,
+            arrays.truncated.copy(),
+            self._step_info(),
+        )
+
+    def _reseed(self, seed: int) -> None:
+        super()._reseed(seed)
+        if self._settings.goal_seed is None:
+            self._seed_goals(seed)
+
+    def _start_episodes(self) -> NDArray:
+        self._streams.advance(np.ones(self.num_envs, np.bool_))
         self._elapsed[:] = self._phase
         self._begin_episodes()
         return self._observe(self._arrays.obs)
@@ -205,16 +154,24 @@ class MetaWorldVectorEnv(TaskVectorEnv):
         self._place_goals(everywhere)
         self._restart()
         self._arrays.final_obs[:] = self._arrays.obs  # what paused environments give
-        self._running = self._fresh = True
+        self._fresh[...] = self._running = True
+
+    def _kept(self) -> dict[str, NDArray]:
+        return {"goal_seed": self._goal_seed, "elapsed": self._elapsed, "fresh": self._fresh}
+
+    def _continue(self, state: Mapping[str, NDArray]) -> None:
+        self._seed_goals(int(self._goal_seed))
+        if self._fresh:
+            self._begin_episodes()
 
     def _seed_goals(self, goal_seed: int) -> None:
-        self._goal_seed = goal_seed
+        self._goal_seed[...] = goal_seed
         self.goals: Goals = benchmark_goals(self.suite, goal_seed)
         self._goals_changed()
 
     def _place_goals(self, which: NDArray[np.bool_]) -> None:
         for index in np.flatnonzero(which):
-            goal = self.goals[self.task_id[index]][self._schedule.goal[index]]
+            goal = self.goals[self.task_id[index]][self._streams.goal[index]]
             self._arrays.goal[index, : goal.size] = goal
 
     def _observe(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -247,12 +204,6 @@ class MetaWorldVectorEnv(TaskVectorEnv):
             )
         return array
 
-    def _check_idle(self, method: str) -> None:
-        if self.closed:
-            raise SuiteError(f"{method} after close: the environment is closed.")
-        if self._stepping:
-            raise SuiteError(f"{method} between step_async and step_wait.")
-
     def _identity(self) -> dict[str, Any]:
         settings = self._settings
         return {
@@ -264,25 +215,3 @@ class MetaWorldVectorEnv(TaskVectorEnv):
             "stagger": settings.stagger,
             "one_hot": settings.one_hot,
         }
-
-    def _check_identity(self, state: Mapping[str, NDArray]) -> None:
-        missing = {
-            "identity",
-            "seed",
-            "goal_seed",
-            "boundary",
-            "episode",
-            "elapsed",
-            "fresh",
-            "paused",
-        } - set(state)
-        if missing:
-            raise SuiteError(
-                f"The state is of another environment: it lacks {', '.join(sorted(missing))}."
-            )
-        theirs = json.loads(np.asarray(state["identity"]).tobytes())
-        for key, value in self._identity().items():
-            if theirs.get(key) != value:
-                raise SuiteError(
-                    f"The state is of another environment: {key} is {theirs.get(key)!r}, here {value!r}."
-                )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrl.envs.metaworld import store
+from mtrl.envs.metaworld.memory import give_back
 from mtrl.envs.progress import progress
 from mtrl.envs.seeding import episode_seed
 from mtrl.envs.specs import Suite
@@ -69,6 +70,8 @@ def _draw(tasks: tuple[str, ...], seed: int) -> Goals:
             env.reset()
             vectors.append(env._last_rand_vec.copy())
         env.close()
+        del env
+        give_back()
         goals.append(np.stack(vectors))
     return tuple(goals)
 

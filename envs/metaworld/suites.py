@@ -5,8 +5,14 @@ The id carries the reward version: plain ids mean V2, ``mt10-v1``, ``mt50-v1`` a
 
 from __future__ import annotations
 
-from mtrl.envs.specs import Suite, TaskSpec
+from mtrl.envs.rendering import prepare_mujoco
+from mtrl.envs.specs import Backend, Suite, TaskSpec
 
+BACKENDS = {
+    "native": Backend("mtrl.envs.metaworld.native.engine", reward_versions=("v2",)),
+    "stock": Backend("mtrl.envs.metaworld.stock"),
+}
+prepare = prepare_mujoco  # which OpenGL mujoco uses is decided when it is imported
 HORIZON = 500
 
 SKILLS = {

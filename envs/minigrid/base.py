@@ -1,10 +1,8 @@
-"""What both MiniGrid backends share: spaces, checks, level streams, and the protocol of reset, step and state."""
+"""What both MiniGrid backends share: spaces, checks and level streams."""
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,14 +10,14 @@ from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 
 from mtrl.envs.errors import SuiteError
+from mtrl.envs.frames import padded
 from mtrl.envs.minigrid.batch import STAND_STILL, first_outside
 from mtrl.envs.minigrid.layout import ObsLayout
 from mtrl.envs.minigrid.streams import LevelStreams
 from mtrl.envs.minigrid.tasks import TASKS, GridTask
-from mtrl.envs.seeding import check_seed
 from mtrl.envs.settings import EnvSettings
 from mtrl.envs.specs import Suite
-from mtrl.envs.vector import Info, TaskVectorEnv
+from mtrl.envs.vector import EngineVectorEnv, Info
 
 OPTIONS = frozenset({"goals", "goal_seed", "render_mode"})
 
@@ -38,7 +36,7 @@ def grid_tasks(suite: Suite) -> tuple[GridTask, ...]:
     return tuple(TASKS[task.env_id] for task in suite.tasks)
 
 
-class MiniGridVectorEnv(TaskVectorEnv):
+class MiniGridVectorEnv(EngineVectorEnv):
     """Base of the MiniGrid backends.
 
     Observations are uint8 rows of categories, cut up by ``obs_layout``. Actions are integers ``[num_envs]`` below the
@@ -55,6 +53,8 @@ class MiniGridVectorEnv(TaskVectorEnv):
         action_mask: bool ``[num_tasks, num_actions]``, False where the task lacks the action.
     """
 
+    _streams: LevelStreams
+
     def __init__(self, suite: Suite, settings: EnvSettings) -> None:
         self.grid_tasks = grid_tasks(suite)
         if settings.one_hot:
@@ -64,105 +64,32 @@ class MiniGridVectorEnv(TaskVectorEnv):
         self.obs_layout = ObsLayout(max(task.words for task in self.grid_tasks))
         actions = np.array([task.actions for task in self.grid_tasks])
         self.action_mask: NDArray[np.bool_] = np.arange(actions.max()) < actions[:, None]
-        super().__init__(
-            suite, settings.envs_per_task, self.obs_layout.space(), Discrete(int(actions.max()))
-        )
-        self.render_mode = settings.render_mode
-        self._settings = settings
-        seed = (
-            settings.seed
-            if settings.goals == "random" or settings.goal_seed is None
-            else settings.goal_seed
-        )
-        self._streams = LevelStreams(suite.num_tasks, settings.envs_per_task, settings.goals, seed)
+        seed = settings.seed
+        if settings.goals == "cycle" and settings.goal_seed is not None:
+            seed = settings.goal_seed
+        streams = LevelStreams(suite.num_tasks, settings.envs_per_task, settings.goals, seed)
+        spaces = self.obs_layout.space(), Discrete(int(actions.max()))
+        super().__init__(suite, settings, streams, *spaces)
         self._held = np.zeros(self.num_envs, np.bool_)
-        self._running = False
-        self._stepping = False
 
     @property
     def level_seeds(self) -> NDArray[np.int64]:
         """Seed of the level that each environment is playing: stock's ``reset(seed=...)`` gives that level."""
         return np.array(self._streams.seeds(range(self.num_envs)), np.int64)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray, Info]:
-        """Start an episode everywhere: the streams' next levels, or with ``seed`` those of an environment made anew."""
-        self._check_idle("reset")
-        if options:
-            raise SuiteError(f"reset takes no options, but got {sorted(options)}.")
-        self.pause(np.zeros(self.num_tasks, np.bool_))
-        if seed is not None:
-            self._streams.restart(check_seed("seed", seed), boundary=0)
-        if self._streams.cycle:
-            self._streams.episode[:] = -1
-        return self._start_all(), {}
-
-    def rebase(self, boundary: int) -> NDArray:
-        self._check_idle("rebase")
-        self._streams.restart(self._streams.seed, check_seed("boundary", boundary))
-        return self._start_all()
-
-    def pause(self, tasks: NDArray[np.bool_]) -> None:
-        self._check_idle("pause")
-        self._set_paused(tasks)
-
     def hold(self, rows: NDArray[np.bool_]) -> None:
         self._check_idle("hold")
         self._held = rows.copy()
 
-    def step_async(self, actions: NDArray) -> None:
-        self._check_idle("step_async")
-        if not self._running:
-            raise SuiteError("Call reset or rebase before the first step.")
-        actions = self._checked(actions)
-        still = self._held | self.paused[self.task_id]
-        if still.any():
-            actions = np.where(still, STAND_STILL, actions)
-        self._held[:] = False
-        self._begin_step(actions)
-        self._stepping = True
-
-    def step_wait(self) -> tuple[NDArray, NDArray, NDArray, NDArray, Info]:
-        if not self._stepping:
-            raise SuiteError("step_wait without step_async.")
-        self._stepping = False
-        obs, final_obs, reward, terminated, truncated = self._end_step()
-        info: Info = {"success": terminated & (reward > 0), "final_obs": final_obs}
-        info["_final_obs"] = terminated | truncated
-        return obs, reward, terminated, truncated, info
-
-    def state_dict(self) -> dict[str, NDArray]:
-        self._check_idle("state_dict")
-        return {
-            "identity": np.frombuffer(json.dumps(self._identity()).encode(), np.uint8).copy(),
-            "seed": np.array(self._streams.seed),
-            "boundary": np.array(self._streams.boundary),
-            "episode": self._streams.episode.copy(),
-            "paused": self.paused.copy(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, NDArray]) -> None:
-        self._check_idle("load_state_dict")
-        missing = {"identity", "seed", "boundary", "episode", "paused"} - set(state)
-        if missing:
-            raise SuiteError(
-                f"The state is of another environment: it lacks {', '.join(sorted(missing))}."
-            )
-        theirs = json.loads(np.asarray(state["identity"]).tobytes())
-        for key, value in self._identity().items():
-            if theirs.get(key) != value:
-                raise SuiteError(
-                    f"The state is of another environment: {key} is {theirs.get(key)!r}, here {value!r}."
-                )
-        self._streams.restart(int(state["seed"]), int(state["boundary"]))
-        self._streams.episode[:] = state["episode"]
-        self.pause(np.asarray(state["paused"]))
-
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
-        """One RGB frame per environment, drawn by minigrid; sizes differ between tasks. None without a render mode."""
-        if self.render_mode is None:
-            return None
+        """One RGB frame per environment, drawn by minigrid; None without a render mode.
+
+        All have the size of the largest: smaller ones stand in the middle of black, since recorders stack frames.
+        ``frames`` has them in their own sizes.
+        """
+        return None if self.render_mode is None else padded(self.frames())
+
+    def frames(self) -> tuple[NDArray[np.uint8], ...]:
         self._check_idle("render")
         return tuple(self.frame(index) for index in range(self.num_envs))
 
@@ -176,16 +103,31 @@ class MiniGridVectorEnv(TaskVectorEnv):
 
     @abstractmethod
     def _begin_step(self, actions: NDArray[np.int64]) -> None:
-        """Begin to step; paused environments have the action ``STAND_STILL``."""
+        """Begin to step; paused and held environments have the action ``STAND_STILL``."""
 
     @abstractmethod
     def _end_step(self) -> tuple[NDArray, NDArray, NDArray, NDArray, NDArray]:
         """Complete the step: obs, final_obs, reward, terminated, truncated."""
 
-    def _start_all(self) -> NDArray[np.uint8]:
+    def _start_episodes(self) -> NDArray[np.uint8]:
+        if self._streams.cycle:
+            self._streams.episode[:] = -1
         self._streams.episode += 1
         self._running = True
         return self._start()
+
+    def _begin(self, actions: NDArray) -> None:
+        still = self._held | self.paused[self.task_id]
+        if still.any():
+            actions = np.where(still, STAND_STILL, actions)
+        self._held[:] = False
+        self._begin_step(actions)
+
+    def _finish(self) -> tuple[NDArray, NDArray, NDArray, NDArray, Info]:
+        obs, final_obs, reward, terminated, truncated = self._end_step()
+        info: Info = {"success": terminated & (reward > 0), "final_obs": final_obs}
+        info["_final_obs"] = terminated | truncated
+        return obs, reward, terminated, truncated, info
 
     def _checked(self, actions: NDArray) -> NDArray[np.int64]:
         array = np.asarray(actions)
@@ -201,12 +143,6 @@ class MiniGridVectorEnv(TaskVectorEnv):
                 f"actions must lie in [0, {limit}), but that of environment {row} is {array[row]}."
             )
         return array
-
-    def _check_idle(self, method: str) -> None:
-        if self.closed:
-            raise SuiteError(f"{method} after close: the environment is closed.")
-        if self._stepping:
-            raise SuiteError(f"{method} between step_async and step_wait.")
 
     def _identity(self) -> dict[str, Any]:
         return {

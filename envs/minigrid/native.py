@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from itertools import pairwise
@@ -86,15 +85,6 @@ class NativeMiniGrid(CopiedByState, MiniGridVectorEnv):
         self._pending: list[Future[None]] = []
         self._out: tuple[NDArray, ...] = ()
 
-    def state_dict(self) -> dict[str, NDArray]:
-        return super().state_dict() | {name: array.copy() for name, array in self._arrays.items()}
-
-    def load_state_dict(self, state: Mapping[str, NDArray]) -> None:
-        super().load_state_dict(state)
-        for name, array in self._arrays.items():
-            array[:] = state[name]
-        self._running = bool(np.all(self._streams.episode >= 0))
-
     def frame(self, index: int) -> NDArray[np.uint8]:
         task = self.grid_tasks[self.task_id[index]]
         return Drawing(task.env_id).frame(self._arrays["grid"][index], self._arrays["level"][index])
@@ -102,6 +92,9 @@ class NativeMiniGrid(CopiedByState, MiniGridVectorEnv):
     def close_extras(self, **kwargs: Any) -> None:
         if self._pool is not None:
             self._pool.shutdown()
+
+    def _kept(self) -> dict[str, NDArray]:
+        return self._arrays
 
     def _start(self) -> NDArray[np.uint8]:
         self._begin_step(np.full(self.num_envs, START, np.int64))

@@ -49,10 +49,9 @@ class StockMiniGrid(MiniGridVectorEnv):
         self._actions = np.zeros(self.num_envs, np.int64)
         self._obs = np.zeros((self.num_envs, self.obs_layout.num_bytes), np.uint8)
 
-    def load_state_dict(self, state: Mapping[str, NDArray]) -> None:
-        super().load_state_dict(state)
-        if np.all(self._streams.episode >= 0):
-            self._running = True
+    def _continue(self, state: Mapping[str, NDArray]) -> None:
+        super()._continue(state)
+        if self._running:
             self._start()
 
     def frame(self, index: int) -> NDArray[np.uint8]:
@@ -64,10 +63,10 @@ class StockMiniGrid(MiniGridVectorEnv):
             env.close()
 
     def _start(self) -> NDArray[np.uint8]:
-        self._obs = np.stack([self._begin(index) for index in range(self.num_envs)])
+        self._obs = np.stack([self._start_level(index) for index in range(self.num_envs)])
         return self._obs.copy()
 
-    def _begin(self, index: int) -> NDArray[np.uint8]:
+    def _start_level(self, index: int) -> NDArray[np.uint8]:
         # BabyAI levels print each draw that they reject.
         with contextlib.redirect_stdout(io.StringIO()):
             obs, _ = self._envs[index].reset(seed=self._streams.seeds([index])[0])
@@ -91,7 +90,7 @@ class StockMiniGrid(MiniGridVectorEnv):
             obs[i] = final_obs[i] = self._encode(i, seen)
             if terminated[i] or truncated[i]:
                 self._streams.episode[i] += 1
-                obs[i] = self._begin(i)
+                obs[i] = self._start_level(i)
         self._obs = obs.copy()
         return obs, final_obs, reward, terminated, truncated
 

@@ -50,6 +50,10 @@ class LevelStreams:
         self.key: NDArray[np.uint64] = np.array(keys, np.uint64)
         self.episode = np.full(len(keys), -1, np.int64)
 
+    def set_episode(self, episode: NDArray[np.int64]) -> None:
+        """Go to the given episodes of the present streams."""
+        self.episode[:] = episode
+
     def seeds(self, which: Sequence[int]) -> list[int]:
         """Level seeds of the episodes that the environments ``which`` are playing."""
         return [

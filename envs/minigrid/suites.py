@@ -10,7 +10,12 @@ counts as solved stand in ``tasks``.
 from __future__ import annotations
 
 from mtrl.envs.minigrid.tasks import TASKS, GridTask
-from mtrl.envs.specs import Suite
+from mtrl.envs.specs import Backend, Suite
+
+BACKENDS = {
+    "native": Backend("mtrl.envs.minigrid.native"),
+    "stock": Backend("mtrl.envs.minigrid.stock"),
+}
 
 _MG5 = ("DoorKey-6x6", "LavaGapS7", "RedBlueDoors-6x6", "DistShift1", "MemoryS11")
 _MG7 = (
@@ -63,3 +68,7 @@ def _all_suites() -> dict[str, Suite]:
 
 
 SUITES = _all_suites()
+
+
+def prepare(render: bool) -> None:
+    """Nothing has to be done before minigrid is imported."""

@@ -72,7 +72,7 @@ def record(env: envs.TaskVectorEnv, agent: Agent) -> list[Frames]:
 def _render(env: envs.TaskVectorEnv) -> Frames:
     """A frame of every environment; their sizes may differ."""
     try:
-        frames = env.render()
+        frames = env.frames()
     except (
         RuntimeError,
         OSError,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -191,3 +192,23 @@ def test_safetensors_files_of_other_programs(
 ) -> None:
     save_file({"weight": torch.zeros(2)}, tmp_path / "file", metadata={"json": header})
     assert _refused(lambda: kind.load(tmp_path / "file")).startswith(f"path: {tmp_path / 'file'} ")
+
+
+@both
+def test_learning_to_a_total_that_is_already_reached_warns(
+    kind: type[Agent], tmp_path: Path
+) -> None:
+    agent = _agent(kind).learn(800)
+    agent.save(tmp_path / "agent.safetensors")
+    loaded = kind.load(tmp_path / "agent.safetensors", env=_env())
+    taken = agent.env_steps
+    said = (
+        rf"learn\(800\) trains nothing: .* taken {taken} env steps; learn\({800 + taken}\) trains"
+    )
+    with pytest.warns(UserWarning, match=said):
+        loaded.learn(800)
+    assert loaded.env_steps == taken
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded.learn(800 + taken)
+    assert loaded.env_steps >= 800 + taken

@@ -136,6 +136,14 @@ def test_rendering_tiles_the_environments() -> None:
     vec.close()
 
 
+def test_a_suite_of_rooms_of_different_sizes_is_rendered() -> None:
+    vec = SB3VecEnv(make_vec("mg3", 1, render_mode="rgb_array"))
+    vec.reset()
+    picture = vec.render()
+    assert picture is not None and picture.shape == (2 * 352, 2 * 384, 3)
+    vec.close()
+
+
 def test_sb3s_wrappers_stack() -> None:
     vec = VecNormalize(VecMonitor(SB3VecEnv(make_vec("mg3", seed=1))))
     vec.reset()

@@ -104,24 +104,6 @@ class NativeMetaWorld(CopiedByState, MetaWorldVectorEnv):
         still = self.paused[self._chunks[:, share.TASK]]
         self._chunks[:, share.PAST] = np.where(still, self._chunks[:, share.FIRST], self._ends)
 
-    def state_dict(self) -> dict[str, NDArray]:
-        return super().state_dict() | {name: array.copy() for name, array in self._kept().items()}
-
-    def load_state_dict(self, state: Mapping[str, NDArray]) -> None:
-        """Continues exactly, also in the middle of episodes."""
-        self._check_identity(state)
-        for name, array in self._kept().items():
-            if name not in state:
-                raise SuiteError(f"The state is of another environment: it lacks {name}.")
-            if state[name].shape != array.shape:
-                shapes = f"{state[name].shape}, here {array.shape}"
-                raise SuiteError(f"The state is of another environment: {name} has shape {shapes}.")
-        super().load_state_dict(state)
-        for name, array in self._kept().items():
-            array[:] = state[name]
-        self._arrays.final_obs[:] = self._arrays.obs
-        self._running = bool((self._schedule.episode >= 0).all())
-
     def render(self) -> tuple[NDArray[np.uint8], ...]:
         """One frame [480, 480, 3] an environment, drawn by the stock package; of the last observation's state."""
         self._check_idle("render")
@@ -133,7 +115,7 @@ class NativeMetaWorld(CopiedByState, MetaWorldVectorEnv):
         for env, task in enumerate(self.task_id):
             state = self._state[env] if self._elapsed[env] else None
             frames.append(
-                self._painter.frame(task, self.goals[task][self._schedule.goal[env]], state)
+                self._painter.frame(task, self.goals[task][self._streams.goal[env]], state)
             )
         return tuple(frames)
 
@@ -145,8 +127,19 @@ class NativeMetaWorld(CopiedByState, MetaWorldVectorEnv):
             self._painter.close()
 
     def _kept(self) -> dict[str, NDArray]:
-        """The arrays that the next steps depend on. Paused environments return ``obs``."""
-        return {"state": self._state, "init": self._init, "obs": self._arrays.obs}
+        # Paused environments give ``obs`` again.
+        exact: dict[str, NDArray] = {
+            "state": self._state,
+            "init": self._init,
+            "obs": self._arrays.obs,
+        }
+        return super()._kept() | exact
+
+    def _continue(self, state: Mapping[str, NDArray]) -> None:
+        """Continues exactly, also in the middle of episodes."""
+        self._seed_goals(int(self._goal_seed))
+        self._arrays.final_obs[:] = self._arrays.obs
+        self._running = bool((self._streams.episode >= 0).all())
 
     def _restart(self) -> None:
         which = self._arrays.restart
@@ -189,7 +182,7 @@ class NativeMetaWorld(CopiedByState, MetaWorldVectorEnv):
         return simulations
 
     def _goal_rows(self) -> NDArray[np.int64]:
-        return self.task_id * NUM_GOALS + self._schedule.goal
+        return self.task_id * NUM_GOALS + self._streams.goal
 
     def _make_pool(self) -> Pool:
         arrays = self._arrays

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mtrl.envs.cache import announcement
 from mtrl.envs.metaworld import store
+from mtrl.envs.metaworld.memory import give_back
 from mtrl.envs.metaworld.native.spec import Task
 from mtrl.envs.progress import progress
 
@@ -99,6 +100,8 @@ class _Job:
         binary = _binary(models.stripped_model(env.fullpath, env.model, self.task))
         model: Kept = {"binary": binary, "bounds": stock.task_bounds(self.task, env)}
         env.close()
+        del env
+        give_back()
         self._kept = [model, arrays]
         for name, content in zip(self._files, (model, arrays)):
             store.save(name, content)

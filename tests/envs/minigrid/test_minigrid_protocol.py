@@ -292,3 +292,21 @@ def test_another_minigrid_version_is_refused(monkeypatch):
 
 def test_nothing_is_rendered_unless_asked_for():
     assert make_vec("mg3").render() is None
+
+
+@pytest.mark.parametrize("backend", ["native", "stock"])
+def test_frames_of_a_mixed_suite_have_one_size_over_all_episodes(backend):
+    env = make_vec("mg10", 1, backend=backend, seed=1, render_mode="rgb_array")
+    shapes = set()
+    for _ in range(3):
+        env.reset()
+        shapes |= {frame.shape for frame in env.render()}
+    assert shapes == {(800, 800, 3)}  # FourRooms' and others' frames are the largest
+    own = env.frames()
+    assert len({frame.shape for frame in own}) > 3
+    for small, large in zip(own, env.render(), strict=True):
+        top, left = (800 - small.shape[0]) // 2, (800 - small.shape[1]) // 2
+        inside = large[top : top + small.shape[0], left : left + small.shape[1]]
+        np.testing.assert_array_equal(inside, small)
+        assert large.sum(dtype=np.int64) == small.sum(dtype=np.int64)  # all else is black
+    env.close()
