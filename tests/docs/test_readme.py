@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mtrl.agents.aggregators.registry import AGGREGATORS
+from mtrl.agents.curricula.registry import CURRICULA
 from scripts.pages import readme
 from scripts.pages.results import folder, places
 from tests.docs.pages import DOCS
@@ -31,6 +33,11 @@ def test_generated_parts_are_up_to_date() -> None:
     assert readme.updated(TEXT) == TEXT
     for scheme, path in readme.PICTURES.items():
         assert path.read_text(encoding="utf-8") == readme.picture(scheme), path
+
+
+def test_it_counts_methods_right() -> None:
+    counts = f"{len(AGGREGATORS.entries)} gradient methods and {len(CURRICULA.entries)} curricula"
+    assert counts in " ".join(TEXT.split())
 
 
 def test_the_table_has_at_most_eight_rows() -> None:
