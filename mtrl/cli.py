@@ -6,12 +6,14 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mtrl.agents.settings import Setting, describe, range_of, registry_of
+from pydantic import TypeAdapter, ValidationError
+
+from mtrl.agents.settings import Schema, describe, range_of
 from mtrl.envs.errors import UserError
-from mtrl.errors import ConfigError
+from mtrl.errors import ConfigError, unknown_key
 
 
 def run_command(name: str, body: Callable[[], int]) -> int:
@@ -63,31 +65,40 @@ def parse(argv: Sequence[str], flags: Sequence[str] = ()) -> tuple[list[str], di
     return words, options
 
 
-def settings_help(settings: Sequence[Setting], values: dict[str, Any]) -> str:
-    """One paragraph per setting, fitted to the terminal: the flag with its value in force, its type, what it does."""
-    paragraphs = []
-    for setting in settings:
-        registry = registry_of(setting.hint)
-        kind = values.get(f"{setting.key}.kind")
-        if registry is None or kind is None:
-            paragraphs.append(_paragraph(setting.key, values.get(setting.key), setting))
-            continue
-        paragraphs.append(_paragraph(f"{setting.key}.kind", kind, setting))
-        for part in registry.settings(kind):
-            key = f"{setting.key}.{part.key}"
-            paragraphs.append(_paragraph(key, values[key], part))
-    return "\n".join(paragraphs)
+def read_options(options: Mapping[str, str], types: Mapping[str, type]) -> dict[str, Any]:
+    """The options of a command, each read as its type.
+
+    Raises:
+        ConfigError: an unknown option, with the nearest right one, or a value that is not allowed.
+    """
+    found = {}
+    for key, text in options.items():
+        if key not in types:
+            raise unknown_key(key, types)
+        reader: TypeAdapter[Any] = TypeAdapter(types[key])
+        try:
+            found[key] = reader.validate_python(text)
+        except ValidationError:
+            allowed = describe(reader.json_schema())
+            raise ConfigError(f"{key}: {text!r} is not {allowed}") from None
+    return found
 
 
-def _paragraph(key: str, value: Any, setting: Setting) -> str:
-    about, limits = describe(setting.hint), range_of(setting.hint)
-    if limits:
-        about += f"; must {limits}"
-    text = f"{about[0].upper()}{about[1:]}. {setting.doc}".rstrip()
-    flag = f"  --{key.replace('_', '-')}={as_text(value)}"
-    return f"{flag}\n" + textwrap.fill(
-        text, _width(), initial_indent=" " * 6, subsequent_indent=" " * 6
-    )
+def settings_help(known: Mapping[str, Schema], values: Mapping[str, Any]) -> str:
+    """One paragraph per setting, fitted to the terminal: the flag with its value in force, its type, what it does.
+
+    Args:
+        known: the JSON schema of every setting, by dotted key.
+        values: by the same keys.
+    """
+    lines = []
+    for key, schema in known.items():
+        about, limits = describe(schema), range_of(schema)
+        if limits:
+            about += f"; must be {limits}"
+        text = f"{about[0].upper()}{about[1:]}. {schema['description']}"
+        lines += [f"  --{key.replace('_', '-')}={as_text(values[key])}", _wrapped(text, " " * 6)]
+    return "\n".join(lines)
 
 
 def as_text(value: Any) -> str:
@@ -99,20 +110,15 @@ def as_text(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _width() -> int:
-    return max(40, min(shutil.get_terminal_size((100, 24)).columns, 120))
-
-
 def columns(rows: Sequence[tuple[str, str]]) -> str:
     """Name and description, aligned and wrapped to the terminal."""
     left = min(max((len(name) for name, _ in rows), default=0), 24)
-    lines = [
-        textwrap.fill(
-            text or "-",
-            _width(),
-            initial_indent=f"  {name:<{left}}  ",
-            subsequent_indent=" " * (left + 4),
-        )
-        for name, text in rows
-    ]
-    return "\n".join(lines)
+    return "\n".join(
+        _wrapped(text or "-", " " * (left + 4), f"  {name:<{left}}  ") for name, text in rows
+    )
+
+
+def _wrapped(text: str, indent: str, first: str | None = None) -> str:
+    """The text in lines as long as the terminal's."""
+    width = max(40, min(shutil.get_terminal_size((100, 24)).columns, 120))
+    return textwrap.fill(text, width, initial_indent=first or indent, subsequent_indent=indent)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from mtrl.envs.errors import UserError
+from collections.abc import Iterable
+
+from mtrl.envs.errors import UserError, choices, nearest
 
 
 class WorkbenchError(UserError):
@@ -49,3 +51,19 @@ class InterruptedTraining(WorkbenchError):
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
         self.exit_status = 128 + signum
+
+
+def unknown(field: str, value: str, allowed: Iterable[str]) -> ConfigError:
+    """The error for a ``value`` outside ``allowed``, with the nearest right one."""
+    return ConfigError(f"{field}: {value!r} is unknown; {choices(value, allowed)}")
+
+
+def unknown_key(key: str, known: Iterable[str], source: str = "") -> ConfigError:
+    """The error for a setting that does not exist, with the nearest right one.
+
+    Args:
+        source: the file in which it stands, with a colon.
+    """
+    close = nearest(key, known)
+    hint = f"did you mean {close}?" if close else "--help shows all"
+    return ConfigError(f"{source}{key}: unknown setting; {hint}")

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mtrl import cli
-from mtrl.envs.errors import nearest
 from mtrl.errors import CheckpointError, ConfigError
 from mtrl.settings.algorithms import agent_class
 from mtrl.settings.config import TrainConfig, make_config
-from mtrl.settings.fields import coerce
 from mtrl.statistics import wilson_interval
 from mtrl.threads import spin_briefly
 
@@ -60,14 +58,7 @@ def _run(arguments: list[str]) -> int:
         return 0
     if len(words) != 1:
         raise ConfigError(f"RUN: {len(words)} given; name one run folder")
-    for key in options:
-        if key not in _OPTIONS:
-            close = nearest(key, _OPTIONS)
-            raise ConfigError(
-                f"{key}: unknown setting; "
-                + (f"did you mean {close}?" if close else "--help shows all")
-            )
-    given = {key: coerce(key, value, _OPTIONS[key]) for key, value in options.items()}
+    given = cli.read_options(options, _OPTIONS)
     saved = find(Path(words[0]), given.get("checkpoint"))
     config = evaluation_config(saved, given)
     print(

@@ -15,7 +15,7 @@ from mtrl.agents.settings import Registry
 from mtrl.envs.specs import Suite
 from mtrl.errors import ConfigError
 from mtrl.settings import presets
-from mtrl.settings.config import TrainConfig, run_settings
+from mtrl.settings.config import TrainConfig, explained
 from mtrl.threads import spin_briefly
 from mtrl.training.allocator import keep_freed_memory
 
@@ -169,7 +169,7 @@ def _suite_line(name: str, members: list[Suite]) -> tuple[str, str]:
 
 
 def _settings(config: TrainConfig) -> str:
-    return cli.settings_help(list(run_settings(config.algorithm).values()), config.flat())
+    return cli.settings_help(explained(config), config.flat())
 
 
 if __name__ == "__main__":

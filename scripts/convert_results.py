@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtrl.errors import ResultError, WorkbenchError
+from mtrl.envs.errors import UserError
+from mtrl.errors import ResultError
 from mtrl.leaderboard.files import find, is_other
 from mtrl.records.results import Record, method_of, read_result, validate, write_result
 from mtrl.records.rows import place, told_apart
@@ -109,7 +110,7 @@ def plan(folder: Path) -> tuple[list[Move], int]:
         count += 1
         try:
             new = converted(record)
-        except WorkbenchError as error:
+        except UserError as error:
             raise ResultError(f"{path}: {error}") from None
         params = new["method"]["params"]
         target = folder / place(params)
@@ -187,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         if not options.check:
             carry_out(moves, options.folder)
-    except WorkbenchError as error:
+    except UserError as error:
         print(error, file=sys.stderr)
         return 2
     print(f"{count} result files, {len(moves)} {'to change' if options.check else 'changed'}")

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(command: str, arguments: list[str]) -> int:
     if command not in COMMANDS:
-        from mtrl.settings.config import unknown
+        from mtrl.errors import unknown
 
         raise unknown("COMMAND", command, COMMANDS)
     status: int = importlib.import_module(COMMANDS[command][0]).run(arguments)

@@ -7,9 +7,7 @@ import sys
 from pathlib import Path
 
 from mtrl import cli
-from mtrl.envs.errors import nearest
 from mtrl.errors import ConfigError
-from mtrl.settings.fields import coerce
 from mtrl.sweeps.local import LocalExecutor
 from mtrl.sweeps.progress import SweepProgress, describe
 from mtrl.sweeps.scheduler import Executor, Scheduler
@@ -34,7 +32,7 @@ result is the same to the bit. A finished seed is left out; a group that breaks 
 
 SPEC holds
 {_KEYS}"""
-_OPTIONS = {"jobs": int, "ray": str, "cpus": int}
+_OPTIONS = {"jobs": int, "ray": str, "cpus": int, "dry_run": str}
 
 
 def run(arguments: list[str]) -> int:
@@ -45,16 +43,7 @@ def run(arguments: list[str]) -> int:
         return 0
     if len(words) != 1:
         raise ConfigError(f"SPEC: {len(words)} given; name one YAML file")
-    for key in options:
-        if key not in (*_OPTIONS, "dry_run"):
-            close = nearest(key, [*_OPTIONS, "dry_run"])
-            raise ConfigError(
-                f"{key}: unknown setting; "
-                + (f"did you mean {close}?" if close else "--help shows all")
-            )
-    given = {
-        key: coerce(key, value, _OPTIONS[key]) for key, value in options.items() if key != "dry_run"
-    }
+    given = cli.read_options(options, _OPTIONS)
     for key in ("jobs", "cpus"):
         if given.get(key, 1) < 1:
             raise ConfigError(f"{key}: {given[key]} is too small; it must be at least 1")

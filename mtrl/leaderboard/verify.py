@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from mtrl import cli
-from mtrl.envs.errors import nearest
-from mtrl.errors import CheckpointError, ConfigError, ResultError
+from mtrl.errors import CheckpointError, ConfigError, ResultError, unknown
 from mtrl.evaluate import evaluation_config, find, load_agent
 from mtrl.evaluation.evaluator import make_evaluator
 from mtrl.leaderboard import files
 from mtrl.records.results import Record, TaskResult, read_result, success_mean
-from mtrl.settings.config import canonical, unknown
-from mtrl.settings.fields import Flat, coerce
+from mtrl.settings.config import canonical
+from mtrl.settings.fields import Flat
 from mtrl.settings.presets import read_yaml
 from mtrl.statistics import t_interval, wilson_interval
 from mtrl.training.checkpoint import Checkpoint
@@ -59,14 +58,7 @@ def run(arguments: list[str]) -> int:
     if not arguments or "help" in options:
         print(USAGE)
         return 0
-    for key in options:
-        if key not in _OPTIONS:
-            close = nearest(key, _OPTIONS)
-            raise ConfigError(
-                f"{key}: unknown setting; "
-                + (f"did you mean {close}?" if close else "--help shows all")
-            )
-    given = {key: coerce(key, value, _OPTIONS[key]) for key, value in options.items()}
+    given = cli.read_options(options, _OPTIONS)
     if not words:
         raise ConfigError("ROW: none given; name SUITE/METHOD, run folders or result files")
     results, runs = Path(given.get("results", "results")), Path(given.get("runs", "runs"))

@@ -7,12 +7,11 @@ import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from mtrl import envs
-from mtrl.agents.settings import CONTINUOUS, Setting, only_of
-from mtrl.envs import SuiteError
-from mtrl.errors import ConfigError
+from mtrl.agents.settings import Schema, allows_none, parts
+from mtrl.envs.errors import UserError
 from mtrl.settings.config import run_settings, shortened
 from mtrl.settings.fields import Flat
 from mtrl.settings.presets import methods, plain, resolve
@@ -60,7 +59,7 @@ def idle(suite: str, algorithm: str) -> frozenset[str]:
     """Settings that do nothing on a suite, such as exploration noise where actions are discrete."""
     try:
         return _idle(suite, algorithm)
-    except (ConfigError, SuiteError):
+    except UserError:
         return frozenset()
 
 
@@ -68,9 +67,10 @@ def idle(suite: str, algorithm: str) -> frozenset[str]:
 def _idle(suite: str, algorithm: str) -> frozenset[str]:
     if not envs.get_suite(suite).discrete:
         return frozenset()
-    settings = run_settings(algorithm)
     return frozenset(
-        key for key, setting in settings.items() if only_of(setting.hint) is CONTINUOUS
+        key
+        for key, schema in run_settings(algorithm).items()
+        if any("only" in part for part in parts(schema))
     )
 
 
@@ -86,12 +86,12 @@ def changes(params: Flat, file: Path | None = None) -> dict[str, str]:
     """
     suite, algorithm = str(params.get("suite")), str(params.get("algorithm"))
     usual: Flat = {}
-    settings: dict[str, Setting] = {}
+    settings: dict[str, Schema] = {}
     own = params
     try:
         usual = _reference(suite, str(params.get("method")), algorithm, file)
         own, settings = shortened(params), run_settings(algorithm)
-    except (ConfigError, SuiteError):
+    except UserError:
         pass  # of an agent that is not ours, or of another version of mtrl: the label says everything
     ignored = MACHINE_KEYS | idle(suite, algorithm)
     return {
@@ -153,17 +153,17 @@ def folder_name(row: str) -> str:
     return f"{name[: _LONGEST - 9].rstrip('-.')}-{hashlib.sha256(row.encode()).hexdigest()[:8]}"
 
 
-def _words(key: str, value: Any, setting: Setting | None) -> str:
+def _words(key: str, value: Any, schema: Schema | None) -> str:
     """A setting and its value as a person writes them: ``without stagger``, ``fp32``, ``width 1024``."""
     name = key.removeprefix("agent.")
     if value is True:
         return f"with {name}"
-    if value is None or value is False or value == "none" or _turned_off(value, setting):
+    if value is None or value is False or value == "none" or _turned_off(value, schema):
         return f"without {name}"
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     return text if key in _SPEAKING else f"{name} {text}"
 
 
-def _turned_off(value: Any, setting: Setting | None) -> bool:
+def _turned_off(value: Any, schema: Schema | None) -> bool:
     """Whether a number is 0 and that is its way to be left out; where null is, 0 is a number like others."""
-    return setting is not None and value == 0 and type(None) not in get_args(setting.hint)
+    return schema is not None and value == 0 and not allows_none(schema)

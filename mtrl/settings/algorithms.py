@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mtrl.agents.settings import AgentConfig, Entry
+from mtrl.errors import unknown
 
 if TYPE_CHECKING:
     from mtrl.agents import Agent
 
 
-@dataclass(frozen=True)
-class Algorithm:
+class Algorithm(NamedTuple):
     """Where the settings and the agent of an algorithm are, as ``module:Class``; each is imported when it is needed."""
 
     settings: str
     agent: str
-
-    def settings_class(self) -> type[AgentConfig]:
-        """The dataclass of its settings."""
-        found: type[AgentConfig] = Entry(self.settings, "").load()
-        return found
-
-    def agent_class(self) -> type[Agent]:
-        """The agent; imports torch."""
-        found: type[Agent] = Entry(self.agent, "").load()
-        return found
 
 
 ALGORITHMS: dict[str, Algorithm] = {
@@ -37,6 +26,15 @@ ALGORITHMS: dict[str, Algorithm] = {
 }
 
 
+def settings_class(name: str) -> type[AgentConfig]:
+    """The settings of an algorithm. Raises ConfigError if there is no such one."""
+    if name not in ALGORITHMS:
+        raise unknown("algorithm", name, ALGORITHMS)
+    found: type[AgentConfig] = Entry(ALGORITHMS[name].settings, "").load()
+    return found
+
+
 def agent_class(name: str) -> type[Agent]:
     """The agent of an algorithm; imports torch."""
-    return ALGORITHMS[name].agent_class()
+    found: type[Agent] = Entry(ALGORITHMS[name].agent, "").load()
+    return found

@@ -5,21 +5,38 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import InstanceOf, PlainValidator
+from pydantic import (
+    BeforeValidator,
+    InstanceOf,
+    PlainValidator,
+    SerializeAsAny,
+    TypeAdapter,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
 from mtrl import envs
 from mtrl.agents.errors import AgentError
-from mtrl.agents.settings import AgentConfig, Count, Natural, Setting, registry_of, settings
-from mtrl.envs.errors import choices, nearest
-from mtrl.errors import ConfigError
-from mtrl.settings.algorithms import ALGORITHMS
-from mtrl.settings.fields import Flat, build, choice_of, coerce, flatten, read_choice, settings_of
+from mtrl.agents.settings import (
+    AgentConfig,
+    Choice,
+    Count,
+    Natural,
+    Registry,
+    Schema,
+    registries,
+    settings,
+    settings_of,
+    values_of,
+)
+from mtrl.errors import ConfigError, unknown_key
+from mtrl.settings.algorithms import settings_class
+from mtrl.settings.fields import Flat, flatten, nested
 
 # What may differ between a checkpoint and the run that continues it: where it runs, how long, and what is only shown.
 FREE_KEYS = frozenset(
@@ -32,23 +49,31 @@ class PerTask(int):
 
 
 def _env_steps(value: Any) -> int:
-    """A number of env steps: summed over tasks, or for each task. Raises AgentError for anything else."""
-    text = str(value).replace(" ", "")
-    number = re.fullmatch(r"(\d[\d_]*(?:\.\d*)?(?:[eE]\+?\d+)?)(/task)?", text)
-    steps = float(number[1]) if number else 0.0
-    if number is None or steps < 1 or not steps.is_integer():
-        shown = repr(value) if isinstance(value, str) else value
-        raise AgentError(
-            f"{shown} is not a number of env steps; it must be a whole number of at least 1, or N/task"
-        )
-    return PerTask(steps) if number[2] or isinstance(value, PerTask) else int(steps)
+    """A number of env steps: summed over tasks, or for each task."""
+    text = str(value)
+    steps: int = _COUNT.validate_python(text.removesuffix("/task"))
+    return PerTask(steps) if text.endswith("/task") or isinstance(value, PerTask) else steps
 
 
 def _summed(steps: int, tasks: int) -> int:
     return int(steps) * tasks if isinstance(steps, PerTask) else steps
 
 
-EnvSteps = Annotated[int, PlainValidator(_env_steps)]
+def _agent(value: Any, run: ValidationInfo) -> Any:
+    """The settings of the run's algorithm from a mapping."""
+    if not isinstance(value, dict):
+        return value
+    return settings_class(str(run.data.get("algorithm")))(**value)
+
+
+_COUNT: TypeAdapter[int] = TypeAdapter(Count)
+EnvSteps = Annotated[
+    int,
+    PlainValidator(_env_steps),
+    WithJsonSchema(
+        {"type": "string", "minimum": 1, "words": "a whole number of env steps as N or N/task"}
+    ),
+]
 
 
 @settings
@@ -106,7 +131,9 @@ class TrainConfig:
     """Env steps between log points, summed over tasks or as N/task."""
     tensorboard: bool = True
     """Whether to write TensorBoard events into the run folder."""
-    agent: InstanceOf[AgentConfig] = dataclasses.field(kw_only=True)
+    agent: Annotated[SerializeAsAny[InstanceOf[AgentConfig]], BeforeValidator(_agent)] = (
+        dataclasses.field(kw_only=True)
+    )
 
     def __post_init__(self) -> None:
         tasks = envs.get_suite(self.suite).num_tasks
@@ -139,7 +166,7 @@ class TrainConfig:
 
     def flat(self) -> Flat:
         """Every value by dotted key, as in ``config.yaml``."""
-        return flatten(self)
+        return flatten(values_of(self))
 
     @property
     def sha256(self) -> str:
@@ -155,26 +182,32 @@ class TrainConfig:
         return f"{self.suite.replace(':', '-')}_{self.method}_s{self.seed}_{_digest(fixed)[:8]}"
 
 
-def settings_class(algorithm: str) -> type[AgentConfig]:
-    """The settings of an algorithm.
-
-    Raises:
-        ConfigError: there is no such algorithm.
-    """
-    if algorithm not in ALGORITHMS:
-        raise unknown("algorithm", algorithm, ALGORITHMS)
-    return ALGORITHMS[algorithm].settings_class()
-
-
-def run_settings(algorithm: str) -> dict[str, Setting]:
+def run_settings(algorithm: str) -> dict[str, Schema]:
     """Every setting of a run with this algorithm, by dotted key; a choice is one setting."""
-    return settings_of(TrainConfig, {"agent": settings_class(algorithm)})
+    of_agent = settings_of(settings_class(algorithm))
+    return settings_of(TrainConfig) | {f"agent.{key}": schema for key, schema in of_agent.items()}
 
 
-def make_config(values: Flat, sources: dict[str, str] | None = None) -> TrainConfig:
-    """Check flat values, name by name, and freeze them.
+def run_choices(algorithm: str) -> dict[str, Registry[Any]]:
+    """The settings of a run that are choices, by dotted key."""
+    found = registries(settings_class(algorithm))
+    return {f"agent.{key}": registry for key, registry in found.items()}
 
-    All names are checked before any value, so that a mistyped one is answered before a choice imports torch.
+
+def explained(config: TrainConfig) -> dict[str, Schema]:
+    """The JSON schema of every key of ``config.flat()``."""
+    known, flat = run_settings(config.algorithm), config.flat()
+    for key, registry in run_choices(config.algorithm).items():
+        if f"{key}.kind" in flat:
+            parts = {"kind": known[key]} | registry.settings(flat[f"{key}.kind"])
+            known |= {f"{key}.{name}": schema for name, schema in parts.items()}
+    return {key: known[key] for key in flat}
+
+
+def make_config(values: Flat, sources: Mapping[str, str] | None = None) -> TrainConfig:
+    """Check flat values and freeze them.
+
+    All names are checked before any value, and choices last, so that a mistake is answered before torch is imported.
 
     Args:
         values: by dotted key, from YAML or as text; must hold ``algorithm``.
@@ -185,39 +218,21 @@ def make_config(values: Flat, sources: dict[str, str] | None = None) -> TrainCon
     """
     origins = sources or {}
     algorithm = str(values.get("algorithm"))
-    known = run_settings(algorithm)
+    known, chosen = run_settings(algorithm), run_choices(algorithm)
     for key in values:
-        if key not in known and choice_of(key, known) is None:
-            raise unknown_key(key, origins.get(key, ""), known)
-    typed: Flat = {}
-    chosen: dict[str, Flat] = {}
-    for key, value in values.items():
-        owner = key if key in known else choice_of(key, known)
-        assert owner is not None
-        if choice_of(f"{owner}.", known) == owner:
-            chosen.setdefault(owner, {})[key[len(owner) + 1 :]] = value
-        else:
-            typed[key] = coerce(f"{origins.get(key, '')}{key}", value, known[key].hint)
-    for owner, given in chosen.items():
-        origin = next(
-            (origins[key] for key in origins if key == owner or key.startswith(f"{owner}.")), ""
-        )
-        typed[owner] = read_choice(owner, given, known[owner], origin)
-    return build(TrainConfig, typed, {"agent": settings_class(algorithm)})
-
-
-def unknown_key(key: str, origin: str, known: dict[str, Setting]) -> ConfigError:
-    """The error for a setting that does not exist, with the nearest right one."""
-    close = nearest(key, [*known, "config", "resume", "seeds"])
-    return ConfigError(
-        f"{origin}{key}: unknown setting; "
-        + (f"did you mean {close}?" if close else "--help shows all")
-    )
-
-
-def unknown(field: str, value: str, allowed: Iterable[str]) -> ConfigError:
-    """The error for a name that does not exist, with the nearest right one."""
-    return ConfigError(f"{field}: {value!r} is unknown; {choices(value, allowed)}")
+        if key not in known and key.rpartition(".")[0] not in chosen:
+            raise unknown_key(key, [*known, "config", "resume", "seeds"], origins.get(key, ""))
+    for key in chosen:
+        default = known[key].get("default")
+        if default and key not in values and f"{key}.kind" not in values:
+            settings_of_it = {key: {"kind": default["kind"]} | dict(default["settings"])}
+            values = flatten(settings_of_it) | values
+    try:
+        return TrainConfig(**{"agent": {}} | nested(values, known))
+    except AgentError as error:
+        key = str(error).partition(":")[0]
+        origin = next((origins[name] for name in origins if f"{name}.".startswith(f"{key}.")), "")
+        raise ConfigError(f"{origin}{error}") from None
 
 
 def canonical(saved: Flat) -> Flat:
@@ -225,40 +240,25 @@ def canonical(saved: Flat) -> Flat:
 
     Settings that did not exist when they were saved stay missing.
     """
-    known = run_settings(str(saved.get("algorithm")))
-    result: Flat = {}
-    for key, value in saved.items():
-        if key in known and choice_of(f"{key}.", known) == key:
-            choice = read_choice(key, {"": value}, known[key])
-            written = (
-                {key: None}
-                if choice is None
-                else {f"{key}.{k}": part for k, part in choice.flat().items()}
-            )
-            result |= written
-        else:
-            result[key] = value
-    return result
+    return _rewritten(saved, lambda _, choice: choice.flat(), only_short=True)
 
 
 def shortened(flat: Flat) -> Flat:
     """Flat settings with each choice as one text, such as ``cagrad:c=0.9``, in the place of its first key."""
-    known = run_settings(str(flat.get("algorithm")))
-    result: Flat = {}
-    parts: dict[str, Flat] = {}
-    for key, value in canonical(flat).items():
-        owner = choice_of(key, known)
-        if owner is None:
-            result[key] = value
-        else:
-            result.setdefault(owner, None)
-            parts.setdefault(owner, {})[key[len(owner) + 1 :]] = value
-    for owner, given in parts.items():
-        setting = known[owner]
-        choice, registry = read_choice(owner, given, setting), registry_of(setting.hint)
-        assert choice is not None and registry is not None
-        result[owner] = registry.short(choice)
-    return result
+    return _rewritten(flat, Registry.short)
+
+
+def _rewritten(
+    flat: Flat, write: Callable[[Registry[Any], Choice], Any], only_short: bool = False
+) -> Flat:
+    algorithm = str(flat.get("algorithm"))
+    tree = nested(flat, run_settings(algorithm))
+    agent = tree.get("agent", {})
+    for name, registry in registries(settings_class(algorithm)).items():
+        given = agent.get(name)
+        if given is not None and not (only_short and isinstance(given, dict)):
+            agent[name] = write(registry, registry.complete(given, f"agent.{name}"))
+    return flatten(tree)
 
 
 def difference(saved: Flat, config: TrainConfig) -> str | None:

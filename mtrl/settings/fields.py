@@ -1,123 +1,55 @@
-"""Frozen dataclasses as flat dotted keys: list them, read values into them, write them out again."""
+"""Settings by flat dotted keys, as YAML, the command line and records write them, and as nested mappings."""
 
 from __future__ import annotations
 
-import dataclasses
+import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
-from mtrl.agents.errors import AgentError
-from mtrl.agents.settings import Choice, Setting, at, bare, is_none, leaves, read_value, registry_of
-from mtrl.errors import ConfigError
+from mtrl.agents.settings import Schema, allows_none, parts
 
-T = TypeVar("T")
 Flat = dict[str, Any]
 
 
-def settings_of(
-    cls: type, types_of: Mapping[str, type] | None = None, prefix: str = ""
-) -> dict[str, Setting]:
-    """Every setting of ``cls``, nested dataclasses included, in order. A choice is one setting.
+def nested(flat: Flat, known: Mapping[str, Schema]) -> dict[str, Any]:
+    """Flat values as a nested mapping; beside settings of its own, the short form of a choice is its ``kind``.
 
     Args:
-        types_of: the concrete dataclass of fields declared with a base class, by field name.
+        known: the JSON schema of every setting by dotted key.
     """
-    found: dict[str, Setting] = {}
-    for leaf in leaves(cls):
-        kind = (types_of or {}).get(leaf.key, bare(leaf.hint))
-        if dataclasses.is_dataclass(kind) and registry_of(leaf.hint) is None:
-            assert isinstance(kind, type)
-            found |= settings_of(kind, prefix=f"{prefix}{leaf.key}.")
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *path, name = key.split(".")
+        place = tree
+        for part in path:
+            held = place.setdefault(part, {})
+            if not isinstance(held, dict):
+                place[part] = {"kind": held}
+            place = place[part]
+        read = _read(value, known.get(key, {}))
+        if isinstance(place.get(name), dict):
+            place[name].setdefault("kind", read)
         else:
-            found[prefix + leaf.key] = dataclasses.replace(leaf, key=prefix + leaf.key)
-    return found
+            place[name] = read
+    return tree
 
 
-def choice_of(key: str, settings: Mapping[str, Setting]) -> str | None:
-    """The setting whose choice the dotted ``key`` belongs to, as in ``agent.aggregator.c``; None for other keys."""
-    parts = key.split(".")
-    for end in range(len(parts) - 1, 0, -1):
-        head = ".".join(parts[:end])
-        if head in settings and registry_of(settings[head].hint) is not None:
-            return head
-    return None
-
-
-def read_choice(key: str, given: Flat, setting: Setting, origin: str = "") -> Choice | None:
-    """The choice that ``given`` describes.
-
-    Args:
-        given: ``""`` holds the short form, ``kind`` and names of settings what stands behind the dot.
-
-    Raises:
-        ConfigError: an unknown name or setting, with the nearest right one, or a value that is not allowed.
-    """
-    registry = registry_of(setting.hint)
-    assert registry is not None
-    whole = given.get("", setting.default)
-    if is_none(whole, setting.hint):
-        whole = None
-    parts = {name: value for name, value in given.items() if name}
-    if whole is None and not parts:
+def _read(value: Any, schema: Schema) -> Any:
+    """What pydantic does not read from text: none, and lists."""
+    if not isinstance(value, str):
+        return value
+    if allows_none(schema) and value.lower() in ("none", "null"):
         return None
-    try:
-        base = {} if whole is None else registry.given(whole)
-        kind = parts.get("kind", base.get("kind"))
-        if kind is None:
-            raise AgentError(f"{key}.kind: none given; the choices are {', '.join(registry)}")
-        merged = base | parts if kind == base.get("kind") else dict(parts)
-        return registry.choice(merged | {"kind": kind})
-    except AgentError as error:
-        raise ConfigError(origin + at(key, error, setting.hint)) from None
+    is_list = any("items" in part for part in parts(schema))
+    return re.findall(r"[^\s,\[\]()]+", value) if is_list else value
 
 
-def coerce(key: str, value: Any, hint: Any) -> Any:
-    """``value`` (from YAML, or text from the command line) as ``hint``.
-
-    Raises:
-        ConfigError: naming the key, the value and what is allowed.
-    """
-    try:
-        return read_value(key, value, hint)
-    except AgentError as error:
-        raise ConfigError(str(error)) from None
-
-
-def build(
-    cls: type[T], values: Flat, types_of: Mapping[str, type] | None = None, prefix: str = ""
-) -> T:
-    """Make ``cls`` from flat values of the right types; what is left out takes its default.
-
-    Raises:
-        ConfigError: a value is missing, or values do not go together.
-    """
-    arguments: Flat = {}
-    for leaf in leaves(cls):
-        kind = (types_of or {}).get(leaf.key, bare(leaf.hint))
-        key = prefix + leaf.key
-        if dataclasses.is_dataclass(kind) and registry_of(leaf.hint) is None:
-            assert isinstance(kind, type)
-            arguments[leaf.key] = build(kind, values, prefix=f"{key}.")
-        elif key in values:
-            arguments[leaf.key] = values[key]
-        elif leaf.default is dataclasses.MISSING:
-            raise ConfigError(f"{key}: no value given, and there is no default")
-    try:
-        return cls(**arguments)
-    except AgentError as error:
-        raise ConfigError(f"{prefix}{error}") from None
-
-
-def flatten(instance: Any, prefix: str = "") -> Flat:
-    """The values of a dataclass by dotted key; a choice by ``kind`` and its settings; tuples as lists, as in YAML."""
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Flat:
+    """Nested values by dotted key."""
     flat: Flat = {}
-    for field in dataclasses.fields(instance):
-        value = getattr(instance, field.name)
-        key = prefix + field.name
-        if isinstance(value, Choice):
-            flat |= {f"{key}.{name}": part for name, part in value.flat().items()}
-        elif dataclasses.is_dataclass(value):
-            flat |= flatten(value, f"{key}.")
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
         else:
-            flat[key] = list(value) if isinstance(value, tuple) else value
+            flat[prefix + name] = value
     return flat

@@ -8,45 +8,37 @@ from typing import Any
 import yaml
 
 from mtrl import configs, envs
-from mtrl.errors import ConfigError
-from mtrl.settings.algorithms import ALGORITHMS
-from mtrl.settings.config import TrainConfig, make_config, run_settings, unknown, unknown_key
-from mtrl.settings.fields import Flat, choice_of
+from mtrl.agents.settings import settings_of
+from mtrl.errors import ConfigError, unknown, unknown_key
+from mtrl.settings.algorithms import ALGORITHMS, settings_class
+from mtrl.settings.config import (
+    TrainConfig,
+    make_config,
+)
+from mtrl.settings.fields import Flat
 
 FOLDER = Path(configs.__file__).parent
-Values = Flat
-_OPTIONS_OF_COMMANDS = ("config", "resume", "seeds")
 
 
 class _Loader(yaml.SafeLoader):
     """Refuses a key that stands twice; YAML itself would keep the last value in silence."""
 
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    loader.flatten_mapping(node)
-    keys = [loader.construct_object(key) for key, _ in node.value]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise yaml.YAMLError(f"{key} stands there twice")
-    return loader.construct_mapping(node, deep=True)
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"{key} stands there twice")
+        return super().construct_mapping(node, deep)
 
 
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
-def load_yaml(text: str) -> Any:
-    """What a YAML text holds; no key may stand twice. Raises yaml.YAMLError."""
-    return yaml.load(text, _Loader)
-
-
-def read_yaml(path: Path) -> Values:
+def read_yaml(path: Path) -> Flat:
     """A flat YAML file of dotted keys.
 
     Raises:
         ConfigError: the file is missing, not YAML, or not flat, or a key stands there twice.
     """
     try:
-        values = load_yaml(path.read_text(encoding="utf-8-sig"))
+        values = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -106,7 +98,7 @@ def method_file(method: str) -> Path:
     raise unknown("method", method, known)
 
 
-def resolve(given: Values, config_file: Path | None = None) -> TrainConfig:
+def resolve(given: Flat, config_file: Path | None = None) -> TrainConfig:
     """Merge the layers, weakest first: defaults, family, suite, method, ``--config`` file, command line.
 
     Args:
@@ -119,25 +111,18 @@ def resolve(given: Values, config_file: Path | None = None) -> TrainConfig:
     suite = given.get("suite", own.get("suite"))
     if suite is None:
         raise ConfigError("suite: none given; `python -m mtrl.train` lists them")
-    layers = [(f"{path}: ", read_yaml(path)) for path in suite_files(str(suite))]
+    layers = _of_suite(str(suite))
+    method = None
     # A written configuration holds the method's values already, so its method may be one that has moved.
-    complete = "algorithm" in own and "method" not in given
-    if complete:
-        layers.append(("", {"method": own.get("method", TrainConfig.method)}))
-    else:
-        named = str(given.get("method", own.get("method", TrainConfig.method)))
-        path = method_file(named)
-        values = read_yaml(path)
-        if "algorithm" not in values:
+    if "algorithm" not in own or "method" in given:
+        method = method_file(str(given.get("method", own.get("method", TrainConfig.method))))
+        layers.append((f"{method}: ", read_yaml(method)))
+        if "algorithm" not in layers[-1][1]:
             raise ConfigError(
-                f"{path}: algorithm is missing; a method names one of {', '.join(ALGORITHMS)}"
+                f"{method}: algorithm is missing; a method names one of {', '.join(ALGORITHMS)}"
             )
-        layers.append((f"{path}: ", values | {"method": path.stem}))
-        own.pop("method", None)
-        given = {key: value for key, value in given.items() if key != "method"}
-    if config_file:
-        layers.append((f"{config_file}: ", own))
-    return make_config(*_merge([*layers, ("", given)]))
+    values, sources = _merge([*layers, (f"{config_file}: ", own), ("", given)])
+    return make_config(values | ({"method": method.stem} if method else {}), sources)
 
 
 def plain(suite: str, algorithm: str) -> TrainConfig:
@@ -146,72 +131,55 @@ def plain(suite: str, algorithm: str) -> TrainConfig:
     Raises:
         ConfigError, SuiteError: there is no such suite or algorithm.
     """
-    layers = [(f"{path}: ", read_yaml(path)) for path in suite_files(suite)]
-    return make_config(*_merge([*layers, ("", {"suite": suite, "algorithm": algorithm})]))
+    given = {"suite": suite, "algorithm": algorithm}
+    return make_config(*_merge([*_of_suite(suite), ("", given)]))
 
 
-def _merge(layers: list[tuple[str, Values]]) -> tuple[Values, dict[str, str]]:
+def _of_suite(suite: str) -> list[tuple[str, Flat]]:
+    return [(f"{path}: ", read_yaml(path)) for path in suite_files(suite)]
+
+
+def _merge(layers: list[tuple[str, Flat]]) -> tuple[Flat, dict[str, str]]:
     """The strongest value of each key and where it was read.
 
     ``ALGORITHM.key`` stands for ``agent.key``, and so does ``key`` alone where no setting of the run has that name.
-    A layer that names another choice takes the weaker layers' settings of that choice with it.
+    A layer that names a choice takes the weaker layers' settings of that choice with it.
     """
-    algorithm = str(
-        next(values["algorithm"] for _, values in reversed(layers) if "algorithm" in values)
-    )
-    known = run_settings(algorithm)
-    merged: Values = {}
+    algorithm = str([values["algorithm"] for _, values in layers if "algorithm" in values][-1])
+    of_agent = settings_of(settings_class(algorithm))
+    merged: Flat = {}
     sources: dict[str, str] = {}
     for source, values in layers:
-        layer: Values = {}
+        layer: Flat = {}
         for key, value in values.items():
             owner, tail = owner_of(key), key.partition(".")[2]
-            if owner not in (None, algorithm):
-                _check_foreign(str(owner), key, tail, source)
-                continue
-            layer[_full_key(tail if owner else key, owner is not None, known)] = value
-        for choice in {key.removesuffix(".kind") for key in layer if _names_choice(key, known)}:
-            for key in [key for key in merged if key == choice or key.startswith(f"{choice}.")]:
+            name = key.partition(".")[0]
+            if owner == algorithm:
+                layer[f"agent.{tail}"] = value
+            elif owner is not None:
+                _check_foreign(owner, key, source)
+            elif name in of_agent and name not in TrainConfig.__dataclass_fields__:
+                layer[f"agent.{key}"] = value
+            else:
+                layer[key] = value
+        for named in [key.removesuffix(".kind") for key in layer]:
+            for key in [key for key in merged if f"{key}.".startswith(f"{named}.")]:
                 del merged[key], sources[key]
         merged |= layer
         sources |= dict.fromkeys(layer, source)
     return merged, sources
 
 
-def _full_key(key: str, of_agent: bool, known: Values) -> str:
-    """``agent.key`` for a setting of the agent that was written without the prefix."""
-    head = key.partition(".")[0]
-    if of_agent or (
-        key not in known and f"agent.{head}" in known and head not in known and head != "agent"
-    ):
-        return f"agent.{key}"
-    return key
-
-
-def _names_choice(key: str, known: Values) -> bool:
-    """Whether ``key`` is a choice in its short form, or its kind."""
-    return choice_of(f"{key}.", known) == key or (
-        key.endswith(".kind") and choice_of(key, known) is not None
-    )
-
-
 def owner_of(key: str) -> str | None:
     """The algorithm that a key ``ALGORITHM.key`` is a setting of; None for other keys."""
-    head, dot, _ = key.partition(".")
+    head, dot, _ = key.replace("-", "_").partition(".")  # the command line has none of the dashes
     named = {name.replace("-", "_"): name for name in ALGORITHMS}
-    return (
-        named.get(head.replace("-", "_")) if dot else None
-    )  # dashes of the command line arrive as underscores
+    return named.get(head) if dot else None
 
 
-def _check_foreign(owner: str, key: str, tail: str, source: str) -> None:
+def _check_foreign(owner: str, key: str, source: str) -> None:
     """Files and sweeps hold settings of several algorithms; each must at least exist."""
-    settings = run_settings(owner)
-    if f"agent.{tail}" not in settings and choice_of(f"agent.{tail}", settings) is None:
-        head = key.partition(".")[0]
-        own = {
-            f"{head}.{name.removeprefix('agent.')}": s
-            for name, s in settings.items()
-            if name.startswith("agent.")
-        }
-        raise unknown_key(key, source, own)
+    head, _, tail = key.partition(".")
+    known = settings_of(settings_class(owner))
+    if tail.partition(".")[0] not in known:
+        raise unknown_key(key, [f"{head}.{name}" for name in known], source)

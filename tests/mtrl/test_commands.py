@@ -75,9 +75,13 @@ def complaint(command: str, status: int, capsys: pytest.CaptureFixture[str]) -> 
         ("mt10:fake --seed=-1", "seed: -1 is out of range; it must be at least 0"),
         (
             "mt10:fake --total-env-steps=0",
-            "total_env_steps: '0' is not a number of env steps; it must be a whole number of at least 1, or N/task",
+            "total_env_steps: 0 is out of range; it must be at least 1",
         ),
-        ("mt10:fake --eval.every=0", "eval.every: '0' is not a number of env steps"),
+        ("mt10:fake --eval.every=0", "eval.every: 0 is out of range; it must be at least 1"),
+        (
+            "mt10:fake --eval.every=1/tsk",
+            "eval.every: '1/tsk' is not a whole number of env steps as N or N/task",
+        ),
         ("mt10:fake --num-threads=0", "num_threads: 0 is out of range; it must be at least 1"),
         ("mt10:fake --goals=fixed", "goals: 'fixed' is unknown; use one of cycle, random"),
         ("mt10:fake --tensorboard=perhaps", "tensorboard: 'perhaps' is not true or false"),
@@ -265,6 +269,18 @@ def test_parse() -> None:
     assert options == {"a_b": "1", "agent.c_d": "-2", "e": "", "help": ""}
     with pytest.raises(ConfigError, match="needs a value"):
         cli.parse(["--last"])
+
+
+def test_options_of_commands() -> None:
+    types = {"jobs": int, "ray": str}
+    assert cli.read_options({"jobs": "3", "ray": "3"}, types) == {"jobs": 3, "ray": "3"}
+    for options, words in (
+        ({"jobs": "x"}, "jobs: 'x' is not a whole number"),
+        ({"job": "3"}, "job: unknown setting; did you mean jobs?"),
+        ({"qqq": "3"}, "qqq: unknown setting; --help shows all"),
+    ):
+        with pytest.raises(ConfigError, match=words.replace("?", r"\?")):
+            cli.read_options(options, types)
 
 
 def test_a_reader_that_leaves_early_gets_no_traceback() -> None:

@@ -9,11 +9,11 @@ from mtrl import envs
 from mtrl.agents import AgentError, MTPPOConfig
 from mtrl.agents.aggregators.registry import AGGREGATORS
 from mtrl.agents.curricula.registry import CURRICULA
-from mtrl.agents.settings import Registry
+from mtrl.agents.settings import Registry, values_of
 from mtrl.envs import SuiteError
 from mtrl.errors import ConfigError
-from mtrl.settings.algorithms import ALGORITHMS
-from mtrl.settings.config import difference, make_config, to_yaml
+from mtrl.settings.algorithms import ALGORITHMS, settings_class
+from mtrl.settings.config import TrainConfig, difference, make_config, to_yaml
 from mtrl.settings.fields import flatten
 from mtrl.settings.presets import (
     FOLDER,
@@ -51,9 +51,7 @@ def test_files_hold_differences_only() -> None:
     assert all(len(values) <= 25 for values in held.values())
     suites = [path for path in FILES if path.parent.name == "suites"]
     assert all(len(held[path]) <= 5 for path in suites)
-    defaults = {
-        name: flatten(algorithm.settings_class()()) for name, algorithm in ALGORITHMS.items()
-    }
+    defaults = {name: flatten(values_of(settings_class(name)())) for name in ALGORITHMS}
     for path in [path for path in FILES if path.parent.name == "families"]:
         for key, value in held[path].items():
             owner, _, name = key.partition(".")
@@ -200,7 +198,10 @@ def test_digests(short_config: ShortConfig) -> None:
         ("a: [", "is not valid YAML"),
         ("\x00", "is not valid YAML"),
         ("algorithm: fake\nlog_evry: 3", "log_evry: unknown setting; did you mean log_every?"),
-        ("algorithm: fake\nlog_every: often", "log_every: 'often' is not a number of env steps"),
+        (
+            "algorithm: fake\nlog_every: often",
+            "log_every: 'often' is not a whole number of env steps as N or N/task",
+        ),
         ("seed: 1\nseed: 2", "seed stands there twice"),
         (
             "algorithm: fake\nagent.learning_rate: .inf",
@@ -238,7 +239,9 @@ def test_settings_of_other_algorithms_do_not_leak(faked: None) -> None:
 @pytest.mark.parametrize("registry", [AGGREGATORS, CURRICULA], ids=["aggregators", "curricula"])
 def test_every_setting_of_a_choice_is_explained(registry: Registry[object]) -> None:
     for name in registry:
-        unexplained = [setting.key for setting in registry.settings(name) if not setting.doc]
+        unexplained = [
+            key for key, schema in registry.settings(name).items() if not schema["description"]
+        ]
         assert not unexplained, name
         assert registry.entries[name].summary.endswith(".")
 
@@ -255,7 +258,10 @@ def test_every_setting_of_a_choice_is_explained(registry: Registry[object]) -> N
         ({"aggregator": "mean:every=0"}, "agent.aggregator: k=0 is not allowed"),
         ({"aggregator": 3}, "agent.aggregator: 3 is not an aggregator as NAME or NAME:KEY=VALUE"),
         ({"aggregator.c": 3}, "agent.aggregator: parameter of 'mean': 'c' is unknown"),
-        ({"actor_aggregator.c": 3}, "agent.actor_aggregator.kind: none given; the choices are"),
+        (
+            {"actor_aggregator.c": 3},
+            "agent.actor_aggregator: {'c': 3} has no kind; use one of aligned-mtl",
+        ),
         ({"actor_aggregator": "famo"}, "agent.actor_aggregator: 'famo' takes logarithms or ratios"),
         ({"curriculum.kind": "mrlc"}, "agent.curriculum: 'mrlc' is unknown; did you mean 'mrcl'?"),
         ({"mtsac.widht": 3}, "mtsac.widht: unknown setting; did you mean mtsac.width?"),
@@ -265,6 +271,21 @@ def test_wrong_choices_get_one_sentence(given: dict[str, object], words: str) ->
     with pytest.raises(ConfigError) as caught:
         resolve({"suite": "mt10", **given})
     assert words in str(caught.value)
+
+
+def test_runs_are_configured_in_a_program_too() -> None:
+    config = TrainConfig(suite="mt10", algorithm="mtppo", agent={"width": 8})  # type: ignore[arg-type]
+    assert config.agent == MTPPOConfig(width=8)
+    assert config == make_config({"suite": "mt10", "algorithm": "mtppo", "agent.width": "8"})
+    for given, words in (
+        ({"agent": {"width": 0}}, "agent.width: 0 is out of range; it must be at least 1"),
+        ({"agent": 3}, "agent: 3 is not allowed; input should be an instance of AgentConfig"),
+        ({"agent": {}, "eval": {"every": 0}}, "eval.every: 0 is out of range"),
+        ({"agent": {}, "suite": "mt11"}, "There is no suite 'mt11'"),
+    ):
+        with pytest.raises(AgentError) as caught:
+            TrainConfig(**{"suite": "mt10", "algorithm": "mtppo"} | given)  # type: ignore[arg-type]
+        assert str(caught.value).startswith(words)
 
 
 def test_agents_say_the_same_of_their_settings() -> None:
