@@ -7,9 +7,10 @@ import json
 from typing import Any
 
 from mtrl.agents.aggregators.registry import AGGREGATORS
+from mtrl.agents.aggregators.wrappers import Wrappers
 from mtrl.agents.curricula.base import CurriculumInfo
 from mtrl.agents.curricula.registry import CURRICULA
-from mtrl.agents.settings import Registry
+from mtrl.agents.settings import Registry, settings_of
 from scripts.pages.results import measured
 from scripts.pages.text import RESULTS, code, settings_table, table
 
@@ -38,7 +39,7 @@ def aggregators() -> str:
             [_link("aggregator", name), entry.summary, where, *cost, _measured("aggregator", name)]
         )
     head = ["name", "what it does", "goes with", "cost on mt10", "cost on mt50", "published runs"]
-    wrappers = settings_table(AGGREGATORS.outer_settings())
+    wrappers = settings_table(settings_of(Wrappers))
     parts = [table(head, rows), "## Settings of every gradient method", wrappers]
     for name in AGGREGATORS:
         info = AGGREGATORS.build(name, {}).info
@@ -95,8 +96,8 @@ def _demands(info: CurriculumInfo) -> str:
 
 
 def _section(registry: Registry[Any], name: str, facts: str) -> str:
-    outer = {setting.key for setting in registry.outer_settings()}
-    settings = [setting for setting in registry.settings(name) if setting.key not in outer]
+    outer = settings_of(Wrappers) if registry is AGGREGATORS else {}
+    settings = {key: schema for key, schema in registry.settings(name).items() if key not in outer}
     about = inspect.getdoc(registry[name]) or ""
     parts = [f"({registry.what}-{name})=\n## `{name}`", _prose(about), facts]
     parts += [settings_table(settings)] if settings else []

@@ -81,11 +81,8 @@ def _settings(method: str, config: TrainConfig) -> str:
     parts = ["The preset sets:", table(["setting", "value"], rows)]
     base = f"[{config.algorithm}](/methods/{config.algorithm}.md)"
     if method in BASES:
-        settings = [
-            setting
-            for key, setting in run_settings(config.algorithm).items()
-            if key.startswith("agent.")
-        ]
+        every = run_settings(config.algorithm)
+        settings = {key: schema for key, schema in every.items() if key.startswith("agent.")}
         parts += [f"Every setting of the agent; the suites' own values stand in {code('configs/')}:",
                   settings_table(settings)]  # fmt: skip
     else:

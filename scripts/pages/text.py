@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtrl.agents.settings import Setting, describe, range_of, registry_of
+from mtrl.agents.settings import Schema, describe, range_of
 from mtrl.cli import as_text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,13 +33,17 @@ def bare_task(name: str) -> str:
     return name.removesuffix("-v3")
 
 
-def settings_table(settings: Sequence[Setting], values: dict[str, Any] | None = None) -> str:
-    """Name, default (or the value in ``values``), what is allowed, and what the setting does."""
+def settings_table(known: Mapping[str, Schema], values: Mapping[str, Any] | None = None) -> str:
+    """Name, default (or the value in ``values``), what is allowed, and what the setting does.
+
+    Args:
+        known: the JSON schema of each setting, by name.
+    """
     rows = []
-    for setting in settings:
-        value = (values or {}).get(setting.key, setting.default)
-        shown = value if registry_of(setting.hint) is None else getattr(value, "kind", value)
-        limits = range_of(setting.hint)
-        allowed = describe(setting.hint) + (f"; must {limits}" if limits else "")
-        rows.append([code(setting.key), code(as_text(shown)), allowed, setting.doc])
+    for name, schema in known.items():
+        value = (values or {}).get(name, schema.get("default"))
+        shown = value["kind"] if isinstance(value, dict) else value
+        limits = range_of(schema)
+        allowed = describe(schema) + (f"; must be {limits}" if limits else "")
+        rows.append([code(name), code(as_text(shown)), allowed, schema["description"]])
     return table(["setting", "default", "allowed", "what it does"], rows)
