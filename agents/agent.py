@@ -9,113 +9,19 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
-from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
 from mtrl.agents.callbacks import Hooks, LearningStopped, Recorder, sort_callbacks
-from mtrl.agents.errors import AgentError, DivergedError, unknown
-from mtrl.agents.files import read_state, split_state, write_state
-from mtrl.agents.networks.grid import GridLayout
+from mtrl.agents.data.spec import EnvSpec as EnvSpec
+from mtrl.agents.errors import AgentError, DivergedError, check_seed, check_total, unknown
+from mtrl.agents.files import read_state, write_state
 from mtrl.agents.settings import AgentConfig as AgentConfig
 from mtrl.agents.settings import values_of
-from mtrl.envs.errors import as_integer
+from mtrl.agents.state import Saved, restore, split_state, to_dict
 from mtrl.envs.vector import TaskVectorEnv
 
-State = dict[str, Any]
-MAX_SEED = 2**32 - 1  # the largest that environments take, which agents reset with their own seed
-
-
-@dataclasses.dataclass(frozen=True)
-class EnvSpec:
-    """What an agent needs to know of an environment to build its networks.
-
-    Attributes:
-        action_low, action_high: bounds of continuous actions; empty for discrete ones.
-        num_actions: of each task, for discrete actions; a task may have fewer than the suite, the surplus is masked.
-        grid: for observations of categories, the fields of their ``GridLayout``; empty for numbers.
-    """
-
-    suite: str
-    task_names: tuple[str, ...]
-    obs_dim: int
-    action_low: tuple[float, ...] = ()
-    action_high: tuple[float, ...] = ()
-    num_actions: tuple[int, ...] = ()
-    grid: tuple[int, ...] = ()
-
-    @property
-    def layout(self) -> GridLayout | None:
-        """Layout of observations of categories; None for numbers."""
-        return GridLayout(*self.grid) if self.grid else None
-
-    @property
-    def num_tasks(self) -> int:
-        return len(self.task_names)
-
-    @property
-    def discrete(self) -> bool:
-        return bool(self.num_actions)
-
-    @property
-    def action_dim(self) -> int:
-        """Components of a continuous action, or the number of discrete actions."""
-        return max(self.num_actions, default=len(self.action_low))
-
-    @classmethod
-    def of(cls, env: TaskVectorEnv) -> Self:
-        """Raises AgentError unless observations are flat and actions a bounded flat ``Box`` or ``Discrete``."""
-        if not isinstance(env, TaskVectorEnv):
-            raise AgentError(
-                f"env: a {type(env).__name__} is no TaskVectorEnv; agents need what make_vec returns, without wrappers"
-            )
-        obs_space, action_space = env.single_observation_space, env.single_action_space
-        if not isinstance(obs_space, Box) or len(obs_space.shape) != 1:
-            raise AgentError(
-                f"env: observation space {obs_space} is not supported; it must be a flat Box"
-            )
-        suite, obs_dim, grid = env.suite, obs_space.shape[0], grid_of(env)
-        if isinstance(action_space, Discrete) and action_space.start == 0:
-            counts = tuple(task.num_actions or int(action_space.n) for task in suite.tasks)
-            return cls(suite.id, suite.task_names, obs_dim, num_actions=counts, grid=grid)
-        if (
-            not isinstance(action_space, Box)
-            or len(action_space.shape) != 1
-            or not action_space.is_bounded()
-        ):
-            raise AgentError(
-                f"env: {suite.id} has action space {action_space}; agents need a bounded flat Box, or Discrete from 0"
-            )
-        low = tuple(action_space.low.tolist())
-        high = tuple(action_space.high.tolist())
-        return cls(suite.id, suite.task_names, obs_dim, low, high, grid=grid)
-
-
-def grid_of(env: TaskVectorEnv) -> tuple[int, ...]:
-    """Fields of the ``GridLayout`` of an environment with observations of categories, else ().
-
-    Raises:
-        AgentError: the observations are bytes of an unknown layout, or of another size than the layout says.
-    """
-    space = env.single_observation_space
-    layout = getattr(env, "obs_layout", None)
-    if layout is None:
-        if space.dtype == np.uint8:
-            raise AgentError(
-                f"env: {env.suite.id} observes bytes without an obs_layout that says what they mean"
-            )
-        return ()
-    objects, colors, states = layout.channels
-    grid = GridLayout(
-        objects, colors, states, layout.directions, layout.mission_words, layout.vocabulary
-    )
-    if space.shape != (grid.num_bytes,):
-        raise AgentError(
-            f"env: {env.suite.id} observes {space.shape}, but a 7 x 7 view, direction and {grid.words} mission words "
-            f"have {grid.num_bytes} bytes"
-        )
-    return grid
+State = Saved
 
 
 class Agent(ABC):
@@ -281,17 +187,24 @@ class Agent(ABC):
             f"env: {self.name} cannot restart its collection; choose a backend that saves its exact state"
         )
 
-    @abstractmethod
     def state_dict(self, experience: bool = True) -> State:
-        """All that affects the next ``advance`` (environment apart): nested dicts of tensors and JSON scalars.
+        """All that affects the next ``advance`` (environment apart), as ``agents.state.to_dict`` gives it.
+
+        An agent that is a dataclass declares it by its fields; any other overrides this and ``load_state_dict``.
+        The tensors are the agent's own, not copies.
 
         Args:
             experience: whether to include collected experience (a replay buffer), which ``predict`` does not need.
         """
+        return to_dict(self, experience)
 
-    @abstractmethod
     def load_state_dict(self, state: State) -> None:
-        """Continue exactly from ``state_dict()``; without experience in it, collection starts afresh."""
+        """Continue exactly from ``state_dict()``; without experience in it, collection starts afresh.
+
+        Raises:
+            AgentError: the state is of an agent with other parts or sizes; this one is then unchanged.
+        """
+        restore(self, state, self.device)
 
     @property
     def num_parameters(self) -> int:
@@ -304,24 +217,7 @@ class Agent(ABC):
 
     def set_env(self, env: TaskVectorEnv) -> None:
         """Continue in another environment with the same tasks and spaces; episodes start afresh."""
-        spec = self.spec_class.of(env)
-        kinds = {True: "discrete", False: "continuous"}
-        if spec.discrete != self.spec.discrete:
-            theirs, ours = kinds[spec.discrete], kinds[self.spec.discrete]
-            raise AgentError(
-                f"env: {spec.suite} has {theirs} actions, but this agent was built for {ours} ones"
-            )
-        if spec.grid != self.spec.grid or spec.obs_dim != self.spec.obs_dim:
-            raise AgentError(
-                f"env: {spec.suite} has observations of {spec.obs_dim} entries, laid out otherwise than the "
-                f"{self.spec.obs_dim} that this agent was built for"
-            )
-        for field in dataclasses.fields(spec):
-            old, new = getattr(self.spec, field.name), getattr(spec, field.name)
-            if old != new and field.name != "suite":
-                raise AgentError(
-                    f"env: {field.name} is {new!r}, but this agent was built for {old!r}"
-                )
+        self.spec.check_same(self.spec_class.of(env))
         self._env = env
 
     @property
@@ -391,25 +287,6 @@ class Agent(ABC):
         if env is not None:
             agent.set_env(env)
         return agent
-
-
-def check_seed(seed: Any) -> int:
-    """``seed`` as an int. Raises AgentError for what is none."""
-    number = as_integer(seed)
-    if number is None or not 0 <= number <= MAX_SEED:
-        raise AgentError(f"seed: {seed!r} is not an integer from 0 to {MAX_SEED}")
-    return number
-
-
-def check_total(total_env_steps: Any) -> int:
-    """Env steps to learn for, as an int. Raises AgentError for what is no whole number of at least 0."""
-    whole = isinstance(total_env_steps, float) and total_env_steps.is_integer()
-    number = int(total_env_steps) if whole else as_integer(total_env_steps)
-    if number is None or number < 0:
-        raise AgentError(
-            f"total_env_steps: {total_env_steps!r} is not a whole number of at least 0"
-        )
-    return number
 
 
 def override(config: AgentConfig, overrides: dict[str, Any]) -> Any:

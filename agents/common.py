@@ -1,4 +1,4 @@
-"""Shared by all agents: seeds of random streams, task ids, action bounds, networks and their restoring."""
+"""Shared by all agents: seeds of random streams, task ids, action bounds, networks."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from mtrl.agents.agent import EnvSpec
 from mtrl.agents.aggregators import Aggregator
 from mtrl.agents.aggregators.fixed import Mean
+from mtrl.agents.data.spec import EnvSpec
 from mtrl.agents.errors import AgentError, DivergedError
 from mtrl.agents.networks.grid import GridLayout, GridNet
 from mtrl.agents.networks.memory import GRUNet
@@ -165,18 +165,6 @@ def update_dtype(
     if any(map(takes_small_steps, aggregators)):
         return torch.float32
     return trunk_dtype(precision, device)
-
-
-def restore_networks(networks: Networks, saved: Networks) -> None:
-    """Copy ``saved`` into ``networks`` in place. Raises AgentError where a shape differs."""
-    for network, tensors in networks.items():
-        for name, tensor in tensors.items():
-            value = saved[network][name]
-            if value.shape != tensor.shape:
-                raise AgentError(
-                    f"{network}.{name}: the saved shape {tuple(value.shape)} is not {tuple(tensor.shape)}"
-                )
-            tensor.copy_(value)
 
 
 def check_networks_finite(networks: Networks, gradient_steps: int) -> None:

@@ -1,10 +1,13 @@
-"""Errors that agents raise, and the sentence for a setting that does not exist."""
+"""Errors that agents raise, the sentence for a setting that does not exist, and checks of single values."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from mtrl.envs.errors import UserError, choices
+from mtrl.envs.errors import UserError, as_integer, choices
+
+MAX_SEED = 2**32 - 1  # the largest that environments take, which agents reset with their own seed
 
 
 class AgentError(UserError, ValueError):
@@ -18,3 +21,22 @@ class DivergedError(RuntimeError):
 def unknown(field: str, value: str, allowed: Iterable[str]) -> AgentError:
     """The error for a ``value`` outside ``allowed``, with the nearest right one."""
     return AgentError(f"{field}: {value!r} is unknown; {choices(value, allowed)}")
+
+
+def check_seed(seed: Any) -> int:
+    """``seed`` as an int. Raises AgentError for what is none."""
+    number = as_integer(seed)
+    if number is None or not 0 <= number <= MAX_SEED:
+        raise AgentError(f"seed: {seed!r} is not an integer from 0 to {MAX_SEED}")
+    return number
+
+
+def check_total(total_env_steps: Any) -> int:
+    """Env steps to learn for, as an int. Raises AgentError for what is no whole number of at least 0."""
+    whole = isinstance(total_env_steps, float) and total_env_steps.is_integer()
+    number = int(total_env_steps) if whole else as_integer(total_env_steps)
+    if number is None or number < 0:
+        raise AgentError(
+            f"total_env_steps: {total_env_steps!r} is not a whole number of at least 0"
+        )
+    return number

@@ -11,36 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mtrl.agents.errors import AgentError
-
-
-def split_state(
-    state: dict[str, Any], prefix: str = ""
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Flatten nested dicts into tensors and JSON values, both keyed by ``outer/inner`` paths."""
-    tensors: dict[str, Tensor] = {}
-    values: dict[str, Any] = {}
-    for key, value in state.items():
-        if isinstance(value, dict):
-            inner_tensors, inner_values = split_state(value, f"{prefix}{key}/")
-            tensors |= inner_tensors
-            values |= inner_values
-        elif isinstance(value, Tensor):
-            tensors[prefix + key] = value.detach().cpu().contiguous()
-        else:
-            values[prefix + key] = value
-    return tensors, values
-
-
-def join_state(tensors: dict[str, Tensor], values: dict[str, Any]) -> dict[str, Any]:
-    """Inverse of ``split_state``."""
-    state: dict[str, Any] = {}
-    for path, value in (values | tensors).items():
-        *outer, name = path.split("/")
-        inner = state
-        for key in outer:
-            inner = inner.setdefault(key, {})
-        inner[name] = value
-    return state
+from mtrl.agents.state import join_state, split_state
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
@@ -49,10 +20,21 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     # A reader finds the old file or the new one, whenever this process ends.
     temporary = path.with_name(path.name + ".tmp")
     try:
-        save_file(tensors, temporary, metadata={"json": json.dumps(values)})
+        save_file(_apart(tensors), temporary, metadata={"json": json.dumps(values)})
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, copied where they share memory, which the format does not allow."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        memory = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.clone() if memory in seen else tensor
+        seen.add(memory)
+    return apart
 
 
 def read_state(path: Path) -> dict[str, Any]:

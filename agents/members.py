@@ -6,34 +6,32 @@ one member per task and the task axis has size 1; everything here only moves tas
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Data = TypeVar("Data", bound=tuple[Tensor | None, ...])
+from mtrl.agents.state import map_tensors
+
+Tree = TypeVar("Tree")
 Networks = dict[str, dict[str, Tensor]]
 
 
-def to_members(data: Data) -> Data:
+def to_members(data: Tree) -> Tree:
     """A named tuple of ``[1, T, ...]`` tensors (None stays None) as ``[T, 1, ...]``."""
-    swapped: Any = [None if tensor is None else tensor.transpose(0, 1) for tensor in data]
-    return type(data)(*swapped)
+    return map_tensors(lambda tensor: tensor.transpose(0, 1), data)
 
 
-def member(state: Networks, task: int) -> Networks:
-    """The state of one task's agent, as views: what an update changes in it changes in ``state``."""
-    return {
-        net: {name: value[task : task + 1] for name, value in tensors.items()}
-        for net, tensors in state.items()
-    }
+def member(tree: Tree, task: int) -> Tree:
+    """The state or data of one task's agent, as views: what an update changes in it changes in ``tree``."""
+    return map_tensors(lambda tensor: tensor[task : task + 1], tree)
 
 
 def per_task(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
     """Metrics ``[n]`` or ``[n, 1]`` of n members as ``[1, n]``."""
-    return {name: value.flatten().unsqueeze(0) for name, value in metrics.items()}
+    return map_tensors(lambda value: value.flatten().unsqueeze(0), metrics)
 
 
 def group_rows(task_id: NDArray, num_tasks: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -10,69 +10,58 @@ action ``t`` samples from the transitions stored before it, so transition ``t`` 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtrl.agents.agent import EnvSpec, State
-from mtrl.agents.common import obs_rows, restore_networks, stream_seed, task_ids
+from mtrl.agents.common import Networks
 from mtrl.agents.curricula.coupling import MemberPull
+from mtrl.agents.curricula.rounds import Rounds
 from mtrl.agents.data.replay import Batch, ByteReplay, ReplayBuffer
-from mtrl.agents.data.tracking import EpisodeTracker, Meter
+from mtrl.agents.data.tracking import EpisodeTracker
 from mtrl.agents.members import group_rows
-from mtrl.agents.networks.network import MLP
-from mtrl.agents.policies import ActorCriticPolicy
-from mtrl.agents.scheduled import PROBES, ScheduledAgent
+from mtrl.agents.scheduled import EXPERIENCE, PROBES, ActorOutputs, ScheduledAgent
+from mtrl.agents.state import Mark
 from mtrl.envs.vector import TaskVectorEnv
 
 
+@dataclass(init=False, eq=False, repr=False)
 class OffPolicyAgent(ScheduledAgent):
     """Learns from batches of stored transitions, while the simulation takes the next step.
 
-    Attributes:
-        actor, critic: layouts of the networks whose parameters ``state`` holds.
-        policy: gives actions from the actor's outputs.
-        config: settings of the algorithm, with those of MTSAC that stepping, replay and prediction read.
+    The fields are its state; ``state`` holds a ``target_critic`` too.
     """
 
-    config: Any
-    actor: MLP
-    critic: MLP
-    policy: ActorCriticPolicy
+    state: Annotated[Networks, Mark("networks")]
+    _noise: torch.Generator
+    _explore: torch.Generator
+    env_steps: int
+    gradient_steps: int
+    _updates_due: float
+    _rounds: Rounds
+    _buffer: Annotated[ReplayBuffer | None, EXPERIENCE]
+    _episodes: Annotated[EpisodeTracker | None, EXPERIENCE]
+    _obs: Annotated[NDArray | None, EXPERIENCE]
 
-    def __init__(
-        self,
-        env: TaskVectorEnv | EnvSpec,
-        config: Any = None,
-        *,
-        seed: int = 0,
-        device: str | torch.device = "auto",
-        **overrides: Any,
-    ) -> None:
-        super().__init__(env, config, seed=seed, device=device, **overrides)
-        self._separate = self.config.heads == "separate"
-        self._build()
-        self._start_rounds(self.config.curriculum, self.config.heads, self.actor, self.critic)
+    def _begin_data(self) -> None:
         self.state["target_critic"]["params"].copy_(self.state["critic"]["params"])
         # Streams of their own, so that neither exploration nor the buffer shifts the other's draws.
-        self._noise = torch.Generator(self.device).manual_seed(stream_seed(seed, 1))
-        self._explore = torch.Generator().manual_seed(stream_seed(seed, 2))
-        self._meter = Meter(self.spec.task_names)
-        self._acting: dict[str, Tensor] | None = None
+        self._noise = torch.Generator(self.device).manual_seed(self._stream(1))
+        self._explore = torch.Generator().manual_seed(self._stream(2))
         self._updates_due = 0.0
         self._turns_left = 0
         self._turn: tuple[int, MemberPull] | None = None
-        self._buffer: ReplayBuffer | None = None
-        self._episodes: EpisodeTracker | None = None
-        self._obs: NDArray | None = None
         self._action: NDArray | None = None
+        self._buffer, self._episodes, self._obs = None, None, None
+        self.derive()
 
-    @abstractmethod
-    def _build(self) -> None:
-        """Make the networks: set ``actor``, ``critic``, ``policy`` and ``state``, with a ``target_critic`` in it."""
+    def derive(self) -> None:
+        """Drop the actor's views, which are of parameters that are no longer those in use."""
+        self._acting: dict[str, Tensor] | None = None
 
     @abstractmethod
     def update(self, batch: Batch) -> None:
@@ -143,23 +132,24 @@ class OffPolicyAgent(ScheduledAgent):
         self._hooks.rollout_end()
 
     def _collector(self) -> tuple[TaskVectorEnv, ReplayBuffer, EpisodeTracker, NDArray]:
-        """Environment, buffer, tracker and current observations; made at first use, since prediction needs none."""
-        env, config = self.env, self.config
+        """Environment, buffer, tracker and current observations."""
+        obs = self._observed()
+        assert self._buffer is not None and self._episodes is not None
+        return self.env, self._buffer, self._episodes, obs
+
+    def _make_room(self, env: TaskVectorEnv) -> None:
         if self._buffer is None:
             kind = ReplayBuffer if self.spec.layout is None else ByteReplay
             self._buffer = kind(
                 env.num_tasks,
-                max(config.buffer_per_task, env.envs_per_task),
+                max(self.config.buffer_per_task, env.envs_per_task),
                 self.spec.obs_dim,
                 1 if self.spec.discrete else self.spec.action_dim,
                 self.device,
-                stream_seed(self.seed, 3),
+                self._stream(3),
             )
         if self._episodes is None:
             self._episodes = EpisodeTracker(self.spec.task_names, env.envs_per_task)
-        if self._obs is None:
-            self._obs = env.reset(seed=self.seed)[0]
-        return env, self._buffer, self._episodes, self._obs
 
     def _exploration_action(self, obs: NDArray) -> NDArray:
         """Actions as they are stored: uniform until ``learning_starts``, then from the policy."""
@@ -182,26 +172,10 @@ class OffPolicyAgent(ScheduledAgent):
 
     # Prediction
 
-    def predict(
-        self,
-        observation: NDArray,
-        state: Any = None,
-        episode_start: NDArray | None = None,
-        deterministic: bool = False,
-        *,
-        task_id: NDArray | None = None,
-    ) -> tuple[NDArray, Any]:
-        rows = obs_rows(self.spec, observation)
-        ids = task_ids(self.spec, self._env, len(rows), task_id)
-        output = self._policy_output(rows, ids)
-        policy = self.policy.of_rows(torch.from_numpy(ids))
-        if deterministic:
-            chosen = policy.mode(output)
-        else:
-            noise = policy.draw(output.shape[:-1], self._explore).to(output.device)
-            chosen = policy.sample(output, noise)
-        action = self.policy.to_env(chosen.cpu().numpy())
-        return (action[0] if np.ndim(observation) == 1 else action), None
+    def _actor_outputs(
+        self, rows: NDArray, ids: NDArray, state: Any, episode_start: NDArray | None
+    ) -> ActorOutputs:
+        return ActorOutputs(self._policy_output(rows, ids))
 
     @torch.no_grad()
     def _policy_output(self, obs: NDArray, task_id: NDArray) -> Tensor:
@@ -243,35 +217,3 @@ class OffPolicyAgent(ScheduledAgent):
     @property
     def num_parameters(self) -> int:
         return sum(self.state[name]["params"].numel() for name in ("actor", "critic", "log_alpha"))
-
-    def state_dict(self, experience: bool = True) -> State:
-        state: State = {
-            "networks": {net: dict(tensors) for net, tensors in self.state.items()},
-            "noise": self._noise.get_state(),
-            "explore": self._explore.get_state(),
-            "env_steps": self.env_steps,
-            "gradient_steps": self.gradient_steps,
-            "updates_due": self._updates_due,
-            "rounds": self._rounds.state_dict(),
-        }
-        if experience and self._env is not None:
-            _, buffer, episodes, obs = self._collector()
-            state["buffer"] = buffer.state_dict()
-            state["episodes"] = episodes.state_dict()
-            state["obs"] = torch.from_numpy(obs.copy())
-        return state
-
-    def load_state_dict(self, state: State) -> None:
-        restore_networks(self.state, state["networks"])
-        self._noise.set_state(state["noise"].cpu())
-        self._explore.set_state(state["explore"].cpu())
-        self.env_steps, self.gradient_steps = state["env_steps"], state["gradient_steps"]
-        self._updates_due = state["updates_due"]
-        self._rounds.load_state_dict(state["rounds"])
-        self._acting = None
-        if "buffer" not in state:
-            return
-        self._obs = state["obs"].numpy().copy()
-        _, buffer, episodes, _ = self._collector()
-        buffer.load_state_dict(state["buffer"])
-        episodes.load_state_dict(state["episodes"])

@@ -7,77 +7,70 @@ D features of an observation, A components of an action, H units of memory.
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtrl.agents.agent import EnvSpec, State
-from mtrl.agents.common import obs_rows, restore_networks, stream_seed, task_ids
+from mtrl.agents.common import Networks
 from mtrl.agents.curricula.coupling import Features
-from mtrl.agents.data.noise import CorrelatedNoise
+from mtrl.agents.curricula.rounds import Rounds
+from mtrl.agents.data.noise import correlated
 from mtrl.agents.data.normalize import ObsNormalizer
-from mtrl.agents.data.rollout import Rollout, RolloutBuffer
-from mtrl.agents.data.tracking import EpisodeTracker, Meter
+from mtrl.agents.data.rollout import Memory, Rollout, RolloutBuffer, check_rollout
+from mtrl.agents.data.tracking import EpisodeTracker
 from mtrl.agents.errors import AgentError
 from mtrl.agents.members import group_rows, with_task_code
-from mtrl.agents.networks.network import MLP, Recall, Views
-from mtrl.agents.policies import Gaussian, RatioPolicy
-from mtrl.agents.scheduled import PROBES, ScheduledAgent
+from mtrl.agents.networks.network import Recall, Views
+from mtrl.agents.policies import Gaussian
+from mtrl.agents.scheduled import EXPERIENCE, PROBES, ActorOutputs, ScheduledAgent
+from mtrl.agents.state import Mark
 from mtrl.envs.vector import TaskVectorEnv
 
 
+@dataclass(init=False, eq=False, repr=False)
 class OnPolicyAgent(ScheduledAgent):
     """Learns from rollouts of its present policy, one after the other. To a curriculum a rollout is a round.
 
     Rollouts may be longer than episodes and cross their ends.
 
-    Attributes:
-        actor, critic: layouts of the networks whose parameters ``state`` holds.
-        policy: gives actions from the actor's outputs.
-        sequence: steps through which gradients flow in memory; 0 without memory.
-        config: settings of the algorithm, with those of MTPPO that collection, schedules and prediction read.
+    The fields are its state.
     """
 
-    config: Any
-    actor: MLP
-    critic: MLP
-    policy: RatioPolicy
-    sequence: int
+    state: Annotated[Networks, Mark("networks")]
+    _normalizer: ObsNormalizer
+    _explore: torch.Generator
+    _shuffle: torch.Generator
+    env_steps: int
+    gradient_steps: int
+    _rounds: Rounds
+    _episodes: Annotated[EpisodeTracker | None, EXPERIENCE]
+    _obs: Annotated[NDArray | None, EXPERIENCE]
+    _noise: Annotated[Tensor | None, EXPERIENCE]
+    _memory: Annotated[Memory | None, EXPERIENCE]
+    _rollout: Annotated[Rollout | None, EXPERIENCE]
 
-    def __init__(
-        self,
-        env: TaskVectorEnv | EnvSpec,
-        config: Any = None,
-        *,
-        seed: int = 0,
-        device: str | torch.device = "auto",
-        **overrides: Any,
-    ) -> None:
-        super().__init__(env, config, seed=seed, device=device, **overrides)
-        self._separate = self.config.heads == "separate"
-        self._lead = (self.spec.num_tasks, 1) if self._separate else (1, self.spec.num_tasks)
-        self._build()
-        self._start_rounds(self.config.curriculum, self.config.heads, self.actor, self.critic)
-        self._explore = torch.Generator().manual_seed(stream_seed(seed, 1))
-        self._shuffle = torch.Generator(self.device).manual_seed(stream_seed(seed, 2))
+    def _begin_data(self) -> None:
+        self._explore = torch.Generator().manual_seed(self._stream(1))
+        self._shuffle = torch.Generator(self.device).manual_seed(self._stream(2))
         self._normalizer = ObsNormalizer(
             self.spec.obs_dim, self.config.normalize_obs and self.spec.layout is None
         )
-        self._meter = Meter(self.spec.task_names)
         self._budget: int | None = None
-        self._step_size = (
-            self.config.learning_rate
-        )  # of the update that the rollout under way pays for
+        # The step size of the update that the rollout under way pays for.
+        self._step_size = self.config.learning_rate
         self._forget()
         self._check_rollout()
 
-    @abstractmethod
-    def _build(self) -> None:
-        """Make the networks: set ``actor``, ``critic``, ``policy``, ``sequence`` and ``state``."""
+    @property
+    def sequence(self) -> int:
+        """Steps through which gradients flow in memory; 0 without memory."""
+        steps: int = self.settings.sequence
+        return steps
 
     @property
     @abstractmethod
@@ -103,29 +96,15 @@ class OnPolicyAgent(ScheduledAgent):
 
     def _forget(self) -> None:
         """Drop what belongs to the environment: episodes in progress, and what goes on from their last step."""
-        self._episodes: EpisodeTracker | None = None
-        self._obs: NDArray | None = None
-        self._noise = CorrelatedNoise()
-        self._memory: Tensor | None = None
-        self._start: Tensor | None = None
-        self._last: Rollout | None = None
+        self._episodes = None
+        self._obs = None
+        self._noise = None
+        self._memory = None
+        self._rollout = None
 
     def _check_rollout(self) -> None:
-        """Raise AgentError for a rollout that does not fit the environment."""
-        if self._env is None:
-            return
-        envs = self._env.envs_per_task
-        if self.config.rollout_per_task % envs:
-            asked = self.config.rollout_per_task
-            raise AgentError(
-                f"rollout_per_task: {asked} is not a multiple of the {envs} environments per task"
-            )
-        steps = self.config.rollout_per_task // envs
-        if self.sequence and steps % self.sequence:
-            raise AgentError(
-                f"sequence: {self.sequence} does not divide the {steps} steps of an environment in a rollout "
-                "(rollout_per_task / envs_per_task)"
-            )
+        if self._env is not None:
+            check_rollout(self.config.rollout_per_task, self._env.envs_per_task, self.sequence)
 
     # Collection
 
@@ -157,39 +136,40 @@ class OnPolicyAgent(ScheduledAgent):
             done = terminated | truncated
             after = self._normalizer(info["final_obs"])
             buffer.add(step, normal, after, action, reward, terminated, done, before=before)
-            # The memory of a task that pauses stays what it was: no step was taken.
-            if before and self._memory is not None:
-                self._start = torch.where(moves, torch.from_numpy(done).to(self.device), before[0])
-                self._memory = torch.where(moves.unsqueeze(-1), self._memory, before[1])
+            if before is not None and self._memory is not None:
+                # The memory of a task that pauses stays what it was: no step was taken.
+                start = torch.where(moves, torch.from_numpy(done).to(self.device), before.start)
+                state = torch.where(moves.unsqueeze(-1), self._memory.state, before.state)
+                self._memory = Memory(start, state)
             episodes.add(reward, info["success"], done, None if paused is None else active)
             self._obs = obs
             self.env_steps += steps_taken
             self._hooks.step(reward, terminated, truncated, info)
         rollout = buffer.rollout(self.device)
         if paused is not None:
-            rollout = rollout.renewed(self._last, torch.from_numpy(active).to(self.device))
-            self._last = rollout
+            rollout = rollout.renewed(self._rollout, torch.from_numpy(active).to(self.device))
+            self._rollout = rollout
         self._hooks.rollout_end()
         self._begin_round(self._features_of(rollout))
         return rollout
 
     def _collector(self) -> tuple[TaskVectorEnv, EpisodeTracker, NDArray]:
-        """Environment, tracker and current observations; made at first use, since prediction needs none."""
-        env = self.env
+        """Environment, tracker and current observations."""
+        obs = self._observed()
+        assert self._episodes is not None
+        return self.env, self._episodes, obs
+
+    def _make_room(self, env: TaskVectorEnv) -> None:
         if self._episodes is None:
             self._episodes = EpisodeTracker(self.spec.task_names, env.envs_per_task)
-        if self._obs is None:
-            self._obs = env.reset(seed=self.seed)[0]
-        return env, self._episodes, self._obs
 
     def _paused(self, env: TaskVectorEnv) -> NDArray[np.bool_] | None:
         """Let tasks pause as the curriculum says; which do ``[T]``, or None with a curriculum that never lets any."""
         paused = self._rounds.paused
         if paused is None:
             return None
-        paused &= (
-            self._last is not None
-        )  # a task pauses only once there is a rollout of its own to learn from
+        # A task pauses only once there is a rollout of its own to learn from.
+        paused &= self._rollout is not None
         env.pause(paused)
         return paused
 
@@ -212,32 +192,36 @@ class OnPolicyAgent(ScheduledAgent):
             rows.view(*self._lead, -1, self.spec.obs_dim), self.config.heads == "one-hot"
         )
         recalled: list[Recall | None] = [None, None]
-        if self._memory is not None and self._start is not None:
-            start = self._start.view(x.shape[:3])
-            recalled = [
-                Recall(part.view(*x.shape[:3], -1), start) for part in self._memory.chunk(2, -1)
-            ]
+        if self._memory is not None:
+            start = self._memory.start.view(x.shape[:3])
+            parts = self._memory.state.chunk(2, -1)
+            recalled = [Recall(part.view(*x.shape[:3], -1), start) for part in parts]
         hidden = self.actor.trunk(actor, x, recalled[0])
         # The critic's memory has to move on too, since sequences start from it in the update.
-        if critic:
+        if critic and self._memory is not None:
             values = self.critic.trunk(critic, x, recalled[1])
-            self._memory = torch.cat([hidden, values], -1).flatten(0, 2)
+            state = torch.cat([hidden, values], -1).flatten(0, 2)
+            self._memory = self._memory._replace(state=state)
         output = self.actor.heads(actor, hidden)
         noise = self.policy.draw(output.shape[:-1], self._explore).to(self.device)
         log_std = None
         if isinstance(self.policy, Gaussian):
-            noise = self._noise.next(noise, self._noise_correlation())
+            noise = self._next_noise(noise)
             log_std = self.state["log_std"]["params"].unsqueeze(2)
         return self.policy.sample(output, noise, log_std).flatten(0, 2)
 
-    def _before(self) -> tuple[Tensor, ...]:
-        """Where episodes start, and the memory ``[T E, 2 H]`` before the next step; nothing without memory."""
-        if not self.sequence:
-            return ()
-        if self._memory is None or self._start is None:
-            self._memory = torch.zeros(self.env.num_envs, 2 * self.config.width, device=self.device)
-            self._start = torch.ones(self.env.num_envs, dtype=torch.bool, device=self.device)
-        return self._start, self._memory
+    def _next_noise(self, fresh: Tensor) -> Tensor:
+        """The noise of a step from ``fresh`` normal numbers, correlated with the last one's where that is asked for."""
+        self._noise = correlated(self._noise, fresh, self._noise_correlation())
+        return fresh if self._noise is None else self._noise
+
+    def _before(self) -> Memory | None:
+        """The memory before the next step; None for networks without any."""
+        if self.sequence and self._memory is None:
+            state = torch.zeros(self.env.num_envs, 2 * self.config.width, device=self.device)
+            start = torch.ones(self.env.num_envs, dtype=torch.bool, device=self.device)
+            self._memory = Memory(start, state)
+        return self._memory
 
     # Schedules
 
@@ -259,37 +243,17 @@ class OnPolicyAgent(ScheduledAgent):
 
     # Prediction
 
-    def predict(
-        self,
-        observation: NDArray,
-        state: Any = None,
-        episode_start: NDArray | None = None,
-        deterministic: bool = False,
-        *,
-        task_id: NDArray | None = None,
-    ) -> tuple[NDArray, Any]:
-        rows = obs_rows(self.spec, observation)
-        ids = task_ids(self.spec, self._env, len(rows), task_id)
+    def _actor_outputs(
+        self, rows: NDArray, ids: NDArray, state: Any, episode_start: NDArray | None
+    ) -> ActorOutputs:
         recalled = self._recalled(len(rows), state, episode_start)
         tasks = torch.from_numpy(ids).to(self.device)
-        with torch.no_grad():
-            output, hidden = self._outputs(
-                torch.from_numpy(self._normalizer(rows)).to(self.device), tasks, recalled
-            )
-            log_std = (
-                self.state["log_std"]["params"].flatten(0, 1)[tasks]
-                if "log_std" in self.state
-                else None
-            )
-            policy = self.policy.of_rows(tasks)
-            if deterministic:
-                chosen = policy.mode(output, log_std)
-            else:
-                noise = policy.draw(output.shape[:-1], self._explore).to(self.device)
-                chosen = policy.sample(output, noise, log_std)
-        action = self.policy.to_env(chosen.cpu().numpy())
-        memory = None if hidden is None else hidden.cpu().numpy()
-        return (action[0] if np.ndim(observation) == 1 else action), memory
+        normal = torch.from_numpy(self._normalizer(rows)).to(self.device)
+        output, memory = self._outputs(normal, tasks, recalled)
+        log_std = None
+        if "log_std" in self.state:
+            log_std = self.state["log_std"]["params"].flatten(0, 1)[tasks]
+        return ActorOutputs(output, log_std, memory)
 
     def _recalled(self, rows: int, state: Any, episode_start: NDArray | None) -> Recall | None:
         """What the actor goes on from, of ``predict``'s arguments; None without memory."""
@@ -349,7 +313,7 @@ class OnPolicyAgent(ScheduledAgent):
         """Restart the collection; nothing is lost, since no rollout is under way between two calls of ``advance``."""
         _, episodes, _ = self._collector()
         self._obs = self.env.rebase(boundary)
-        self._noise = CorrelatedNoise()
+        self._noise = None
         self._memory = None
         episodes.restart()
 
@@ -358,49 +322,3 @@ class OnPolicyAgent(ScheduledAgent):
         return sum(
             tensors["params"].numel() for tensors in self.state.values() if "params" in tensors
         )
-
-    def state_dict(self, experience: bool = True) -> State:
-        state: State = {
-            "networks": {net: dict(tensors) for net, tensors in self.state.items()},
-            "normalizer": self._normalizer.state_dict(),
-            "explore": self._explore.get_state(),
-            "shuffle": self._shuffle.get_state(),
-            "env_steps": self.env_steps,
-            "gradient_steps": self.gradient_steps,
-            "rounds": self._rounds.state_dict(),
-        }
-        if experience and self._env is not None:
-            _, episodes, obs = self._collector()
-            state["episodes"] = episodes.state_dict()
-            state["obs"] = torch.from_numpy(obs.copy())
-            if self._noise.last is not None:
-                state["noise"] = self._noise.last.clone()
-            if self._memory is not None and self._start is not None:
-                state["memory"] = {"state": self._memory.clone(), "start": self._start.clone()}
-            if self._last is not None:
-                fields = self._last._asdict().items()
-                state["rollout"] = {
-                    name: field.clone() for name, field in fields if field is not None
-                }
-        return state
-
-    def load_state_dict(self, state: State) -> None:
-        restore_networks(self.state, state["networks"])
-        self._normalizer.load_state_dict(state["normalizer"])
-        self._explore.set_state(state["explore"].cpu())
-        self._shuffle.set_state(state["shuffle"].cpu())
-        self.env_steps, self.gradient_steps = state["env_steps"], state["gradient_steps"]
-        self._rounds.load_state_dict(state["rounds"])
-        if "obs" not in state:
-            return
-        self._obs = state["obs"].numpy().copy()
-        _, episodes, _ = self._collector()
-        episodes.load_state_dict(state["episodes"])
-        self._noise.last = state["noise"].to(self.device) if "noise" in state else None
-        if "memory" in state:
-            self._memory = state["memory"]["state"].to(self.device)
-            self._start = state["memory"]["start"].to(self.device)
-        if "rollout" in state:
-            self._last = Rollout(
-                **{name: field.to(self.device) for name, field in state["rollout"].items()}
-            )

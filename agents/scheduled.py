@@ -1,46 +1,120 @@
-"""What agents have in common under a curriculum: the rounds, their statistics, and tasks with networks of their own."""
+"""What agents have in common whose tasks a curriculum schedules: set-up, prediction, rounds and their statistics."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtrl.agents.agent import Agent
-from mtrl.agents.common import Networks, check_networks_finite, stream_seed
+from mtrl.agents.agent import Agent, State
+from mtrl.agents.common import Networks, check_networks_finite, obs_rows, stream_seed, task_ids
 from mtrl.agents.curricula.coupling import Features
 from mtrl.agents.curricula.rounds import Rounds, make_rounds
+from mtrl.agents.data.spec import EnvSpec
 from mtrl.agents.data.tracking import EpisodeTracker, Meter
+from mtrl.agents.members import per_task
 from mtrl.agents.networks.network import MLP
 from mtrl.agents.optim.task_gradients import Reduction, tracked_gramian
-from mtrl.agents.settings import Choice
+from mtrl.agents.policies import ActorCriticPolicy, RatioPolicy
+from mtrl.agents.state import Mark
+from mtrl.envs.vector import TaskVectorEnv
 
+EXPERIENCE = Mark(experience=True)
 PROBES = 8  # observations of each task at which policies are compared
+
+
+class ActorOutputs(NamedTuple):
+    """What a policy needs of the actor for rows of any tasks.
+
+    Attributes:
+        output: ``[n, O]``.
+        log_std: ``[n, A]``, where standard deviations stand apart from the network.
+        memory: ``[n, H]``, where the network has one.
+    """
+
+    output: Tensor
+    log_std: Tensor | None = None
+    memory: Tensor | None = None
 
 
 class ScheduledAgent(Agent):
     """An agent whose tasks a curriculum schedules; ``actor`` and ``critic`` are what a curriculum may couple.
 
     Attributes:
+        settings: of the update: layouts of the networks, reductions of their tasks, the policy, and more.
+        actor, critic: layouts of the networks whose parameters ``state`` holds.
+        policy: gives actions from the actor's outputs.
         state: networks and optimizers, with a leading axis of seeds, or of tasks where each has networks of its own.
+        config: settings of the algorithm, with those that stepping, schedules and prediction read.
     """
 
+    config: Any
+    settings: Any
+    actor: MLP
+    critic: MLP
+    policy: ActorCriticPolicy | RatioPolicy
     state: Networks
-    _separate: bool
+    _explore: torch.Generator
     _rounds: Rounds
-    _meter: Meter
     _episodes: EpisodeTracker | None
+    _obs: NDArray | None
 
-    def _start_rounds(self, curriculum: Choice, heads: str, actor: MLP, critic: MLP) -> None:
-        """Get ready for the first round; to be called when the networks are there."""
-        networks = {"actor": actor, "critic": critic}
+    def __init__(
+        self,
+        env: TaskVectorEnv | EnvSpec,
+        config: Any = None,
+        *,
+        seed: int = 0,
+        device: str | torch.device = "auto",
+        **overrides: Any,
+    ) -> None:
+        super().__init__(env, config, seed=seed, device=device, **overrides)
+        self._separate = self.config.heads == "separate"
+        self._lead = (self.spec.num_tasks, 1) if self._separate else (1, self.spec.num_tasks)
+        self._meter = Meter(self.spec.task_names)
+        self._build()
+        self.actor, self.critic = self.settings.actor, self.settings.critic
+        self.policy = self.settings.policy
+        networks = {"actor": self.actor, "critic": self.critic}
         self._rounds = make_rounds(
-            curriculum, self.spec, heads, networks, self.state, stream_seed(self.seed, 4)
+            self.config.curriculum,
+            self.spec,
+            self.config.heads,
+            networks,
+            self.state,
+            self._stream(4),
         )
+        self._begin_data()
+
+    @abstractmethod
+    def _build(self) -> None:
+        """Set ``settings``, and ``state`` with fresh networks."""
+
+    @abstractmethod
+    def _begin_data(self) -> None:
+        """Start the random streams, and with no experience; called once, after the networks are made."""
+
+    @abstractmethod
+    def _make_room(self, env: TaskVectorEnv) -> None:
+        """Make what holds experience, where it is not there yet."""
+
+    def _stream(self, index: int) -> int:
+        """The seed of one of the agent's random streams."""
+        return stream_seed(self.seed, index)
+
+    def _observed(self) -> NDArray:
+        """The current observations; the environment starts at first use, since prediction needs none."""
+        self._make_room(self.env)
+        if self._obs is None:
+            self._obs = self.env.reset(seed=self.seed)[0]
+        return self._obs
+
+    # Rounds
 
     def _begin_round(self, features: Features) -> None:
         """Let the curriculum decide, by what is known of each task now."""
@@ -50,9 +124,13 @@ class ScheduledAgent(Agent):
             gramian = tracked_gramian([self.state["actor_tasks"], self.state["critic_tasks"]])
         self._rounds.begin(self._rounds.statistics(self._episodes, gramian), self.state, features)
 
-    def recent_success(self, reductions: Sequence[Reduction]) -> Tensor | None:
+    def _reductions(self) -> tuple[Reduction, Reduction]:
+        return self.settings.actor_tasks, self.settings.critic_tasks
+
+    def _recent_success(self) -> Tensor | None:
         """Success rate per task ``[1, T]`` of recent training episodes, where an aggregator looks at it."""
-        if not any("success" in reduction.aggregator.info.needs for reduction in reductions):
+        needs = [reduction.aggregator.info.needs for reduction in self._reductions()]
+        if not any("success" in names for names in needs):
             return None
         rate = (
             np.zeros(self.spec.num_tasks)
@@ -61,9 +139,54 @@ class ScheduledAgent(Agent):
         )
         return torch.from_numpy(rate).to(self.device, torch.float32).unsqueeze(0)
 
+    def _note(self, metrics: dict[str, Tensor], task: int | None = None) -> None:
+        """Take up the metrics of an update of all tasks, or of one."""
+        if task is None and self._separate:
+            metrics = per_task(metrics)
+        self._meter.add(metrics, task)
+        self._rounds.observe(metrics["critic_loss"], task)
+
+    @property
+    def _updates_alone(self) -> bool:
+        """Whether the next update cannot be one call with those of other seeds."""
+        return self._separate or self._rounds.head_pull is not None
+
     @abstractmethod
     def stack_key(self) -> Hashable | None:
         """Equal for agents whose next updates can be one call; None where this one can only update alone."""
+
+    # Prediction
+
+    def predict(
+        self,
+        observation: NDArray,
+        state: Any = None,
+        episode_start: NDArray | None = None,
+        deterministic: bool = False,
+        *,
+        task_id: NDArray | None = None,
+    ) -> tuple[NDArray, Any]:
+        rows = obs_rows(self.spec, observation)
+        ids = task_ids(self.spec, self._env, len(rows), task_id)
+        policy = self.policy.of_rows(torch.from_numpy(ids))
+        with torch.no_grad():
+            output, log_std, memory = self._actor_outputs(rows, ids, state, episode_start)
+            if deterministic:
+                chosen = policy.mode(output, log_std)
+            else:
+                noise = policy.draw(output.shape[:-1], self._explore).to(output.device)
+                chosen = policy.sample(output, noise, log_std)
+        action = self.policy.to_env(chosen.cpu().numpy())
+        kept = None if memory is None else memory.cpu().numpy()
+        return (action[0] if np.ndim(observation) == 1 else action), kept
+
+    @abstractmethod
+    def _actor_outputs(
+        self, rows: NDArray, ids: NDArray, state: Any, episode_start: NDArray | None
+    ) -> ActorOutputs:
+        """The actor at observations ``[n, D]`` of the tasks ``ids`` ``[n]``; the rest is as in ``predict``."""
+
+    # Metrics and state
 
     def metrics(self) -> dict[str, float]:
         self.check_finite()  # a fused ReLU turns NaN into 0, so losses alone could hide one
@@ -75,3 +198,14 @@ class ScheduledAgent(Agent):
 
     def images(self) -> dict[str, NDArray]:
         return self._rounds.images() | self._meter.images
+
+    def state_dict(self, experience: bool = True) -> State:
+        collects = experience and self._env is not None
+        if collects:
+            self._observed()
+        return super().state_dict(collects)
+
+    def load_state_dict(self, state: State) -> None:
+        if "obs" in state:
+            self._make_room(self.env)
+        super().load_state_dict(state)

@@ -21,6 +21,7 @@ from mtrl.agents.ppo.agent import MTPPO
 from mtrl.agents.ppo.update import Draw, PPOInputs, ppo_update
 from mtrl.agents.sac.agent import MTSAC
 from mtrl.agents.sac.update import SACInputs, sac_update
+from mtrl.agents.state import per_seed, stack, unstack
 from mtrl.envs.errors import SuiteError
 
 Failure = DivergedError | SuiteError
@@ -120,17 +121,17 @@ class Seeds:
         agents = [self._sac(member) for member in members]
         inputs = [agent.update_inputs(batch) for agent, batch in zip(agents, batches, strict=True)]
         # Random numbers are drawn by every agent before the call, so its streams move as they would alone.
-        stack = self._stack_of(members)
+        stacked = self._stack_of(members)
         joint = SACInputs(
-            _join([one.batch for one in inputs]),
-            _join([one.noise for one in inputs]),
+            stack([one.batch for one in inputs]),
+            stack([one.noise for one in inputs]),
             inputs[0].settings,
             _progress([one.progress for one in inputs]),
             None,
         )
-        metrics = sac_update(stack.state, *joint)
-        stack.hand_back()
-        for agent, own in zip(agents, _split(metrics, len(agents)), strict=True):
+        metrics = sac_update(stacked.state, *joint)
+        stacked.hand_back()
+        for agent, own in zip(agents, per_seed(metrics, len(agents)), strict=True):
             agent.finish_update(own)
 
     def _update_ppo(self, members: list[int], rollouts: list[Any]) -> None:
@@ -138,22 +139,21 @@ class Seeds:
         inputs = [
             agent.update_inputs(rollout) for agent, rollout in zip(agents, rollouts, strict=True)
         ]
-        stack = self._stack_of(members)
+        stacked = self._stack_of(members)
         joint = PPOInputs(
-            _join([one.rollout for one in inputs]),
+            stack([one.rollout for one in inputs]),
             JointEpochs([one.epochs for one in inputs]),
             inputs[0].learning_rate,
             inputs[0].settings,
             _progress([one.progress for one in inputs]),
             None,
         )
-        metrics, _ = ppo_update(stack.state, *joint)
-        stack.hand_back()
+        metrics, _ = ppo_update(stacked.state, *joint)
+        stacked.hand_back()
         # Seeds meet the KL limit at different times, and each accounts for its own passes only.
         passes = [int(count) for count in metrics["epochs"].tolist()]
-        for index, agent in enumerate(agents):
-            steps = passes[index] * agent.config.minibatches
-            agent.finish_update(_split(metrics, len(agents))[index], steps)
+        for agent, own, count in zip(agents, per_seed(metrics, len(agents)), passes, strict=True):
+            agent.finish_update(own, count * agent.config.minibatches)
 
     def _stack_of(self, members: list[int]) -> Stack:
         states: list[Networks] = []
@@ -178,7 +178,7 @@ class JointEpochs:
 
     def __getitem__(self, index: int) -> list[Draw]:
         each = [part[index] for part in self._parts]
-        return [_join(draws) for draws in zip(*each, strict=True)]
+        return [stack(draws) for draws in zip(*each, strict=True)]
 
 
 class Stack:
@@ -190,17 +190,8 @@ class Stack:
 
     def __init__(self, states: Sequence[Networks]) -> None:
         self._states = list(states)
-        self.state = {
-            net: {name: _joined([state[net][name] for state in states]) for name in tensors}
-            for net, tensors in states[0].items()
-        }
-        self._scalars = {
-            (net, name)
-            for net, tensors in states[0].items()
-            for name, value in tensors.items()
-            if not value.dim()
-        }
-        self._handed: dict[str, dict[str, Tensor]] = {}
+        self.state = stack(self._states)
+        self._handed: Networks = {}
         self.hand_back()
 
     def holds(self, states: Sequence[Networks]) -> bool:
@@ -214,16 +205,10 @@ class Stack:
         for net, tensors in self.state.items():
             if self._handed.get(net) is tensors:
                 continue
-            for seed, state in enumerate(self._states):
-                state[net] = {
-                    name: value[seed] if (net, name) in self._scalars else value[seed : seed + 1]
-                    for name, value in tensors.items()
-                }
+            own = unstack(tensors, [state[net] for state in self._states])
+            for state, views in zip(self._states, own, strict=True):
+                state[net] = views
         self._handed = dict(self.state)
-
-
-def _joined(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.cat(list(tensors)) if tensors[0].dim() else torch.stack(list(tensors))
 
 
 def _each(
@@ -239,27 +224,14 @@ def _each(
     return results
 
 
-def _join(parts: Sequence[Any]) -> Any:
-    """Named tuples of tensors ``[1, ...]`` as one of ``[S, ...]``; fields that are None stay so."""
-    joined = [
-        None if fields[0] is None else torch.cat(fields) for fields in zip(*parts, strict=True)
-    ]
-    return type(parts[0])(*joined)
-
-
 def _progress(parts: Sequence[Any]) -> Any:
     """The progress of several seeds as one; where only some have loss weights, those of the others are 1."""
-    first = parts[0]
-    success = None if first.success is None else torch.cat([part.success for part in parts])
     given = next((part.weights for part in parts if part.weights is not None), None)
-    if given is None:
-        return type(first)(success, first.step, None)
-    weights = [torch.ones_like(given) if part.weights is None else part.weights for part in parts]
-    return type(first)(success, first.step, torch.cat(weights))
-
-
-def _split(metrics: Metrics, seeds: int) -> list[Metrics]:
-    """Metrics ``[S, ...]`` as those of every seed, ``[1, ...]``."""
-    return [
-        {name: value[seed : seed + 1] for name, value in metrics.items()} for seed in range(seeds)
-    ]
+    alike = []
+    for part in parts:
+        # Updates so far differ only between seeds whose aggregators do not look at them (``stack_key``).
+        part = part._replace(step=parts[0].step)
+        if given is not None and part.weights is None:
+            part = part._replace(weights=torch.ones_like(given))
+        alike.append(part)
+    return stack(alike)

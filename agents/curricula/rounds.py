@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from mtrl.agents.curricula.base import (
     CoupledCurriculum,
     Curriculum,
     Plan,
+    State,
     Statistics,
     Tasks,
     Turn,
@@ -37,15 +39,25 @@ from mtrl.agents.data.tracking import EpisodeTracker
 from mtrl.agents.errors import AgentError
 from mtrl.agents.networks.network import MLP
 from mtrl.agents.settings import Choice
+from mtrl.agents.state import Mark
 from mtrl.envs.specs import task_graph
 
 
+@dataclass(init=False, eq=False)
 class Rounds:
-    """Runs one curriculum for one agent.
+    """Runs one curriculum for one agent."""
 
-    Attributes:
-        plan: of the round under way.
-    """
+    _curriculum: State
+    _generator: torch.Generator
+    _share: Tensor
+    _coupled: bool
+    _log: Annotated[dict[str, Tensor], Mark(varying=True, on_host=True)]
+    _combinations: Tensor
+    _loss: Tensor
+    _updates: Tensor
+    _counters: list[int]  # rounds begun; of the one under way, env steps of each task and turns
+    _active: Annotated[Tensor | None, Mark(on_host=True)]
+    _turn: Annotated[Turn | None, Mark(on_host=True)]
 
     def __init__(
         self,
@@ -80,20 +92,18 @@ class Rounds:
         self.tasks = tasks
         self._separate = heads == "separate"
         self._networks = networks
-        self._state = curriculum.init(tasks)
+        self._curriculum = curriculum.init(tasks)
         # A stream of its own: what a curriculum draws does not shift the agent's numbers.
         self._generator = torch.Generator().manual_seed(seed)
-        self.plan = Plan(uniform_share(tasks.num_tasks))
         self._device = next(iter(params.values()))["params"].device
-        self._number = 0
-        self._steps = 0
-        self._turns = 0
-        self._turn: Turn | None = None
+        self._counters = [0, 0, 0]
+        self._turn = None
         self._pull: MemberPull | HeadPull | None = None
         self._combinations = torch.zeros(tasks.num_tasks, tasks.num_tasks, dtype=torch.float64)
         self._loss = torch.zeros(tasks.num_tasks, device=self._device)
         self._updates = torch.zeros(tasks.num_tasks, device=self._device)
-        self._set_weights()
+        self._adopt(Plan(uniform_share(tasks.num_tasks)))
+        self.derive()
         if info.couples and not self._separate:
             equal_heads(params, networks)
         self._origin: dict[str, Tensor] = {}
@@ -103,9 +113,15 @@ class Rounds:
             self._origin = {name: value[:1].clone() for name, value in owned.items()}
 
     @property
+    def plan(self) -> Plan:
+        """Of the round under way."""
+        return Plan(self._share, self._coupled, self._active, self._log)
+
+    @property
     def due(self) -> bool:
         """Whether the next round is to begin before more is trained."""
-        return self._number == 0 or self._steps >= self.curriculum.round_steps
+        number, steps, _ = self._counters
+        return number == 0 or steps >= self.curriculum.round_steps
 
     @property
     def coupled(self) -> bool:
@@ -117,12 +133,13 @@ class Rounds:
         """Whether each task pauses in this round, ``[T]``; None if the curriculum never pauses any."""
         if not self.curriculum.info.paces:
             return None
-        active = self.plan.active
-        return np.zeros(self.tasks.num_tasks, np.bool_) if active is None else ~active.numpy()
+        if self._active is None:
+            return np.zeros(self.tasks.num_tasks, np.bool_)
+        return ~self._active.numpy()
 
     @property
     def wants_gramian(self) -> bool:
-        return self.curriculum.wants_gramian(self._state)
+        return self.curriculum.wants_gramian(self._curriculum)
 
     def statistics(self, episodes: EpisodeTracker, gramian: Tensor | None = None) -> Statistics:
         """Statistics of each task at this moment."""
@@ -141,22 +158,20 @@ class Rounds:
             features: gives each task's action distribution at common observations, ``[T, n, F]``; called if needed.
         """
         noise = torch.rand(self.curriculum.draws, generator=self._generator, dtype=torch.float64)
-        self.plan, self._state = self.curriculum.plan(stats, self._state, noise, self.tasks)
-        self._number += 1
-        self._steps = 0
-        self._turns = 0
+        plan, self._curriculum = self.curriculum.plan(stats, self._curriculum, noise, self.tasks)
+        self._adopt(plan)
+        self._counters = [self._counters[0] + 1, 0, 0]
         self._turn = None
-        self._pull = None
         # The statistics of the round that ended are in the plan; a new mean begins.
         self._loss.zero_()
         self._updates.zero_()
-        self._set_weights()
-        if self.plan.coupled and not self._separate:
+        self.derive()
+        if plan.coupled and not self._separate:
             self._couple_heads(params, features)
 
     def count(self, steps: int) -> None:
         """Account for ``steps`` env steps of each task."""
-        self._steps += steps
+        self._counters[1] += steps
 
     def observe(self, critic_loss: Tensor, task: int | None = None) -> None:
         """Add the critic losses of one update to the round's mean: ``[1, T]``, or ``[1, 1]`` of one task."""
@@ -172,10 +187,10 @@ class Rounds:
     ) -> tuple[int, MemberPull]:
         """The task that trains in a coupled round, ``steps_ahead`` of the steps counted so far, and the pull on it."""
         count = self.tasks.num_tasks
-        at = int((self._steps + steps_ahead) * count / self.curriculum.round_steps)
+        at = int((self._counters[1] + steps_ahead) * count / self.curriculum.round_steps)
         # Where a round runs over its steps, the last position lasts until it ends.
         position = min(at, count - 1)
-        while self._turns <= position:
+        while self._counters[2] <= position:
             self.next_turn(params, features)
         return self.seat(params)
 
@@ -183,10 +198,10 @@ class Rounds:
         """Move on to the next position of a coupled round."""
         assert isinstance(self.curriculum, CoupledCurriculum)
         view = geometry(self._owned(params), self._origin, features())
-        self._turn, self._state = self.curriculum.turn(view, self._state, self.tasks)
+        self._turn, self._curriculum = self.curriculum.turn(view, self._curriculum, self.tasks)
         self._pull = None
-        self._turns += 1
-        self.plan = self.plan._replace(log=self.plan.log | self.curriculum.log(self._state))
+        self._counters[2] += 1
+        self._log = self._log | _in_float64(self.curriculum.log(self._curriculum))
 
     def seat(self, params: Params) -> tuple[int, MemberPull]:
         """The task that trains now, and the pull on it."""
@@ -218,20 +233,28 @@ class Rounds:
         owned = owned_agents if self._separate else owned_heads
         return owned(params, self._networks)
 
-    def _set_weights(self) -> None:
-        """Loss weights ``[1, T]``, or None where all are 1."""
-        share = self.plan.share * self.tasks.num_tasks
+    def _adopt(self, plan: Plan) -> None:
+        """Make ``plan`` that of the round under way."""
+        self._share, self._coupled, self._active = plan.share, plan.coupled, plan.active
+        self._log = _in_float64(plan.log)
+
+    def derive(self) -> None:
+        """Form the loss weights ``[1, T]``, None where all are 1, and the pull of a turn on heads."""
+        share = self._share * self.tasks.num_tasks
         # No weights at all where shares are equal: that is plain training bit for bit.
         ones = torch.ones_like(share)
         even = bool(torch.allclose(share, ones, rtol=0, atol=1e-12))
         self.weights = None if even else share.to(self._device, torch.float32).unsqueeze(0)
+        self._pull = None
+        if self._turn is not None and not self._separate:
+            self._make_head_pull()
 
     def metrics(self) -> dict[str, float]:
         """The decisions in force, keyed ``curriculum/…``; none where the shares are always equal."""
         if isinstance(self.curriculum, Uniform):
             return {}
-        out = {"curriculum/round": float(self._number)}
-        shown = {"share": self.plan.share} | self.plan.log
+        out = {"curriculum/round": float(self._counters[0])}
+        shown = {"share": self._share} | self._log
         for name, value in shown.items():
             if value.dim() == 0:
                 out[f"curriculum/{name}"] = float(value)
@@ -244,54 +267,13 @@ class Rounds:
         """Matrices ``[T, T]`` in [0, 1] to be shown, keyed ``curriculum/…``."""
         return {
             f"curriculum/{name}": v.clamp(0, 1).numpy()
-            for name, v in self.plan.log.items()
+            for name, v in self._log.items()
             if v.dim() == 2
         }
 
-    def state_dict(self) -> dict[str, Any]:
-        state: dict[str, Any] = {
-            "curriculum": {name: value.clone() for name, value in self._state.items()},
-            "generator": self._generator.get_state(),
-            "share": self.plan.share.clone(),
-            "coupled": self.plan.coupled,
-            "log": {name: value.double().clone() for name, value in self.plan.log.items()},
-            "combinations": self._combinations.clone(),
-            "loss": self._loss.clone(),
-            "updates": self._updates.clone(),
-            "counters": [self._number, self._steps, self._turns],
-        }
-        if self.plan.active is not None:
-            state["active"] = self.plan.active.clone()
-        if self._turn is not None:
-            state["turn"] = {
-                "task": self._turn.task,
-                "combination": self._turn.combination,
-                "strength": self._turn.strength,
-            }
-        return state
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._state = {name: value.clone() for name, value in state.get("curriculum", {}).items()}
-        self._generator.set_state(state["generator"].cpu())
-        self.plan = Plan(
-            state["share"].clone(),
-            state["coupled"],
-            state.get("active"),
-            dict(state.get("log", {})),
-        )
-        self._combinations = state["combinations"].clone()
-        self._loss.copy_(state["loss"])
-        self._updates.copy_(state["updates"])
-        self._number, self._steps, self._turns = state["counters"]
-        self._turn = None
-        # The pull follows from the turn and the agents, so it is not saved but formed again.
-        self._pull = None
-        self._set_weights()
-        if "turn" in state:
-            turn = state["turn"]
-            self._turn = Turn(turn["task"], turn["combination"].clone(), turn["strength"])
-            if not self._separate:
-                self._make_head_pull()
+def _in_float64(log: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.double() for name, value in log.items()}
 
 
 def make_rounds(

@@ -8,31 +8,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-class CorrelatedNoise:
-    """An AR(1) process for every environment, so that actions push in one direction for a while.
+def correlated(
+    last: Tensor | None, fresh: Tensor, correlation: NDArray[np.float64]
+) -> Tensor | None:
+    """The next noise of an AR(1) process for every environment, so that actions push in one direction for a while.
 
     Each number alone stays standard normal (Hollenstein et al. 2024, "Colored Noise in PPO", shape the noise's spectrum
     instead).
 
-    Attributes:
+    Args:
         last: the noise of the last step; None where nothing goes on from it.
+        fresh: independent standard normal numbers ``[S, T, E, A]``, S or T being 1.
+        correlation: of successive noise of each task, ``[T]``.
+
+    Returns:
+        Noise of the shape of ``fresh``; None where no task's is correlated, and ``fresh`` does as it is.
     """
-
-    def __init__(self) -> None:
-        self.last: Tensor | None = None
-
-    def next(self, fresh: Tensor, correlation: NDArray[np.float64]) -> Tensor:
-        """The noise of the next step, of the shape of ``fresh``.
-
-        Args:
-            fresh: independent standard normal numbers ``[S, T, E, A]``, S or T being 1.
-            correlation: of successive noise of each task, ``[T]``.
-        """
-        if not correlation.any():
-            self.last = None
-            return fresh
-        rho = torch.from_numpy(correlation).view(*fresh.shape[:2], 1, 1)
-        kept = rho.float().to(fresh.device)
-        added = (1 - rho.square()).sqrt().float().to(fresh.device)
-        self.last = fresh if self.last is None else kept * self.last + added * fresh
-        return self.last
+    if not correlation.any():
+        return None
+    if last is None:
+        return fresh
+    rho = torch.from_numpy(correlation).view(*fresh.shape[:2], 1, 1)
+    kept = rho.float().to(fresh.device)
+    added = (1 - rho.square()).sqrt().float().to(fresh.device)
+    return kept * last + added * fresh

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 CLIP = 10.0
 
 
+@dataclass(init=False, eq=False)
 class ObsNormalizer:
     """Scales each feature to mean 0 and standard deviation 1 over all observations counted so far, clipped to ±10.
 
@@ -18,12 +19,16 @@ class ObsNormalizer:
     Moments are merged by Chan et al. (1983), the batched form of Welford's recurrence.
     """
 
+    _count: float
+    _mean: NDArray[np.float64]
+    _sum_sq: NDArray[np.float64]
+
     def __init__(self, obs_dim: int, enabled: bool = True) -> None:
         self.enabled = enabled
         self._count = 0.0
         self._mean = np.zeros(obs_dim)
         self._sum_sq = np.zeros(obs_dim)
-        self._scale = np.ones(obs_dim)
+        self.derive()
 
     def count(self, obs: NDArray) -> None:
         """Merge rows ``[n, D]`` into the statistics."""
@@ -40,7 +45,7 @@ class ObsNormalizer:
         self._sum_sq += sum_sq + between
         self._mean += delta * (new / total)
         self._count = total
-        self._rescale()
+        self.derive()
 
     def __call__(self, obs: NDArray) -> NDArray:
         """Normalized rows ``[n, D]`` float32; without normalization categories (uint8) stay as they are."""
@@ -52,25 +57,10 @@ class ObsNormalizer:
         clipped = np.clip(scaled, -CLIP, CLIP)
         return clipped.astype(np.float32)
 
-    def _rescale(self) -> None:
-        if self._count > 0:
-            variance = self._sum_sq / self._count
-            self._scale = 1 / np.sqrt(variance + 1e-8)
-
-    def state_dict(self) -> dict[str, Tensor | float]:
-        # Copies, since ``count`` adds to the arrays in place.
-        return {
-            "count": self._count,
-            "mean": torch.from_numpy(self._mean.copy()),
-            "sum_sq": torch.from_numpy(self._sum_sq.copy()),
-        }
-
-    def load_state_dict(self, state: dict[str, Tensor | float]) -> None:
-        mean = state["mean"]
-        sum_sq = state["sum_sq"]
-        assert isinstance(mean, Tensor)
-        assert isinstance(sum_sq, Tensor)
-        self._count = float(state["count"])
-        self._mean = mean.cpu().numpy().copy()
-        self._sum_sq = sum_sq.cpu().numpy().copy()
-        self._rescale()
+    def derive(self) -> None:
+        """Compute the scale from the moments."""
+        if self._count == 0:
+            self._scale = np.ones_like(self._mean)
+            return
+        variance = self._sum_sq / self._count
+        self._scale = 1 / np.sqrt(variance + 1e-8)

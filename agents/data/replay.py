@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
+
+from mtrl.agents.state import Mark
 
 
 class Batch(NamedTuple):
@@ -26,6 +29,7 @@ class Batch(NamedTuple):
     next_obs: Tensor
 
 
+@dataclass(init=False, eq=False)
 class ReplayBuffer:
     """Rings of ``capacity`` transitions for each task, written in lockstep, sampled with the buffer's own generator.
 
@@ -34,6 +38,11 @@ class ReplayBuffer:
 
     dtype = torch.float32
     reward_size = 1  # columns of a reward
+
+    _rows: Annotated[Tensor, Mark(filled="_size")]
+    _position: int
+    _size: int
+    _generator: torch.Generator
 
     def __init__(
         self,
@@ -123,26 +132,6 @@ class ReplayBuffer:
             terminated.squeeze(-1),
             next_obs,
         )
-
-    def state_dict(self) -> dict[str, Tensor | int]:
-        """The filled part of the rings, the write position and the generator."""
-        return {
-            "rows": self._rows[:, : self._size],
-            "position": self._position,
-            "size": self._size,
-            "generator": self._generator.get_state(),
-        }
-
-    def load_state_dict(self, state: dict[str, Tensor | int]) -> None:
-        rows = state["rows"]
-        generator = state["generator"]
-        assert isinstance(rows, Tensor)
-        assert isinstance(generator, Tensor)
-        self._size = int(state["size"])
-        self._position = int(state["position"])
-        self._rows[:, : self._size] = rows.to(self._rows.device)
-        # States of generators are host tensors, whatever the generator's device.
-        self._generator.set_state(generator.cpu())
 
 
 class ByteReplay(ReplayBuffer):

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
+from mtrl.agents.errors import AgentError
+
 
 class Rollout(NamedTuple):
     """``L`` consecutive vector steps of ``E`` environments a task; ``S`` is the axis of seeds.
@@ -54,6 +56,36 @@ class Rollout(NamedTuple):
         return merged
 
 
+class Memory(NamedTuple):
+    """What networks with memory go on from in every environment.
+
+    Attributes:
+        start: where an episode begins, bool ``[T E]``.
+        state: of actor and critic, ``[T E, 2 H]``.
+    """
+
+    start: Tensor
+    state: Tensor
+
+
+def check_rollout(per_task: int, envs: int, sequence: int) -> None:
+    """Raise AgentError unless ``per_task`` steps of a task can be taken in ``envs`` environments.
+
+    Args:
+        sequence: steps of an environment that stay together; 0 without memory.
+    """
+    if per_task % envs:
+        raise AgentError(
+            f"rollout_per_task: {per_task} is not a multiple of the {envs} environments per task"
+        )
+    steps = per_task // envs
+    if sequence and steps % sequence:
+        raise AgentError(
+            f"sequence: {sequence} does not divide the {steps} steps of an environment in a rollout "
+            "(rollout_per_task / envs_per_task)"
+        )
+
+
 class RolloutBuffer:
     """Room on the host for the vector steps of one seed's rollout, moved to the device all at once.
 
@@ -83,18 +115,18 @@ class RolloutBuffer:
             np.empty(rows, np.float32),  # terminated
             np.empty(rows, np.float32),  # done
         )
-        self._before: list[tuple[Tensor, ...]] = []
+        self._before: list[Memory] = []
 
-    def add(self, step: int, *transition: NDArray, before: tuple[Tensor, ...] = ()) -> None:
+    def add(self, step: int, *transition: NDArray, before: Memory | None = None) -> None:
         """Store one vector step.
 
         Args:
             transition: ``obs`` to ``done`` as ``Rollout`` has them, with ``num_envs = T E`` rows each.
-            before: ``start`` and ``memory`` on the device, for agents with memory.
+            before: the memory before the step, on the device, for agents with memory.
         """
         for field, value in zip(self._fields, transition, strict=True):
             field[step] = value
-        if before:
+        if before is not None:
             self._before.append(before)
 
     def rollout(self, device: torch.device) -> Rollout:

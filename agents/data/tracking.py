@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -75,6 +75,7 @@ class Meter:
         return out
 
 
+@dataclass(init=False, eq=False)
 class EpisodeTracker:
     """Return, length and any-step success of training episodes, per environment, summarized per task.
 
@@ -87,21 +88,27 @@ class EpisodeTracker:
         episodes: ``[T]``, episodes finished so far.
     """
 
-    _RECENT = ("recent_success", "recent_return", "episodes")
+    _running_reward: NDArray[np.float64]
+    _running_length: NDArray[np.float64]
+    _running_success: NDArray[np.float64]
+    _finished_reward: NDArray[np.float64]
+    _finished_length: NDArray[np.float64]
+    _finished_success: NDArray[np.float64]
+    _finished_episodes: NDArray[np.float64]
+    recent_success: NDArray[np.float64]
+    recent_return: NDArray[np.float64]
+    episodes: NDArray[np.float64]
 
     def __init__(self, task_names: Sequence[str], envs_per_task: int) -> None:
         self._task_names = task_names
         num_tasks = len(task_names)
-        # One array for all three, so that a step ends episodes in one product; the names are views of it.
-        self._sums = np.zeros((3, num_tasks, envs_per_task))
-        self._totals = np.zeros((3, num_tasks))
-        names = ("reward", "length", "success")
-        self._running: dict[str, NDArray] = dict(zip(names, self._sums))
-        self._finished: dict[str, NDArray] = dict(zip(names, self._totals))
-        self._finished["episodes"] = np.zeros(num_tasks)
+        self._running_reward = np.zeros((num_tasks, envs_per_task))
+        self._running_length = np.zeros((num_tasks, envs_per_task))
+        self._running_success = np.zeros((num_tasks, envs_per_task))
         self.recent_success = np.zeros(num_tasks)
         self.recent_return = np.zeros(num_tasks)
         self.episodes = np.zeros(num_tasks)
+        self._forget_finished()
 
     def add(
         self,
@@ -111,21 +118,26 @@ class EpisodeTracker:
         active: NDArray[np.bool_] | None = None,
     ) -> None:
         """Account for one vector step, with ``[num_envs]`` each; ``active`` ``[T]`` says which tasks made it."""
-        running = self._running
-        shape = running["reward"].shape
-        running["reward"] += reward.reshape(shape)
-        running["length"] += 1 if active is None else active[:, None]
-        np.maximum(running["success"], success.reshape(shape), out=running["success"])
+        shape = self._running_reward.shape
+        self._running_reward += reward.reshape(shape)
+        self._running_length += 1 if active is None else active[:, None]
+        np.maximum(self._running_success, success.reshape(shape), out=self._running_success)
         if done.any():
             self._finish(done.reshape(shape))
 
     def _finish(self, ended: NDArray[np.bool_]) -> None:
         """Account for the episodes that ended in this step, ``[T, E]``."""
         episodes = ended.sum(1)
-        totals = (self._sums * ended).sum(2)
-        self._sums[:, ended] = 0
-        self._totals += totals
-        self._finished["episodes"] += episodes
+        # One array for all three, so that a step ends episodes in one product.
+        sums = np.stack([self._running_reward, self._running_length, self._running_success])
+        totals = (sums * ended).sum(2)
+        self._running_reward[ended] = 0
+        self._running_length[ended] = 0
+        self._running_success[ended] = 0
+        self._finished_reward += totals[0]
+        self._finished_length += totals[1]
+        self._finished_success += totals[2]
+        self._finished_episodes += episodes
         score, _, rate = totals / np.maximum(episodes, 1)
         share = 1 - 0.9**episodes
         self.recent_success += share * (rate - self.recent_success)
@@ -137,40 +149,31 @@ class EpisodeTracker:
 
     def drain(self) -> dict[str, float]:
         """Means over the episodes finished since the last call; empty if there were none."""
-        episodes = self._finished["episodes"].copy()
+        episodes = self._finished_episodes
         if not episodes.any():
             return {}
         seen = episodes > 0
-        mean = {}
-        for name in ("reward", "length", "success"):
-            mean[name] = self._finished[name][seen] / episodes[seen]
-        for total in self._finished.values():
-            total[:] = 0
+        success = self._finished_success[seen] / episodes[seen]
         out = {
-            "rollout/ep_rew_mean": float(mean["reward"].mean()),
-            "rollout/ep_len_mean": float(mean["length"].mean()),
-            "rollout/success_rate": float(mean["success"].mean()),
+            "rollout/ep_rew_mean": float((self._finished_reward[seen] / episodes[seen]).mean()),
+            "rollout/ep_len_mean": float((self._finished_length[seen] / episodes[seen]).mean()),
+            "rollout/success_rate": float(success.mean()),
         }
         names = [task for task, finished in zip(self._task_names, seen) if finished]
-        for task, value in zip(names, mean["success"]):
+        for task, value in zip(names, success):
             out[f"rollout/success/{task}"] = float(value)
+        self._forget_finished()
         return out
+
+    def _forget_finished(self) -> None:
+        num_tasks = len(self._task_names)
+        self._finished_reward = np.zeros(num_tasks)
+        self._finished_length = np.zeros(num_tasks)
+        self._finished_success = np.zeros(num_tasks)
+        self._finished_episodes = np.zeros(num_tasks)
 
     def restart(self) -> None:
         """Forget the episodes in progress."""
-        for value in self._running.values():
-            value[:] = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        arrays = {f"running_{k}": v for k, v in self._running.items()}
-        arrays |= {f"finished_{k}": v for k, v in self._finished.items()}
-        arrays |= {name: getattr(self, name) for name in self._RECENT}
-        return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        groups = {"running": self._running, "finished": self._finished}
-        for prefix, arrays in groups.items():
-            for name, array in arrays.items():
-                array[:] = state[f"{prefix}_{name}"].numpy()
-        for name in self._RECENT:
-            getattr(self, name)[:] = state[name].numpy()
+        self._running_reward[:] = 0
+        self._running_length[:] = 0
+        self._running_success[:] = 0

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtrl.agents.curricula.coupling import Features, Pull
 from mtrl.agents.data.rollout import Rollout
-from mtrl.agents.members import member, per_task, to_members
+from mtrl.agents.members import member, to_members
 from mtrl.agents.on_policy import OnPolicyAgent
 from mtrl.agents.ppo.build import ppo_settings
 from mtrl.agents.ppo.minibatches import Epochs
@@ -40,12 +40,9 @@ class MTPPO(OnPolicyAgent):
     settings: PPOSettings
 
     def _build(self) -> None:
-        self.settings = settings = ppo_settings(self.config, self.spec, self.device)
-        self.actor, self.critic = settings.actor, settings.critic
-        self.policy, self.sequence = settings.policy, settings.sequence
-        self.state = init_ppo(
-            settings, [self.seed] * self._lead[0], self.config.initial_std, self.device
-        )
+        self.settings = ppo_settings(self.config, self.spec, self.device)
+        seeds = [self.seed] * self._lead[0]
+        self.state = init_ppo(self.settings, seeds, self.config.initial_std, self.device)
 
     @property
     def acting_dtype(self) -> torch.dtype:
@@ -68,13 +65,11 @@ class MTPPO(OnPolicyAgent):
     def finish_update(self, metrics: dict[str, Tensor], steps: int) -> None:
         """Account for an update of ``steps`` minibatches."""
         self._epochs.keep(steps)
-        metrics = per_task(metrics) if self._separate else metrics
-        self._meter.add(metrics)
-        self._rounds.observe(metrics["critic_loss"])
+        self._note(metrics)
         self.gradient_steps += steps
 
     def stack_key(self) -> Hashable | None:
-        if self._separate or self._rounds.head_pull is not None:
+        if self._updates_alone:
             return None
         # Steps so far differ between seeds that met the KL limit; averaging does not look at them.
         averages = self.settings.actor_tasks.is_mean and self.settings.critic_tasks.is_mean
@@ -86,28 +81,17 @@ class MTPPO(OnPolicyAgent):
         for _ in range(self.spec.num_tasks):
             self._rounds.next_turn(self.state, features)
             task, pull = self._rounds.seat(self.state)
-            own = replace(self.settings, policy=self.policy.of_task(task))
-            part = Rollout._make(
-                [field if field is None else field[task : task + 1] for field in parts]
-            )
-            metrics, steps = ppo_update(member(self.state, task), *self._inputs(part, own, pull))
+            own = replace(self.settings, policy=self.settings.policy.of_task(task))
+            inputs = self._inputs(member(parts, task), own, pull)
+            metrics, steps = ppo_update(member(self.state, task), *inputs)
             self._epochs.keep(steps)
-            self._meter.add(metrics, task)
-            self._rounds.observe(metrics["critic_loss"], task)
+            self._note(metrics, task)
             most = max(most, steps)
         self.gradient_steps += most
 
     def _inputs(self, rollout: Rollout, settings: PPOSettings, pull: Pull | None) -> PPOInputs:
-        reductions = (settings.actor_tasks, settings.critic_tasks)
-        noise_shapes = [reduction.noise_shape() for reduction in reductions]
-        self._epochs = Epochs(
-            rollout.reward.shape[:2],
-            self.config,
-            max(self.sequence, 1),
-            noise_shapes,
-            self._shuffle,
-        )
-        progress = Progress(
-            self.recent_success(reductions), self.gradient_steps, self._rounds.weights
-        )
+        noise_shapes = [reduction.noise_shape() for reduction in self._reductions()]
+        lead, together = rollout.reward.shape[:2], max(self.sequence, 1)
+        self._epochs = Epochs(lead, self.config, together, noise_shapes, self._shuffle)
+        progress = Progress(self._recent_success(), self.gradient_steps, self._rounds.weights)
         return PPOInputs(rollout, self._epochs, self._step_size, settings, progress, pull)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.data.replay import Batch
-from mtrl.agents.members import member, per_task, to_members
+from mtrl.agents.members import member, to_members
 from mtrl.agents.off_policy import OffPolicyAgent
 from mtrl.agents.sac.build import member_settings, sac_settings
 from mtrl.agents.sac.settings import MTSACConfig
@@ -36,12 +36,9 @@ class MTSAC(OffPolicyAgent):
     settings: SACSettings
 
     def _build(self) -> None:
-        self.settings = settings = sac_settings(self.config, self.spec, self.device)
-        self.actor, self.critic, self.policy = settings.actor, settings.critic, settings.policy
-        members = [self.seed] * (self.spec.num_tasks if self._separate else 1)
-        self.state = init_sac(
-            settings, members, self.config.initial_alpha, self.device, self._separate
-        )
+        self.settings = sac_settings(self.config, self.spec, self.device)
+        seeds, alpha = [self.seed] * self._lead[0], self.config.initial_alpha
+        self.state = init_sac(self.settings, seeds, alpha, self.device, self._separate)
 
     def update(self, batch: Batch) -> None:
         """Take one gradient step on ``batch`` ``[1, T, b, ...]``, or ``[1, 1, b, ...]`` where one task has its turn."""
@@ -54,22 +51,18 @@ class MTSAC(OffPolicyAgent):
     def update_inputs(self, batch: Batch) -> SACInputs:
         """The arguments of the agent's whole update, apart from its state."""
         noise = self._draw(batch)
-        data = to_members(batch) if self._separate else batch
-        if self._separate:
-            noise = to_members(noise)
-        pull = None if self._separate else self._rounds.head_pull
-        return SACInputs(data, noise, self.settings, self._progress(), pull)
+        if not self._separate:
+            pull = self._rounds.head_pull
+            return SACInputs(batch, noise, self.settings, self._progress(), pull)
+        members = to_members(batch), to_members(noise)
+        return SACInputs(*members, self.settings, self._progress(), None)
 
     def stack_key(self) -> Hashable | None:
-        if self._separate or self._rounds.head_pull is not None:
-            return None
-        return self.gradient_steps
+        return None if self._updates_alone else self.gradient_steps
 
     def finish_update(self, metrics: dict[str, Tensor]) -> None:
         """Account for an update."""
-        metrics = per_task(metrics) if self._separate else metrics
-        self._meter.add(metrics)
-        self._rounds.observe(metrics["critic_loss"])
+        self._note(metrics)
         self._acting = None
         self.gradient_steps += 1
 
@@ -81,8 +74,7 @@ class MTSAC(OffPolicyAgent):
         metrics = sac_update(
             member(self.state, task), batch, self._draw(batch), own, self._progress(), pull
         )
-        self._meter.add(metrics, task)
-        self._rounds.observe(metrics["critic_loss"], task)
+        self._note(metrics, task)
         self._acting = None
         if not self._turns_left:
             self.gradient_steps += 1
@@ -96,12 +88,9 @@ class MTSAC(OffPolicyAgent):
         return SACNoise(normal[0], normal[1], actor_noise, critic_noise)
 
     def _uniform(self, shape: tuple[int, ...] | None) -> Tensor | None:
-        return (
-            None
-            if shape is None
-            else torch.rand((1, *shape), generator=self._noise, device=self.device)
-        )
+        if shape is None:
+            return None
+        return torch.rand((1, *shape), generator=self._noise, device=self.device)
 
     def _progress(self) -> Progress:
-        reductions = (self.settings.actor_tasks, self.settings.critic_tasks)
-        return Progress(self.recent_success(reductions), self.gradient_steps, self._rounds.weights)
+        return Progress(self._recent_success(), self.gradient_steps, self._rounds.weights)

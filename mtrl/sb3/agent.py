@@ -16,6 +16,7 @@ from mtrl.agents.common import obs_rows, task_ids
 from mtrl.agents.data.tracking import EpisodeTracker
 from mtrl.agents.errors import AgentError, DivergedError
 from mtrl.agents.settings import AgentConfig
+from mtrl.agents.state import restore, to_dict
 from mtrl.envs import TaskVectorEnv
 from mtrl.sb3.encoding import SB3Spec
 from mtrl.sb3.missing import require
@@ -201,7 +202,7 @@ class SB3Agent(Agent):
         }
         if experience and self._env is not None:
             vec, episodes = self._collector()
-            state["episodes"] = episodes.state_dict()
+            state["episodes"] = to_dict(episodes)
             state["obs"] = torch.from_numpy(self.model._last_obs.copy())
             state["episode_starts"] = torch.from_numpy(np.array(self.model._last_episode_starts))
             state["ever"] = torch.from_numpy(vec.ever.copy())
@@ -230,7 +231,7 @@ class SB3Agent(Agent):
             model._last_episode_starts = state["episode_starts"].numpy().copy()
             vec, episodes = self._collector()
             vec.ever[:] = state["ever"].numpy()
-            episodes.load_state_dict(state["episodes"])
+            restore(episodes, state["episodes"])
 
     def _collector(self) -> tuple[Any, EpisodeTracker]:
         """Adapter and tracker, with an observation to go on from; made at first use, since prediction needs none."""

@@ -7,9 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtrl.agents.distributions import categorical, clipped_mean, squashed_gaussian, squashed_mode
 from mtrl.agents.networks.network import MLP
 from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step, clip_by_norm
+from mtrl.agents.policies.distributions import (
+    categorical,
+    clipped_mean,
+    squashed_gaussian,
+    squashed_mode,
+)
 
 
 @given(mean=st.floats(-3, 3), log_std=st.floats(-3, 1), noise=st.floats(-3, 3))

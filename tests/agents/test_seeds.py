@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mtrl.agents import MTPPO, MTSAC, Agent, AgentError, DivergedError
-from mtrl.agents.files import split_state
 from mtrl.agents.seeds import Seeds, Stack
+from mtrl.agents.state import split_state
 from mtrl.envs import SuiteError
 from tests.helpers import fakes
 

@@ -1,5 +1,7 @@
 """A whole agent that learns from data alone: behavior cloning of an expert that the fake suite allows to know."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
@@ -14,8 +16,13 @@ class CloneConfig(AgentConfig):
     """Step size of gradient descent."""
 
 
+@dataclass(init=False, eq=False)
 class Cloner(Agent):
     """Fits ``action = gain * (goal - position)`` of each task to demonstrations with a gain of 5."""
+
+    gain: torch.Tensor  # the fields are what is saved
+    rng: torch.Generator
+    gradient_steps: int
 
     name, config_class, unit = "cloner", CloneConfig, "gradient_steps"
 
@@ -39,14 +46,3 @@ class Cloner(Agent):
 
     def metrics(self):
         return {"train/gain": float(self.gain.mean())}
-
-    def state_dict(self, experience=True):
-        return {
-            "gain": self.gain,
-            "rng": self.rng.get_state(),
-            "gradient_steps": self.gradient_steps,
-        }
-
-    def load_state_dict(self, state):
-        self.gain, self.gradient_steps = state["gain"].clone(), state["gradient_steps"]
-        self.rng.set_state(state["rng"])

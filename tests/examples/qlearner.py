@@ -1,5 +1,7 @@
 """A whole off-policy agent in one file: Q-learning with a table for each task."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
@@ -16,7 +18,13 @@ class QConfig(AgentConfig):
     """Share of random actions while training."""
 
 
+@dataclass(init=False, eq=False)
 class QLearner(Agent):
+    table: torch.Tensor  # the fields are what is saved
+    rng: torch.Generator
+    env_steps: int
+    obs: np.ndarray | None
+
     name, config_class, discrete_actions = "q-learner", QConfig, True
 
     def __init__(self, env, config=None, **more):
@@ -48,12 +56,3 @@ class QLearner(Agent):
 
     def metrics(self):
         return {"train/q_value": float(self.table.max())}
-
-    def state_dict(self, experience=True):
-        state = {"table": self.table, "rng": self.rng.get_state(), "env_steps": self.env_steps}
-        return state if self.obs is None else state | {"obs": torch.from_numpy(self.obs)}
-
-    def load_state_dict(self, state):
-        self.table, self.env_steps = state["table"].clone(), state["env_steps"]
-        self.rng.set_state(state["rng"])
-        self.obs = state["obs"].numpy() if "obs" in state else None

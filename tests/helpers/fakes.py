@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from mtrl.agents.agent import Agent, State
+from mtrl.agents.agent import Agent
 from mtrl.agents.errors import DivergedError
 from mtrl.agents.settings import AgentConfig, settings
+from mtrl.agents.state import Mark
 from mtrl.envs import Suite, SuiteError, TaskSpec, TaskVectorEnv
 from mtrl.settings.algorithms import Algorithm
 
@@ -166,7 +168,23 @@ class FakeConfig(AgentConfig):
     """Env steps at which a parameter becomes NaN."""
 
 
-class FakeAgent(Agent):
+EXPERIENCE = Mark(experience=True)
+
+
+@dataclass(init=False, eq=False)
+class FakeState(Agent):
+    """The fields are the state."""
+
+    gain: torch.Tensor
+    optimizer: dict[str, Any]
+    _explore: torch.Generator
+    env_steps: int
+    gradient_steps: int
+    buffer: Annotated[torch.Tensor, EXPERIENCE]
+    _obs: Annotated[NDArray | None, EXPERIENCE]
+
+
+class FakeAgent(FakeState):
     """Learns ``action = gain * (goal - position) + noise`` per task, from a small buffer."""
 
     name: ClassVar[str] = "fake"
@@ -182,7 +200,7 @@ class FakeAgent(Agent):
         self.optimizer = {"momentum": torch.zeros(self.spec.num_tasks), "count": 0}
         self.buffer = torch.zeros(64, 3)
         self._explore = torch.Generator().manual_seed(seed + 1)
-        self._obs: NDArray | None = None
+        self._obs = None
         self._sum = 0.0
 
     def advance(self) -> None:
@@ -230,25 +248,6 @@ class FakeAgent(Agent):
 
     def rebase(self, boundary: int) -> None:
         self._obs = self.env.rebase(boundary)
-
-    def state_dict(self, experience: bool = True) -> State:
-        state: State = {
-            "gain": self.gain,
-            "optimizer": dict(self.optimizer),
-            "explore": self._explore.get_state(),
-            "env_steps": self.env_steps,
-            "gradient_steps": self.gradient_steps,
-        }
-        if experience and self._obs is not None:
-            state |= {"buffer": self.buffer, "obs": torch.from_numpy(self._obs.copy())}
-        return state
-
-    def load_state_dict(self, state: State) -> None:
-        self.gain, self.optimizer = state["gain"].clone(), dict(state["optimizer"])
-        self._explore.set_state(state["explore"])
-        self.env_steps, self.gradient_steps = state["env_steps"], state["gradient_steps"]
-        if "buffer" in state:
-            self.buffer, self._obs = state["buffer"].clone(), state["obs"].numpy().copy()
 
     @property
     def num_parameters(self) -> int:

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mtrl.agents.files import read_state, split_state
+from mtrl.agents.files import read_state
+from mtrl.agents.state import split_state
 from mtrl.training.checkpoint import newest_first
 
 

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from mtrl.agents import MTPPO, MTSAC, Agent, AgentError
 from mtrl.agents.aggregators import Inputs, parse_aggregator
-from mtrl.agents.files import read_state, split_state, write_state
+from mtrl.agents.files import read_state, write_state
 from mtrl.agents.networks.grid import MINIGRID, GridNet
 from mtrl.agents.networks.memory import GRUNet
 from mtrl.agents.networks.network import MLP, Recall, Views
 from mtrl.agents.optim.task_gradients import Reduction
+from mtrl.agents.state import split_state
 from tests.agents.ppo.test_agent import DiscreteEnv
 from tests.helpers import fakes
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mtrl.agents.data.normalize import ObsNormalizer
+from mtrl.agents.state import restore, to_dict
 
 
 def test_statistics_are_those_of_all_rows_and_survive_a_restart() -> None:
@@ -17,7 +18,7 @@ def test_statistics_are_those_of_all_rows_and_survive_a_restart() -> None:
     expected = (rows - rows.mean(0)) / rows.std(0)
     np.testing.assert_allclose(normalizer(rows), expected, rtol=1e-5, atol=1e-5)
     other = ObsNormalizer(4)
-    other.load_state_dict(normalizer.state_dict())
+    restore(other, to_dict(normalizer))
     assert np.array_equal(other(rows), normalizer(rows))
     other.count(batches[0])
     normalizer.count(batches[0])

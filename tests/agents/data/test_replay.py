@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtrl.agents.data.replay import Batch, ByteReplay, ReplayBuffer
+from mtrl.agents.state import restore, to_dict
 
 
 def _fill(buffer: ReplayBuffer, count: int, tasks: int, envs: int, start: int = 0) -> None:
@@ -57,10 +58,7 @@ def test_a_restored_buffer_continues_with_the_same_samples() -> None:
     buffer, other = _buffer(8), _buffer(8)
     _fill(buffer, 11, 2, 1)
     buffer.sample(4)
-    saved = {
-        k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in buffer.state_dict().items()
-    }
-    other.load_state_dict(saved)
+    restore(other, to_dict(buffer))
     for _ in range(3):
         _fill(buffer, 2, 2, 1, start=20)
         _fill(other, 2, 2, 1, start=20)
@@ -95,5 +93,5 @@ def test_byte_replay_gives_back_bytes_and_exact_rewards() -> None:
         assert torch.equal(batch.action[0, task].long(), action[task, index])
         assert torch.equal(batch.terminated[0, task], ended[task, index])
     again = ByteReplay(2, 4, 3, 1, torch.device("cpu"), seed=1)
-    again.load_state_dict(buffer.state_dict())
+    restore(again, to_dict(buffer))
     assert torch.equal(again.sample(8).reward, buffer.sample(8).reward)

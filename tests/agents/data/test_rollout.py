@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtrl.agents.data.rollout import RolloutBuffer
+from mtrl.agents.data.rollout import Memory, RolloutBuffer
 
 TASKS, LENGTH, ENVS = 2, 3, 4
 
@@ -26,7 +26,7 @@ def test_every_field_is_where_its_step_and_environment_put_it(action_dim: int | 
         )
         reward, (terminated, done) = rng.standard_normal(num), rng.random((2, num)) < 0.5
         steps.append((obs, next_obs, action, reward, terminated, done))
-        before.append((torch.from_numpy(done), torch.rand(num, 6)))
+        before.append(Memory(torch.from_numpy(done), torch.rand(num, 6)))
         buffer.add(step, *steps[-1], before=before[-1])
     rollout = buffer.rollout(torch.device("cpu"))
     assert rollout.action.dtype == (torch.int64 if action_dim is None else torch.float32)

@@ -13,7 +13,7 @@ from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
 from mtrl.agents import MTPPO, AgentError, DivergedError
-from mtrl.agents.files import join_state, split_state
+from mtrl.agents.state import join_state, split_state
 from tests.helpers import fakes
 
 SMALL: dict[str, Any] = {"width": 16, "rollout_per_task": 40, "epochs": 2, "minibatches": 4}
@@ -98,7 +98,7 @@ def _noise(agent: MTPPO) -> torch.Tensor:
     """The exploration noise of 400 steps of 40 environments a task, ``[400, 1, 3, 40, 4]``."""
     generator = torch.Generator().manual_seed(0)
     fresh = [torch.randn((1, 3, 40, 4), generator=generator) for _ in range(400)]
-    return torch.stack([agent._noise.next(step, agent._noise_correlation()) for step in fresh])
+    return torch.stack([agent._next_noise(step) for step in fresh])
 
 
 def test_exploration_noise_has_the_correlation_asked_for_and_unit_variance() -> None:
@@ -108,7 +108,7 @@ def test_exploration_noise_has_the_correlation_asked_for_and_unit_variance() -> 
     assert (noise[1:] * noise[:-1]).mean().item() == pytest.approx(0.8, abs=0.02)
     assert (noise[3:] * noise[:-3]).mean().item() == pytest.approx(0.8**3, abs=0.03)
     agent.set_env(_env())
-    assert agent._noise.last is None
+    assert agent._noise is None
 
 
 def test_the_correlation_of_noise_shrinks_with_the_success_of_each_task_until_noise_is_independent() -> (

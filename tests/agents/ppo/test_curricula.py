@@ -10,7 +10,7 @@ import torch
 
 from mtrl.agents import MTPPO, AgentError, MTSACConfig
 from mtrl.agents.curricula import CURRICULA
-from mtrl.agents.files import join_state, split_state
+from mtrl.agents.state import clone, join_state, split_state
 from mtrl.envs import make_vec
 from tests.agents.ppo.test_agent import DiscreteEnv
 from tests.helpers import fakes
@@ -105,15 +105,15 @@ def test_coupled_rollouts_train_every_agent_once_and_grow_the_matrix(discrete: b
 def test_tasks_that_pause_cost_no_steps_and_keep_their_last_rollout() -> None:
     agent = _agent(curriculum="success-pacing:floor=0.5")
     agent.advance()
-    assert agent._episodes is not None and agent._last is not None and agent.env_steps == 120
-    first, episodes = agent._last, agent._episodes.episodes.copy()
+    assert agent._episodes is not None and agent._rollout is not None and agent.env_steps == 120
+    first, episodes = agent._rollout, agent._episodes.episodes.copy()
     agent._episodes.recent_success[:] = 1, 0, 0
     agent.advance()  # decides with these rates
     agent._episodes.recent_success[:] = 1, 0, 0
     assert agent.env_steps == 240
-    second, count = agent._last, agent._normalizer._count
+    second, count = agent._rollout, agent._normalizer._count
     agent.advance()
-    third = agent._last
+    third = agent._rollout
     assert agent.env_steps == 320 and agent._normalizer._count == count + 80
     assert third.fresh is not None and third.fresh.tolist() == [[False, True, True]]
     for old, new in zip(second[:4], third[:4]):  # nothing terminates, and all are truncated alike
@@ -150,13 +150,14 @@ def test_a_task_that_pauses_keeps_its_memory() -> None:
     agent.advance()
     agent._episodes.recent_success[:] = 0, 1, 0  # type: ignore[union-attr]
     agent.advance()
-    kept = [value.clone() for value in (agent._memory, agent._start) if value is not None]
+    kept = clone(agent._memory)
     agent.advance()
     paused = np.repeat([False, True, False], 2)
-    assert agent.env.paused.tolist() == [False, True, False] and len(kept) == 2
-    for old, new in zip(kept, (agent._memory, agent._start)):
-        assert new is not None and torch.equal(old[paused], new[paused])
-    assert not torch.equal(kept[0][~paused], agent._memory[~paused])  # type: ignore[index]
+    assert agent.env.paused.tolist() == [False, True, False] and kept is not None
+    assert agent._memory is not None
+    for old, new in zip(kept, agent._memory):
+        assert torch.equal(old[paused], new[paused])
+    assert not torch.equal(kept.state[~paused], agent._memory.state[~paused])
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -15,11 +15,11 @@ from torch import Tensor
 from mtrl.agents.agent import EnvSpec
 from mtrl.agents.aggregators import parse_aggregator
 from mtrl.agents.data.rollout import Rollout
-from mtrl.agents.distributions import categorical, categorical_sample, gaussian
 from mtrl.agents.networks.network import MLP
 from mtrl.agents.optim.adam import AdamSettings
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import Categorical, Gaussian, RatioPolicy
+from mtrl.agents.policies.distributions import categorical, categorical_sample, gaussian
 from mtrl.agents.ppo.popart import denormalize, normalize, popart_state, popart_std, popart_update
 from mtrl.agents.ppo.update import (
     Draw,

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from mtrl.agents import MTSAC, AgentError, DivergedError, EnvSpec
-from mtrl.agents.files import join_state, split_state
 from mtrl.agents.sac.build import sac_settings
 from mtrl.agents.sac.settings import MTSACConfig
+from mtrl.agents.state import join_state, split_state
 from tests.helpers import fakes
 
 SMALL: dict[str, Any] = {

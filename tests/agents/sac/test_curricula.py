@@ -10,7 +10,7 @@ import torch
 
 from mtrl.agents import MTSAC, AgentError
 from mtrl.agents.curricula import CURRICULA
-from mtrl.agents.files import join_state, split_state
+from mtrl.agents.state import join_state, split_state
 from tests.helpers import fakes
 
 SMALL: dict[str, Any] = {

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mtrl.agents.agent import EnvSpec
 from mtrl.agents.common import scale_action
-from mtrl.agents.distributions import (
+from mtrl.agents.policies.distributions import (
     categorical,
     categorical_sample,
     clipped_mean,
