@@ -106,7 +106,7 @@ class Agent(ABC):
             DivergedError: from ``metrics``, when a loss is not finite.
         """
         total_env_steps = check_total(total_env_steps)
-        if self.progress >= total_env_steps:
+        if 0 < total_env_steps <= self.progress:
             warnings.warn(
                 f"learn({total_env_steps}) trains nothing: the total counts from the agent's creation, and it has "
                 f"taken {self.progress} {self.unit_in_words}; learn({self.progress + total_env_steps}) trains more",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -13,9 +11,13 @@ from mtrl.agents.aggregators import Aggregator
 from mtrl.agents.aggregators.fixed import Mean
 from mtrl.agents.data.spec import EnvSpec
 from mtrl.agents.errors import AgentError, DivergedError
-from mtrl.agents.networks.grid import GridLayout, GridNet
-from mtrl.agents.networks.memory import GRUNet
-from mtrl.agents.networks.network import MLP
+from mtrl.agents.networks.bodies.body import Body
+from mtrl.agents.networks.encoder import Encoder, Identity
+from mtrl.agents.networks.grid import GridEncoder, GridLayout
+from mtrl.agents.networks.heads import Heads
+from mtrl.agents.networks.layers import Activation, Size
+from mtrl.agents.networks.memory import GRU
+from mtrl.agents.networks.network import Network
 from mtrl.agents.optim.precision import trunk_dtype
 from mtrl.envs.vector import TaskVectorEnv
 
@@ -72,31 +74,46 @@ def _categories(layout: GridLayout, rows: NDArray) -> NDArray[np.uint8]:
 
 def make_network(
     spec: EnvSpec,
+    body: Body,
+    *,
     extra: int,
     width: int,
     depth: int,
     out_dim: int,
+    num_tasks: int,
     num_heads: int,
-    activation: Literal["relu", "tanh", "layer_norm"] = "relu",
+    activation: Activation = "relu",
     channels: int = 32,
     memory: str = "none",
-) -> MLP:
+    follows: bool = False,
+) -> Network:
     """The network for a suite's observations and ``extra`` further inputs.
 
-    An MLP; on MiniGrid it stands behind an encoder, and ``memory="gru"`` adds recurrence.
+    On MiniGrid the body stands behind an encoder of views, and ``memory="gru"`` adds recurrence.
+
+    Args:
+        num_tasks: T; 1 where every task has networks of its own.
+        num_heads: T for one head a task, 1 for one that all tasks share.
+        follows: whether it is an actor's, see ``Network``.
 
     Raises:
         AgentError: memory on a suite other than MiniGrid.
     """
-    sizes = (spec.obs_dim + extra, width, depth, out_dim, num_heads, activation)
+    encoder: Encoder = Identity(spec.obs_dim + extra)
     if spec.layout is not None:
-        network = GridNet if memory == "none" else GRUNet
-        return network(*sizes, spec.layout, channels)
-    if memory != "none":
+        encoder = GridEncoder(spec.obs_dim + extra, spec.layout, channels)
+    elif memory != "none":
         raise AgentError(
             f"memory: {memory!r} is offered on MiniGrid only; use none for {spec.suite}"
         )
-    return MLP(*sizes)
+    size = Size(encoder.num_features, width, depth, activation, num_tasks)
+    features = body.num_features(size)
+    recurrent = None
+    if memory != "none":
+        recurrent = GRU(features, width)
+        features = width
+    heads = Heads(features, out_dim, num_heads)
+    return Network(encoder, body, size, heads, recurrent, follows)
 
 
 def task_ids(

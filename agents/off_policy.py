@@ -23,7 +23,8 @@ from mtrl.agents.curricula.coupling import MemberPull
 from mtrl.agents.curricula.rounds import Rounds
 from mtrl.agents.data.replay import Batch, ByteReplay, ReplayBuffer
 from mtrl.agents.data.tracking import EpisodeTracker
-from mtrl.agents.members import group_rows
+from mtrl.agents.members import group_rows, with_task_code
+from mtrl.agents.networks.parameters import Params
 from mtrl.agents.scheduled import EXPERIENCE, PROBES, ActorOutputs, ScheduledAgent
 from mtrl.agents.state import Mark
 from mtrl.envs.vector import TaskVectorEnv
@@ -46,6 +47,7 @@ class OffPolicyAgent(ScheduledAgent):
     _buffer: Annotated[ReplayBuffer | None, EXPERIENCE]
     _episodes: Annotated[EpisodeTracker | None, EXPERIENCE]
     _obs: Annotated[NDArray | None, EXPERIENCE]
+    _planned: int | None
 
     def _begin_data(self) -> None:
         self.state["target_critic"]["params"].copy_(self.state["critic"]["params"])
@@ -61,7 +63,7 @@ class OffPolicyAgent(ScheduledAgent):
 
     def derive(self) -> None:
         """Drop the actor's views, which are of parameters that are no longer those in use."""
-        self._acting: dict[str, Tensor] | None = None
+        self._acting: Params | None = None
 
     @abstractmethod
     def update(self, batch: Batch) -> None:
@@ -157,7 +159,7 @@ class OffPolicyAgent(ScheduledAgent):
         policy = self.policy.of_rows(torch.from_numpy(ids))
         if self.env_steps < self.config.learning_starts * self.spec.num_tasks:
             return policy.random(len(ids), self._explore).cpu().numpy()
-        output = self._policy_output(obs, ids)
+        output = self._policy_output(obs, ids, samples=True)
         noise = policy.draw(output.shape[:-1], self._explore).to(output.device)
         return policy.sample(output, noise).cpu().numpy()
 
@@ -173,30 +175,33 @@ class OffPolicyAgent(ScheduledAgent):
     # Prediction
 
     def _actor_outputs(
-        self, rows: NDArray, ids: NDArray, state: Any, episode_start: NDArray | None
+        self,
+        rows: NDArray,
+        ids: NDArray,
+        state: Any,
+        episode_start: NDArray | None,
+        samples: bool,
     ) -> ActorOutputs:
-        return ActorOutputs(self._policy_output(rows, ids))
+        return ActorOutputs(self._policy_output(rows, ids, samples))
 
     @torch.no_grad()
-    def _policy_output(self, obs: NDArray, task_id: NDArray) -> Tensor:
-        """The actor's outputs ``[n, O]`` for rows ``[n, D]`` of any tasks, in float32."""
+    def _policy_output(self, obs: NDArray, task_id: NDArray, samples: bool = False) -> Tensor:
+        """The actor's outputs ``[n, O]`` for rows ``[n, D]`` of any tasks, in float32.
+
+        Args:
+            samples: whether the body draws its noise.
+        """
         network = self.actor
         # Views of the parameters are made once an update, not once a step.
         if self._acting is None:
-            self._acting = network.views(self.state["actor"]["params"], torch.float32)
-        rows = torch.from_numpy(self._stored(obs)).to(self.device)
-        if self._separate:
-            index, place = group_rows(task_id, self.spec.num_tasks)
-            grouped = rows[torch.from_numpy(index).to(self.device)].unsqueeze(1)
-            return network.forward(self._acting, grouped).flatten(0, 2)[
-                torch.from_numpy(place).to(self.device)
-            ]
-        tasks = torch.from_numpy(np.asarray(task_id)).to(self.device)
-        if self.config.heads == "one-hot":
-            rows = torch.cat(
-                [rows, torch.nn.functional.one_hot(tasks, self.spec.num_tasks).to(rows.dtype)], 1
-            )
-        return network.forward_rows(self._acting, rows.unsqueeze(0), tasks)[0]
+            self._acting = network.constants(self.state["actor"]["params"], torch.float32)
+        index, place = group_rows(task_id, self.spec.num_tasks)
+        grouped = torch.from_numpy(self._stored(obs)[index]).to(self.device)
+        x = grouped.unsqueeze(1 if self._separate else 0)
+        x = with_task_code(x, self.config.heads == "one-hot")
+        drawn = self.network_noise(network, x) if samples else None
+        output = network.forward(self._acting, x, None, drawn, self.share_done).flatten(0, 2)
+        return output[torch.from_numpy(place).to(self.device)]
 
     def _policy_features(self) -> Tensor:
         """Features ``[T, n, F]`` of every task's policy at the newest observations of all tasks."""
@@ -216,4 +221,5 @@ class OffPolicyAgent(ScheduledAgent):
 
     @property
     def num_parameters(self) -> int:
-        return sum(self.state[name]["params"].numel() for name in ("actor", "critic", "log_alpha"))
+        held = [self.state[name]["params"] for name in ("actor", "critic", "log_alpha")]
+        return sum(params.numel() for params in held) - self._num_copies

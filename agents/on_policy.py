@@ -25,7 +25,8 @@ from mtrl.agents.data.rollout import Memory, Rollout, RolloutBuffer, check_rollo
 from mtrl.agents.data.tracking import EpisodeTracker
 from mtrl.agents.errors import AgentError
 from mtrl.agents.members import group_rows, with_task_code
-from mtrl.agents.networks.network import Recall, Views
+from mtrl.agents.networks.memory import Recall
+from mtrl.agents.networks.parameters import Params
 from mtrl.agents.policies import Gaussian
 from mtrl.agents.scheduled import EXPERIENCE, PROBES, ActorOutputs, ScheduledAgent
 from mtrl.agents.state import Mark
@@ -53,6 +54,7 @@ class OnPolicyAgent(ScheduledAgent):
     _noise: Annotated[Tensor | None, EXPERIENCE]
     _memory: Annotated[Memory | None, EXPERIENCE]
     _rollout: Annotated[Rollout | None, EXPERIENCE]
+    _planned: int | None
 
     def _begin_data(self) -> None:
         self._explore = torch.Generator().manual_seed(self._stream(1))
@@ -60,7 +62,6 @@ class OnPolicyAgent(ScheduledAgent):
         self._normalizer = ObsNormalizer(
             self.spec.obs_dim, self.config.normalize_obs and self.spec.layout is None
         )
-        self._budget: int | None = None
         # The step size of the update that the rollout under way pays for.
         self._step_size = self.config.learning_rate
         self._forget()
@@ -85,9 +86,6 @@ class OnPolicyAgent(ScheduledAgent):
         """Collect one rollout in every environment, and learn from it."""
         rollout = self.collect()
         self.update(rollout)
-
-    def begin(self, total_env_steps: int) -> None:
-        self._budget = total_env_steps
 
     def set_env(self, env: TaskVectorEnv) -> None:
         super().set_env(env)
@@ -120,7 +118,7 @@ class OnPolicyAgent(ScheduledAgent):
         steps_taken = int(acting.sum())
         buffer = self._rollout_buffer(env)
         actor = self.actor.constants(self.state["actor"]["params"], self.acting_dtype)
-        critic: Views = {}
+        critic: Params | None = None
         if self.sequence:
             critic = self.critic.constants(self.state["critic"]["params"], self.acting_dtype)
         for step in range(self.config.rollout_per_task // env.envs_per_task):
@@ -186,7 +184,7 @@ class OnPolicyAgent(ScheduledAgent):
         )
 
     @torch.no_grad()
-    def _act(self, actor: Views, critic: Views, rows: Tensor) -> Tensor:
+    def _act(self, actor: Params, critic: Params | None, rows: Tensor) -> Tensor:
         """Sampled actions of every environment's normalized observation ``[T E, D]``; moves the memory on."""
         x = with_task_code(
             rows.view(*self._lead, -1, self.spec.obs_dim), self.config.heads == "one-hot"
@@ -196,13 +194,14 @@ class OnPolicyAgent(ScheduledAgent):
             start = self._memory.start.view(x.shape[:3])
             parts = self._memory.state.chunk(2, -1)
             recalled = [Recall(part.view(*x.shape[:3], -1), start) for part in parts]
-        hidden = self.actor.trunk(actor, x, recalled[0])
+        drawn = self.network_noise(self.actor, x)
+        hidden = self.actor.features(actor, x, recalled[0], drawn, self.share_done)
         # The critic's memory has to move on too, since sequences start from it in the update.
-        if critic and self._memory is not None:
-            values = self.critic.trunk(critic, x, recalled[1])
+        if critic is not None and self._memory is not None:
+            values = self.critic.features(critic, x, recalled[1], None, self.share_done)
             state = torch.cat([hidden, values], -1).flatten(0, 2)
             self._memory = self._memory._replace(state=state)
-        output = self.actor.heads(actor, hidden)
+        output = self.actor.outputs(actor, hidden)
         noise = self.policy.draw(output.shape[:-1], self._explore).to(self.device)
         log_std = None
         if isinstance(self.policy, Gaussian):
@@ -244,12 +243,17 @@ class OnPolicyAgent(ScheduledAgent):
     # Prediction
 
     def _actor_outputs(
-        self, rows: NDArray, ids: NDArray, state: Any, episode_start: NDArray | None
+        self,
+        rows: NDArray,
+        ids: NDArray,
+        state: Any,
+        episode_start: NDArray | None,
+        samples: bool,
     ) -> ActorOutputs:
         recalled = self._recalled(len(rows), state, episode_start)
         tasks = torch.from_numpy(ids).to(self.device)
         normal = torch.from_numpy(self._normalizer(rows)).to(self.device)
-        output, memory = self._outputs(normal, tasks, recalled)
+        output, memory = self._outputs(normal, tasks, recalled, samples)
         log_std = None
         if "log_std" in self.state:
             log_std = self.state["log_std"]["params"].flatten(0, 1)[tasks]
@@ -277,23 +281,30 @@ class OnPolicyAgent(ScheduledAgent):
 
     @torch.no_grad()
     def _outputs(
-        self, x: Tensor, tasks: Tensor, recalled: Recall | None = None
+        self,
+        x: Tensor,
+        tasks: Tensor,
+        recalled: Recall | None = None,
+        samples: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """The actor's outputs ``[n, O]`` for normalized rows ``[n, D]`` of any tasks ``[n]``, and the memory."""
-        network = self.actor
-        actor = network.views(self.state["actor"]["params"], torch.float32)
-        if self._separate:
-            index, place = group_rows(tasks.cpu().numpy(), self.spec.num_tasks)
-            grouped = x[torch.from_numpy(index).to(self.device)].unsqueeze(1)
-            output = network.forward(actor, grouped).flatten(0, 2)
-            return output[torch.from_numpy(place).to(self.device)], None
-        if self.config.heads == "one-hot":
-            x = torch.cat(
-                [x, torch.nn.functional.one_hot(tasks, self.spec.num_tasks).to(x.dtype)], 1
-            )
-        hidden = network.trunk(actor, x[None, None], recalled)[0]
-        output = network.head_rows(actor, hidden, tasks)[0]
-        return output, hidden[0] if recalled is not None else None
+        """The actor's outputs ``[n, O]`` for normalized rows ``[n, D]`` of any tasks ``[n]``, and the memory.
+
+        Args:
+            samples: whether the body draws its noise.
+        """
+        actor = self.actor.views(self.state["actor"]["params"], torch.float32)
+        index, place = group_rows(tasks.cpu().numpy(), self.spec.num_tasks)
+        rows = torch.from_numpy(index).to(self.device)
+        back = torch.from_numpy(place).to(self.device)
+        lead = 1 if self._separate else 0
+        grouped = with_task_code(x[rows].unsqueeze(lead), self.config.heads == "one-hot")
+        if recalled is not None:
+            # Every row is a sequence of one step.
+            recalled = Recall(recalled.state[0, 0, rows][None], recalled.start[0, 0, rows][None])
+        drawn = self.network_noise(self.actor, grouped) if samples else None
+        hidden = self.actor.features(actor, grouped, recalled, drawn, self.share_done)
+        output = self.actor.outputs(actor, hidden).flatten(0, 2)[back]
+        return output, None if recalled is None else hidden.flatten(0, 2)[back]
 
     def _features_of(self, rollout: Rollout) -> Features:
         """Gives every task's policy at some of the observations of a rollout, when a curriculum asks for it."""
@@ -319,6 +330,5 @@ class OnPolicyAgent(ScheduledAgent):
 
     @property
     def num_parameters(self) -> int:
-        return sum(
-            tensors["params"].numel() for tensors in self.state.values() if "params" in tensors
-        )
+        held = [tensors["params"] for tensors in self.state.values() if "params" in tensors]
+        return sum(params.numel() for params in held) - self._num_copies

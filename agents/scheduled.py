@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -18,12 +19,13 @@ from mtrl.agents.curricula.rounds import Rounds, make_rounds
 from mtrl.agents.data.spec import EnvSpec
 from mtrl.agents.data.tracking import EpisodeTracker, Meter
 from mtrl.agents.members import per_task
-from mtrl.agents.networks.network import MLP
+from mtrl.agents.networks.network import Network
 from mtrl.agents.optim.task_gradients import Reduction, tracked_gramian
 from mtrl.agents.policies import ActorCriticPolicy, RatioPolicy
 from mtrl.agents.state import Mark
 from mtrl.envs.vector import TaskVectorEnv
 
+Settings = TypeVar("Settings", bound=Any)
 EXPERIENCE = Mark(experience=True)
 PROBES = 8  # observations of each task at which policies are compared
 
@@ -55,14 +57,15 @@ class ScheduledAgent(Agent):
 
     config: Any
     settings: Any
-    actor: MLP
-    critic: MLP
+    actor: Network
+    critic: Network
     policy: ActorCriticPolicy | RatioPolicy
     state: Networks
     _explore: torch.Generator
     _rounds: Rounds
     _episodes: EpisodeTracker | None
     _obs: NDArray | None
+    _planned: int | None
 
     def __init__(
         self,
@@ -77,6 +80,8 @@ class ScheduledAgent(Agent):
         self._separate = self.config.heads == "separate"
         self._lead = (self.spec.num_tasks, 1) if self._separate else (1, self.spec.num_tasks)
         self._meter = Meter(self.spec.task_names)
+        self._budget: int | None = None
+        self._planned = None
         self._build()
         self.actor, self.critic = self.settings.actor, self.settings.critic
         self.policy = self.settings.policy
@@ -90,6 +95,21 @@ class ScheduledAgent(Agent):
             self._stream(4),
         )
         self._begin_data()
+
+    def begin(self, total_env_steps: int) -> None:
+        self._budget = self._planned = total_env_steps
+
+    @property
+    def share_done(self) -> float:
+        """Share of training done, from 0 to 1: of the end that ``begin`` named, also before the agent was saved."""
+        return 0.0 if self._planned is None else min(1.0, self.env_steps / self._planned)
+
+    def _settings_now(self, settings: Settings) -> Settings:
+        """Settings of an update, with the share of training done where a body depends on it."""
+        if not any(net.body.uses_share for net in (self.actor, self.critic)):
+            return settings
+        now: Settings = replace(settings, share=self.share_done)
+        return now
 
     @abstractmethod
     def _build(self) -> None:
@@ -170,7 +190,8 @@ class ScheduledAgent(Agent):
         ids = task_ids(self.spec, self._env, len(rows), task_id)
         policy = self.policy.of_rows(torch.from_numpy(ids))
         with torch.no_grad():
-            output, log_std, memory = self._actor_outputs(rows, ids, state, episode_start)
+            recalled = state, episode_start
+            output, log_std, memory = self._actor_outputs(rows, ids, *recalled, not deterministic)
             if deterministic:
                 chosen = policy.mode(output, log_std)
             else:
@@ -182,9 +203,26 @@ class ScheduledAgent(Agent):
 
     @abstractmethod
     def _actor_outputs(
-        self, rows: NDArray, ids: NDArray, state: Any, episode_start: NDArray | None
+        self,
+        rows: NDArray,
+        ids: NDArray,
+        state: Any,
+        episode_start: NDArray | None,
+        samples: bool,
     ) -> ActorOutputs:
-        """The actor at observations ``[n, D]`` of the tasks ``ids`` ``[n]``; the rest is as in ``predict``."""
+        """The actor at observations ``[n, D]`` of the tasks ``ids`` ``[n]``; the rest is as in ``predict``.
+
+        Args:
+            samples: whether the network's body draws its noise.
+        """
+
+    def network_noise(self, network: Network, rows: Tensor) -> Tensor | None:
+        """Uniform numbers of each of ``rows`` ``[S, T, b, D]`` for acting; None where the body draws none."""
+        shape = network.noise_shape(rows.shape[:3])
+        if shape is None:
+            return None
+        # On the CPU, so that exploration does not depend on the device.
+        return torch.rand(shape, generator=self._explore).to(self.device)
 
     # Metrics and state
 
@@ -198,6 +236,12 @@ class ScheduledAgent(Agent):
 
     def images(self) -> dict[str, NDArray]:
         return self._rounds.images() | self._meter.images
+
+    @property
+    def _num_copies(self) -> int:
+        """Copies, in the networks, of what actor and critic have in common: all but one of three."""
+        ties = self.settings.ties
+        return 0 if ties is None else 2 * ties.num_parameters * len(self.state["actor"]["params"])
 
     def state_dict(self, experience: bool = True) -> State:
         collects = experience and self._env is not None

@@ -11,6 +11,7 @@ from typing import Any
 from mtrl import cli, envs
 from mtrl.agents.aggregators.registry import AGGREGATORS
 from mtrl.agents.curricula.registry import CURRICULA
+from mtrl.agents.networks.registry import NETWORKS
 from mtrl.agents.settings import Registry
 from mtrl.envs.specs import Suite
 from mtrl.errors import ConfigError
@@ -140,7 +141,7 @@ def read_config(words: list[str], options: dict[str, str]) -> TrainConfig:
 
 
 def overview() -> str:
-    """Suites, methods, gradient methods and curricula, one line each."""
+    """Suites, methods, networks, gradient methods and curricula, one line each."""
     groups: dict[str, list[Suite]] = {}
     for suite_id in envs.suite_ids():
         groups.setdefault(suite_id.partition(":")[0], []).append(envs.get_suite(suite_id))
@@ -149,6 +150,7 @@ def overview() -> str:
         "Methods (--method NAME)": [
             (name, presets.summary(path)) for name, path in presets.methods().items()
         ],
+        "Networks (--network NAME[:KEY=VALUE,...])": _entries(NETWORKS),
         "Gradient methods (--aggregator NAME[:KEY=VALUE,...])": _entries(AGGREGATORS),
         "Curricula (--curriculum NAME[:KEY=VALUE,...])": _entries(CURRICULA),
     }

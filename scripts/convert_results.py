@@ -26,6 +26,10 @@ from mtrl.settings.fields import Flat
 MADE_LATER: Flat = {
     # 3a1c426 added staggered episodes; before it all environments of a task started in phase.
     "stagger": False,
+    # Architectures other than the plain MLP came after all of these runs.
+    "agent.network": "mlp",
+    "agent.actor_network": None,
+    "agent.critic_network": None,
     # a4fa8bb gave MTSAC an encoder of MiniGrid views; on Meta-World, where older runs are, the setting does nothing.
     "agent.channels": 32,
     # d84ebf8 made a limit of rewards a setting; before c7164ed critics' targets had no bound.

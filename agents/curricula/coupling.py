@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.curricula.base import Geometry, Turn
-from mtrl.agents.networks.network import MLP, Views
+from mtrl.agents.networks.network import Network
 
 Params = Mapping[str, dict[str, Tensor]]
 Owned = dict[str, Tensor]
@@ -22,7 +22,7 @@ class Pull(Protocol):
     def add(
         self,
         name: str,
-        network: MLP,
+        network: Network,
         params: Tensor,
         grad: Tensor,
     ) -> None: ...
@@ -44,7 +44,7 @@ class MemberPull:
     def add(
         self,
         name: str,
-        network: MLP,
+        network: Network,
         params: Tensor,
         grad: Tensor,
     ) -> None:
@@ -55,7 +55,11 @@ class MemberPull:
 
 @dataclass(frozen=True)
 class HeadPull:
-    """Pull on all heads of one shared network at once; ``combinations`` is ``[T, T]``, row t for the head of task t."""
+    """Pull on what every task owns in one shared network, its head above all, at once.
+
+    Attributes:
+        combinations: ``[T, T]``, row t for task t.
+    """
 
     combinations: Tensor
     strength: float
@@ -63,49 +67,40 @@ class HeadPull:
     def add(
         self,
         name: str,
-        network: MLP,
+        network: Network,
         params: Tensor,
         grad: Tensor,
     ) -> None:
         own = self.combinations.diagonal()
         others = self.combinations - own.diag()
-        for part in network.head_shapes:
-            heads = _views(network, params)[part]
-            # A view, so that adding to it adds to ``grad``.
-            slope = _views(network, grad)[part]
+        # Views, so that adding to them adds to ``grad``.
+        slopes = network.owned(grad)
+        for name, heads in network.owned(params).items():
+            slope = slopes[name]
             trailing = [1] * (heads.dim() - 2)
             keep = (1 - own).view(-1, *trailing)
             mixed = torch.tensordot(others, heads, ([1], [1])).movedim(0, 1)
             slope.add_(keep * (keep * heads - mixed), alpha=2 * self.strength)
 
 
-def _views(network: MLP, flat: Tensor) -> Views:
-    """Views of parameters ``[..., P]``, with all leading axes as members."""
-    members = flat.view(-1, flat.shape[-1])
-    return network.views(members, flat.dtype)
-
-
-def owned_agents(state: Params, networks: Mapping[str, MLP]) -> Owned:
+def owned_agents(state: Params, networks: Mapping[str, Network]) -> Owned:
     """Parameters ``[T, n]`` of each network where every task has an agent of its own; views."""
     return {name: state[name]["params"].flatten(1) for name in networks}
 
 
-def owned_heads(state: Params, networks: Mapping[str, MLP]) -> Owned:
-    """Parameters ``[T, n]`` of the heads of each network that all tasks share (of every twin)."""
+def owned_heads(state: Params, networks: Mapping[str, Network]) -> Owned:
+    """Parameters ``[T, n]`` that each task owns in each network that all tasks share (of every twin): its heads."""
     out = {}
     for name, network in networks.items():
-        views = _views(network, state[name]["params"])
-        heads = [views[part].transpose(0, 1).flatten(1) for part in network.head_shapes]
-        out[name] = torch.cat(heads, 1)
+        views = network.owned(state[name]["params"]).values()
+        out[name] = torch.cat([view.transpose(0, 1).flatten(1) for view in views], 1)
     return out
 
 
-def equal_heads(state: Params, networks: Mapping[str, MLP]) -> None:
+def equal_heads(state: Params, networks: Mapping[str, Network]) -> None:
     """Give all heads of each network the first one's parameters, in place."""
     for name, network in networks.items():
-        views = _views(network, state[name]["params"])
-        for part in network.head_shapes:
-            heads = views[part]
+        for heads in network.owned(state[name]["params"]).values():
             # A copy, since the source overlaps the destination.
             first = heads[:, :1].clone()
             heads.copy_(first.expand_as(heads))
@@ -130,7 +125,7 @@ def geometry(owned: Owned, origin: Owned, features: Tensor) -> Geometry:
 
 
 @torch.no_grad()
-def member_pull(turn: Turn, state: Params, networks: Mapping[str, MLP]) -> MemberPull:
+def member_pull(turn: Turn, state: Params, networks: Mapping[str, Network]) -> MemberPull:
     """The pull of ``turn`` on its agent, from the agents as they are."""
     others = turn.combination.clone()
     others[turn.task] = 0

@@ -37,7 +37,7 @@ from mtrl.agents.curricula.registry import CURRICULA
 from mtrl.agents.curricula.uniform import Uniform
 from mtrl.agents.data.tracking import EpisodeTracker
 from mtrl.agents.errors import AgentError
-from mtrl.agents.networks.network import MLP
+from mtrl.agents.networks.network import Network
 from mtrl.agents.settings import Choice
 from mtrl.agents.state import Mark
 from mtrl.envs.specs import task_graph
@@ -64,7 +64,7 @@ class Rounds:
         curriculum: Curriculum,
         tasks: Tasks,
         heads: str,
-        networks: Mapping[str, MLP],
+        networks: Mapping[str, Network],
         params: Params,
         seed: int,
     ) -> None:
@@ -280,7 +280,7 @@ def make_rounds(
     curriculum: Choice,
     spec: EnvSpec,
     heads: str,
-    networks: Mapping[str, MLP],
+    networks: Mapping[str, Network],
     params: Params,
     seed: int,
 ) -> Rounds:

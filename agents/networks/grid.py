@@ -2,7 +2,7 @@
 
 Nothing here is a magnitude: every byte of an observation is looked up. The convolution over the view is the product of
 one-hot patches with a weight, computed as a sum of the weight's rows, and its gradients come out per task like those of
-the MLP behind it.
+the body behind it.
 """
 
 from __future__ import annotations
@@ -10,25 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import NamedTuple, TypeGuard
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.encode import (
-    FEW,
-    TABLES,
-    EncodeGrid,
-    Seen,
-    Spread,
-    SpreadHeads,
-    encode_few,
-    encoder_tables,
-    look,
-    spread_heads,
-)
+from mtrl.agents.networks import seen
+from mtrl.agents.networks.encode import EncodeGrid, encode_few, encoder_tables
+from mtrl.agents.networks.encoder import Encoder
+from mtrl.agents.networks.layers import Named
 from mtrl.agents.networks.lookup import LookupReLU
-from mtrl.agents.networks.network import MLP, TASK_SCALE, OwnViews, Recall, Views
+from mtrl.agents.networks.parameters import Parameter, he_uniform
+from mtrl.agents.networks.seen import Seen, look
 
 SIDE, KERNEL, STRIDE = 7, 3, 2
 PATCHES = ((SIDE - KERNEL) // STRIDE + 1) ** 2
@@ -69,55 +62,49 @@ MINIGRID = GridLayout(11, 6, 3, 4, 0, 1)  # without missions
 
 
 @dataclass(frozen=True)
-class GridNet(MLP):
-    """An MLP behind an encoder of MiniGrid observations; the same interface, for uint8 inputs.
+class GridEncoder(Encoder):
+    """Features of MiniGrid observations, uint8.
 
     The view passes a convolution (3 x 3 cells, stride 2, ``channels`` features, ReLU), whose nine outputs stay apart;
     the mission one over three words, averaged over the words. Direction and further columns (a one-hot task code)
     are appended. ``in_dim`` counts bytes: ``layout.num_bytes`` and the further columns.
     """
 
+    in_dim: int
     layout: GridLayout = MINIGRID
     channels: int = 32
+    compiled: ClassVar[bool] = True
 
     @cached_property
-    def trunk_shapes(self) -> dict[str, tuple[int, ...]]:
-        layout = self.layout
-        channels = self.channels
-        shapes: dict[str, tuple[int, ...]] = {
-            "trunk.view.weight": (channels, KERNEL * KERNEL * layout.cell),
-            "trunk.view.bias": (channels,),
-        }
-        if layout.words:
-            shapes["trunk.words.weight"] = (channels, WINDOW * layout.vocabulary)
-            shapes["trunk.words.bias"] = (channels,)
-        return shapes | self.hidden_shapes
-
-    @cached_property
-    def num_features(self) -> int:
+    def num_features(self) -> int:  # type: ignore[override]
         layout = self.layout
         convolutions = PATCHES + 1 if layout.words else PATCHES
         # Behind the observation stand columns such as a one-hot task code.
         further_columns = self.in_dim - layout.num_bytes
         return convolutions * self.channels + layout.directions + further_columns
 
-    def fan_in(self, name: str, shape: tuple[int, ...]) -> int:
-        """Inputs of a unit that are not 0: a one-hot code has one."""
-        active = {
-            "trunk.view.weight": 3 * KERNEL * KERNEL,
-            "trunk.words.weight": WINDOW,
+    def parameters(self) -> dict[str, Parameter]:
+        layout = self.layout
+        channels = self.channels
+        cells = KERNEL * KERNEL
+        # A one-hot code has one input that is not 0, so a patch has three a cell, and a window one a word.
+        parameters = {
+            "view.weight": Parameter((channels, cells * layout.cell), he_uniform(3 * cells)),
+            "view.bias": Parameter((channels,), 0.0),
         }
-        return active.get(name, shape[-1])
+        if layout.words:
+            window = (channels, WINDOW * layout.vocabulary)
+            parameters["words.weight"] = Parameter(window, he_uniform(WINDOW))
+            parameters["words.bias"] = Parameter((channels,), 0.0)
+        return parameters
 
-    def constants(self, flat: Tensor, dtype: torch.dtype) -> Views:
-        views = super().constants(flat, dtype)
-        if not flat.is_cuda:
-            tables = encoder_tables(_convolutions(views), tuple(self.layout))
-            views |= zip(TABLES, tables)
-        return views
+    def tables(self, p: Named) -> tuple[Tensor, ...]:
+        if p["view.weight"].is_cuda:
+            return ()
+        return encoder_tables(_convolutions(p), tuple(self.layout))
 
     def look(self, x: Tensor) -> Tensor | Seen:
-        """Index the distinct rows and patches of ``x``, once for all networks of this layout; nothing on a GPU."""
+        """Index the distinct rows and patches of ``x``, once for all networks of this encoder; nothing on a GPU."""
         if x.is_cuda:
             return x
         return look(x, tuple(self.layout))
@@ -138,69 +125,28 @@ class GridNet(MLP):
             return x
         return x.repeated().rows
 
-    def forward(self, views: Views, x: Tensor | Seen, recall: Recall | None = None) -> Tensor:
-        seen = self.look(x) if isinstance(x, Tensor) else x
-        if not self._once(seen, views):
-            return super().forward(views, seen, recall)
-        hidden = self.hidden(views, self._encode(views, seen)).squeeze(1)
-        out: Tensor = SpreadHeads.apply(
-            hidden,
-            seen.inverse,
-            views["head.weight"],
-            views["head.bias"],
-        )
-        return out
-
-    def heads(self, views: Views, hidden: Tensor) -> Tensor:
-        if hidden.is_cuda or torch.is_grad_enabled() or TASK_SCALE in views:
-            return super().heads(views, hidden)
-        # The compiled loop is several times faster for few rows a head.
-        tasks, batch = hidden.shape[1:3]
-        every = torch.arange(tasks * batch).view(tasks, batch)
-        return spread_heads(
-            hidden.flatten(1, 2),
-            every,
-            views["head.weight"],
-            views["head.bias"],
-        )
-
-    def _once(self, seen: Tensor | Seen, views: Views) -> TypeGuard[Seen]:
-        """Whether the heads can read the features of distinct rows, without repetitions."""
-        if isinstance(seen, Tensor) or seen.inverse is None:
-            return False
-        if isinstance(views, OwnViews) or TASK_SCALE in views:
-            return False
-        return views["trunk.view.weight"].dim() == 3
-
-    def trunk(self, views: Views, x: Tensor | Seen, recall: Recall | None = None) -> Tensor:
-        """Shared features ``[K, T, b, width]`` float32 of uint8 ``[S, T, b, in]``."""
-        weight = views["trunk.view.weight"]
-        if isinstance(x, Tensor) and TABLES[0] in views and x.shape[1:3].numel() < FEW:
-            tables = [views[name] for name in TABLES]
-            features = encode_few(x, tuple(self.layout), tables, weight.dtype)
-            return self.hidden(views, features)
-        seen = self.look(x) if isinstance(x, Tensor) else x
-        if isinstance(seen, Tensor):
-            return self.hidden(views, self._looked_up(views, seen))
+    def encode(
+        self, p: Named, x: Tensor | Seen, tables: tuple[Tensor, ...] = ()
+    ) -> tuple[Tensor, Tensor | None]:
+        if isinstance(x, Tensor) and tables and x.shape[1:3].numel() < seen.FEW:
+            return encode_few(x, tuple(self.layout), tables, p["view.weight"].dtype), None
+        known = self.look(x) if isinstance(x, Tensor) else x
+        if isinstance(known, Tensor):
+            return self.looked_up(p, known), None
         # Gradients per task need every row under its own task.
-        per_task = weight.dim() > 3
-        if seen.inverse is not None and per_task:
-            seen = seen.repeated()
-        hidden = self.hidden(views, self._encode(views, seen))
-        if seen.inverse is None:
-            return hidden
-        every: Tensor = Spread.apply(hidden.squeeze(1), seen.inverse.flatten())
-        return every.unflatten(1, seen.inverse.shape)
+        if p["view.weight"].shape[1] > 1:
+            known = known.repeated()
+        return self.indexed(p, known), known.inverse
 
-    def _encode(self, views: Views, seen: Seen) -> Tensor:
-        """Inputs ``[K, T, b, num_features]`` of the hidden layers, in the dtype of the weights."""
-        features: Tensor = EncodeGrid.apply(seen, tuple(self.layout), *_convolutions(views))
+    def indexed(self, p: Named, known: Seen) -> Tensor:
+        """Features ``[K, T, b, num_features]`` in the dtype of the weights, by compiled loops."""
+        features: Tensor = EncodeGrid.apply(known, tuple(self.layout), *_convolutions(p))
         return features
 
-    def _looked_up(self, views: Views, x: Tensor) -> Tensor:
-        """``_encode`` in operations that a GPU has."""
+    def looked_up(self, p: Named, x: Tensor) -> Tensor:
+        """``indexed`` in operations that a GPU has."""
         layout = self.layout
-        weight = views["trunk.view.weight"]
+        weight = p["view.weight"]
         dtype = weight.dtype
         members = weight.shape[0]
         seeds, tasks, batch, _ = x.shape
@@ -210,27 +156,21 @@ class GridNet(MLP):
 
         codes = cell_codes(layout, dtype, weight.device)
         ids = patch_ids(cells, layout)
-        convolved = LookupReLU.apply(
-            ids,
-            codes,
-            weight,
-            views["trunk.view.bias"],
-        )
+        convolved = LookupReLU.apply(ids, codes, weight, p["view.bias"])
         parts = [convolved.view(members, tasks, batch, -1)]
         if layout.words:
-            parts.append(self._mission(views, words))
+            parts.append(self._mission(p, words))
         facing = _one_hot(direction, layout.directions, dtype).flatten(-2)
         of_seeds = torch.cat([facing, rest.to(dtype)], -1)
         parts.append(of_seeds.repeat_interleave(members // seeds, 0))
         return torch.cat([part.to(dtype) for part in parts], -1)
 
-    def _mission(self, views: Views, words: Tensor) -> Tensor:
+    def _mission(self, p: Named, words: Tensor) -> Tensor:
         """Features ``[K, T, b, channels]`` of token ids ``[S, T, b, words]``; 0 where there is no mission."""
-        weight = views["trunk.words.weight"]
-        bias = views["trunk.words.bias"]
+        weight = p["words.weight"]
         members = weight.shape[0]
         codes = torch.eye(self.layout.vocabulary, dtype=weight.dtype, device=weight.device)
-        convolved: Tensor = LookupReLU.apply(word_ids(words), codes, weight, bias)
+        convolved: Tensor = LookupReLU.apply(word_ids(words), codes, weight, p["words.bias"])
         features = convolved.view(members, *words.shape[1:], -1)
         # The mean is over words that are there: token 0 is padding.
         there = (words > 0).unsqueeze(-1)
@@ -239,15 +179,10 @@ class GridNet(MLP):
         return (features * there).sum(-2) / count
 
 
-def _convolutions(views: Views) -> list[Tensor | None]:
+def _convolutions(p: Named) -> list[Tensor | None]:
     """Weight and bias of the convolutions over the view and, if there is one, over the mission."""
-    names = (
-        "trunk.view.weight",
-        "trunk.view.bias",
-        "trunk.words.weight",
-        "trunk.words.bias",
-    )
-    return [views.get(name) for name in names]
+    names = ("view.weight", "view.bias", "words.weight", "words.bias")
+    return [p.get(name) for name in names]
 
 
 def patch_ids(cells: Tensor, layout: GridLayout) -> Tensor:

@@ -12,8 +12,8 @@ from torch.nn.functional import embedding_bag
 class LookupReLU(torch.autograd.Function):
     """``ReLU(W c + b)`` where ``c`` is the concatenation of ``n`` codes out of a table.
 
-    Inputs: ``ids`` int ``[S, T, rows, n]``, rows of ``codes`` ``[C, c]``; a weight ``[K, out, n c]`` and a bias
-    ``[K, out]``, or both expanded over tasks, whose gradients then come out per task (``ReLUTrunk`` has the same
+    Inputs: ``ids`` int ``[S, T, rows, n]``, rows of ``codes`` ``[C, c]``; a weight ``[K, 1, out, n c]`` and a bias
+    ``[K, 1, out]``, or both expanded over tasks, whose gradients then come out per task (``ReLUTrunk`` has the same
     convention; consecutive members share an input). Output: ``[K, T, rows, out]`` float32.
 
     Forward, the product of all codes with the weight is small; its rows are gathered and summed in float32. Backward,
@@ -28,9 +28,8 @@ class LookupReLU(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor,
     ) -> Tensor:
-        per_task = weight.dim() == 4
-        shared = weight[:, 0] if per_task else weight
-        shift = bias[:, 0] if per_task else bias
+        shared = weight[:, 0]
+        shift = bias[:, 0]
         seeds, tasks, rows, count = ids.shape
         members, out = shared.shape[:2]
         by_position = shared.float().unflatten(2, (count, -1))
@@ -58,7 +57,7 @@ class LookupReLU(torch.autograd.Function):
         weight_shape, bias_shape = ctx.shapes
         members, _, out = hidden.shape
         seeds = ids.shape[0]
-        groups = weight_shape[1] if len(weight_shape) == 4 else 1
+        groups = weight_shape[1]
 
         grad = grads[0].reshape_as(hidden)
         grad = torch.ops.aten.threshold_backward(grad, hidden, 0)

@@ -1,82 +1,80 @@
-"""Recurrent memory behind the MiniGrid encoder: a gated recurrent unit (Cho et al. 2014) over sequences of steps."""
+"""Recurrent memory between body and heads: a gated recurrent unit (Cho et al. 2014) over sequences of steps."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.encode import Seen
-from mtrl.agents.networks.grid import GridNet
-from mtrl.agents.networks.network import Recall, Views
-from mtrl.agents.networks.trunk import StackedLinear
+from mtrl.agents.networks.layers import Named
+from mtrl.agents.networks.linear import linear
+from mtrl.agents.networks.parameters import Parameter, uniform
+
+
+class Recall(NamedTuple):
+    """Where a network with memory continues.
+
+    Attributes:
+        state: at the beginning of ``c`` sequences, ``[K, T, c, H]``.
+        start: true at the first steps of episodes, where the state is reset to 0, ``[S, T, b]``.
+    """
+
+    state: Tensor
+    start: Tensor
 
 
 @dataclass(frozen=True)
-class GRUNet(GridNet):
-    """A ``GridNet`` whose features pass a GRU of ``width`` units; the heads read the GRU's state.
+class GRU:
+    """A GRU of ``units`` that reads a body's ``num_features``; the heads read its state.
 
     Rows ``b`` of an input ``[S, T, b, in]`` are sequences one after the other, each of ``b / c`` consecutive steps, for
-    states ``[K, T, c, width]`` at their beginnings. Without a ``Recall`` every row is a first step.
+    states ``[K, T, c, H]`` at their beginnings. Without a ``Recall`` every row is a first step.
     """
 
-    @cached_property
-    def trunk_shapes(self) -> dict[str, tuple[int, ...]]:
-        gates = 3 * self.width
-        shapes: dict[str, tuple[int, ...]] = {
-            "trunk.gru.input": (gates, self.width),
-            "trunk.gru.input.bias": (gates,),
-            "trunk.gru.state": (gates, self.width),
-            "trunk.gru.state.bias": (gates,),
+    num_features: int
+    units: int
+
+    def parameters(self) -> dict[str, Parameter]:
+        # Within ``1 / sqrt(H)``, so that the state neither explodes nor vanishes.
+        start = uniform(math.sqrt(6 / (6 * self.units)))
+        gates = 3 * self.units
+        return {
+            "input": Parameter((gates, self.num_features), start),
+            "input.bias": Parameter((gates,), 0.0),
+            "state": Parameter((gates, self.units), start),
+            "state.bias": Parameter((gates,), 0.0),
         }
-        return super().trunk_shapes | shapes
 
-    def fan_in(self, name: str, shape: tuple[int, ...]) -> int:
-        """Gates start within ``1 / sqrt(width)``, so that the state neither explodes nor vanishes."""
-        if name.startswith("trunk.gru"):
-            return 6 * self.width
-        return super().fan_in(name, shape)
-
-    def _once(self, seen: Tensor | Seen, views: Views) -> TypeGuard[Seen]:
-        """Never: rows that repeat are remembered with different states."""
-        return False
-
-    def trunk(self, views: Views, x: Tensor | Seen, recall: Recall | None = None) -> Tensor:
-        """States after every step ``[K, T, b, width]`` float32."""
-        features = super().trunk(views, x)
+    def states(self, p: Named, features: Tensor, recall: Recall | None) -> Tensor:
+        """States after every step ``[K, T, b, H]`` float32, of features ``[K, T, b, F]``."""
         members, tasks, batch, _ = features.shape
-        weight = views["trunk.gru.input"]
-        groups = weight.shape[1] if weight.dim() == 4 else tasks
-        rows = features.view(members, groups, -1, self.width).to(weight.dtype)
         # The inputs' share of all gates needs no recurrence: one product for all steps.
-        products = StackedLinear.apply(rows, weight)
-        gates = products.float() + _bias(views["trunk.gru.input.bias"])
+        products = linear(features, p["input"])
+        per_task = p["input"].shape[1]
+        groups = tasks if per_task == 1 else per_task
+        bias = p["input.bias"].unsqueeze(2).float()
+        gates = products.view(members, groups, -1, products.shape[-1]).float() + bias
 
         # Without a recall every row is a sequence of one step.
-        per_task = batch if recall is None else recall.state.shape[2]
-        sequences = per_task * tasks // groups
-        length = batch // per_task
+        count = batch if recall is None else recall.state.shape[2]
+        sequences = count * tasks // groups
+        length = batch // count
         if recall is None:
-            state = features.new_zeros(members, groups, sequences, self.width)
+            state = features.new_zeros(members, groups, sequences, self.units)
             going = None
         else:
-            state = recall.state.reshape(
-                members,
-                groups,
-                sequences,
-                self.width,
-            )
+            state = recall.state.reshape(members, groups, sequences, self.units)
             going = 1 - recall.start.float()
             going = going.view(-1, groups, sequences, length, 1)
-        states = Recurrence.apply(
+        states: Tensor = Recurrence.apply(
             gates.view(members, groups, sequences, length, -1),
             state,
             going,
-            views["trunk.gru.state"],
-            views["trunk.gru.state.bias"],
+            p["state"],
+            p["state.bias"],
         )
         return states.reshape(members, tasks, batch, -1)
 
@@ -88,8 +86,8 @@ class Recurrence(torch.autograd.Function):
         gates: ``W_i x + b_i`` of every step, ``[K, G, c, L, 3 W]`` float32.
         state: the states before the first step, ``[K, G, c, W]``; they get no gradient.
         going: 0 where a step begins an episode, else 1, ``[S, G, c, L, 1]``; None if no step does.
-        weight, bias: of the state, ``[K, 3 W, W]`` and ``[K, 3 W]``. If they are expanded over ``G`` tasks, their
-            gradients come out per task.
+        weight, bias: of the state, ``[K, 1, 3 W, W]`` and ``[K, 1, 3 W]``. If they are expanded over ``G`` tasks,
+            their gradients come out per task.
 
     All products are float32, since each has too few rows to gain from bfloat16.
     """
@@ -106,8 +104,9 @@ class Recurrence(torch.autograd.Function):
         members, groups, sequences, length, size = gates.shape
         width = size // 3
         rows = groups * sequences
-        shared = _shared(weight, ndim=3)
-        shift = _shared(bias, ndim=2).unsqueeze(1)
+        # Without the axis of tasks that they may be expanded over.
+        shared = weight[:, 0].float()
+        shift = bias.float()[:, :1]
         # Steps come first and contiguous, since the loop reads one step after the other.
         by_step = gates.movedim(3, 0).flatten(2, 3).contiguous()  # [L, K, rows, 3 W]
         if going is not None:
@@ -180,7 +179,7 @@ class Recurrence(torch.autograd.Function):
         grad_gates = torch.cat([slope[..., :two], candidate], -1)
         grad_gates = grad_gates.unflatten(2, (groups, sequences)).movedim(0, 3)
         # An expanded parameter sums over the rows of its own task, else over those of all tasks.
-        parts = groups if len(weight_shape) == 4 else 1
+        parts = weight_shape[1]
         slopes = _rows_of_parts(slope, parts)
         states = _rows_of_parts(before, parts)
         grad_weight = (slopes.mT @ states).view(weight_shape).to(dtype)
@@ -188,20 +187,7 @@ class Recurrence(torch.autograd.Function):
         return grad_gates, None, None, grad_weight, grad_bias
 
 
-def _shared(param: Tensor, ndim: int) -> Tensor:
-    """A parameter as float32, without the task axis that it may be expanded over."""
-    shared = param if param.dim() == ndim else param[:, 0]
-    return shared.float()
-
-
 def _rows_of_parts(x: Tensor, parts: int) -> Tensor:
     """``[L, K, rows, n]`` as ``[K, parts, L * rows / parts, n]``."""
     by_part = x.unflatten(2, (parts, -1))
     return by_part.permute(1, 2, 0, 3, 4).flatten(2, 3)
-
-
-def _bias(bias: Tensor) -> Tensor:
-    """Bias ``[K, n]``, or per task ``[K, T, n]``, for rows ``[K, T, b, n]``."""
-    if bias.dim() == 2:
-        return bias[:, None, None].float()
-    return bias.unsqueeze(2).float()

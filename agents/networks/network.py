@@ -1,283 +1,252 @@
-"""Stacked multi-task MLPs as pure functions of one flat parameter tensor.
+"""A multi-task network ``encoder → body → memory → heads`` as pure functions of one flat parameter tensor.
 
-A network is a ``[K, P]`` tensor: ``K`` independent members (seeds, or seeds x twin critics) of ``P`` parameters each.
-Keeping the parameters flat makes an optimiser step, a soft target update, a checkpoint and the row of a gradient matrix
-one tensor operation each. The forward pass takes task-major inputs ``[K, T, b, in]``.
-
-The trunk computes in ``dtype`` (bfloat16 where the machine multiplies it fast); the heads, and so every Q value and
-every action, are computed in float32.
+The forward pass takes task-major inputs ``[S, T, b, in]``, when acting too. Everything before the heads computes in
+``dtype`` (bfloat16 where the machine multiplies it fast); the heads, and so every Q value and every action, are
+computed in float32. Who reduces tasks, couples them or rescales outputs asks here which parameters that concerns.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.trunk import (
-    LinearHeads,
-    ReLUTrunk,
-    ScaleTasks,
-    TanhTrunk,
-    layer_norm_trunk,
-    plain_trunk,
-)
-
-Views = dict[str, Tensor]
-TASK_SCALE = "task_scale"
-"""Name among the views of ``[K, T]`` factors of the gradients that tasks send into the trunk."""
-
-
-class OwnViews(dict[str, Tensor]):
-    """Views ``[K, T, ...]`` of parameters that differ between tasks, heads included."""
-
-
-class Recall(NamedTuple):
-    """Where a network with memory continues.
-
-    Attributes:
-        state: at the beginning of ``c`` sequences, ``[K, T, c, H]``.
-        start: true at the first steps of episodes, where the state is reset to 0, ``[S, T, b]``.
-    """
-
-    state: Tensor
-    start: Tensor
+from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.encoder import Encoder
+from mtrl.agents.networks.heads import Heads, Scale
+from mtrl.agents.networks.layers import Size
+from mtrl.agents.networks.linear import of_members
+from mtrl.agents.networks.memory import GRU, Recall
+from mtrl.agents.networks.parameters import Layout, Parameter, Params
 
 
 @dataclass(frozen=True)
-class MLP:
-    """Layout of a network: ``depth`` shared hidden layers of ``width``, then ``num_heads`` linear heads.
+class Network:
+    """A network of one agent, for any number of members.
 
     Attributes:
-        num_heads: the number of tasks for one head a task, 1 for a shared head.
-        activation: of the hidden layers; ``layer_norm`` is ReLU after LayerNorm with learned gain and bias.
+        size: of the body, with the encoder's features as its inputs.
+        follows: whether another network's losses alone train what is tied to it as ``critic``: an actor's network.
     """
 
-    in_dim: int
-    width: int
-    depth: int
-    out_dim: int
-    num_heads: int
-    activation: Literal["relu", "tanh", "layer_norm"] = "relu"
+    encoder: Encoder
+    body: Body
+    size: Size
+    heads: Heads
+    memory: GRU | None = None
+    follows: bool = False
+
+    def noise_shape(self, rows: Sequence[int]) -> tuple[int, ...] | None:
+        """Shape of the random numbers that the body draws for an array of rows; None where it draws none."""
+        return (*rows, self.body.noise_size) if self.body.noise_size else None
+
+    # Parameters
 
     @cached_property
-    def num_features(self) -> int:
-        """Inputs of the first hidden layer."""
-        return self.in_dim
-
-    @cached_property
-    def trunk_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Parameters that all tasks share."""
-        return self.hidden_shapes
-
-    @cached_property
-    def hidden_shapes(self) -> dict[str, tuple[int, ...]]:
-        shapes: dict[str, tuple[int, ...]] = {}
-        fan_in = self.num_features
-        for layer in range(self.depth):
-            shapes[f"trunk.{layer}.weight"] = (self.width, fan_in)
-            if self.activation == "layer_norm":
-                shapes[f"trunk.{layer}.gain"] = (self.width,)
-            shapes[f"trunk.{layer}.bias"] = (self.width,)
-            fan_in = self.width
-        return shapes
-
-    @cached_property
-    def head_shapes(self) -> dict[str, tuple[int, ...]]:
-        return {
-            "head.weight": (self.num_heads, self.out_dim, self.width),
-            "head.bias": (self.num_heads, self.out_dim),
+    def layout(self) -> Layout:
+        """Every parameter's kind and place in the flat tensor."""
+        parts: dict[str, dict[str, Parameter]] = {
+            "encoder": self.encoder.parameters(),
+            "body": self.body.parameters(self.size),
+            "memory": {} if self.memory is None else self.memory.parameters(),
+            "head": self.heads.parameters(),
         }
+        declared = {}
+        for part, parameters in parts.items():
+            for name, parameter in parameters.items():
+                frozen = self.follows and parameter.tied == "critic"
+                kept = replace(parameter, kind="frozen") if frozen else parameter
+                declared[f"{part}.{name}"] = kept
+        return Layout(declared, self.size.num_tasks)
 
-    @cached_property
-    def num_trunk_parameters(self) -> int:
-        return sum(math.prod(shape) for shape in self.trunk_shapes.values())
-
-    @cached_property
+    @property
     def num_parameters(self) -> int:
-        of_heads = [math.prod(shape) for shape in self.head_shapes.values()]
-        return self.num_trunk_parameters + sum(of_heads)
+        return self.layout.num_parameters
+
+    @property
+    def out_dim(self) -> int:
+        return self.heads.out_dim
+
+    @cached_property
+    def owns_heads_only(self) -> bool:
+        """Whether all tasks share everything before the heads."""
+        return all(name.startswith("head.") for name in self.layout.owned)
 
     def init(self, members: int, generator: torch.Generator, head_scale: float = 1.0) -> Tensor:
-        """He-uniform weights, zero biases and unit gains, ``[members, P]`` float32 on the generator's device.
+        """Initial parameters ``[members, P]`` float32 on the generator's device.
 
         Args:
             head_scale: factor on the heads' weights.
         """
-        shapes = self.trunk_shapes | self.head_shapes
-        device = generator.device
-        parts = []
-        for name, shape in shapes.items():
-            size = (members, math.prod(shape))
-            if name.endswith("bias"):
-                parts.append(torch.full(size, 0.0, device=device))
-            elif name.endswith("gain"):
-                parts.append(torch.full(size, 1.0, device=device))
-            else:
-                bound = math.sqrt(6 / self.fan_in(name, shape))
-                if name == "head.weight":
-                    bound *= head_scale
-                weights = torch.empty(size, device=device)
-                parts.append(weights.uniform_(-bound, bound, generator=generator))
-        return torch.cat(parts, 1)
+        heads = replace(self.heads, init_scale=head_scale)
+        return replace(self, heads=heads).layout.init(members, generator)
 
-    def fan_in(self, name: str, shape: tuple[int, ...]) -> int:
-        """Inputs of each unit of a weight, for its initial scale."""
-        return shape[-1]
+    def views(self, flat: Tensor, dtype: torch.dtype) -> Params:
+        """Named views of ``flat`` ``[K, P]``, see ``Layout.views``."""
+        return self.layout.views(flat, dtype)
 
-    def views(self, flat: Tensor, dtype: torch.dtype) -> Views:
-        """Named views of ``flat`` ``[K, P]``: trunk cast to ``dtype`` in one operation, heads in float32."""
-        first_head = self.num_trunk_parameters
-        # One conversion of all parameters is cheaper than one a layer.
-        trunk = flat[:, :first_head].to(dtype)
-        heads = flat[:, first_head:]
-        return _split(trunk, self.trunk_shapes) | _split(heads, self.head_shapes)
+    def constants(self, flat: Tensor, dtype: torch.dtype) -> Params:
+        """``views`` for acting until ``flat`` changes, without gradients, with what the encoder computes ahead."""
+        params = self.views(flat.detach(), dtype)
+        return replace(params, tables=self.encoder.tables(params.of("encoder")))
 
-    def constants(self, flat: Tensor, dtype: torch.dtype) -> Views:
-        """``views`` for acting until ``flat`` changes, without gradients; subclasses add tables computed ahead."""
-        return self.views(flat.detach(), dtype)
+    def owned(self, flat: Tensor) -> dict[str, Tensor]:
+        """Views ``[K, T, ...]`` of what each task owns, of parameters ``[..., P]`` with all leading axes as members."""
+        members = flat.view(-1, flat.shape[-1])
+        named = self.views(members, flat.dtype).named
+        return {name: named[name] for name in self.layout.owned}
 
-    def leaves(self, flat: Tensor, dtype: torch.dtype) -> Views:
-        """Like ``views``, but each one a leaf that gradients can be asked for."""
-        views = self.views(flat, dtype)
-        return {name: view.detach().requires_grad_() for name, view in views.items()}
+    def rescale_outputs(self, flat: Tensor, old: Scale, new: Scale) -> None:
+        """Change the heads of ``flat`` ``[K, P]`` in place: outputs stand for the same on the new scale."""
+        # Float32 views share memory with ``flat``.
+        self.heads.rescale(self.views(flat, flat.dtype).of("head"), old, new)
 
-    def per_task(self, views: Views, groups: int) -> Views:
-        """Leaves whose gradients come out per task, ``[K, groups, ...]``, at the price of one backward pass.
-
-        Nothing is copied: the task axis of shared parameters is an expanded view, and the trunk's layers form the
-        gradient of each task as one batched product. Heads that each task owns stay as they are.
-
-        Args:
-            groups: the number of tasks, or a multiple of it to split each task's rows further.
-        """
-        expanded = {}
-        for name in self.trunk_shapes:
-            view = views[name].detach().unsqueeze(1)
-            expanded[name] = view.expand(-1, groups, *view.shape[2:]).requires_grad_()
-        if self.num_heads == 1:
-            # A shared head has an axis for its task already, of size 1.
-            for name in self.head_shapes:
-                view = views[name].detach()
-                expanded[name] = view.expand(-1, groups, *view.shape[2:]).requires_grad_()
-        return views | expanded
+    # Inputs
 
     def look(self, x: Tensor) -> Any:
-        """Precompute the part of the encoding that actor and critic share; ``trunk`` takes ``x`` or this result."""
-        return x
+        """Precompute the part of the encoding that actor and critic share; a pass takes ``x`` or this result."""
+        return self.encoder.look(x)
 
     def take(self, x: Any, index: Tensor) -> Any:
         """The rows at ``index`` ``[S, T, m]`` of the result of ``look`` for ``[S, T, n, in]``."""
-        return take_rows(index, x)[0]
+        return self.encoder.take(x, index)
 
     def split(self, x: Any, size: int) -> Sequence[Any]:
         """Split the result of ``look`` for ``[S, T, n, in]`` into parts of at most ``size`` rows a task."""
-        parts: Sequence[Tensor] = x.split(size, 2)
-        return parts
+        return self.encoder.split(x, size)
 
-    def rows(self, x: Any) -> Tensor:
-        """The rows ``[S, T, b, in]`` that ``look`` was given."""
-        rows: Tensor = x
-        return rows
+    # Passes
 
-    def forward(self, views: Views, x: Any, recall: Recall | None = None) -> Tensor:
+    def forward(
+        self,
+        params: Params,
+        x: Any,
+        recall: Recall | None = None,
+        noise: Tensor | None = None,
+        share: float = 0.0,
+    ) -> Tensor:
         """Own-head outputs ``[K, T, b, out]`` float32 of task-major inputs ``[S, T, b, in]``.
 
-        ``K`` is a multiple of ``S``; consecutive members share an input (twin critics of one seed). ``TASK_SCALE``
-        among the views ``[K, T]`` scales what each task sends back into the trunk. With ``OwnViews`` each task passes
-        through parameters of its own.
+        ``K`` is a multiple of ``S``; consecutive members share an input (twin critics of one seed).
+
+        Args:
+            x: inputs, or the result of ``look`` for them.
+            recall: for networks with memory.
+            noise, share: as of ``Step``.
         """
-        if isinstance(views, OwnViews):
-            return self._forward_own(views, self.rows(x), recall)
-        return self.heads(views, self.trunk(views, x, recall))
+        if params.split:
+            return self._forward_alone(params, self.encoder.rows(x), recall, noise, share)
+        hidden, inverse = self._hidden(params, x, recall, noise, share)
+        if inverse is None:
+            return self.outputs(params, hidden)
+        if params.scale is not None:
+            return self.outputs(params, _spread(hidden, inverse))
+        # The heads can read the features of distinct rows, without repetitions.
+        from mtrl.agents.networks.spread import SpreadHeads
 
-    def _forward_own(self, views: OwnViews, x: Tensor, recall: Recall | None) -> Tensor:
-        """``forward`` of rows with the tasks as members, since each task has parameters of its own."""
-        members, tasks = views["head.weight"].shape[:2]
-        twins = members // x.shape[0]
-        # Products are batched over members, so tasks with parameters of their own become members.
-        alone = {name: view.flatten(0, 1) for name, view in views.items()}
-        for name in self.head_shapes:
-            alone[name] = alone[name].unsqueeze(1)
-        if recall is not None:
-            state = recall.state.flatten(0, 1).unsqueeze(1)
-            start = recall.start.repeat_interleave(twins, 0)
-            start = start.flatten(0, 1).unsqueeze(1)
-            recall = Recall(state, start)
-        rows = x.repeat_interleave(twins, 0).flatten(0, 1).unsqueeze(1)
-        out = self.forward(alone, rows, recall)
-        return out.view(members, tasks, *out.shape[2:])
-
-    def heads(self, views: Views, hidden: Tensor) -> Tensor:
-        """Own-head outputs ``[K, T, b, out]`` of features ``[K, T, b, width]``."""
-        members, tasks, batch, _ = hidden.shape
-        if TASK_SCALE in views:
-            hidden = ScaleTasks.apply(hidden, views[TASK_SCALE])
-        weight = views["head.weight"].flatten(0, 1)
-        bias = views["head.bias"].flatten(0, 1)
-        # One group of rows a head: those of its task, or of all tasks where the head is shared.
-        hidden = hidden.view(weight.shape[0], -1, self.width)
-        out: Tensor = LinearHeads.apply(hidden, weight, bias)
-        return out.reshape(members, tasks, batch, self.out_dim)
-
-    def trunk(self, views: Views, x: Any, recall: Recall | None = None) -> Tensor:
-        """Shared features ``[K, T, b, width]`` float32 of ``[S, T, b, in]``; ``recall`` is for networks with memory."""
-        return self.hidden(views, x)
-
-    def hidden(self, views: Views, x: Tensor) -> Tensor:
-        """The hidden layers' output ``[K, T, b, width]`` float32 for ``[S, T, b, num_features]``."""
-        params = [views[name] for name in self.hidden_shapes]
-        x = x.to(params[0].dtype)
-        if self.activation == "layer_norm":
-            return layer_norm_trunk(x, params)
-        if not torch.is_grad_enabled():
-            return plain_trunk(self.activation, x, params)
-        layers = ReLUTrunk if self.activation == "relu" else TanhTrunk
-        out: Tensor = layers.apply(x, *params)
+        head = params.of("head")
+        out: Tensor = SpreadHeads.apply(hidden.squeeze(1), inverse, head["weight"], head["bias"])
         return out
 
-    def forward_rows(self, views: Views, x: Tensor, task_id: Tensor) -> Tensor:
-        """Outputs ``[K, n, out]`` of rows ``[K, n, in]`` that belong to any tasks ``[n]``, in any order."""
-        hidden = self.trunk(views, x.unsqueeze(1))
-        return self.head_rows(views, hidden.squeeze(1), task_id)
+    def features(
+        self,
+        params: Params,
+        x: Any,
+        recall: Recall | None = None,
+        noise: Tensor | None = None,
+        share: float = 0.0,
+    ) -> Tensor:
+        """What the heads read, ``[K, T, b, F]`` float32; with memory its states. Arguments as of ``forward``."""
+        hidden, inverse = self._hidden(params, x, recall, noise, share)
+        return hidden if inverse is None else _spread(hidden, inverse)
 
-    def head_rows(self, views: Views, hidden: Tensor, task_id: Tensor) -> Tensor:
-        """Outputs ``[K, n, out]`` of features ``[K, n, width]`` that belong to any tasks ``[n]``."""
-        # A shared head is head 0 of every task.
-        head = task_id if self.num_heads > 1 else torch.zeros_like(task_id)
-        weight = views["head.weight"][:, head]
-        bias = views["head.bias"][:, head]
-        return torch.einsum("knh,knoh->kno", hidden, weight) + bias
+    def outputs(self, params: Params, hidden: Tensor) -> Tensor:
+        """Own-head outputs ``[K, T, b, out]`` of features ``[K, T, b, F]``."""
+        head = params.of("head")
+        needs_gradient = torch.is_grad_enabled() or params.scale is not None
+        if hidden.is_cuda or needs_gradient or not self.encoder.compiled:
+            return self.heads.outputs(head, hidden, params.scale)
+        from mtrl.agents.networks.spread import spread_heads
+
+        # The compiled loop is several times faster for few rows a head.
+        tasks, batch = hidden.shape[1:3]
+        every = torch.arange(tasks * batch).view(tasks, batch)
+        return spread_heads(hidden.flatten(1, 2), every, head["weight"], head["bias"])
+
+    def extra_of(
+        self, x: Any, noise: Tensor | None, share: float
+    ) -> Callable[[Params], Tensor] | None:
+        """Computes the body's loss that mixes tasks, ``[K]``; None where it has none. Arguments as of ``forward``."""
+        if not self.body.mixes_tasks:
+            return None
+
+        def extra(params: Params) -> Tensor:
+            encoded, inverse = self.encoder.encode(params.of("encoder"), x, params.tables)
+            if inverse is not None:
+                encoded = _spread(encoded, inverse)
+            return self.body.extra(params.of("body"), encoded, Step(self.size, noise, share))
+
+        return extra
+
+    def _hidden(
+        self,
+        params: Params,
+        x: Any,
+        recall: Recall | None,
+        noise: Tensor | None,
+        share: float,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Features ``[K, T, b, F]``, or ``[K, 1, r, F]`` of rows without repetitions and each observation's row."""
+        encoded, inverse = self.encoder.encode(params.of("encoder"), x, params.tables)
+        # A row of several tasks has one encoding, but features of its own in each of them.
+        if inverse is not None and not (self.owns_heads_only and noise is None):
+            encoded = _spread(encoded, inverse)
+            inverse = None
+        hidden = self.body.features(params.of("body"), encoded, Step(self.size, noise, share))
+        if self.memory is None:
+            return hidden, inverse
+        # Rows that repeat are remembered with different states.
+        if inverse is not None:
+            hidden = _spread(hidden, inverse)
+        return self.memory.states(params.of("memory"), hidden, recall), None
+
+    def _forward_alone(
+        self,
+        params: Params,
+        x: Tensor,
+        recall: Recall | None,
+        noise: Tensor | None,
+        share: float,
+    ) -> Tensor:
+        """``forward`` with the tasks as members, each with parameters of its own."""
+        first = next(iter(params.named.values()))
+        members, tasks = first.shape[:2]
+        twins = members // x.shape[0]
+
+        def alone(rows: Tensor) -> Tensor:
+            """Rows ``[S, T, ...]`` as ``[K T, 1, ...]``."""
+            return of_members(rows, len(rows) * twins).flatten(0, 1).unsqueeze(1)
+
+        named = {}
+        for name, view in params.named.items():
+            every = view.expand(-1, tasks, *view.shape[2:])
+            named[name] = every.flatten(0, 1).unsqueeze(1)
+        if recall is not None:
+            state = recall.state.flatten(0, 1).unsqueeze(1)
+            recall = Recall(state, alone(recall.start))
+        drawn = None if noise is None else alone(noise)
+        out = self.forward(Params(named), alone(x), recall, drawn, share)
+        return out.view(members, tasks, *out.shape[2:])
 
 
-def take_rows(index: Tensor, *fields: Tensor) -> list[Tensor]:
-    """Each of ``fields`` ``[S, T, n, ...]`` at ``index`` ``[S, T, m]``."""
-    seeds, tasks, count = fields[0].shape[:3]
-    group = torch.arange(seeds * tasks, device=index.device)
-    start = group.view(seeds, tasks, 1) * count
-    place = (index + start).flatten()
-    taken = []
-    for field in fields:
-        rows = field.flatten(0, 2).index_select(0, place)
-        taken.append(rows.view(*index.shape, *field.shape[3:]))
-    return taken
+def _spread(rows: Tensor, inverse: Tensor) -> Tensor:
+    """Features ``[K, 1, r, F]`` of distinct rows written out for every observation, ``[K, T, b, F]``."""
+    from mtrl.agents.networks.spread import Spread
 
-
-def flatten_gradients(grads: Sequence[Tensor]) -> Tensor:
-    """Gradients ``[K, ...]``, in the order of the layout, as one ``[K, P]`` float32."""
-    rows = [grad.flatten(1) for grad in grads]
-    return torch.cat(rows, 1).float()
-
-
-def _split(flat: Tensor, shapes: dict[str, tuple[int, ...]]) -> Views:
-    sizes = [math.prod(shape) for shape in shapes.values()]
-    pieces = flat.split(sizes, 1)
-    views = {}
-    for (name, shape), piece in zip(shapes.items(), pieces):
-        views[name] = piece.view(len(piece), *shape)
-    return views
+    # Gradients of repeated rows are summed in float32.
+    every: Tensor = Spread.apply(rows.squeeze(1).float(), inverse.flatten())
+    return every.unflatten(1, inverse.shape)

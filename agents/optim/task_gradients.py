@@ -2,16 +2,16 @@
 
 Plain averaging is one ordinary backward pass, and so is every method whose weights follow from the losses alone. The
 others need each task's gradient of the shared parameters.
-With a task-major batch these come out of one backward pass too (``MLP.per_task``), as pieces ``[K, T, ...]``, one a
+With a task-major batch these come out of one backward pass too (``Layout.per_task``), as pieces ``[K, T, ...]``, one a
 parameter. Their Gramian is summed piece by piece, so the Jacobian is never assembled unless a method asks for it.
 
-Task-owned heads stay outside the Gramian, where they could not conflict and would only distort the norms: each head
-gets its own task's gradient, at the scale that averaging gives it.
+What a task owns (its head, and what a body gives each task) stays outside the Gramian, where it could not conflict and
+would only distort the norms: it gets its own task's gradient, at the scale that averaging gives it.
 
 Flat-minima learning asks for each task's gradient a second time, at shared parameters moved for that task alone. Then
 every task passes through parameters of its own, as products batched over tasks: again one backward pass. Twin critics
-are one parameter vector, so the radius is that of both. Task-owned heads are not moved and keep their plain gradient,
-where the paper takes a separate step of the same kind with a radius of its own.
+are one parameter vector, so the radius is that of both. What tasks own is not moved and keeps its plain gradient, where
+the paper takes a separate step of the same kind with a radius of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,11 +31,12 @@ from mtrl.agents.aggregators.diagnostics import (
     task_gains,
 )
 from mtrl.agents.aggregators.fixed import Mean
-from mtrl.agents.networks.network import MLP, TASK_SCALE, OwnViews, Views, flatten_gradients
+from mtrl.agents.networks.network import Network
+from mtrl.agents.networks.parameters import Params
+from mtrl.agents.optim.pieces import combine, gramian_of, has_kernels, jacobian_of, split
 
 TRACK_DECAY = 0.9
-MOST_ROWS = 24
-Losses = Callable[[Views], Tensor]
+Losses = Callable[[Params], Tensor]
 """Losses ``[S, T]`` of a batch at given parameters."""
 
 
@@ -53,7 +53,7 @@ class Reduction:
         diagnose: whether metrics tell how the task gradients relate, whatever the method needs.
     """
 
-    network: MLP
+    network: Network
     aggregator: Aggregator
     num_tasks: int
     twins: int = 1
@@ -67,7 +67,12 @@ class Reduction:
 
     @property
     def losses_suffice(self) -> bool:
-        """Whether weights are known before the backward pass, so that no task's gradient has to be formed."""
+        """Whether weights are known before the backward pass, so that no task's gradient has to be formed.
+
+        They then scale what each task sends into the features, which would scale parameters that tasks own before them.
+        """
+        if not self.network.owns_heads_only:
+            return False
         info = self.aggregator.info
         reads_gradients = bool(info.needs & {"gramian", "jacobian", "cross_gramian"})
         if reads_gradients or info.direction_only:
@@ -83,10 +88,7 @@ class Reduction:
     @property
     def num_shared(self) -> int:
         """Parameters of one seed that all tasks share."""
-        network = self.network
-        if network.num_heads > 1:
-            return self.twins * network.num_trunk_parameters
-        return self.twins * network.num_parameters
+        return self.twins * self.network.layout.num_shared
 
     def init(self, seeds: int, device: torch.device) -> State:
         """The aggregator's state, with a leading axis of seeds, and the averaged gradients where they are tracked."""
@@ -106,21 +108,22 @@ class Reduction:
         """Shape of the uniform noise of one seed and update; None if the method draws none."""
         return self.aggregator.noise_shape(self.num_tasks, self.num_shared)
 
-    def leaves(self, flat: Tensor, dtype: torch.dtype) -> Views:
+    def leaves(self, flat: Tensor, dtype: torch.dtype) -> Params:
         """Leaves of ``[K, P]`` to run the forward pass on, so that ``gradient`` gets what it needs."""
-        leaves = self.network.leaves(flat, dtype)
+        layout = self.network.layout
+        leaves = layout.leaves(flat, dtype)
         if self.is_mean:
             return leaves
         if not self.losses_suffice:
-            return self.network.per_task(leaves, self.groups)
-        if self.network.num_heads > 1:
-            leaves[TASK_SCALE] = flat.new_ones(len(flat), self.num_tasks)
-        return leaves
+            return layout.per_task(leaves, self.groups)
+        if not layout.owned:
+            return leaves
+        return replace(leaves, scale=flat.new_ones(len(flat), self.num_tasks))
 
     def gradient(
         self,
         losses: Tensor,
-        leaves: Views,
+        leaves: Params,
         state: State,
         noise: Tensor | None,
         success: Tensor | None = None,
@@ -128,6 +131,7 @@ class Reduction:
         weights: Tensor | None = None,
         *,
         again: Losses,
+        extra: Losses | None = None,
     ) -> tuple[Tensor, State, dict[str, Tensor]]:
         """The update's gradient.
 
@@ -139,15 +143,40 @@ class Reduction:
             step: number of updates so far, on the host.
             weights: factors of the tasks' losses ``[S, T]`` from a curriculum; None for 1. A task at 0 does not train.
             again: computes the losses once more, for methods that look at them elsewhere.
+            extra: computes a loss of each member ``[K]`` that mixes tasks; its gradient joins after aggregation.
 
         Returns:
             Gradient ``[K, P]`` float32, the new state, and metrics ``[S]`` or ``[S, T]``.
         """
+        grad, state, metrics = self._aggregate(
+            losses, leaves, state, noise, success, step, weights, again
+        )
+        if extra is not None:
+            plain = self.network.layout.plain(leaves)
+            grads = torch.autograd.grad(
+                extra(plain).sum(), self._trained(plain), materialize_grads=True
+            )
+            grad = grad + self.network.layout.flatten(grads)
+        return grad, state, metrics
+
+    def _aggregate(
+        self,
+        losses: Tensor,
+        leaves: Params,
+        state: State,
+        noise: Tensor | None,
+        success: Tensor | None,
+        step: int | None,
+        weights: Tensor | None,
+        again: Losses,
+    ) -> tuple[Tensor, State, dict[str, Tensor]]:
+        """``gradient`` of the tasks' own losses."""
+        layout = self.network.layout
         weighted = losses if weights is None else losses * weights
         if self.is_mean:
             mean = weighted.mean(-1).sum()
-            grads = torch.autograd.grad(mean, list(leaves.values()))
-            return flatten_gradients(grads), state, {}
+            grads = torch.autograd.grad(mean, self._trained(leaves))
+            return layout.flatten(grads), state, {}
         if self.losses_suffice:
             inputs = Inputs(
                 losses=losses.detach(),
@@ -158,7 +187,7 @@ class Reduction:
             solved, state = self.aggregator.weights(inputs, state)
             metrics = {"task_weight": solved.weights.float()}
             by_leaf = self._weighted(weighted, solved.weights, leaves)
-            return flatten_gradients(by_leaf), state, metrics
+            return layout.flatten(by_leaf), state, metrics
 
         pieces, own = self._task_gradients(weighted, leaves)
         tracked = self._tracked(pieces, state, weights)
@@ -172,65 +201,63 @@ class Reduction:
             inputs = self._with_perturbed(inputs, weighted_there, moved)
         if self.aggregator.info.direction_only:
             direction, state = self.aggregator.direction(inputs, state)
-            combined = _split(direction.direction, pieces)
+            combined = split(direction.direction, pieces)
             metrics["residual"] = direction.residual
             metrics["solve_failures"] = ~direction.converged
         else:
             solved, state = self.aggregator.weights(inputs, state)
-            combined = [_combine(piece, solved.weights) for piece in pieces]
+            combined = [combine(piece, solved.weights) for piece in pieces]
             metrics["residual"] = solved.residual
             metrics["solve_failures"] = ~solved.converged
             metrics["task_weight"] = solved.weights
         if inputs.gramian is not None or self.diagnose:
             task_weight = metrics.get("task_weight")
             metrics |= self._diagnostics(inputs.gramian, pieces, task_weight)
-        # Shared parameters come first in a network's layout, heads last.
+        # Shared parameters come first in a network's layout.
         members = len(losses) * self.twins
         parts = [part.reshape(members, -1) for part in combined] + own
         logged = {name: metric.float() for name, metric in metrics.items()}
-        return flatten_gradients(parts), state | tracked, logged
+        return layout.flatten(parts), state | tracked, logged
 
-    def _task_gradients(self, losses: Tensor, leaves: Views) -> tuple[list[Tensor], list[Tensor]]:
+    def _task_gradients(self, losses: Tensor, leaves: Params) -> tuple[list[Tensor], list[Tensor]]:
         """Gradients of ``losses`` ``[S, T]`` from one backward pass.
 
         Returns:
             Each task's gradient of the shared parameters as pieces ``[S, twins, groups, n]``, one a leaf, and the
-            gradients of task-owned heads at the scale of averaging.
+            gradients of what tasks own at the scale of averaging.
         """
         seeds = losses.shape[0]
-        grads = torch.autograd.grad(losses.sum(), list(leaves.values()))
+        grads = torch.autograd.grad(losses.sum(), self._trained(leaves))
         pieces = []
         own = []
-        for name, grad in zip(leaves, grads):
-            if not self._is_shared(name):
+        for name, grad in zip(self.network.layout.trained, grads):
+            if name in self.network.layout.owned:
                 own.append(grad / self.num_tasks)
                 continue
-            piece = grad.view(seeds, self.twins, self.groups, -1)
+            piece = grad.reshape(seeds, self.twins, self.groups, -1)
             # Pieces are read twice, for the Gramian and for the sum, so they are converted once, here.
-            pieces.append(piece if _has_kernels(piece) else piece.float())
+            pieces.append(piece if has_kernels(piece) else piece.float())
         return pieces, own
 
     def _move(
-        self, aggregator: FlatMinima, inputs: Inputs, leaves: Views, pieces: list[Tensor]
-    ) -> OwnViews:
+        self, aggregator: FlatMinima, inputs: Inputs, leaves: Params, pieces: list[Tensor]
+    ) -> Params:
         """Leaves ``[K, T, ...]``, the shared ones at each task's own step away from ``leaves``."""
         assert inputs.jacobian is not None, "flat minima need the jacobian"
-        steps = iter(_split(aggregator.perturbations(inputs.jacobian), pieces))
-        moved = OwnViews()
-        for name, leaf in leaves.items():
-            moved[name] = leaf.detach()
-            if self._is_shared(name):
-                step = next(steps).transpose(1, 2).reshape(leaf.shape)
-                moved[name] = (leaf.detach() + step).requires_grad_()
-        return moved
+        steps = iter(split(aggregator.perturbations(inputs.jacobian), pieces))
+        moved = {name: leaf.detach() for name, leaf in leaves.named.items()}
+        for name in self.network.layout.shared:
+            step = next(steps).transpose(1, 2).reshape(moved[name].shape)
+            moved[name] = (moved[name] + step).requires_grad_()
+        return Params(moved, split=True)
 
-    def _with_perturbed(self, inputs: Inputs, losses: Tensor, moved: OwnViews) -> Inputs:
+    def _with_perturbed(self, inputs: Inputs, losses: Tensor, moved: Params) -> Inputs:
         """``inputs`` with the gradients of ``losses`` at moved parameters."""
-        leaves = [leaf for name, leaf in moved.items() if self._is_shared(name)]
+        leaves = [moved.named[name] for name in self.network.layout.shared]
         grads = torch.autograd.grad(losses.sum(), leaves)
         shape = (losses.shape[0], self.twins, self.groups, -1)
-        pieces = [grad.view(shape) for grad in grads]
-        return replace(inputs, perturbed_jacobian=_jacobian(pieces))
+        pieces = [grad.reshape(shape) for grad in grads]
+        return replace(inputs, perturbed_jacobian=jacobian_of(pieces))
 
     def _diagnostics(
         self, gramian: Tensor | None, pieces: list[Tensor], weights: Tensor | None
@@ -240,7 +267,7 @@ class Reduction:
             # A task's gradient is the sum of those of its halves, if it was split.
             parts = self.groups // self.num_tasks
             of_tasks = [piece.float().unflatten(2, (-1, parts)).sum(3) for piece in pieces]
-            gramian = _gramian(of_tasks)
+            gramian = gramian_of(of_tasks)
         metrics = {
             "conflict_rate": conflict_rate(gramian),
             "magnitude_similarity": magnitude_similarity(gramian),
@@ -252,25 +279,25 @@ class Reduction:
                 metrics["gain"] = task_gains(gramian, weights)
         return metrics
 
-    def _weighted(self, losses: Tensor, weights: Tensor, leaves: Views) -> list[Tensor]:
+    def _weighted(self, losses: Tensor, weights: Tensor, leaves: Params) -> list[Tensor]:
         """Gradients of the weighted sum of ``losses`` ``[S, T]``; task-owned heads keep the scale of averaging."""
-        if self.network.num_heads == 1:
+        layout = self.network.layout
+        if leaves.scale is None:
             total = (losses * weights).sum()
-            return list(torch.autograd.grad(total, list(leaves.values())))
-        # Weights on the losses would scale the heads too; ``ScaleTasks`` scales only what reaches the trunk.
-        leaves[TASK_SCALE].copy_(weights.repeat_interleave(self.twins, 0))
-        params = {name: leaf for name, leaf in leaves.items() if name != TASK_SCALE}
-        grads = torch.autograd.grad(losses.sum(), list(params.values()))
+            return list(torch.autograd.grad(total, self._trained(leaves)))
+        # Weights on the losses would scale the heads too; these scale only what tasks send into the features.
+        leaves.scale.copy_(weights.repeat_interleave(self.twins, 0))
+        grads = torch.autograd.grad(losses.sum(), self._trained(leaves))
         scaled = []
-        for name, grad in zip(params, grads):
-            scaled.append(grad if self._is_shared(name) else grad / self.num_tasks)
+        for name, grad in zip(layout.trained, grads):
+            scaled.append(grad / self.num_tasks if name in layout.owned else grad)
         return scaled
 
     def _tracked(self, pieces: list[Tensor], state: State, weights: Tensor | None) -> State:
         """The averaged gradients with this update's; those of tasks that did not train stay as they are."""
         if not self.track:
             return {}
-        rows = _jacobian(pieces)
+        rows = jacobian_of(pieces)
         has_halves = rows.shape[1] != self.num_tasks
         if has_halves:
             rows = rows.unflatten(1, (self.num_tasks, -1)).sum(2)
@@ -283,9 +310,9 @@ class Reduction:
         after = before.lerp(plain, 1 - TRACK_DECAY)
         return {"tracked": torch.where(trains, after, before)}
 
-    def _is_shared(self, name: str) -> bool:
-        """Whether all tasks share the parameters of this name."""
-        return name in self.network.trunk_shapes or self.network.num_heads == 1
+    def _trained(self, leaves: Params) -> list[Tensor]:
+        """The leaves that are trained, in the order of the flat tensor."""
+        return [leaves.named[name] for name in self.network.layout.trained]
 
     def _inputs(
         self,
@@ -297,83 +324,18 @@ class Reduction:
     ) -> Inputs:
         needs = self.aggregator.info.needs
         if "cross_gramian" in needs:
-            cross = _gramian(pieces, halves=True)
+            cross = gramian_of(pieces, halves=True)
             return Inputs(
                 cross_gramian=cross, losses=losses, success=success, noise=noise, step=step
             )
         return Inputs(
-            gramian=_gramian(pieces) if "gramian" in needs else None,
-            jacobian=_jacobian(pieces) if "jacobian" in needs else None,
+            gramian=gramian_of(pieces) if "gramian" in needs else None,
+            jacobian=jacobian_of(pieces) if "jacobian" in needs else None,
             losses=losses,
             success=success,
             noise=noise,
             step=step,
         )
-
-
-def _has_kernels(piece: Tensor) -> bool:
-    """Whether compiled loops take the piece as it is. With more rows a library is as fast, and has threads."""
-    if piece.device.type != "cpu" or piece.dtype != torch.bfloat16:
-        return False
-    return piece.shape[2] <= MOST_ROWS
-
-
-def _jacobian(pieces: list[Tensor]) -> Tensor:
-    """``[S, T, P]`` float32 of pieces ``[S, twins, T, n]``."""
-    rows = [piece.transpose(1, 2).flatten(2) for piece in pieces]
-    return torch.cat(rows, -1).float()
-
-
-def _gramian(pieces: list[Tensor], halves: bool = False) -> Tensor:
-    """``Σ_pieces J Jᵀ`` ``[S, T, T]`` float32 of pieces ``[S, twins, T, n]``.
-
-    With ``halves`` ``J₁ J₂ᵀ`` of pieces ``[S, twins, 2 T, n]``, whose rows alternate between the two.
-    """
-    shares = []
-    for piece in pieces:
-        if _has_kernels(piece):
-            continue
-        left = piece[:, :, ::2] if halves else piece
-        right = piece[:, :, 1::2] if halves else piece
-        shares.append((left @ right.mT).sum(1))
-    narrow = [piece for piece in pieces if _has_kernels(piece)]
-    if narrow:
-        # Imported here because only some methods need compiled code.
-        from mtrl.agents.optim.gramian_kernels import add_products
-
-        seeds, _, groups, _ = narrow[0].shape
-        tasks = groups // 2 if halves else groups
-        total = np.zeros((seeds, tasks, tasks))
-        for piece in narrow:
-            add_products(_bits(piece), halves, total)
-        shares.append(torch.from_numpy(total).float())
-    return torch.stack(shares).sum(0)
-
-
-def _combine(piece: Tensor, weights: Tensor) -> Tensor:
-    """``Jᵀ w`` ``[S, twins, n]`` float32 of one piece ``[S, twins, groups, n]``."""
-    parts = piece.shape[2] // weights.shape[-1]
-    per_group = weights.repeat_interleave(parts, -1)
-    if not _has_kernels(piece):
-        return (per_group[:, None, None] @ piece).squeeze(2)
-    from mtrl.agents.optim.gramian_kernels import weigh_rows
-
-    out = torch.empty(*piece.shape[:2], piece.shape[3])
-    weigh_rows(_bits(piece), per_group.numpy(), out.numpy())
-    return out
-
-
-def _bits(piece: Tensor) -> np.ndarray:
-    bits: np.ndarray = piece.contiguous().view(torch.uint16).numpy()
-    return bits
-
-
-def _split(direction: Tensor, pieces: list[Tensor]) -> list[Tensor]:
-    """Undo the concatenation of ``_jacobian``: ``[..., twins, n]`` of ``[..., P]`` for each piece."""
-    shapes = [(piece.shape[1], piece.shape[3]) for piece in pieces]
-    sizes = [twins * width for twins, width in shapes]
-    parts = direction.split(sizes, -1)
-    return [part.unflatten(-1, shape) for part, shape in zip(parts, shapes)]
 
 
 def tracked_gramian(states: list[State]) -> Tensor:

@@ -90,8 +90,10 @@ class MTPPO(OnPolicyAgent):
         self.gradient_steps += most
 
     def _inputs(self, rollout: Rollout, settings: PPOSettings, pull: Pull | None) -> PPOInputs:
+        settings = self._settings_now(settings)
+        sizes = (settings.actor.body.noise_size, settings.critic.body.noise_size)
         noise_shapes = [reduction.noise_shape() for reduction in self._reductions()]
         lead, together = rollout.reward.shape[:2], max(self.sequence, 1)
-        self._epochs = Epochs(lead, self.config, together, noise_shapes, self._shuffle)
+        self._epochs = Epochs(lead, self.config, together, noise_shapes, sizes, self._shuffle)
         progress = Progress(self._recent_success(), self.gradient_steps, self._rounds.weights)
         return PPOInputs(rollout, self._epochs, self._step_size, settings, progress, pull)

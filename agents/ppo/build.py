@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from mtrl.agents.agent import EnvSpec
@@ -9,6 +11,7 @@ from mtrl.agents.aggregators import positive_loss_free
 from mtrl.agents.common import make_network, refuse_aggregator, update_dtype
 from mtrl.agents.curricula import CURRICULA
 from mtrl.agents.errors import AgentError
+from mtrl.agents.networks.ties import make_ties
 from mtrl.agents.optim.adam import AdamSettings
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import Categorical, Gaussian, RatioPolicy, action_mask
@@ -32,14 +35,34 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
     one_hot, separate = config.heads == "one-hot", config.heads == "separate"
     num_tasks = 1 if separate else spec.num_tasks
     num_heads = num_tasks if config.heads == "multi-head" else 1
-    size = (spec.num_tasks if one_hot else 0, config.width, config.depth)
-    encoder = (config.channels, config.memory)
+    make = partial(
+        make_network,
+        spec,
+        extra=spec.num_tasks if one_hot else 0,
+        width=config.width,
+        depth=config.depth,
+        num_tasks=num_tasks,
+        channels=config.channels,
+        memory=config.memory,
+    )
     track = CURRICULA.make(config.curriculum).info.gramian
     policy: RatioPolicy = Gaussian(spec, config.deterministic_action)
     if spec.discrete:
         policy = Categorical(action_mask(spec, device, separate))
-    actor = make_network(spec, *size, spec.action_dim, num_heads, config.actor_activation, *encoder)
-    critic = make_network(spec, *size, 1, num_tasks, config.critic_activation, *encoder)
+    actor_body, critic_body = config.networks
+    actor = make(
+        actor_body,
+        out_dim=spec.action_dim,
+        num_heads=num_heads,
+        activation=config.actor_activation,
+        follows=True,
+    )
+    critic = make(
+        critic_body,
+        out_dim=1,
+        num_heads=num_tasks,
+        activation=config.critic_activation,
+    )
     aggregators = config.aggregators
     actor_aggregator, critic_aggregator = aggregators
     return PPOSettings(
@@ -67,4 +90,5 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
         std_rate=config.std_learning_rate / config.learning_rate,
         dtype=update_dtype(config.precision, aggregators, device),
         sequence=config.sequence if config.memory != "none" else 0,
+        ties=make_ties(actor, critic),
     )

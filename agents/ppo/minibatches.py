@@ -15,11 +15,14 @@ NoiseShape = tuple[int, ...] | None
 
 class Draw(NamedTuple):
     """Randomness of one step: the samples of each task in its minibatch, int64 ``[S, T, m]`` below ``L E``, and uniform
-    draws for the aggregators that ask for them (``Reduction.noise_shape``)."""
+    draws for the aggregators that ask for them (``Reduction.noise_shape``) and for the networks' bodies that do,
+    ``[S, T, m, n]``."""
 
     rows: Tensor
     actor_tasks: Tensor | None = None
     critic_tasks: Tensor | None = None
+    actor_network: Tensor | None = None
+    critic_network: Tensor | None = None
 
 
 class Passes(Protocol):
@@ -38,6 +41,7 @@ class Epochs:
         config: says how many samples a rollout has, how many minibatches a pass, and how many passes there are at most.
         sequence: steps that stay together, since gradients flow through them; 1 without memory.
         noise_shapes: of the aggregators of actor and critic, None where one draws nothing.
+        row_noise: numbers that a row draws in the bodies of actor and critic.
         generator: what all of it is drawn from, on the device of the rollout.
     """
 
@@ -47,11 +51,13 @@ class Epochs:
         config: MTPPOConfig,
         sequence: int,
         noise_shapes: list[NoiseShape],
+        row_noise: tuple[int, int],
         generator: torch.Generator,
     ) -> None:
         self._shape = (*lead, config.rollout_per_task // sequence)
         self._sequence, self._minibatches, self._most = sequence, config.minibatches, config.epochs
         self._noise_shapes, self._generator = noise_shapes, generator
+        self._row_noise = row_noise
         self._states: list[Tensor] = []
 
     def __len__(self) -> int:
@@ -72,7 +78,8 @@ class Epochs:
                 rows = (first.unsqueeze(-1) * self._sequence + within).flatten(2)
             actor_noise = self._uniform(self._noise_shapes[0])
             critic_noise = self._uniform(self._noise_shapes[1])
-            draws.append(Draw(rows, actor_noise, critic_noise))
+            of_rows = [self._per_row(rows, size) for size in self._row_noise]
+            draws.append(Draw(rows, actor_noise, critic_noise, *of_rows))
         return draws
 
     def keep(self, steps: int) -> None:
@@ -80,6 +87,12 @@ class Epochs:
         passes = steps // self._minibatches
         if passes < len(self._states):
             self._generator.set_state(self._states[passes])
+
+    def _per_row(self, rows: Tensor, size: int) -> Tensor | None:
+        if not size:
+            return None
+        shape = (*rows.shape, size)
+        return torch.rand(shape, generator=self._generator, device=self._generator.device)
 
     def _uniform(self, shape: NoiseShape) -> Tensor | None:
         if shape is None:

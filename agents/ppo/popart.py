@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.network import MLP
+from mtrl.agents.networks.heads import Scale
+from mtrl.agents.networks.network import Network
 
 PopArt = dict[str, Tensor]
 
@@ -41,7 +42,7 @@ def normalize(popart: PopArt, target: Tensor) -> Tensor:
 
 @torch.no_grad()
 def popart_update(
-    popart: PopArt, params: Tensor, network: MLP, target: Tensor, step: float
+    popart: PopArt, params: Tensor, network: Network, target: Tensor, step: float
 ) -> None:
     """Move the statistics toward those of ``target`` and rescale the heads, both in place.
 
@@ -52,17 +53,9 @@ def popart_update(
             were made, and always if ``step`` is 0, the moments are plain means over all updates instead.
     """
     # The heads are rescaled from the old statistics to the new ones, so the old ones are kept meanwhile.
-    old_mean = popart["mean"].clone()
-    old_std = popart_std(popart)
+    old = Scale(popart["mean"].clone(), popart_std(popart))
     popart["updates"] += 1
     share = (1 / popart["updates"]).clamp_min(step).unsqueeze(-1)
     popart["mean"].lerp_(target.mean(-1), share)
     popart["mean_sq"].lerp_(target.square().mean(-1), share)
-    new_std = popart_std(popart)
-    head = network.views(params, params.dtype)  # float32 views share memory with params
-    weight, bias = head["head.weight"], head["head.bias"]
-    weight.mul_((old_std / new_std)[..., None, None])
-    bias.copy_(
-        (old_std.unsqueeze(-1) * bias + (old_mean - popart["mean"]).unsqueeze(-1))
-        / new_std.unsqueeze(-1)
-    )
+    network.rescale_outputs(params, old, Scale(popart["mean"], popart_std(popart)))

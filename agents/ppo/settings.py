@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from mtrl.agents.aggregators.registry import AGGREGATORS, AggregatorChoice
 from mtrl.agents.curricula.registry import CurriculumChoice
 from mtrl.agents.errors import AgentError
+from mtrl.agents.networks.registry import NETWORKS, NetworkChoice
 from mtrl.agents.settings import (
     CONTINUOUS,
     AgentConfig,
@@ -23,6 +24,7 @@ from mtrl.agents.settings import (
 
 if TYPE_CHECKING:
     from mtrl.agents.aggregators.base import Aggregator
+    from mtrl.agents.networks.bodies.body import Body
 
 Activation = Literal["relu", "tanh", "layer_norm"]
 
@@ -44,6 +46,12 @@ class MTPPOConfig(AgentConfig):
     """Units per hidden layer, in actor and critic."""
     depth: Count = 2
     """Hidden layers."""
+    network: NetworkChoice = Choice("mlp")
+    """What stands between encoder and heads: an architecture, with parameters after a colon, as in moore:experts=4."""
+    actor_network: NetworkChoice | None = None
+    """Overrides `network` for the actor."""
+    critic_network: NetworkChoice | None = None
+    """Overrides `network` for the critic."""
     channels: Count = 32
     """Features of the convolution over a MiniGrid view, and of the one over its mission."""
     memory: Literal["none", "gru"] = "none"
@@ -144,6 +152,13 @@ class MTPPOConfig(AgentConfig):
             max(self.rollout_per_task // envs_per_task // self.minibatches // length, 1) * length
         )
         return replace(self, rollout_per_task=steps * envs_per_task, minibatches=1)
+
+    @property
+    def networks(self) -> tuple[Body, Body]:
+        """The architectures of actor and critic."""
+        actor = NETWORKS.make(self.actor_network or self.network)
+        critic = NETWORKS.make(self.critic_network or self.network)
+        return actor, critic
 
     @property
     def aggregators(self) -> tuple[Aggregator, Aggregator]:

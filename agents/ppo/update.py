@@ -10,23 +10,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mtrl.agents.curricula.coupling import Pull
 from mtrl.agents.data.rollout import Rollout
-from mtrl.agents.members import with_task_code
-from mtrl.agents.networks.network import MLP, Recall, Views, take_rows
+from mtrl.agents.networks.network import Network
+from mtrl.agents.networks.parameters import Params
+from mtrl.agents.networks.ties import Ties
 from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step, clip_by_norm
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import Gaussian, RatioPolicy
 from mtrl.agents.ppo.minibatches import Draw, Passes
-from mtrl.agents.ppo.popart import denormalize, normalize, popart_state, popart_update
+from mtrl.agents.ppo.popart import popart_state
+from mtrl.agents.ppo.samples import Samples, prepare, recall, take_samples
 
 PPOState = dict[str, dict[str, Tensor]]
-CHUNK = 8192  # samples of a task whose values are computed at once
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,12 @@ class PPOSettings:
         policy: the family of action distributions; where it is Gaussian, ``state`` holds its ``log_std``.
         std_rate: step size of standard deviations in multiples of the networks'.
         sequence: steps through which gradients of networks with memory flow; 0 without memory.
+        share: of training done, from 0 to 1, for bodies that depend on it.
+        ties: parameters that actor and critic have in common; None without.
     """
 
-    actor: MLP
-    critic: MLP
+    actor: Network
+    critic: Network
     actor_tasks: Reduction
     critic_tasks: Reduction
     num_tasks: int
@@ -59,6 +62,8 @@ class PPOSettings:
     std_rate: float
     dtype: torch.dtype
     sequence: int = 0
+    share: float = 0.0
+    ties: Ties | None = None
 
 
 class Progress(NamedTuple):
@@ -81,24 +86,6 @@ class PPOInputs(NamedTuple):
     pull: Pull | None
 
 
-class Samples(NamedTuple):
-    """A rollout ready for the losses, step after step, or with memory environment after environment.
-
-    ``obs`` is what ``MLP.look`` makes of the networks' inputs ``[S, T, n, D]``, ``action`` ``[S, T, n, A]`` (discrete
-    ``[S, T, n]``), the rest ``[S, T, n]``; ``target`` is on the scale of the critic's heads. With memory,
-    ``start`` ``[S, T, n]`` says where episodes begin and ``memory`` ``[S, T, n, 2 H]`` holds the states of actor and
-    critic before each step.
-    """
-
-    obs: Any
-    action: Tensor
-    log_prob: Tensor
-    advantage: Tensor
-    target: Tensor
-    start: Tensor | None = None
-    memory: Tensor | None = None
-
-
 def init_ppo(
     settings: PPOSettings, seeds: list[int], initial_std: float, device: torch.device
 ) -> PPOState:
@@ -119,6 +106,8 @@ def init_ppo(
         "actor_tasks": settings.actor_tasks.init(len(seeds), device),
         "critic_tasks": settings.critic_tasks.init(len(seeds), device),
     }
+    if settings.ties is not None:
+        state["tied"] = settings.ties.init(state, per_member=True)
     if isinstance(settings.policy, Gaussian):
         shape = (len(seeds), settings.num_tasks, settings.actor.out_dim)
         state["log_std"] = adam_state(
@@ -168,7 +157,7 @@ def ppo_update(
         first = count
         for draw in epochs[number]:
             now = progress._replace(step=progress.step + count)
-            batch = _take(samples, draw.rows, settings)
+            batch = take_samples(samples, draw.rows, settings)
             made.append(
                 _minibatch_step(state, batch, draw, members, learning_rate, settings, now, pull)
             )
@@ -198,128 +187,6 @@ def _per_seed(factors: Tensor, value: Tensor) -> Tensor:
     return factors.view(-1, *[1] * (value.dim() - 1))
 
 
-@torch.no_grad()
-def prepare(
-    state: PPOState, rollout: Rollout, settings: PPOSettings
-) -> tuple[Samples, dict[str, Tensor]]:
-    """Samples of a rollout, and what is known of them before the first step; moves the value statistics.
-
-    The old log-probabilities are recomputed in the arithmetic of the update, so every first ratio is 1, but for rows of
-    an earlier round: their ratios stay relative to the policy that acted.
-    """
-    shape = rollout.reward.shape
-    # What depends on observations alone is computed once here, for both networks and all passes.
-    obs = settings.actor.look(with_task_code(_rows(rollout.obs, settings), settings.one_hot))
-    next_obs = settings.actor.look(
-        with_task_code(_rows(rollout.next_obs, settings), settings.one_hot)
-    )
-    action = _rows(rollout.action, settings)
-    start = None if rollout.start is None else _rows(rollout.start, settings)
-    memory = None if rollout.memory is None else _rows(rollout.memory, settings)
-    if start is None or memory is None:
-        value_rows = values(state, obs, settings)
-        next_value_rows = values(state, next_obs, settings)
-    else:
-        goes_on = recall(start, memory, settings, 1)
-        value_rows, next_value_rows = _remembered_values(state, obs, next_obs, goes_on, settings)
-    value = _unrows(value_rows, shape, settings)
-    next_value = _unrows(next_value_rows, shape, settings)
-    estimates = gae(rollout, value, next_value, settings.gamma, settings.gae_lambda)
-    target = _rows(estimates + value, settings)
-    advantage = _rows(estimates, settings)
-    explained = 1 - advantage.var(-1) / target.var(-1).clamp_min(1e-8)
-    if settings.normalize_advantages:
-        # Before the first reward, advantages are only critic error. Dividing them by a tiny deviation
-        # would drown the entropy bonus, and exploration would stop too early.
-        spread = (advantage.std(-1, keepdim=True) + 1e-8).clamp_min(settings.advantage_floor)
-        advantage = (advantage - advantage.mean(-1, keepdim=True)) / spread
-    # The scale moves before targets are normalized with it; the heads keep their outputs meanwhile.
-    if settings.popart_step is not None:
-        popart_update(
-            state["popart"],
-            state["critic"]["params"],
-            settings.critic,
-            target,
-            settings.popart_step,
-        )
-    actor = settings.actor.views(state["actor"]["params"], settings.dtype)
-    log_std = state["log_std"]["params"] if "log_std" in state else None
-    goes_on = recall(start, memory, settings, 0)
-    parts = settings.actor.split(obs, CHUNK) if goes_on is None else [obs]
-    output = torch.cat([settings.actor.forward(actor, x, goes_on) for x in parts], 2)
-    log_prob, _ = settings.policy.log_prob(output, action, log_std)
-    if rollout.fresh is not None and rollout.log_prob is not None:
-        log_prob = torch.where(
-            rollout.fresh.unsqueeze(-1), log_prob, _rows(rollout.log_prob, settings)
-        )
-        rollout.log_prob.copy_(_unrows(log_prob, rollout.reward.shape, settings))
-    samples = Samples(
-        obs, action, log_prob, advantage, normalize(state["popart"], target), start, memory
-    )
-    return samples, {"value": _rows(value, settings).mean(-1), "explained_variance": explained}
-
-
-def recall(
-    start: Tensor | None, memory: Tensor | None, settings: PPOSettings, network: int
-) -> Recall | None:
-    """What actor (0) or critic (1) goes on from in sequences of ``settings.sequence`` rows; None without memory."""
-    if start is None or memory is None:
-        return None
-    return Recall(memory.chunk(2, -1)[network][:, :, :: settings.sequence], start)
-
-
-def _rows(field: Tensor, settings: PPOSettings) -> Tensor:
-    """``[S, T, L, E, ...]`` as ``[S, T, n, ...]``: step after step, or with memory environment after environment."""
-    return (field.transpose(2, 3) if settings.sequence else field).flatten(2, 3)
-
-
-def _unrows(rows: Tensor, shape: torch.Size, settings: PPOSettings) -> Tensor:
-    """``[S, T, n]`` as ``[S, T, L, E]``, the inverse of ``_rows``."""
-    if not settings.sequence:
-        return rows.view(shape)
-    return rows.unflatten(2, (shape[3], shape[2])).transpose(2, 3)
-
-
-def _remembered_values(
-    state: PPOState, obs: Any, next_obs: Any, goes_on: Recall | None, settings: PPOSettings
-) -> tuple[Tensor, Tensor]:
-    """Values ``[S, T, n]`` of ``obs``, and of ``next_obs`` with the memory of having seen ``obs``."""
-    critic = settings.critic.views(state["critic"]["params"], settings.dtype)
-    hidden = settings.critic.trunk(critic, obs, goes_on)
-    after = Recall(hidden, torch.zeros(hidden.shape[:3], dtype=torch.bool, device=hidden.device))
-    now = settings.critic.heads(critic, hidden)
-    then = settings.critic.forward(critic, next_obs, after)
-    return denormalize(state["popart"], now.squeeze(-1)), denormalize(
-        state["popart"], then.squeeze(-1)
-    )
-
-
-def gae(rollout: Rollout, value: Tensor, next_value: Tensor, gamma: float, lam: float) -> Tensor:
-    """Generalized advantage estimates (Schulman et al. 2016, equation 16), ``[S, T, L, E]``.
-
-    ``next_value`` is the value of the true next observation: a truncated episode bootstraps from it, a terminated one
-    does not, and neither takes anything from the episode that follows.
-    """
-    delta = rollout.reward + gamma * (1 - rollout.terminated) * next_value - value
-    decay = gamma * lam * (1 - rollout.done)
-    advantage = torch.empty_like(delta)
-    # Backward in time, since every estimate continues the one after it.
-    running = torch.zeros_like(delta[:, :, 0])
-    for step in range(delta.shape[2] - 1, -1, -1):
-        running = torch.addcmul(delta[:, :, step], decay[:, :, step], running)
-        advantage[:, :, step] = running
-    return advantage
-
-
-def values(state: PPOState, obs: Any, settings: PPOSettings) -> Tensor:
-    """Values ``[S, T, n]`` of what ``MLP.look`` makes of task-major inputs ``[S, T, n, D]``."""
-    critic = settings.critic.views(state["critic"]["params"], settings.dtype)
-    parts = [
-        settings.critic.forward(critic, x).squeeze(-1) for x in settings.critic.split(obs, CHUNK)
-    ]
-    return denormalize(state["popart"], torch.cat(parts, 2))
-
-
 def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
     """``-mean min(r A, clip(r, 1 - clip, 1 + clip) A)``, ``[S, T]`` of ``[S, T, n]`` (Schulman et al. 2017, eq. 7)."""
     ratio = log_ratio.exp()
@@ -336,13 +203,6 @@ def approx_kl(log_ratio: Tensor) -> Tensor:
     return (log_ratio.exp() - 1 - log_ratio).mean(-1)
 
 
-def _take(samples: Samples, index: Tensor, settings: PPOSettings) -> Samples:
-    """The samples at ``index`` ``[S, T, m]``."""
-    present = [field for field in samples[1:] if field is not None]
-    taken = take_rows(index, *present)
-    return Samples(settings.actor.take(samples.obs, index), *taken)
-
-
 def _minibatch_step(
     state: PPOState,
     batch: Samples,
@@ -356,7 +216,10 @@ def _minibatch_step(
     """One step of actor and critic for the seeds in ``members``; the others only compute."""
     adam = AdamSettings(learning_rate, settings.adam.eps)
     metrics = _update_actor(state, batch, draw, members, adam, settings, progress, pull)
-    return metrics | _update_critic(state, batch, draw, members, adam, settings, progress, pull)
+    metrics |= _update_critic(state, batch, draw, members, adam, settings, progress, pull)
+    if settings.ties is not None:
+        settings.ties.step(state, settings.max_grad_norm, adam, members)
+    return metrics
 
 
 def _update_actor(
@@ -374,8 +237,10 @@ def _update_actor(
     log_std = state["log_std"]["params"].detach().requires_grad_() if "log_std" in state else None
     goes_on = recall(batch.start, batch.memory, settings, 0)
 
-    def losses_at(params: Views) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        output = settings.actor.forward(params, batch.obs, goes_on)
+    def losses_at(params: Params) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        output = settings.actor.forward(
+            params, batch.obs, goes_on, draw.actor_network, settings.share
+        )
         log_prob, entropy = settings.policy.log_prob(output, batch.action, log_std)
         log_ratio = log_prob - batch.log_prob
         surrogate = clipped_surrogate(log_ratio, batch.advantage, settings.clip)
@@ -395,6 +260,7 @@ def _update_actor(
         draw.actor_tasks,
         *progress,
         again=lambda at: losses_at(at)[0],
+        extra=settings.actor.extra_of(batch.obs, draw.actor_network, settings.share),
     )
     if log_std_grad is not None:
         std_adam = replace(adam, learning_rate=adam.learning_rate * settings.std_rate)
@@ -402,6 +268,8 @@ def _update_actor(
     # A curriculum's pull is no loss of a task: it is added after tasks are reduced, before the clip.
     if pull is not None:
         pull.add("actor", settings.actor, actor["params"], grad)
+    if settings.ties is not None:
+        settings.ties.collect(state, "actor", grad)
     norm = clip_by_norm(grad, settings.max_grad_norm)
     adam_step(actor, grad, adam, members)
     with torch.no_grad():
@@ -429,16 +297,26 @@ def _update_critic(
     leaves = tasks.leaves(critic["params"], settings.dtype)
     goes_on = recall(batch.start, batch.memory, settings, 1)
 
-    def losses_at(params: Views) -> Tensor:
-        value = settings.critic.forward(params, batch.obs, goes_on)
+    def losses_at(params: Params) -> Tensor:
+        value = settings.critic.forward(
+            params, batch.obs, goes_on, draw.critic_network, settings.share
+        )
         return value_loss(value.squeeze(-1), batch.target)
 
     losses = losses_at(leaves)
     grad, state["critic_tasks"], about = tasks.gradient(
-        losses, leaves, state["critic_tasks"], draw.critic_tasks, *progress, again=losses_at
+        losses,
+        leaves,
+        state["critic_tasks"],
+        draw.critic_tasks,
+        *progress,
+        again=losses_at,
+        extra=settings.critic.extra_of(batch.obs, draw.critic_network, settings.share),
     )
     if pull is not None:
         pull.add("critic", settings.critic, critic["params"], grad)
+    if settings.ties is not None:
+        settings.ties.collect(state, "critic", grad)
     norm = clip_by_norm(grad, settings.max_grad_norm)
     adam_step(critic, grad, adam, members)
     metrics = {"critic_loss": losses.detach(), "critic_grad_norm": norm}

@@ -50,12 +50,10 @@ class MTSAC(OffPolicyAgent):
 
     def update_inputs(self, batch: Batch) -> SACInputs:
         """The arguments of the agent's whole update, apart from its state."""
-        noise = self._draw(batch)
-        if not self._separate:
-            pull = self._rounds.head_pull
-            return SACInputs(batch, noise, self.settings, self._progress(), pull)
-        members = to_members(batch), to_members(noise)
-        return SACInputs(*members, self.settings, self._progress(), None)
+        noise, pull = self._draw(batch), self._rounds.head_pull
+        if self._separate:
+            batch, noise, pull = to_members(batch), to_members(noise), None
+        return SACInputs(batch, noise, self._settings_now(self.settings), self._progress(), pull)
 
     def stack_key(self) -> Hashable | None:
         return None if self._updates_alone else self.gradient_steps
@@ -70,7 +68,7 @@ class MTSAC(OffPolicyAgent):
         """One gradient step of the agent whose turn it is."""
         assert self._turn is not None
         task, pull = self._turn
-        own = member_settings(self.settings, task)
+        own = member_settings(self._settings_now(self.settings), task)
         metrics = sac_update(
             member(self.state, task), batch, self._draw(batch), own, self._progress(), pull
         )
@@ -81,11 +79,12 @@ class MTSAC(OffPolicyAgent):
 
     def _draw(self, batch: Batch) -> SACNoise:
         """The random numbers of one update."""
-        shape = (2, *batch.reward.shape, self.policy.noise_size)
+        shape, rows = (2, *batch.reward.shape, self.policy.noise_size), batch.reward.shape[1:]
         normal = torch.randn(shape, generator=self._noise, device=self.device)
-        actor_noise = self._uniform(self.settings.actor_tasks.noise_shape())
-        critic_noise = self._uniform(self.settings.critic_tasks.noise_shape())
-        return SACNoise(normal[0], normal[1], actor_noise, critic_noise)
+        askers = self.settings.actor_tasks.noise_shape(), self.settings.critic_tasks.noise_shape()
+        bodies = self.actor.noise_shape(rows), self.critic.noise_shape(rows)
+        uniform = [self._uniform(each) for each in (*askers, *bodies)]
+        return SACNoise(normal[0], normal[1], *uniform)
 
     def _uniform(self, shape: tuple[int, ...] | None) -> Tensor | None:
         if shape is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from mtrl.agents.aggregators import positive_loss_free
 from mtrl.agents.common import make_network, refuse_aggregator, update_dtype
 from mtrl.agents.curricula import CURRICULA
 from mtrl.agents.errors import AgentError
+from mtrl.agents.networks.ties import make_ties
 from mtrl.agents.optim.adam import AdamSettings
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import ActorCriticPolicy, Categorical, SquashedGaussian, action_mask
@@ -42,19 +44,25 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
     num_tasks = 1 if config.heads == "separate" else spec.num_tasks
     num_heads = num_tasks if config.heads == "multi-head" else 1
     track = CURRICULA.make(config.curriculum).info.gramian
-    columns, sizes = spec.num_tasks if one_hot else 0, (config.width, config.depth)
+    columns = spec.num_tasks if one_hot else 0
     separate = config.heads == "separate"
     policy: ActorCriticPolicy = SquashedGaussian(spec)
     critic_inputs, critic_outputs = spec.action_dim, 1
     if spec.discrete:
         policy = Categorical(action_mask(spec, device, separate))
         critic_inputs, critic_outputs = 0, spec.action_dim
-    actor = make_network(
-        spec, columns, *sizes, policy.num_outputs, num_heads, channels=config.channels
+    make = partial(
+        make_network,
+        spec,
+        width=config.width,
+        depth=config.depth,
+        num_tasks=num_tasks,
+        num_heads=num_heads,
+        channels=config.channels,
     )
-    critic = make_network(
-        spec, columns + critic_inputs, *sizes, critic_outputs, num_heads, channels=config.channels
-    )
+    actor_body, critic_body = config.networks
+    actor = make(actor_body, extra=columns, out_dim=policy.num_outputs, follows=True)
+    critic = make(critic_body, extra=columns + critic_inputs, out_dim=critic_outputs)
     lead = (-1, 1, 1) if separate else (1, -1, 1)
     return SACSettings(
         actor=actor,
@@ -84,6 +92,7 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
         max_grad_norm=config.max_grad_norm,
         adam=AdamSettings(config.learning_rate, config.adam_eps),
         dtype=update_dtype(config.precision, config.aggregators, device),
+        ties=make_ties(actor, critic),
     )
 
 

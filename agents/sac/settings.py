@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from mtrl.agents.aggregators.registry import AGGREGATORS, AggregatorChoice
 from mtrl.agents.curricula.registry import CurriculumChoice
+from mtrl.agents.networks.registry import NETWORKS, NetworkChoice
 from mtrl.agents.settings import (
     AgentConfig,
     Choice,
@@ -20,6 +21,7 @@ from mtrl.agents.settings import (
 
 if TYPE_CHECKING:
     from mtrl.agents.aggregators.base import Aggregator
+    from mtrl.agents.networks.bodies.body import Body
 
 
 @settings
@@ -33,6 +35,12 @@ class MTSACConfig(AgentConfig):
     """Units per hidden layer, in actor and critics."""
     depth: Count = 3
     """Hidden layers."""
+    network: NetworkChoice = Choice("mlp")
+    """What stands between encoder and heads: an architecture, with parameters after a colon, as in moore:experts=4."""
+    actor_network: NetworkChoice | None = None
+    """Overrides `network` for the actor."""
+    critic_network: NetworkChoice | None = None
+    """Overrides `network` for the critics."""
     channels: Count = 32
     """Features of the convolution over a MiniGrid view, and of the one over its mission."""
     learning_rate: Positive = 3e-4
@@ -83,6 +91,13 @@ class MTSACConfig(AgentConfig):
     def brief(self, envs_per_task: int) -> Self:
         """As most of a run goes: with updates from the start."""
         return replace(self, learning_starts=1)
+
+    @property
+    def networks(self) -> tuple[Body, Body]:
+        """The architectures of actor and critic."""
+        actor = NETWORKS.make(self.actor_network or self.network)
+        critic = NETWORKS.make(self.critic_network or self.network)
+        return actor, critic
 
     @property
     def aggregators(self) -> tuple[Aggregator, Aggregator]:

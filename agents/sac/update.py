@@ -17,7 +17,9 @@ from torch import Tensor
 from mtrl.agents.curricula.coupling import Pull
 from mtrl.agents.data.replay import Batch
 from mtrl.agents.members import with_task_code
-from mtrl.agents.networks.network import MLP, Views
+from mtrl.agents.networks.network import Network
+from mtrl.agents.networks.parameters import Params
+from mtrl.agents.networks.ties import Ties
 from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step, clip_by_norm
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import ActorCriticPolicy
@@ -32,10 +34,12 @@ class SACSettings:
     Attributes:
         max_target: bound on the size of the critics' targets.
         target_entropy: in nats, of all tasks, or for each ``[1, T, 1]`` (with members for tasks ``[T, 1, 1]``).
+        share: of training done, from 0 to 1, for bodies that depend on it.
+        ties: parameters that actor and critics have in common; None without.
     """
 
-    actor: MLP
-    critic: MLP
+    actor: Network
+    critic: Network
     actor_tasks: Reduction
     critic_tasks: Reduction
     num_tasks: int
@@ -48,17 +52,21 @@ class SACSettings:
     max_grad_norm: float | None
     adam: AdamSettings
     dtype: torch.dtype
+    share: float = 0.0
+    ties: Ties | None = None
 
 
 class SACNoise(NamedTuple):
     """Random numbers of one update: standard normal ``[S, T, b, A]`` for the actions at ``next_obs`` and at ``obs``
     (empty for discrete actions), and uniform draws for the aggregators that ask for them
-    (``Reduction.noise_shape``)."""
+    (``Reduction.noise_shape``) and for the networks' bodies that do, ``[S, T, b, n]``."""
 
     next_action: Tensor
     action: Tensor
     actor_tasks: Tensor | None = None
     critic_tasks: Tensor | None = None
+    actor_network: Tensor | None = None
+    critic_network: Tensor | None = None
 
 
 class Progress(NamedTuple):
@@ -102,7 +110,7 @@ def init_sac(
         critics.append(settings.critic.init(2, generator))
     critic = torch.stack(critics).to(device)
     log_alpha = torch.full((len(seeds), settings.num_tasks), initial_alpha, device=device).log()
-    return {
+    state = {
         "actor": adam_state(torch.stack(actors).to(device), per_member),
         "critic": adam_state(critic, per_member),
         "target_critic": {"params": critic.clone()},
@@ -110,6 +118,10 @@ def init_sac(
         "actor_tasks": settings.actor_tasks.init(len(seeds), device),
         "critic_tasks": settings.critic_tasks.init(len(seeds), device),
     }
+    if settings.ties is not None:
+        state["tied"] = settings.ties.init(state, per_member)
+        state["target_critic"]["params"].copy_(critic)
+    return state
 
 
 def sac_update(
@@ -135,6 +147,8 @@ def sac_update(
     target = critic_target(state, batch, noise.next_action, alpha, settings)
     metrics = _update_critic(state, batch, target, noise, settings, progress, pull)
     metrics |= _update_actor_and_alpha(state, batch, alpha, noise, settings, progress, pull)
+    if settings.ties is not None:
+        settings.ties.step(state, settings.max_grad_norm, settings.adam)
     # In place, since CUDA graphs and stacked seeds hold on to this very tensor.
     with torch.no_grad():
         state["target_critic"]["params"].lerp_(state["critic"]["params"], settings.tau)
@@ -154,7 +168,8 @@ def critic_target(
     target_critic = settings.critic.views(
         state["target_critic"]["params"].flatten(0, 1), settings.dtype
     )
-    output = settings.actor.forward(actor, with_task_code(batch.next_obs, settings.one_hot))
+    next_obs = with_task_code(batch.next_obs, settings.one_hot)
+    output = settings.actor.forward(actor, next_obs, None, None, settings.share)
     critics = partial(_critics, target_critic, batch.next_obs, settings)
     value, _ = settings.policy.soft_value(output, noise, critics, alpha)
     # Truncation is no termination: the value of the true next observation counts then.
@@ -186,8 +201,9 @@ def _update_critic(
     critic, tasks = state["critic"], settings.critic_tasks
     leaves = tasks.leaves(critic["params"].flatten(0, 1), settings.dtype)
 
-    def losses_at(params: Views) -> tuple[Tensor, Tensor]:
-        q = settings.policy.taken(_critics(params, batch.obs, settings, batch.action), batch.action)
+    def losses_at(params: Params) -> tuple[Tensor, Tensor]:
+        every = _critics(params, batch.obs, settings, batch.action, noise.critic_network)
+        q = settings.policy.taken(every, batch.action)
         return critic_loss(q, target), q
 
     losses, q = losses_at(leaves)
@@ -198,10 +214,15 @@ def _update_critic(
         noise.critic_tasks,
         *progress,
         again=lambda at: losses_at(at)[0],
+        extra=settings.critic.extra_of(
+            _critic_input(batch.obs, settings, batch.action), noise.critic_network, settings.share
+        ),
     )
     grad = flat.view_as(critic["params"])  # twins share one reduction, so their gradient comes flat
     if pull is not None:
         pull.add("critic", settings.critic, critic["params"], grad)
+    if settings.ties is not None:
+        settings.ties.collect(state, "critic", grad)
     norm = clip_by_norm(grad, settings.max_grad_norm)
     adam_step(critic, grad, settings.adam)
     metrics = {
@@ -225,9 +246,10 @@ def _update_actor_and_alpha(
     leaves = tasks.leaves(actor["params"], settings.dtype)
     critic = settings.critic.views(state["critic"]["params"].flatten(0, 1), settings.dtype)
     critics = partial(_critics, critic, batch.obs, settings)
+    obs = with_task_code(batch.obs, settings.one_hot)
 
-    def losses_at(params: Views) -> tuple[Tensor, Tensor]:
-        output = settings.actor.forward(params, with_task_code(batch.obs, settings.one_hot))
+    def losses_at(params: Params) -> tuple[Tensor, Tensor]:
+        output = settings.actor.forward(params, obs, None, noise.actor_network, settings.share)
         value, log_prob = settings.policy.soft_value(output, noise.action, critics, alpha)
         return -value.mean(-1), log_prob
 
@@ -239,9 +261,12 @@ def _update_actor_and_alpha(
         noise.actor_tasks,
         *progress,
         again=lambda at: losses_at(at)[0],
+        extra=settings.actor.extra_of(obs, noise.actor_network, settings.share),
     )
     if pull is not None:
         pull.add("actor", settings.actor, actor["params"], grad)
+    if settings.ties is not None:
+        settings.ties.collect(state, "actor", grad)
     norm = clip_by_norm(grad, settings.max_grad_norm)
     adam_step(actor, grad, settings.adam)
     # The temperature of a task follows its own entropy alone and is not clipped.
@@ -256,9 +281,19 @@ def _update_actor_and_alpha(
     return metrics | {f"actor_{name}": value for name, value in about.items()}
 
 
-def _critics(critic: Views, obs: Tensor, settings: SACSettings, action: Tensor | None) -> Tensor:
+def _critics(
+    critic: Params,
+    obs: Tensor,
+    settings: SACSettings,
+    action: Tensor | None,
+    noise: Tensor | None = None,
+) -> Tensor:
     """Both critics' outputs ``[S, 2, T, b, ...]``; ``critic`` holds ``2 S`` members, twins adjacent."""
-    q = settings.critic.forward(
-        critic, settings.policy.critic_input(with_task_code(obs, settings.one_hot), action)
-    )
+    x = _critic_input(obs, settings, action)
+    q = settings.critic.forward(critic, x, None, noise, settings.share)
     return q.view(obs.shape[0], 2, *q.shape[1:])
+
+
+def _critic_input(obs: Tensor, settings: SACSettings, action: Tensor | None) -> Tensor:
+    """What the critics read, ``[S, T, b, in]``."""
+    return settings.policy.critic_input(with_task_code(obs, settings.one_hot), action)

@@ -7,7 +7,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtrl.agents.networks.network import MLP
 from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step, clip_by_norm
 from mtrl.agents.policies.distributions import (
     categorical,
@@ -15,6 +14,7 @@ from mtrl.agents.policies.distributions import (
     squashed_gaussian,
     squashed_mode,
 )
+from tests.helpers.networks import mlp
 
 
 @given(mean=st.floats(-3, 3), log_std=st.floats(-3, 1), noise=st.floats(-3, 3))
@@ -113,12 +113,12 @@ def test_no_limit_leaves_gradients_as_they_are_and_tells_their_norms() -> None:
 
 
 def test_initial_weights_are_he_uniform_with_zero_biases() -> None:
-    network = MLP(in_dim=24, width=64, depth=2, out_dim=3, num_heads=5)
+    network = mlp(in_dim=24, width=64, depth=2, out_dim=3, num_heads=5)
     flat = network.init(2, torch.Generator().manual_seed(0))
     assert flat.shape == (2, network.num_parameters) and not torch.equal(flat[0], flat[1])
-    views = network.views(flat, torch.float32)
+    views = network.views(flat, torch.float32).named
     assert views["head.weight"].shape == (2, 5, 3, 64)
     assert all((views[name] == 0).all() for name in views if name.endswith("bias"))
-    weight = views["trunk.0.weight"]
+    weight = views["body.0.weight"]
     assert weight.abs().max() <= (6 / 24) ** 0.5
     torch.testing.assert_close(weight.var(), torch.tensor(2 / 24), rtol=0.05, atol=0)

@@ -13,23 +13,24 @@ from torch import Tensor
 from mtrl.agents import MTPPO, MTSAC, Agent, AgentError
 from mtrl.agents.aggregators import Inputs, parse_aggregator
 from mtrl.agents.files import read_state, write_state
-from mtrl.agents.networks.grid import MINIGRID, GridNet
-from mtrl.agents.networks.memory import GRUNet
-from mtrl.agents.networks.network import MLP, Recall, Views
+from mtrl.agents.networks.grid import MINIGRID
+from mtrl.agents.networks.memory import Recall
+from mtrl.agents.networks.network import Network
+from mtrl.agents.networks.parameters import Params
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.state import split_state
 from tests.agents.ppo.test_agent import DiscreteEnv
 from tests.helpers import fakes
+from tests.helpers.networks import grid, mlp
 
 TASKS, SEEDS, ROWS, WIDTH = 3, 2, 6, 8
 CPU = torch.device("cpu")
 
 
-def _network(kind: str, heads: int) -> MLP:
+def _network(kind: str, heads: int) -> Network:
     if kind in ("grid", "gru"):
-        layout = (MINIGRID.num_bytes, WIDTH, 1, 2, heads, "relu", MINIGRID, 4)
-        return (GridNet if kind == "grid" else GRUNet)(*layout)
-    return MLP(4, WIDTH, 2, 2, heads, kind)  # type: ignore[arg-type]
+        return grid(WIDTH, 1, 2, heads, memory=kind == "gru")
+    return mlp(4, WIDTH, 2, 2, heads, kind)  # type: ignore[arg-type]
 
 
 def _batch(kind: str, generator: torch.Generator) -> tuple[Tensor, Recall | None]:
@@ -59,7 +60,7 @@ def test_the_gradient_is_that_of_a_loop_over_tasks(
     x, recall = _batch(kind, generator)
     factors = torch.tensor([[1.0, 0.5, 2.0]]).expand(SEEDS, -1)
 
-    def losses(views: Views) -> Tensor:
+    def losses(views: Params) -> Tensor:
         out = network.forward(views, x, recall).square().mean((-2, -1))
         return out.view(SEEDS, twins, TASKS).sum(1)
 

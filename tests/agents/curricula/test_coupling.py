@@ -16,11 +16,11 @@ from mtrl.agents.curricula.coupling import (
     owned_agents,
     owned_heads,
 )
-from mtrl.agents.networks.network import MLP
 from tests.agents.curricula.cases import f64
+from tests.helpers.networks import mlp
 
-NET = MLP(3, 4, 1, 2, num_heads=3)
-LONE = MLP(3, 4, 1, 2, num_heads=1)
+NET = mlp(3, 4, 1, 2, num_heads=3)
+LONE = mlp(3, 4, 1, 2, num_heads=1)
 
 
 def _random(*shape: int) -> Tensor:
@@ -45,8 +45,8 @@ def test_the_heads_pull_is_the_gradient_of_each_heads_distance_and_spares_the_tr
     combinations = torch.tensor([[0.5, 0.5, 0.0], [0.2, 0.7, 0.1], [0.0, 0.0, 1.0]])
     grad = torch.zeros_like(params)
     HeadPull(combinations, 0.1).add("critic", NET, params, grad)
-    views, slopes = (NET.views(flat[0], torch.float32) for flat in (params, grad))
-    for part in NET.head_shapes:
+    views, slopes = (NET.views(flat[0], torch.float32).named for flat in (params, grad))
+    for part in NET.layout.owned:
         heads = views[part]  # [2, T, ...]
         for task in range(3):
             own = heads[:, task].clone().requires_grad_()
@@ -55,7 +55,7 @@ def test_the_heads_pull_is_the_gradient_of_each_heads_distance_and_spares_the_tr
             )
             (wanted,) = torch.autograd.grad(0.1 * (own - mixed).square().sum(), [own])
             torch.testing.assert_close(slopes[part][:, task], wanted)
-    assert not slopes["trunk.0.weight"].any()
+    assert not slopes["body.0.weight"].any()
 
 
 def test_owned_heads_hold_each_tasks_head_of_every_twin() -> None:

@@ -10,27 +10,29 @@ from torch import Tensor
 
 from mtrl.agents.aggregators import parse_aggregator
 from mtrl.agents.errors import AgentError
-from mtrl.agents.networks import encode
-from mtrl.agents.networks.encode import (
-    BLOCK,
-    TABLES,
-    Spread,
-    SpreadHeads,
-    distinct,
-    encode_few,
-    look,
-)
-from mtrl.agents.networks.grid import GridLayout, GridNet
-from mtrl.agents.networks.memory import GRUNet
-from mtrl.agents.networks.network import Recall, Views
+from mtrl.agents.networks import seen as seen_module
+from mtrl.agents.networks.encode import encode_few
+from mtrl.agents.networks.grid import GridEncoder, GridLayout
+from mtrl.agents.networks.memory import Recall
+from mtrl.agents.networks.network import Network
+from mtrl.agents.networks.parameters import Params
+from mtrl.agents.networks.seen import BLOCK, Seen, distinct, look
+from mtrl.agents.networks.spread import Spread, SpreadHeads
 from mtrl.agents.optim.task_gradients import Reduction
+from tests.helpers.networks import grid
 
 LAYOUT = GridLayout(11, 6, 3, 4, 5, 34)
 TASKS, ROWS = 3, 128  # enough rows to look for repeated ones
 
 
-def _network(extra: int = 0, activation: str = "tanh", heads: int = TASKS) -> GridNet:
-    return GridNet(LAYOUT.num_bytes + extra, 8, 2, 2, heads, activation, LAYOUT, 4)  # type: ignore[arg-type]
+def _network(extra: int = 0, activation: str = "tanh", heads: int = TASKS) -> Network:
+    return grid(8, 2, 2, heads, activation, LAYOUT, 4, extra)  # type: ignore[arg-type]
+
+
+def _encoder(network: Network) -> GridEncoder:
+    encoder = network.encoder
+    assert isinstance(encoder, GridEncoder)
+    return encoder
 
 
 def _obs(seeds: int = 1, rows: int = ROWS, different: int = 20) -> Tensor:
@@ -44,17 +46,17 @@ def _obs(seeds: int = 1, rows: int = ROWS, different: int = 20) -> Tensor:
 
 
 def _gradients(
-    network: GridNet, x: Tensor, members: int, per_task: bool, on_gpu: bool
+    network: Network, x: Tensor, members: int, per_task: bool, on_gpu: bool
 ) -> tuple[Tensor, list[Tensor]]:
     flat = network.init(members, torch.Generator().manual_seed(1))
-    views = network.leaves(flat, torch.float32)
-    views = network.per_task(views, TASKS) if per_task else views
+    params = network.layout.leaves(flat, torch.float32)
+    params = network.layout.per_task(params, TASKS) if per_task else params
+    views, encoder = params.of("encoder"), _encoder(network)
     features = (
-        network._looked_up(views, x) if on_gpu else network._encode(views, look(x, tuple(LAYOUT)))
+        encoder.looked_up(views, x) if on_gpu else encoder.indexed(views, look(x, tuple(LAYOUT)))
     )
     slope = torch.randn(features.shape, generator=torch.Generator().manual_seed(2))
-    used = [view for name, view in views.items() if "view" in name or "words" in name]
-    return features, list(torch.autograd.grad(features, used, slope))
+    return features, list(torch.autograd.grad(features, list(views.values()), slope))
 
 
 @pytest.mark.parametrize("per_task", [False, True])
@@ -83,12 +85,12 @@ def test_repeated_rows_change_no_gradient(
     target = torch.randn(1, TASKS, ROWS, 2, generator=torch.Generator().manual_seed(3))
     found = []
     for few in (1, 10**6):
-        monkeypatch.setattr(encode, "FEW", few)
+        monkeypatch.setattr(seen_module, "FEW", few)
         seen = network.look(x)
-        assert isinstance(seen, encode.Seen) and (seen.inverse is None) == (few > 1)
+        assert isinstance(seen, Seen) and (seen.inverse is None) == (few > 1)
         leaves = reduction.leaves(flat, torch.float32)
 
-        def losses_at(params: Views, seen: encode.Seen = seen) -> torch.Tensor:
+        def losses_at(params: Params, seen: Seen = seen) -> torch.Tensor:
             return (network.forward(params, seen) - target).square().mean((-2, -1))
 
         losses = losses_at(leaves)
@@ -98,15 +100,15 @@ def test_repeated_rows_change_no_gradient(
 
 
 def test_repeated_rows_keep_their_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = GRUNet(LAYOUT.num_bytes, 8, 2, 2, TASKS, "tanh", LAYOUT, 4)
+    network = grid(8, 2, 2, TASKS, "tanh", LAYOUT, 4, memory=True)
     views, x = (
         network.views(network.init(1, torch.Generator().manual_seed(1)), torch.float32),
         _obs(),
     )
     goes_on = Recall(torch.randn(1, TASKS, 4, 8), torch.rand(1, TASKS, ROWS) < 0.1)
-    monkeypatch.setattr(encode, "FEW", 1)
+    monkeypatch.setattr(seen_module, "FEW", 1)
     once = network.forward(views, x, goes_on)
-    monkeypatch.setattr(encode, "FEW", 10**6)
+    monkeypatch.setattr(seen_module, "FEW", 10**6)
     torch.testing.assert_close(once, network.forward(views, x, goes_on), rtol=1e-4, atol=1e-5)
 
 
@@ -142,15 +144,15 @@ def test_heads_of_rows_that_repeat_equal_heads_of_every_row(members: int, heads:
     network, generator = _network(heads=heads), torch.Generator().manual_seed(5)
     rows = torch.randn(members, 11, 8, generator=generator, requires_grad=True)
     inverse = torch.randint(11, (TASKS, 30), generator=generator)
-    names = list(network.head_shapes)
     leaves = {
-        name: torch.randn(members, *network.head_shapes[name], generator=generator)
-        for name in names
+        "weight": torch.randn(members, heads, 2, 8, generator=generator),
+        "bias": torch.randn(members, heads, 2, generator=generator),
     }
     wanted = [rows, *(leaf.requires_grad_() for leaf in leaves.values())]
     slope = torch.randn(members, TASKS, 30, 2, generator=generator)
     ours = SpreadHeads.apply(rows, inverse, *leaves.values())
-    every = network.heads(leaves, Spread.apply(rows, inverse.flatten()).unflatten(1, inverse.shape))
+    repeated = Spread.apply(rows, inverse.flatten()).unflatten(1, inverse.shape)
+    every = network.heads.outputs(leaves, repeated, None)
     torch.testing.assert_close(ours, every)
     for own, expected in zip(
         *(torch.autograd.grad(out, wanted, slope) for out in (ours, every)), strict=True
@@ -162,7 +164,7 @@ def test_features_in_bfloat16_are_those_in_float32_rounded() -> None:
     network = _network()
     flat, x = network.init(1, torch.Generator().manual_seed(1)).bfloat16(), _obs(rows=6)
     exact, rounded = (
-        network._encode(network.views(flat, d), look(x, tuple(LAYOUT)))
+        _encoder(network).indexed(network.views(flat, d).of("encoder"), look(x, tuple(LAYOUT)))
         for d in (torch.float32, flat.dtype)
     )
     assert torch.equal(exact.bfloat16(), rounded)
@@ -174,7 +176,7 @@ def test_features_in_bfloat16_are_those_in_float32_rounded() -> None:
 def test_few_rows_get_the_features_of_many(
     seeds: int, members: int, layout: GridLayout, dtype: torch.dtype
 ) -> None:
-    network = GridNet(layout.num_bytes + 2, 8, 2, 2, TASKS, "tanh", layout, 4)
+    network = grid(8, 2, 2, TASKS, "tanh", layout, 4, 2)
     flat = network.init(members, torch.Generator().manual_seed(1))
     flat += torch.randn(flat.shape, generator=torch.Generator().manual_seed(2)) / 10  # biases too
     x = torch.cat(
@@ -185,8 +187,9 @@ def test_few_rows_get_the_features_of_many(
         -1,
     )
     views = network.constants(flat, dtype)
-    few = encode_few(x, tuple(layout), [views[name] for name in TABLES], dtype)
-    assert torch.equal(few, network._encode(network.views(flat, dtype), look(x, tuple(layout))))
+    few = encode_few(x, tuple(layout), views.tables, dtype)
+    plain = network.views(flat, dtype).of("encoder")
+    assert torch.equal(few, _encoder(network).indexed(plain, look(x, tuple(layout))))
     with torch.no_grad():
         acting, looking = (
             network.forward(constants, x) for constants in (views, network.views(flat, dtype))
@@ -213,4 +216,4 @@ def test_bytes_without_a_category_are_refused(byte: int) -> None:
     network = _network()
     views = network.constants(network.init(1, torch.Generator().manual_seed(1)), torch.float32)
     with pytest.raises(AgentError, match="a byte is not below the number of its categories"):
-        encode_few(x, tuple(LAYOUT), [views[name] for name in TABLES], torch.float32)
+        encode_few(x, tuple(LAYOUT), views.tables, torch.float32)

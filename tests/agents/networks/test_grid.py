@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +17,12 @@ from torch.nn import functional as F
 from mtrl.agents.agent import EnvSpec
 from mtrl.agents.aggregators import parse_aggregator
 from mtrl.agents.errors import AgentError
-from mtrl.agents.networks.grid import GridLayout, GridNet, cell_codes, patch_ids, word_ids
+from mtrl.agents.networks.grid import GridLayout, cell_codes, patch_ids, word_ids
+from mtrl.agents.networks.network import Network
+from mtrl.agents.networks.parameters import Params
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.envs import make_vec
+from tests.helpers.networks import grid
 
 PLAIN, WORDS = GridLayout(11, 6, 3, 4, 0, 34), GridLayout(11, 6, 3, 4, 5, 34)
 TASKS, SEEDS = 3, 2
@@ -26,8 +30,8 @@ TASKS, SEEDS = 3, 2
 
 def _network(
     layout: GridLayout = WORDS, heads: int = TASKS, extra: int = 0, activation: str = "relu"
-) -> GridNet:
-    return GridNet(layout.num_bytes + extra, 8, 2, 2, heads, activation, layout, 4)  # type: ignore[arg-type]
+) -> Network:
+    return grid(8, 2, 2, heads, activation, layout, 4, extra)  # type: ignore[arg-type]
 
 
 def _obs(layout: GridLayout, *lead: int, seed: int = 0) -> Tensor:
@@ -43,30 +47,35 @@ def _patches(x: Tensor) -> Tensor:
     ].flatten(-2)
 
 
-def _reference(network: GridNet, params: dict[str, Tensor], x: Tensor, task: int) -> Tensor:
+def _reference(network: Network, params: dict[str, Tensor], x: Tensor, task: int) -> Tensor:
     """One member's output ``[b, out]`` for ``x`` ``[b, in]``, by ``F.conv2d`` and ``F.conv1d``."""
-    layout, channels = network.layout, network.channels
+    encoder: Any = network.encoder
+    layout, channels = encoder.layout, encoder.channels
     x = x.long()
     view = x[:, :147].view(-1, 7, 7, 3)
     sizes = layout.objects, layout.colors, layout.states
     planes = torch.cat([F.one_hot(view[..., i], size) for i, size in enumerate(sizes)], -1).float()
-    kernel = params["trunk.view.weight"].view(channels, 3, 3, layout.cell).permute(0, 3, 1, 2)
-    seen = F.conv2d(planes.permute(0, 3, 1, 2), kernel, params["trunk.view.bias"], stride=2).relu()
+    kernel = params["encoder.view.weight"].view(channels, 3, 3, layout.cell).permute(0, 3, 1, 2)
+    seen = F.conv2d(
+        planes.permute(0, 3, 1, 2), kernel, params["encoder.view.bias"], stride=2
+    ).relu()
     parts = [seen.permute(0, 2, 3, 1).flatten(1)]
     if layout.words:
         words = x[:, 148 : layout.num_bytes]
         code = F.one_hot(F.pad(words, (1, 1)), layout.vocabulary).float().transpose(1, 2)
-        kernel = params["trunk.words.weight"].view(channels, 3, layout.vocabulary).transpose(1, 2)
-        read = F.conv1d(code, kernel, params["trunk.words.bias"]).relu() * (words > 0).unsqueeze(1)
+        kernel = params["encoder.words.weight"].view(channels, 3, layout.vocabulary).transpose(1, 2)
+        read = F.conv1d(code, kernel, params["encoder.words.bias"]).relu() * (words > 0).unsqueeze(
+            1
+        )
         parts.append(read.sum(2) / (words > 0).sum(1, keepdim=True).clamp_min(1))
     hidden = torch.cat(
         [*parts, F.one_hot(x[:, 147], layout.directions), x[:, layout.num_bytes :]], 1
     )
-    for layer in range(network.depth):
+    for layer in range(network.size.depth):
         hidden = F.linear(
-            hidden, params[f"trunk.{layer}.weight"], params[f"trunk.{layer}.bias"]
+            hidden, params[f"body.{layer}.weight"], params[f"body.{layer}.bias"]
         ).relu()
-    head = task if network.num_heads > 1 else 0
+    head = task if network.heads.num_heads > 1 else 0
     return F.linear(hidden, params["head.weight"][head], params["head.bias"][head])
 
 
@@ -92,20 +101,11 @@ def test_forward_is_a_convolution_over_one_hot_codes(
     )
     out = network.forward(network.views(flat, torch.float32), x)
     for member in range(SEEDS * twins):
-        params = {k: v[member] for k, v in network.views(flat, torch.float32).items()}
+        named = network.views(flat, torch.float32).named
+        params = {k: v[member] if "head" in k else v[member, 0] for k, v in named.items()}
         for task in range(TASKS):
             expected = _reference(network, params, x[member // twins, task], task)
             torch.testing.assert_close(out[member, task], expected, rtol=1e-4, atol=1e-5)
-
-
-def test_rows_of_any_task_get_the_same_outputs() -> None:
-    network = _network()
-    views = network.views(network.init(1, torch.Generator().manual_seed(1)), torch.float32)
-    x = _obs(WORDS, 1, TASKS, 4)
-    out = network.forward(views, x)
-    order = torch.randperm(TASKS * 4, generator=torch.Generator().manual_seed(2))
-    rows = network.forward_rows(views, x.flatten(1, 2)[:, order], order // 4)
-    torch.testing.assert_close(rows[0], out.flatten(1, 2)[0, order])
 
 
 @pytest.mark.parametrize("heads", [1, TASKS])
@@ -118,13 +118,14 @@ def test_task_gradients_equal_separate_backward_passes(
     flat = network.init(SEEDS, torch.Generator().manual_seed(3))
     x = _obs(layout, SEEDS, TASKS, 6)
 
-    def losses(views: dict[str, Tensor]) -> Tensor:
-        return network.forward(views, x).square().mean((-2, -1))
+    def losses(params: Params) -> Tensor:
+        return network.forward(params, x).square().mean((-2, -1))
 
     reduction = Reduction(network, parse_aggregator("upgrad"), TASKS)
     leaves = reduction.leaves(flat, torch.float32)
-    shared = [name for name in leaves if name in network.trunk_shapes or heads == 1]
-    grads = torch.autograd.grad(losses(leaves).sum(), [leaves[name] for name in shared])
+    grads = torch.autograd.grad(
+        losses(leaves).sum(), [leaves.named[name] for name in network.layout.shared]
+    )
     joint = torch.cat([grad.flatten(2) for grad in grads], -1)
     for task in range(TASKS):
         leaf = flat.clone().requires_grad_()
@@ -187,5 +188,5 @@ def test_parameters_are_lookups_of_fixed_scale() -> None:
     network = _network()
     views = network.views(network.init(1, torch.Generator().manual_seed(0)), torch.float32)
     x = _obs(WORDS, 1, 1, 512)
-    out = torch.cat([_patches(x)[0, 0] @ views["trunk.view.weight"][0].T])
+    out = torch.cat([_patches(x)[0, 0] @ views.of("encoder")["view.weight"][0, 0].T])
     assert np.isclose(out.square().mean().sqrt().item(), np.sqrt(2), rtol=0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from torch import Tensor
 from mtrl.agents import MTPPO, AgentError
 from mtrl.agents.aggregators import parse_aggregator
 from mtrl.agents.networks.grid import MINIGRID
-from mtrl.agents.networks.memory import GRUNet, Recurrence
-from mtrl.agents.networks.network import Recall
+from mtrl.agents.networks.memory import Recall, Recurrence
+from mtrl.agents.networks.network import Network
+from mtrl.agents.networks.parameters import Params
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.state import difference
 from mtrl.envs import TaskVectorEnv, make_vec
 from tests.agents.ppo import test_agent as test_mtppo
+from tests.helpers.networks import grid
 
 TASKS, SEEDS, COUNT, LENGTH = 3, 2, 2, 5
 SMALL = {
@@ -32,8 +35,8 @@ SMALL = {
 }
 
 
-def _network(heads: int = TASKS) -> GRUNet:
-    return GRUNet(MINIGRID.num_bytes, 8, 1, 2, heads, "relu", MINIGRID, 4)
+def _network(heads: int = TASKS) -> Network:
+    return grid(8, 1, 2, heads, memory=True)
 
 
 def _inputs(seed: int = 0) -> tuple[Tensor, Recall]:
@@ -47,8 +50,9 @@ def _inputs(seed: int = 0) -> tuple[Tensor, Recall]:
 def test_the_cell_is_pytorchs_with_zeros_at_starts() -> None:
     network, (x, recall) = _network(), _inputs()
     views = network.views(network.init(SEEDS, torch.Generator().manual_seed(1)), torch.float32)
-    hidden = network.trunk(views, x, recall)
-    features = super(GRUNet, network).trunk(views, x)
+    hidden = network.features(views, x, recall)
+    forgetful = dataclasses.replace(network, memory=None)
+    features = forgetful.features(views, x)
     for seed in range(SEEDS):
         cell = torch.nn.GRUCell(8, 8)
         names = {
@@ -58,7 +62,7 @@ def test_the_cell_is_pytorchs_with_zeros_at_starts() -> None:
             "bias_hh": "state.bias",
         }
         cell.load_state_dict(
-            {ours: views[f"trunk.gru.{name}"][seed] for ours, name in names.items()}
+            {ours: views.of("memory")[name][seed, 0] for ours, name in names.items()}
         )
         for task in range(TASKS):
             for sequence in range(COUNT):
@@ -80,16 +84,13 @@ def test_gradients_through_time_are_those_of_pytorchs_cell(expanded: bool) -> No
     )
     state = torch.randn(members, groups, COUNT, width, generator=generator)
     going = (torch.rand(1, groups, COUNT, LENGTH, 1, generator=generator) < 0.7).float()
-    weight = torch.randn(members, 3 * width, width, generator=generator)
+    weight = torch.randn(members, 1, 3 * width, width, generator=generator)
     bias, scale = (
-        torch.randn(members, 3 * width, generator=generator),
+        torch.randn(members, 1, 3 * width, generator=generator),
         torch.randn(*gates.shape[:4], width),
     )
     whole = (
-        [
-            p.unsqueeze(1).expand(-1, groups, *p.shape[1:]).detach().requires_grad_(True)
-            for p in (weight, bias)
-        ]
+        [p.expand(-1, groups, *p.shape[2:]).detach().requires_grad_(True) for p in (weight, bias)]
         if expanded
         else [weight.requires_grad_(), bias.requires_grad_()]
     )
@@ -99,7 +100,7 @@ def test_gradients_through_time_are_those_of_pytorchs_cell(expanded: bool) -> No
     eye, zero = torch.eye(3 * width), torch.zeros(3 * width)
     loss = torch.zeros(())
     for member, task, sequence in itertools.product(range(members), range(groups), range(COUNT)):
-        w, b = (p[member, task] if expanded else p[member] for p in whole)
+        w, b = (p[member, task if expanded else 0] for p in whole)
         last = state[member, task, sequence]
         for step in range(LENGTH):
             last = last * going[0, task, sequence, step]
@@ -117,13 +118,13 @@ def test_task_gradients_equal_separate_backward_passes(heads: int) -> None:
     network, (x, recall) = _network(heads), _inputs()
     flat = network.init(SEEDS, torch.Generator().manual_seed(3))
 
-    def losses(views: dict[str, Tensor]) -> Tensor:
-        return network.forward(views, x, recall).square().mean((-2, -1))
+    def losses(params: Params) -> Tensor:
+        return network.forward(params, x, recall).square().mean((-2, -1))
 
     for aggregator, groups in (("upgrad", TASKS), ("sdmgrad", 2 * TASKS)):
         leaves = Reduction(network, parse_aggregator(aggregator), TASKS).leaves(flat, torch.float32)
-        names = list(network.trunk_shapes)
-        grads = torch.autograd.grad(losses(leaves).sum(), [leaves[name] for name in names])
+        names = [name for name in network.layout.shared if "head" not in name]
+        grads = torch.autograd.grad(losses(leaves).sum(), [leaves.named[name] for name in names])
         joint = torch.cat([grad.flatten(2) for grad in grads], -1)
         assert joint.shape[1] == groups
         joint = joint.unflatten(1, (TASKS, -1)).sum(2)
@@ -154,7 +155,7 @@ def test_first_ratios_are_one_and_states_are_those_of_collection() -> None:
         f.transpose(2, 3).flatten(2, 3)
         for f in (rollout.obs, rollout.start, rollout.memory[..., :16])
     )
-    hidden = network.trunk(views, obs, Recall(memory[:, :, ::10], start)).unflatten(2, (4, 20))
+    hidden = network.features(views, obs, Recall(memory[:, :, ::10], start)).unflatten(2, (4, 20))
     torch.testing.assert_close(
         hidden[:, :, :, :-1], memory.unflatten(2, (4, 20))[:, :, :, 1:], rtol=1e-4, atol=1e-5
     )

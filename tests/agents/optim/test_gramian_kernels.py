@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.aggregators import parse_aggregator
-from mtrl.agents.networks.network import MLP
-from mtrl.agents.optim import task_gradients
+from mtrl.agents.optim import pieces
 from mtrl.agents.optim.gramian_kernels import COLUMNS, add_products, weigh_rows
 from mtrl.agents.optim.task_gradients import Reduction
+from tests.helpers.networks import mlp
 
 SEEDS, TWINS = 2, 2
 
@@ -73,7 +73,7 @@ def test_a_value_that_is_not_finite_spoils_its_own_task_and_seed(value: float) -
 def test_gradients_do_not_depend_on_who_multiplies(
     aggregator: str, heads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = MLP(in_dim=4, width=8, depth=2, out_dim=2, num_heads=heads)
+    network = mlp(in_dim=4, width=8, depth=2, out_dim=2, num_heads=heads)
     generator = torch.Generator().manual_seed(3)
     flat, x = (
         network.init(SEEDS * TWINS, generator),
@@ -90,5 +90,5 @@ def test_gradients_do_not_depend_on_who_multiplies(
         return reduction.gradient(losses, leaves, state, noise, None, 0, again=lambda at: losses)[0]
 
     compiled = gradient()
-    monkeypatch.setattr(task_gradients, "MOST_ROWS", 0)
+    monkeypatch.setattr(pieces, "MOST_ROWS", 0)
     torch.testing.assert_close(compiled, gradient(), rtol=1e-4, atol=1e-6)

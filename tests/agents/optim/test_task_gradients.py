@@ -9,24 +9,26 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.aggregators import AGGREGATORS, parse_aggregator
-from mtrl.agents.networks.network import MLP, Views
+from mtrl.agents.networks.network import Network
+from mtrl.agents.networks.parameters import Params
 from mtrl.agents.optim.task_gradients import Reduction
+from tests.helpers.networks import mlp
 
 TASKS, SEEDS = 3, 2
 
 
-def never(params: Views) -> Tensor:
+def never(params: Params) -> Tensor:
     """The losses once more, for methods that must not ask."""
     raise AssertionError("the losses were computed twice")
 
 
-def _losses(network: MLP, leaves: Views, x: Tensor, twins: int) -> Tensor:
+def _losses(network: Network, leaves: Params, x: Tensor, twins: int) -> Tensor:
     out = network.forward(leaves, x).square().mean((-2, -1))
     return out.view(SEEDS, twins, TASKS).sum(1)
 
 
 def _setting(aggregator: str, heads: int, twins: int) -> tuple[Reduction, Tensor, Tensor]:
-    network = MLP(in_dim=4, width=8, depth=2, out_dim=2, num_heads=heads)
+    network = mlp(in_dim=4, width=8, depth=2, out_dim=2, num_heads=heads)
     generator = torch.Generator().manual_seed(3)
     flat = network.init(SEEDS * twins, generator)
     return (
@@ -84,7 +86,9 @@ def test_weights_known_from_the_losses_need_one_backward_pass(
     assert reduction.losses_suffice
     leaves = reduction.leaves(flat, torch.float32)
     views = reduction.network.views(flat, flat.dtype)
-    assert [leaves[name].shape for name in views] == [view.shape for view in views.values()]
+    assert [leaf.shape for leaf in leaves.named.values()] == [
+        view.shape for view in views.named.values()
+    ]
     shape = reduction.noise_shape()
     noise = (
         None
@@ -128,8 +132,8 @@ def test_halves_of_a_batch_give_independent_gradients() -> None:
     reduction, flat, x = _setting("sdmgrad", TASKS, 1)
     leaves = reduction.leaves(flat, torch.float32)
     losses = _losses(reduction.network, leaves, x, 1)
-    names = list(reduction.network.trunk_shapes)
-    grads = torch.autograd.grad(losses.sum(), [leaves[name] for name in names])
+    names = list(reduction.network.layout.shared)
+    grads = torch.autograd.grad(losses.sum(), [leaves.named[name] for name in names])
     rows = torch.cat([grad.flatten(2) for grad in grads], -1)
     assert rows.shape[1] == 2 * TASKS
     expected = _task_rows(TASKS, 1)[..., : reduction.num_shared].flatten(2)

@@ -15,25 +15,23 @@ from torch import Tensor
 from mtrl.agents.agent import EnvSpec
 from mtrl.agents.aggregators import parse_aggregator
 from mtrl.agents.data.rollout import Rollout
-from mtrl.agents.networks.network import MLP
 from mtrl.agents.optim.adam import AdamSettings
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import Categorical, Gaussian, RatioPolicy
 from mtrl.agents.policies.distributions import categorical, categorical_sample, gaussian
 from mtrl.agents.ppo.popart import denormalize, normalize, popart_state, popart_std, popart_update
+from mtrl.agents.ppo.samples import gae, prepare, values
 from mtrl.agents.ppo.update import (
     Draw,
     PPOSettings,
     PPOState,
     approx_kl,
     clipped_surrogate,
-    gae,
     init_ppo,
     ppo_update,
-    prepare,
     value_loss,
-    values,
 )
+from tests.helpers.networks import mlp
 
 TASKS, STEPS, ENVS, OBS, ACTIONS = 3, 6, 2, 5, 2
 SAMPLES = STEPS * ENVS
@@ -44,8 +42,8 @@ def _settings(
     discrete: bool = False, one_hot: bool = False, aggregator: str = "mean", **changes: Any
 ) -> PPOSettings:
     in_dim = OBS + TASKS if one_hot else OBS
-    actor = MLP(in_dim, 16, 2, ACTIONS, 1 if one_hot else TASKS, "tanh")
-    critic = MLP(in_dim, 16, 2, 1, TASKS, "layer_norm")
+    actor = mlp(in_dim, 16, 2, ACTIONS, 1 if one_hot else TASKS, "tanh")
+    critic = mlp(in_dim, 16, 2, 1, TASKS, "layer_norm")
     policy: RatioPolicy = Gaussian(SPEC)
     if discrete:
         policy = Categorical(
@@ -256,7 +254,7 @@ def test_popart_changes_the_scale_but_no_value(
 
 
 def test_the_first_update_adopts_the_targets_scale_and_step_zero_is_the_mean_over_all() -> None:
-    critic = MLP(2, 3, 1, 1, 2)
+    critic = mlp(2, 3, 1, 1, 2)
     first, second = (
         torch.tensor([[[1.0, 3.0], [10.0, 30.0]]]),
         torch.tensor([[[5.0, 5.0], [0.0, 0.0]]]),

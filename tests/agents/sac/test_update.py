@@ -14,7 +14,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mtrl.agents.agent import EnvSpec
 from mtrl.agents.aggregators import parse_aggregator
 from mtrl.agents.data.replay import Batch
-from mtrl.agents.networks.network import MLP
 from mtrl.agents.optim.adam import AdamSettings
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import SquashedGaussian
@@ -28,6 +27,7 @@ from mtrl.agents.sac.update import (
     init_sac,
     sac_update,
 )
+from tests.helpers.networks import mlp
 
 TASKS, BATCH, OBS, ACTIONS = 3, 8, 5, 2
 FLAT = "cagrad:flat_minima=0.05"
@@ -38,8 +38,8 @@ def _settings(
     one_hot: bool = False, dtype: torch.dtype = torch.float32, aggregator: str = "mean"
 ) -> SACSettings:
     heads, in_dim = (1, OBS + TASKS) if one_hot else (TASKS, OBS)
-    actor = MLP(in_dim, 16, 2, 2 * ACTIONS, heads)
-    critic = MLP(in_dim + ACTIONS, 16, 2, 1, heads)
+    actor = mlp(in_dim, 16, 2, 2 * ACTIONS, heads)
+    critic = mlp(in_dim + ACTIONS, 16, 2, 1, heads)
     return SACSettings(
         actor=actor,
         critic=critic,
@@ -86,7 +86,8 @@ def test_three_seeds_at_once_equal_three_separate_runs(one_hot: bool, aggregator
     for step in range(5):
         draws = [_draws(100 * step + seed) for seed in range(3)]
         batch = Batch(*(torch.cat(parts) for parts in zip(*(d[0] for d in draws))))
-        noise = SACNoise(*(torch.cat(parts) for parts in zip(*(d[1] for d in draws))))
+        parts = zip(*(d[1] for d in draws))
+        noise = SACNoise(*(torch.cat(part) for part in parts if part[0] is not None))
         metrics = sac_update(together, batch, noise, settings)
         for seed, (own_batch, own_noise) in enumerate(draws):
             own = sac_update(alone[seed], own_batch, own_noise, settings)
@@ -227,7 +228,8 @@ def test_the_update_never_syncs_and_has_static_shapes(
     for step in range(3):
         pairs = [_draws(10 * step + seed) for seed in range(2)]
         batch = Batch(*(torch.cat(parts) for parts in zip(*(p[0] for p in pairs))))
-        noise = SACNoise(*(torch.cat(parts) for parts in zip(*(p[1] for p in pairs))))
+        drawn = zip(*(p[1] for p in pairs))
+        noise = SACNoise(*(torch.cat(part) for part in drawn if part[0] is not None))
         with _Recorder() as recorder:
             sac_update(state, batch, noise, settings)
         traces.append(recorder.calls)

@@ -1,4 +1,4 @@
-"""Layers of stacked MLPs as autograd functions that form only the needed gradients, by the fastest product."""
+"""Chains of linear layers and activations as one autograd function: the fast path of the plain MLP."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import layer_norm
+
+from mtrl.agents.networks.linear import fused, has_fused_product
 
 ROWS_STEP = 64
 """Where rows are left out of a product, the number of the others is rounded up to a multiple of this."""
@@ -17,9 +18,9 @@ class ReLUTrunk(torch.autograd.Function):
     """``x -> ReLU(W_L ... ReLU(W_1 x + b_1) ... + b_L)`` for ``K`` members.
 
     Inputs: ``x`` ``[S, T, b, in]`` with ``K`` a multiple of ``S`` (consecutive members share an input), then per layer
-    a weight ``[K, out, in]`` and a bias ``[K, out]``, all of one dtype. A weight and bias expanded over tasks,
-    ``[K, T, out, in]`` and ``[K, T, out]``, compute the same and receive their gradient per task, in one batched
-    product instead of ``T`` backward passes. Output: ``[K, T, b, out]`` float32.
+    a weight ``[K, 1, out, in]`` and a bias ``[K, 1, out]``, all of one dtype and shared by all tasks. Expanded over
+    tasks, ``[K, T, out, in]`` and ``[K, T, out]``, they compute the same and receive their gradient per task, in one
+    batched product instead of ``T`` backward passes. Output: ``[K, T, b, out]`` float32.
 
     On a GPU all members go through one batched product a layer. On a CPU they go one by one, since there a single
     product fills the machine and fuses with bias and ReLU.
@@ -46,125 +47,6 @@ class TanhTrunk(torch.autograd.Function):
         return _backward(ctx, "tanh", grads[0])
 
 
-class StackedLinear(torch.autograd.Function):
-    """``x Wᵀ`` for ``x`` ``[K, T, b, in]`` and ``W`` ``[K, out, in]`` or ``[K, T, out, in]``.
-
-    The second form is a weight expanded over tasks; its gradient then comes out per task.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        shared = _without_tasks(weight, ndim=3)
-        ctx.save_for_backward(x, shared)
-        ctx.weight_shape = weight.shape
-        product = _product(x.flatten(1, 2), shared)
-        return product.view(*x.shape[:3], -1)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        need_x, need_weight = ctx.needs_input_grad
-        grad = grads[0]
-        grad_x = None
-        if need_x:
-            grad_rows = grad.flatten(1, 2)
-            grad_x = torch.bmm(grad_rows, weight).view_as(x)
-        if not need_weight:
-            return grad_x, None
-        per_task = len(ctx.weight_shape) == 4
-        if per_task:
-            delta = grad.flatten(0, 1)
-            inputs = x.flatten(0, 1)
-        else:
-            delta = grad.flatten(1, 2)
-            inputs = x.flatten(1, 2)
-        grad_weight = torch.bmm(delta.transpose(1, 2), inputs)
-        return grad_x, grad_weight.view(ctx.weight_shape)
-
-
-def layer_norm_trunk(x: Tensor, params: list[Tensor]) -> Tensor:
-    """``h -> ReLU(LayerNorm(W h) * gain + bias)`` per layer; ``params`` are weight, gain and bias of each.
-
-    Shapes as in ``ReLUTrunk``, gains like biases. Output ``[K, T, b, out]`` float32.
-    """
-    first_weight = params[0]
-    members = first_weight.shape[0]
-    per_task = first_weight.dim() == 4
-    groups = first_weight.shape[1] if per_task else x.shape[1]
-    if members > x.shape[0]:
-        x = x.repeat_interleave(members // x.shape[0], 0)
-    hidden = x.view(members, groups, -1, x.shape[-1])
-    weights = params[::3]
-    gains = params[1::3]
-    biases = params[2::3]
-    for weight, gain, bias in zip(weights, gains, biases):
-        hidden = StackedLinear.apply(hidden, weight)
-        shape = hidden.shape[-1:]
-        one_member = gain.shape[0] == 1 and gain.dim() == 2
-        if one_member:
-            # Only one member's gain and bias have the shape that the fused kernel takes.
-            hidden = layer_norm(hidden, shape, gain[0], bias[0])
-        else:
-            normalized = layer_norm(hidden, shape)
-            hidden = torch.addcmul(_over_rows(bias), normalized, _over_rows(gain))
-        hidden = hidden.relu_()
-    features = hidden.float()
-    return features.view(members, *x.shape[1:3], -1)
-
-
-def _over_rows(param: Tensor) -> Tensor:
-    """``[K, n]``, or ``[K, T, n]`` with a task axis, in the shape that broadcasts over ``[K, T, b, n]``."""
-    if param.dim() == 3:
-        return param.unsqueeze(-2)
-    return param[:, None, None]
-
-
-class LinearHeads(torch.autograd.Function):
-    """``h Wᵀ + b`` for stacked heads: ``h`` ``[n, rows, width]``, ``W`` ``[n, out, width]``, ``b`` ``[n, out]``.
-
-    The output is formed as ``(W hᵀ)ᵀ``, and the gradient of ``W`` as ``gᵀ h``, many times faster on a CPU than the
-    ``(hᵀ g)ᵀ`` that autograd picks. With one output the gradient of ``h`` is an outer product, for which a matrix
-    product is the slow way too.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(hidden, weight)
-        transposed = torch.baddbmm(bias.unsqueeze(2), weight, hidden.transpose(1, 2))
-        return transposed.transpose(1, 2)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight = ctx.saved_tensors
-        grad = grads[0]
-        need_hidden, need_weight, need_bias = ctx.needs_input_grad
-        grad_hidden = None
-        if need_hidden:
-            # A matrix product with one column is an outer product, which ``mul`` computes faster.
-            backwards = torch.mul if weight.shape[1] == 1 else torch.bmm
-            grad_hidden = backwards(grad, weight)
-        grad_weight = torch.bmm(grad.transpose(1, 2), hidden) if need_weight else None
-        grad_bias = grad.sum(1) if need_bias else None
-        return grad_hidden, grad_weight, grad_bias
-
-
-class ScaleTasks(torch.autograd.Function):
-    """Identity on ``[K, T, b, width]`` whose gradient is scaled per task by ``scale`` ``[K, T]``.
-
-    The scale is read in the backward pass, so it may be set after the losses, on which it may depend, are known.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, scale: Tensor) -> Tensor:
-        ctx.scale = scale  # not saved by autograd, which would refuse the later write
-        return hidden.view_as(hidden)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        scale = ctx.scale[:, :, None, None]
-        return grads[0] * scale, None
-
-
 def plain_trunk(activation: str, x: Tensor, params: Sequence[Tensor]) -> Tensor:
     """``ReLUTrunk`` or ``TanhTrunk`` where no gradients are asked for."""
     return _layers(activation, x, params)[0]
@@ -179,11 +61,6 @@ def _forward(ctx: Any, activation: str, x: Tensor, params: tuple[Tensor, ...]) -
     return out
 
 
-def _without_tasks(param: Tensor, ndim: int) -> Tensor:
-    """A parameter of ``ndim`` axes without the task axis that it may be expanded over."""
-    return param if param.dim() == ndim else param[:, 0]
-
-
 def _layers(
     activation: str,
     x: Tensor,
@@ -195,8 +72,8 @@ def _layers(
         The output; the weights ``[K, out, in]``; for each group of members its input and the output of every layer.
     """
     seeds, tasks, batch, _ = x.shape
-    weights = [_without_tasks(weight, ndim=3) for weight in params[::2]]
-    biases = [_without_tasks(bias, ndim=2) for bias in params[1::2]]
+    weights = [weight[:, 0] for weight in params[::2]]
+    biases = [bias[:, 0] for bias in params[1::2]]
     members = len(weights[0])
     twins = members // seeds
     rows = x.flatten(1, 2)
@@ -357,45 +234,10 @@ def _layer(
     activation: str,
 ) -> Tensor:
     """ReLU or tanh of ``x Wᵀ + b`` for ``x`` ``[g, rows, in]``."""
-    if _has_fused_product(x):
-        return _fused(x[0], weight[0], bias[0], activation).unsqueeze(0)
+    if has_fused_product(x):
+        return fused(x[0], weight[0], bias[0], activation).unsqueeze(0)
     out = torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
     return out.relu_() if activation == "relu" else out.tanh_()
-
-
-def _product(x: Tensor, weight: Tensor) -> Tensor:
-    """``x Wᵀ`` for ``x`` ``[K, rows, in]``."""
-    if not _has_fused_product(x):
-        return torch.bmm(x, weight.transpose(1, 2))
-    products = [_fused(rows, of_member, None, "none") for rows, of_member in zip(x, weight)]
-    if len(products) == 1:
-        # ``stack`` would copy the only product.
-        return products[0].unsqueeze(0)
-    return torch.stack(products)
-
-
-def _fused(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    activation: str,
-) -> Tensor:
-    """oneDNN's product of ``[rows, in]`` and ``[out, in]`` with bias and activation in one pass over the output."""
-    out: Tensor = torch.ops.mkldnn._linear_pointwise(
-        x,
-        weight,
-        bias,
-        activation,
-        [],
-        "",
-    )
-    return out
-
-
-def _has_fused_product(x: Tensor) -> bool:
-    if x.is_cuda or x.dtype != torch.bfloat16:
-        return False
-    return torch.backends.mkldnn.is_available()
 
 
 def _activation_gradient(delta: Tensor, out: Tensor, activation: str) -> Tensor:
@@ -411,11 +253,10 @@ def _weight_gradient(
     grad_weight: Tensor,
     grad_bias: Tensor,
 ) -> None:
-    """Write the gradients of one layer, per task if the destinations have a task axis."""
-    if grad_weight.dim() == 4:
-        groups = delta.shape[0] * grad_weight.shape[1]
-        delta = delta.reshape(groups, -1, delta.shape[-1])
-        x = x.reshape(groups, -1, x.shape[-1])
+    """Write the gradients of one layer, one for each group of rows that the destinations have."""
+    groups = delta.shape[0] * grad_weight.shape[1]
+    delta = delta.reshape(groups, -1, delta.shape[-1])
+    x = x.reshape(groups, -1, x.shape[-1])
     product = torch.bmm(delta.transpose(1, 2), x)
     grad_weight.copy_(product.view_as(grad_weight))
     grad_bias.copy_(delta.sum(1).view_as(grad_bias))
