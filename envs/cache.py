@@ -1,4 +1,4 @@
-"""The folder for what can be made again: machine code, models, goals, states after reset."""
+"""The cache folder. It keeps machine code, models, goals and states after reset, all of which can be made again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _home() -> Path:
 
 @cache
 def writable_folder(folder: Path) -> bool:
-    """Whether files can be written to ``folder``, which is made if needed; warns once if not."""
+    """Whether files can be written to ``folder``. Creates it if needed, and warns once if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -55,6 +55,6 @@ def warn_unwritable(root: Path, reason: str) -> None:
 
 
 def announcement(work: str) -> str:
-    """The line that says that slow ``work`` begins, and whether the next start has to repeat it."""
+    """The line that announces slow ``work`` and says whether the next start repeats it."""
     fate = "kept for next time" if writable_folder(cache_root()) else "cannot be kept"
     return f"{work} ({fate})"

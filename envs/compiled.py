@@ -196,7 +196,7 @@ def _with_cache(function: Callable[..., Any], compile_with: Callable[[bool], Any
 
 
 class _Announcer(event.Listener):
-    """Says on stderr which part of ours compiles, once a process, when that has taken ``PATIENCE_S``.
+    """Reports on stderr which of our parts is compiling, once per process and only after ``PATIENCE_S``.
 
     numba tells of every function that it compiles rather than loads, also of those that another one calls, and holds a
     lock meanwhile. So an engine's one long compilation gives many occasions to look at the clock.
@@ -235,7 +235,7 @@ class _Announcer(event.Listener):
 
 
 def _part(module: str | None) -> str:
-    """What a reader of the screen knows a module by, empty for a module of somebody else."""
+    """The name of a module for messages; empty for modules that are not ours."""
     for prefix, name in PARTS.items():
         if module is not None and module.startswith(prefix):
             return name

@@ -1,4 +1,4 @@
-"""Python's copy protocol for environments whose engine holds what cannot be copied: threads, locks, C pointers."""
+"""Python's copy protocol for environments whose engine holds threads, locks and C pointers, which cannot be copied."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SPACES = ("single_observation_space", "single_action_space", "observation_space
 
 
 class CopiedByState(TaskVectorEnv):
-    """Base of backends with an exact state: a copy is made anew from the settings and then takes over the state.
+    """Base of backends with an exact state. A copy is built from the settings and then loads the state.
 
     ``copy.deepcopy`` and ``pickle`` (of multiprocessing, say) give an environment of its own, with the same trajectory
     from here on. The random states of the spaces are copied too, so ``action_space.sample()`` gives the same actions.

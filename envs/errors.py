@@ -9,7 +9,7 @@ from typing import Any
 
 
 class UserError(Exception):
-    """Something the user can act on. The message is one sentence; ``exit_status`` is that of a command it ends."""
+    """An error the user can act on. The message is one sentence; ``exit_status`` is that of the command it ends."""
 
     exit_status = 2
 

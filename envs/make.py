@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import fields
 from importlib import import_module
+from typing import Literal, overload
 
+from mtrl.envs.autoreset import NextStepAutoreset
 from mtrl.envs.errors import SuiteError, nearest
 from mtrl.envs.seeding import check_seed
 from mtrl.envs.settings import EnvSettings
@@ -29,6 +31,7 @@ def _able(spec: Suite) -> dict[str, Backend]:
     return able
 
 
+@overload
 def make_vec(
     suite: str | Suite,
     envs_per_task: int = 1,
@@ -39,10 +42,46 @@ def make_vec(
     goals: str = "random",
     goal_seed: int | None = None,
     stagger: bool = False,
+    autoreset: Literal["same_step"] = "same_step",
     num_workers: int | None = None,
     num_threads: int | None = None,
     render_mode: str | None = None,
-) -> TaskVectorEnv:
+) -> TaskVectorEnv: ...
+
+
+@overload
+def make_vec(
+    suite: str | Suite,
+    envs_per_task: int = 1,
+    *,
+    backend: str = "auto",
+    seed: int = 0,
+    one_hot: bool = False,
+    goals: str = "random",
+    goal_seed: int | None = None,
+    stagger: bool = False,
+    autoreset: Literal["next_step"],
+    num_workers: int | None = None,
+    num_threads: int | None = None,
+    render_mode: str | None = None,
+) -> NextStepAutoreset: ...
+
+
+def make_vec(
+    suite: str | Suite,
+    envs_per_task: int = 1,
+    *,
+    backend: str = "auto",
+    seed: int = 0,
+    one_hot: bool = False,
+    goals: str = "random",
+    goal_seed: int | None = None,
+    stagger: bool = False,
+    autoreset: str = "same_step",
+    num_workers: int | None = None,
+    num_threads: int | None = None,
+    render_mode: str | None = None,
+) -> TaskVectorEnv | NextStepAutoreset:
     """Makes the task-major vector environment of a suite.
 
     >>> env = make_vec("mt10", envs_per_task=2, seed=1)
@@ -54,7 +93,7 @@ def make_vec(
         envs_per_task: environments of each task.
         backend: the engine; ``auto`` is the first of the suite's family that has its rewards, ``stock`` the original
             package. Backends give equal trajectories (Meta-World's native rewards differ in the last bits at most).
-        seed: of all random streams. Equal seeds give equal trajectories for any number of workers or threads.
+        seed: seed of all random streams. Equal seeds give equal trajectories for any number of workers or threads.
             ``reset(seed=s)`` makes the environment behave as one newly made with ``seed=s``.
         one_hot: append the task's one-hot code, ``num_tasks`` columns, to each observation.
         goals: ``random`` (each episode draws one of the task's 50 goals from the environment's own stream) or
@@ -65,6 +104,9 @@ def make_vec(
         stagger: Meta-World only. After ``reset`` and ``rebase``, environment e of a task is truncated e/envs_per_task
             of the horizon early, once, so that its environments are in different phases of their episodes from then on:
             short rollouts then hold beginnings and ends alike. Nothing changes with one environment per task.
+        autoreset: ``same_step`` (an ended episode restarts within the step, and ``info["final_obs"]`` holds its last
+            observation; what our agents need) or ``next_step`` (gymnasium's contract of that name, for its observation
+            wrappers). ``next_step`` does not go with ``stagger``.
         num_workers: stock backend only. Processes that share the environments, 0 for none. By default one for every
             ten environments, at most one per CPU, none if that makes fewer than two.
         num_threads: threads of a compiled backend. By default one for each CPU for Meta-World.
@@ -72,6 +114,11 @@ def make_vec(
 
     Raises:
         SuiteError: an unknown suite, backend or setting, or one that the backend lacks.
+
+    Wrappers of ``gymnasium.wrappers.vector``: those of actions, rewards and statistics (``RescaleAction``,
+    ``ClipReward``, ``NormalizeReward``, ``RecordEpisodeStatistics``, ``DictInfoToList``) work in both modes. Those of
+    observations (``TransformObservation``, ``NormalizeObservation``, ``RescaleObservation``, …) refuse ``same_step``,
+    because they would leave ``final_obs`` as it is; give them ``autoreset="next_step"``.
 
     How Meta-World differs here from the stock ``gym.make_vec("Meta-World/MT10")``; physics, observations, rewards,
     success, horizon and task order are the same:
@@ -99,6 +146,7 @@ def make_vec(
         num_threads=num_threads,
         render_mode=render_mode,
     )
+    _check_autoreset(autoreset, stagger)
     known, able = backends_of(spec), _able(spec)
     name = next(iter(able)) if backend == "auto" else backend
     if name not in known:
@@ -114,7 +162,16 @@ def make_vec(
     module = import_module(known[name].module)
     _check_supported(settings, name, module.OPTIONS)
     env: TaskVectorEnv = module.make(spec, settings)
-    return env
+    return env if autoreset == "same_step" else NextStepAutoreset(env)
+
+
+def _check_autoreset(autoreset: str, stagger: bool) -> None:
+    if autoreset not in ("same_step", "next_step"):
+        raise SuiteError(f"autoreset must be one of 'same_step', 'next_step', not {autoreset!r}.")
+    if autoreset == "next_step" and stagger:
+        raise SuiteError(
+            "autoreset='next_step' does not go with stagger=True; leave one of them out."
+        )
 
 
 def _check_supported(settings: EnvSettings, backend: str, options: frozenset[str]) -> None:

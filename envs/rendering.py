@@ -49,7 +49,7 @@ def _choose_gl() -> None:
 
 
 def forget_quietly(error: BaseException) -> None:
-    """Lets go of the objects that an error's traceback still holds, without a word of those whose ``__del__`` fails.
+    """Frees the objects that an error's traceback holds, and hides errors that their ``__del__`` raises.
 
     Where no OpenGL context could be made, gymnasium's viewer and mujoco's context are half-built, and their ``__del__``
     looks for the missing half. Python would print that after our own error, when it drops the traceback.

@@ -1,4 +1,4 @@
-"""Every random number of every environment: stateless streams named by where they are used.
+"""Seeds of all environments' random numbers: stateless streams, named by where they are used.
 
 A draw is a pure function of (seed, boundary, task, env, episode), so streams of different tasks and environments never
 move in lockstep, nothing has to be saved but counters, and no global generator is touched.

@@ -29,7 +29,7 @@ class EnvSettings:
         self._check_count("num_threads", least=1)
 
     def _check_count(self, name: str, least: int) -> None:
-        """Keeps a count as an int, so that one of NumPy's gives the same record and the same JSON."""
+        """Stores a count as an int, so that a NumPy integer gives the same record and JSON."""
         given = getattr(self, name)
         if given is None and name != "envs_per_task":
             return

@@ -1,4 +1,4 @@
-"""What a suite is: its tasks, their order, and the protocol its numbers are reported under."""
+"""Suites and tasks: the tasks' order and the protocol that numbers are reported under."""
 
 from __future__ import annotations
 

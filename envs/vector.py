@@ -1,4 +1,4 @@
-"""The task-major vector environment: the one interface that agents, evaluator and trainer see.
+"""The task-major vector environment, the only interface that agents, evaluator and trainer use.
 
 Environment ``i`` belongs to task ``i // envs_per_task``; reshaping any array ``[num_envs, ...]`` to
 ``[num_tasks, envs_per_task, ...]`` is a view. Episodes end and restart inside one ``step``
@@ -86,10 +86,10 @@ class TaskVectorEnv(VectorEnv):
         """Finish the step begun by ``step_async``."""
 
     def pause(self, tasks: NDArray[np.bool_]) -> None:
-        """Let the environments of some tasks stand still, from the next step on, until the next call or ``reset``.
+        """Pause the environments of some tasks, from the next step until the next call or ``reset``.
 
-        They ignore their action, cost no time, and give the last observation again, reward 0, no success and no end.
-        Their episodes go on from there once they are no longer paused; ``rebase`` starts new ones as everywhere.
+        Paused environments ignore their action and cost no time. They return their last observation, reward 0, no
+        success and no end. Their episodes continue once the pause ends; ``rebase`` starts new ones as everywhere.
 
         Args:
             tasks: bool ``[num_tasks]``, True where a task is to stand still.
@@ -116,6 +116,17 @@ class TaskVectorEnv(VectorEnv):
         """
         return None
 
+    def hold(self, rows: NDArray[np.bool_]) -> None:
+        """Let single environments stand still in the next step: reward 0, no end, the last observation again.
+
+        Args:
+            rows: bool ``[num_envs]``.
+
+        Raises:
+            SuiteError: a backend whose environments can only step together.
+        """
+        raise SuiteError(f"hold: environments of backend {self.backend!r} can only step together.")
+
     def frames(self) -> tuple[NDArray[np.uint8], ...]:
         """One RGB frame per environment, each in its own size; empty without a render mode.
 
@@ -134,7 +145,7 @@ class TaskVectorEnv(VectorEnv):
 
     @abstractmethod
     def state_dict(self) -> dict[str, NDArray]:
-        """Everything that the next steps depend on, as plain arrays."""
+        """All state that affects the next steps, as plain arrays."""
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, NDArray]) -> None:

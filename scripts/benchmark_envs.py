@@ -37,7 +37,7 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 
 def stock_vector_env(strategy: str) -> Any:
-    """What a user of the stock package gets."""
+    """The vector environment that a user of the stock package gets."""
     import gymnasium
     import metaworld  # noqa: F401  registers the ids
 
@@ -245,7 +245,7 @@ def _reply(process: subprocess.Popen[str]) -> dict[str, float]:
 
 
 def ratios(results: dict[str, dict[str, float]]) -> dict[str, float]:
-    """What is claimed about the native backend."""
+    """The ratios that the documentation reports for the native backend."""
 
     def over(row: str, base: str) -> float:
         return results[row]["per_cpu_s"] / results[base]["per_cpu_s"]

@@ -1,4 +1,4 @@
-"""Time mtsac on mt10 with PyTorch threads that spin as libgomp has them, and as the commands set them.
+"""Time mtsac on mt10 with libgomp's own spinning of PyTorch threads and with the spinning that the commands set.
 
     python scripts/benchmark_threads.py --json results/benchmark_threads.json
 

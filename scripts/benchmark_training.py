@@ -82,7 +82,7 @@ def updates(repeats: int) -> dict[str, float]:
 
 
 def stepping(repeats: int) -> dict[str, float]:
-    """Env steps a second of MT10 with ten environments: the stock vector environment and ours, random actions."""
+    """Env steps per second of MT10 with ten environments and random actions: stock vector environment and ours."""
     import metaworld  # noqa: F401  (registers the ids)
 
     stock = gym.make_vec("Meta-World/MT10", vector_strategy="sync", seed=0)

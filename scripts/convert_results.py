@@ -1,4 +1,4 @@
-"""Bring result files to today's schema and settings and to ``SUITE/BUDGET/ROW/seed-N.json``; numbers stay.
+"""Bring result files to the current schema, settings and place, ``SUITE/BUDGET/ROW/seed-N.json``; numbers stay.
 
 python scripts/convert_results.py results           # convert and move
 python scripts/convert_results.py results --check   # say what would change; exit status 1 if anything would
@@ -175,7 +175,7 @@ def converted(record: Record) -> Record:
 
 
 def plan(folder: Path) -> tuple[list[Move], int]:
-    """What is to change below a folder, and how many records there are.
+    """The planned moves below a folder, and the number of records there.
 
     Raises:
         ResultError: a record cannot be converted, two would become one file, or rows of different settings one folder.

@@ -82,7 +82,7 @@ def density(paths: list[Path]) -> float:
 
 
 def describe(folder: str) -> dict[str, Any]:
-    """The figures of one folder."""
+    """Sizes, densities and imports of one folder."""
     paths = sources(ROOT / folder)
     files = [path.read_text(encoding="utf-8").count("\n") for path in paths]
     functions = []

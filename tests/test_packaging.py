@@ -74,7 +74,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what a build reads, and of the tests, which it has to leave out."""
     folder = tmp_path_factory.mktemp("checkout") / "mtrl"
     folder.mkdir()
-    for name in ("pyproject.toml", "README.md", "MANIFEST.in"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
         shutil.copy(ROOT / name, folder)
     for name in ("mtrl", "tests", *FOLDERS):
         shutil.copytree(
@@ -163,6 +163,7 @@ def test_source_distribution_holds_every_file_once(sdist: Path) -> None:
     assert top == {
         "mtrl",
         "mtrl_suite.egg-info",
+        "LICENSE",
         "MANIFEST.in",
         "PKG-INFO",
         "README.md",

@@ -1,4 +1,4 @@
-"""The arrays through which environments and their vector environment talk, laid out in one buffer."""
+"""The arrays that environments and their vector environment exchange, laid out in one buffer."""
 
 from __future__ import annotations
 

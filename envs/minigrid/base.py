@@ -78,11 +78,16 @@ class MiniGridVectorEnv(EngineVectorEnv):
         )
         spaces = self.obs_layout.space(), Discrete(int(actions.max()))
         super().__init__(suite, settings, streams, *spaces)
+        self._held = np.zeros(self.num_envs, np.bool_)
 
     @property
     def level_seeds(self) -> NDArray[np.int64]:
         """Seed of the level that each environment is playing: stock's ``reset(seed=...)`` gives that level."""
         return np.array(self._streams.seeds(range(self.num_envs)), np.int64)
+
+    def hold(self, rows: NDArray[np.bool_]) -> None:
+        self._check_idle("hold")
+        self._held = rows.copy()
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """One RGB frame per environment, drawn by minigrid; None without a render mode.
@@ -106,7 +111,7 @@ class MiniGridVectorEnv(EngineVectorEnv):
 
     @abstractmethod
     def _begin_step(self, actions: NDArray[np.int64]) -> None:
-        """Begin to step; paused environments have the action ``STAND_STILL``."""
+        """Begin to step; paused and held environments have the action ``STAND_STILL``."""
 
     @abstractmethod
     def _end_step(self) -> tuple[NDArray, NDArray, NDArray, NDArray, NDArray]:
@@ -137,8 +142,10 @@ class MiniGridVectorEnv(EngineVectorEnv):
         return self._start()
 
     def _begin(self, actions: NDArray) -> None:
-        if self.paused.any():
-            actions = np.where(self.paused[self.task_id], STAND_STILL, actions)
+        still = self._held | self.paused[self.task_id]
+        if still.any():
+            actions = np.where(still, STAND_STILL, actions)
+        self._held[:] = False
         self._begin_step(actions)
 
     def _finish(self) -> tuple[NDArray, NDArray, NDArray, NDArray, Info]:

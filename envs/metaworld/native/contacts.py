@@ -1,9 +1,9 @@
-"""Which pairs of geoms can touch, and all that MuJoCo asks about each, found once a model.
+"""Pairs of geoms that can touch, with the numbers that MuJoCo's tests read, computed once per model.
 
 ``mj_collision`` spends most of its time on the search for pairs: it sorts bodies along principal axes and descends
-trees of boxes. With so few pairs it is cheaper to test the bounding spheres of each, and to hand ``mj_collision`` those
-that are near as predefined pairs, in the order in which it would have found them. Every test here lets pass what its
-tests let pass, and the last ones are its own, so that it makes the same contacts.
+box trees. These models have few pairs, so it is cheaper to test the bounding spheres of each pair. The near ones go to
+``mj_collision`` as predefined pairs, in the order in which it would have found them. These tests are conservative: they
+never drop a pair MuJoCo would keep. MuJoCo's own narrow-phase test runs last, so the contacts are identical.
 """
 
 from __future__ import annotations

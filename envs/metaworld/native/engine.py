@@ -173,7 +173,7 @@ class NativeMetaWorld(CopiedByState, MetaWorldVectorEnv):
             self._prepared = prepared
 
     def _simulate(self) -> list[Simulation]:
-        """One simulation a chunk, in order; lets go of what each task was prepared with, which halves the peak."""
+        """One simulation per chunk, in order. Drops each task's prepared model on the way, which halves peak memory."""
         simulations = []
         for task, entry in enumerate(self._tasks):
             model = self._prepared.pop(0).model()
@@ -214,7 +214,7 @@ def _tasks(suite: Suite) -> tuple[Task, ...]:
 
 
 def _chunks(num_tasks: int, envs_per_task: int, num_threads: int) -> NDArray[np.int64]:
-    """Cuts each task's environments into equal parts, each with a simulation of its own."""
+    """Cuts each task's environments into equal chunks. Each chunk has its own simulation."""
     wanted = 1 if num_threads == 1 else -(-num_threads * CHUNKS_PER_THREAD // num_tasks)
     cuts = np.linspace(0, envs_per_task, min(wanted, envs_per_task) + 1).astype(np.int64)
     rows = [

@@ -1,7 +1,7 @@
-"""``mj_step`` and ``mj_forward`` put together from MuJoCo's own stages, without what nothing here depends on.
+"""``mj_step`` and ``mj_forward`` rebuilt from MuJoCo's stage functions, skipping the stages these models do not use.
 
-Left out are cameras, lights, sites (but after the last step), flexes, tendons, sensors, energies and timers: these
-models have none, or nobody reads them. The search for pairs of geoms is ours, see ``contacts``.
+Skipped stages: cameras, lights, sites (except after the last step), flexes, tendons, sensors, energies and timers. Our
+own search finds the pairs of geoms, see ``contacts``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def is_near(test: int, limit: int) -> bool:
 
 @kernel
 def is_outside(box: int, other: int, reach: int) -> bool:
-    """Whether the bounding sphere of a pair's one geom is clear of the box of its other.
+    """Whether one geom's bounding sphere lies outside the other geom's box.
 
     ``reach``: ``BOX_REACH``, or ``BOX_WIDE`` for a sphere that is larger by the skin and a box that does not move.
     """
@@ -68,7 +68,7 @@ def is_outside(box: int, other: int, reach: int) -> bool:
 
 @kernel
 def boxes_touch(ctx: NDArray, box: int) -> bool:
-    """Whether two geoms pass MuJoCo's test of their boxes, which it makes unless each is its body's only geom."""
+    """Whether two geoms pass MuJoCo's box test. MuJoCo skips the test where each geom is its body's only one."""
     use, first, second = load_i64(box, at.BOX_USED), box + 8 * at.BOX_FIRST, box + 8 * at.BOX_SECOND
     if use == at.BOXES_UNUSED:
         return True
@@ -94,7 +94,7 @@ def boxes_touch(ctx: NDArray, box: int) -> bool:
 
 @kernel
 def is_reached(ctx: NDArray, tree: int) -> bool:
-    """Whether MuJoCo's descent of two bodies' trees of boxes comes to a pair of geoms.
+    """Whether MuJoCo's descent of two bodies' box trees reaches a pair of geoms.
 
     The boxes of nodes hold the geoms, but have other axes, so that one may be further away than the margin where the
     geom's own box is not.
@@ -124,7 +124,7 @@ def is_reached(ctx: NDArray, tree: int) -> bool:
 
 @kernel
 def may_touch(ctx: NDArray, pair: int) -> bool:
-    """Whether MuJoCo is to look for contacts of a pair."""
+    """Whether MuJoCo must search a pair for contacts."""
     return (
         is_near(ctx[at.PAIRS] + 8 * at.PAIR_SIZE * pair, at.PAIR_LIMIT)
         and boxes_touch(ctx, ctx[at.BOXES] + 8 * at.BOX_SIZE * pair)
@@ -265,10 +265,10 @@ def pads_may_touch(ctx: NDArray) -> bool:
 
 @kernel
 def advance(ctx: NDArray, again: bool) -> bool:
-    """Five ``mj_step``, and of the ``mj_forward`` after which stock observes what the observation needs.
+    """Runs five ``mj_step``, then the part of ``mj_forward`` that the observation needs.
 
-    The rest of it changes the next step, since it updates the warm start. It is left for the next step to do, whose
-    first ``mj_forward`` shares most of its work with it.
+    Stock runs the whole ``mj_forward`` before it observes. The rest updates the warm start, which changes the next
+    step; the next step runs it, because its first ``mj_forward`` shares most of the work.
 
     Args:
         ctx: the simulation.

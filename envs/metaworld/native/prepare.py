@@ -1,4 +1,4 @@
-"""What the engine needs of the stock environments: models, bounds and the states after reset, made once and kept."""
+"""Models, bounds and states after reset, taken from the stock environments once and cached."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Prepared:
 def prepare(
     tasks: Sequence[Task], goals: Sequence[NDArray[np.float64]], num_threads: int
 ) -> list[Prepared]:
-    """Loads every task's model and resets, and makes those that are not there.
+    """Loads every task's model and resets, and makes those that the cache lacks.
 
     Args:
         tasks: the tasks.
@@ -67,7 +67,7 @@ def prepare(
 
 
 class _Job:
-    """Model and resets of one task, each kept in a file whose name tells apart all that its content depends on."""
+    """Model and resets of one task, each cached in a file named by a digest of what its content depends on."""
 
     def __init__(self, task: Task, goals: NDArray[np.float64]) -> None:
         self.task = task

@@ -1,4 +1,4 @@
-"""What the stock V2 rewards are built from, as scalar functions.
+"""Building blocks of the stock V2 rewards, as scalar functions.
 
 Stock mixes precisions: the gripper's effort is a float32 and turns what it meets into float32 unless that is a float64
 scalar or array (a Python float is "weak"). Values that may be float32 are therefore returned as ``(value, is32)``, and

@@ -1,0 +1,49 @@
+"""Markdown that every generated page is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtrl.agents.settings import Schema, describe, range_of
+from mtrl.cli import as_text
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "results"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; bars inside cells are escaped."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def code(value: object) -> str:
+    """``value`` in backticks."""
+    return f"`{value}`"
+
+
+def bare_task(name: str) -> str:
+    """The task's name without Meta-World's version suffix, for narrow tables."""
+    return name.removesuffix("-v3")
+
+
+def settings_table(known: Mapping[str, Schema], values: Mapping[str, Any] | None = None) -> str:
+    """Name, default (or the value in ``values``), what is allowed, and what the setting does.
+
+    Args:
+        known: the JSON schema of each setting, by name.
+    """
+    rows = []
+    for name, schema in known.items():
+        value = (values or {}).get(name, schema.get("default"))
+        shown = value["kind"] if isinstance(value, dict) else value
+        limits = range_of(schema)
+        allowed = describe(schema) + (f"; must be {limits}" if limits else "")
+        rows.append([code(name), code(as_text(shown)), allowed, schema["description"]])
+    return table(["setting", "default", "allowed", "what it does"], rows)
