@@ -11,6 +11,7 @@ from mtrl.envs.errors import choices
 COMMANDS = {
     "train": ("mtrl.train", "train an agent, or continue a run"),
     "evaluate": ("mtrl.evaluate", "evaluate a run's checkpoint again, or film it"),
+    "hub": ("mtrl.commands.hub", "share a trained agent as a folder, or on the Hugging Face Hub"),
     "leaderboard": (
         "mtrl.leaderboard.__main__",
         "run sweeps; build, check and verify the leaderboard",
