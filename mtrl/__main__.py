@@ -11,6 +11,8 @@ from mtrl.envs.errors import choices
 COMMANDS = {
     "train": ("mtrl.train", "train an agent, or continue a run"),
     "evaluate": ("mtrl.evaluate", "evaluate a run's checkpoint again, or film it"),
+    "plot": ("mtrl.commands.plot", "draw learning curves and per-task bars of runs"),
+    "compare": ("mtrl.commands.compare", "compare two methods: settings, tasks, verdict"),
     "hub": ("mtrl.commands.hub", "share a trained agent as a folder, or on the Hugging Face Hub"),
     "leaderboard": (
         "mtrl.leaderboard.__main__",
