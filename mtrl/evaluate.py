@@ -33,7 +33,11 @@ Evaluates a run's checkpoint under the official protocol and prints a table. Cha
   --seed=N           evaluation seed; by default the run's, which repeats its own evaluation
   --envs-per-task=N  parallel environments per task
   --device=NAME      auto, cpu, cuda or cuda:N
-  --video=DIR        film one episode of each task into DIR (mp4 where imageio-ffmpeg is installed, else gif)"""
+  --video=DIR        film one episode of each task into DIR (mp4 where imageio-ffmpeg is installed, else gif); each
+                     ends soon after success, and the last file shows all tasks
+  --tasks=A,B        film these tasks only
+  --camera=NAME      Meta-World's view: close (by default), corner, corner2, corner3, corner4, topview, behindGripper or
+                     gripperPOV"""
 _OPTIONS = {
     "episodes": int,
     "checkpoint": str,
@@ -41,6 +45,8 @@ _OPTIONS = {
     "envs_per_task": int,
     "device": str,
     "video": str,
+    "tasks": str,
+    "camera": str,
 }
 
 
@@ -68,6 +74,7 @@ def _run(arguments: list[str]) -> int:
                 + (f"did you mean {close}?" if close else "--help shows all")
             )
     given = {key: coerce(key, value, _OPTIONS[key]) for key, value in options.items()}
+    _check_film(given)
     saved = find(Path(words[0]), given.get("checkpoint"))
     config = evaluation_config(saved, given)
     print(
@@ -83,9 +90,20 @@ def _run(arguments: list[str]) -> int:
     if "video" in given:
         from mtrl.evaluation.video import film
 
-        for path in film(config, agent, Path(given["video"])):
-            print(path)
+        tasks = given["tasks"].split(",") if "tasks" in given else None
+        film(config, agent, Path(given["video"]), tasks, given.get("camera"), _say)
     return 0
+
+
+def _check_film(given: dict[str, object]) -> None:
+    for key in ("tasks", "camera"):
+        if key in given and "video" not in given:
+            raise ConfigError(f"{key}: goes with --video=DIR")
+
+
+def _say(path: Path) -> None:
+    """A file as soon as it is written, since all of them take a while."""
+    print(path, flush=True)
 
 
 def find(run: Path, wanted: str | None = None) -> Checkpoint:
