@@ -13,6 +13,7 @@ COMMANDS = {
     "evaluate": ("mtrl.evaluate", "evaluate a run's checkpoint again, or film it"),
     "plot": ("mtrl.commands.plot", "draw learning curves and per-task bars of runs"),
     "compare": ("mtrl.commands.compare", "compare two methods: settings, tasks, verdict"),
+    "demo": ("mtrl.commands.demo", "evaluate and film a trained agent that comes with the package"),
     "hub": ("mtrl.commands.hub", "share a trained agent as a folder, or on the Hugging Face Hub"),
     "leaderboard": (
         "mtrl.leaderboard.__main__",

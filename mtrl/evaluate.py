@@ -91,7 +91,7 @@ def _run(arguments: list[str]) -> int:
         from mtrl.evaluation.video import film
 
         tasks = given["tasks"].split(",") if "tasks" in given else None
-        film(config, agent, Path(given["video"]), tasks, given.get("camera"), _say)
+        film(config, agent, Path(given["video"]), tasks, given.get("camera"), say_file)
     return 0
 
 
@@ -101,7 +101,7 @@ def _check_film(given: dict[str, object]) -> None:
             raise ConfigError(f"{key}: goes with --video=DIR")
 
 
-def _say(path: Path) -> None:
+def say_file(path: Path) -> None:
     """A file as soon as it is written, since all of them take a while."""
     print(path, flush=True)
 

@@ -19,6 +19,10 @@ def model_card(config: TrainConfig, record: Record, progress: int) -> str:
     protocol, provenance = record["protocol"], record["provenance"]
     name = agent_class(config.algorithm).__name__
     module = "mtrl.sb3" if config.algorithm.startswith("sb3-") else "mtrl"
+    ours = [f"from mtrl import {name}, make_vec"]
+    imports = (
+        ours if module == "mtrl" else [f"from {module} import {name}", "from mtrl import make_vec"]
+    )
     head = {
         "library_name": "mtrl",
         "tags": ["reinforcement-learning", "multi-task", protocol["suite"], config.algorithm],
@@ -44,8 +48,7 @@ def model_card(config: TrainConfig, record: Record, progress: int) -> str:
         "## Use",
         "",
         "```python",
-        f"from {module} import {name}",
-        "from mtrl import make_vec",
+        *imports,
         "",
         f"agent = {name}.from_pretrained(FOLDER_OR_HUB_ID)",
         f'env = make_vec("{protocol["suite"]}", goal_seed={config.benchmark_seed})',

@@ -45,7 +45,10 @@ def test_model_card(run: Path, tmp_path: Path) -> None:
     assert "at 90 env steps, 4 episodes a task, one seed" in card
     last = read_result(run / "result.json")["evaluations"][-1]["per_task"]["task-2"]
     assert f"| task-2 | {last['successes'] / 4:.3f} | " in card
-    assert "from mtrl import FakeAgent" in card and 'make_vec("mt10:fake", goal_seed=0)' in card
+    assert (
+        "from mtrl import FakeAgent, make_vec" in card
+        and 'make_vec("mt10:fake", goal_seed=0)' in card
+    )
 
 
 def test_push_uploads_what_pack_writes(
