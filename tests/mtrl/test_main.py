@@ -27,6 +27,7 @@ def test_overview_lists_every_command(
         ("train", "usage: python -m mtrl.train SUITE"),
         ("evaluate", "usage: python -m mtrl.evaluate RUN"),
         ("leaderboard", "usage: python -m mtrl.leaderboard COMMAND"),
+        ("export", "usage: mtrl export RUN FILE"),
         ("demo", "usage: mtrl demo SUITE"),
         ("plot", "usage: mtrl plot RUN [RUN ...]"),
         ("compare", "usage: mtrl compare A B"),
