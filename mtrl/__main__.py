@@ -14,6 +14,7 @@ COMMANDS = {
     "plot": ("mtrl.commands.plot", "draw learning curves and per-task bars of runs"),
     "compare": ("mtrl.commands.compare", "compare two methods: settings, tasks, verdict"),
     "demo": ("mtrl.commands.demo", "evaluate and film a trained agent that comes with the package"),
+    "watch": ("mtrl.commands.watch", "watch a run's policy in a window"),
     "export": ("mtrl.commands.export", "write a policy as a program for PyTorch or ONNX Runtime"),
     "hub": ("mtrl.commands.hub", "share a trained agent as a folder, or on the Hugging Face Hub"),
     "leaderboard": (

@@ -55,7 +55,7 @@ def film(
         SuiteError: a camera that the suite lacks.
         WorkbenchError: this machine cannot render, or the folder cannot be written.
     """
-    wanted = _places(config.suite, tasks)
+    wanted = places(config.suite, tasks)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     env = filming_env(config, camera)
@@ -75,7 +75,8 @@ def film(
     return files
 
 
-def _places(suite: str, tasks: Sequence[str] | None) -> list[int]:
+def places(suite: str, tasks: Sequence[str] | None) -> list[int]:
+    """Places of the named tasks in the suite, in its order; of all for None. Raises ConfigError for an unknown one."""
     names = envs.get_suite(suite).task_names
     for task in tasks or ():
         if task not in names:

@@ -28,6 +28,7 @@ def test_overview_lists_every_command(
         ("evaluate", "usage: python -m mtrl.evaluate RUN"),
         ("leaderboard", "usage: python -m mtrl.leaderboard COMMAND"),
         ("export", "usage: mtrl export RUN FILE"),
+        ("watch", "usage: mtrl watch RUN"),
         ("demo", "usage: mtrl demo SUITE"),
         ("plot", "usage: mtrl plot RUN [RUN ...]"),
         ("compare", "usage: mtrl compare A B"),
