@@ -9,7 +9,7 @@ import torch
 
 from mtrl.agents import Agent
 from mtrl.envs import TaskVectorEnv
-from mtrl.records.results import method_of
+from mtrl.records.results import Record, method_of
 from mtrl.settings.config import TrainConfig
 
 _LABEL = 13
@@ -19,25 +19,21 @@ def run_card(config: TrainConfig, env: TaskVectorEnv, agent: Agent) -> str:
     """The card as lines of a label and a text, wrapped to the terminal."""
     suite = env.suite
     method = method_of(config.flat())
-    network = method["architecture"]
     rows = [
-        (
-            "suite",
-            f"{suite.id}, {suite.num_tasks} task{'s' * (suite.num_tasks != 1)}: "
-            + ", ".join(suite.task_names),
-        ),
+        ("suite", _suite(env)),
         ("observation", _observation(env)),
         ("action", _action(env)),
         ("reward", f"{suite.reward_version}, horizon {suite.horizon}, success {suite.success}"),
         ("goals", f"{suite.goals} (seed {config.benchmark_seed})"),
         ("method", f"{config.method}: {agent.name}, {agent.num_parameters:,} parameters"),
-        ("network", f"{network}, width {getattr(config.agent, 'width', 'unknown')}"),
-        ("gradients", f"aggregator {method['aggregator']}, curriculum {method['curriculum']}"),
+        ("network", _listed(config, method, ("architecture", ""), ("width", "width "))),
+        ("gradients", _listed(config, method, ("aggregator", ""))),
+        ("curriculum", _listed(config, method, ("curriculum", ""))),
         ("training", _training(config, env)),
         ("machine", _machine(config, env, agent)),
         ("folder", str(config.folder)),
     ]
-    return "\n".join(_row(label, text) for label, text in rows)
+    return "\n".join(_row(label, text) for label, text in rows if text)
 
 
 def _row(label: str, text: str) -> str:
@@ -49,6 +45,18 @@ def _row(label: str, text: str) -> str:
         subsequent_indent=" " * _LABEL,
         break_on_hyphens=False,
     )
+
+
+def _suite(env: TaskVectorEnv) -> str:
+    suite = env.suite
+    return f"{suite.id}, {suite.num_tasks} task{'s' * (suite.num_tasks != 1)}: {', '.join(suite.task_names)}"
+
+
+def _listed(config: TrainConfig, method: Record, *parts: tuple[str, str]) -> str:
+    """Those settings of the method that it has, each with a word in front; empty if it has none."""
+    known = vars(config.agent) | method
+    found = [(word, known.get(name)) for name, word in parts]
+    return ", ".join(f"{word}{value}" for word, value in found if value is not None)
 
 
 def _observation(env: TaskVectorEnv) -> str:
@@ -80,6 +88,6 @@ def _training(config: TrainConfig, env: TaskVectorEnv) -> str:
 def _machine(config: TrainConfig, env: TaskVectorEnv, agent: Agent) -> str:
     threads = config.num_threads or "all"
     return (
-        f"{agent.device}, backend {env.backend}; {torch.get_num_threads()} threads of PyTorch, {threads} of the "
-        "environments"
+        f"{agent.device}, backend {env.backend}, threads of PyTorch: {torch.get_num_threads()}, "
+        f"of the environments: {threads}"
     )

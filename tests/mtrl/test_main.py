@@ -29,6 +29,7 @@ def test_overview_lists_every_command(
         ("leaderboard", "usage: python -m mtrl.leaderboard COMMAND"),
         ("export", "usage: mtrl export RUN FILE"),
         ("watch", "usage: mtrl watch RUN"),
+        ("tune", "usage: mtrl tune SPEC"),
         ("demo", "usage: mtrl demo SUITE"),
         ("plot", "usage: mtrl plot RUN [RUN ...]"),
         ("compare", "usage: mtrl compare A B"),
