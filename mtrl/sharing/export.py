@@ -28,6 +28,7 @@ class DeterministicPolicy(nn.Module):
         ConfigError: an agent with memory, with separate networks, with grid observations, or that is not ours.
     """
 
+    log_std: Tensor | None
     mean: Tensor
     scale: Tensor
     low: Tensor
