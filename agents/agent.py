@@ -18,6 +18,8 @@ from mtrl.agents.errors import AgentError, DivergedError, check_seed, check_tota
 from mtrl.agents.files import read_state, write_state
 from mtrl.agents.settings import AgentConfig as AgentConfig
 from mtrl.agents.settings import values_of
+from mtrl.agents.sharing.hub import local_folder
+from mtrl.agents.sharing.locate import agent_file
 from mtrl.agents.state import Saved, restore, split_state, to_dict
 from mtrl.envs.vector import TaskVectorEnv
 
@@ -282,10 +284,14 @@ class Agent(ABC):
     ) -> Self:
         """Read what ``save`` wrote.
 
+        Args:
+            path: the file, a checkpoint's folder, a run's folder (its newest whole checkpoint), or a shared folder.
+            env: what the agent is bound to; without one it can predict, and learns after ``set_env``.
+
         Raises:
             AgentError: the file is missing, damaged, of another agent, or does not fit ``env``.
         """
-        saved = read_state(Path(path))
+        saved = read_state(agent_file(Path(path)))
         about = saved.get("about")
         if not isinstance(about, dict):
             raise AgentError(f"path: {path} holds no saved agent; give a file that save wrote")
@@ -297,10 +303,54 @@ class Agent(ABC):
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved_spec}
         config = override(cls.config_class(), json.loads(about["config"]))
         agent = cls(cls.spec_class(**fields), config, seed=about["seed"], device=device)
+        if not about.get("optimizer", True):
+            restore_optimizer(saved["state"]["networks"], agent.state_dict(experience=False))
         agent.load_state_dict(saved["state"])
         if env is not None:
             agent.set_env(env)
         return agent
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, env: TaskVectorEnv | None = None, device: str | torch.device = "auto"
+    ) -> Self:
+        """The agent of a folder on this machine, else of a repository of the Hugging Face Hub.
+
+        Args:
+            name: whatever ``load`` takes, or a Hub id ``ORG/NAME``. A path that exists never touches the network.
+
+        Raises:
+            AgentError: as ``load``, or the Hub does not have the repository.
+        """
+        return cls.load(local_folder(name), env=env, device=device)
+
+
+OPTIMIZER_FIELDS = ("exp_avg", "exp_avg_sq", "step")
+
+
+def without_optimizer(saved: State) -> State:
+    """What ``Agent.saved`` returns without the optimizer's state, a third of the size; its optimizer starts afresh.
+
+    For agents whose state has ``networks``, each with its ``params`` and the moments of Adam.
+    """
+    networks = saved["state"]["networks"]
+    kept = {
+        name: {key: value for key, value in tensors.items() if key not in OPTIMIZER_FIELDS}
+        for name, tensors in networks.items()
+    }
+    return {
+        "about": saved["about"] | {"optimizer": False},
+        "state": saved["state"] | {"networks": kept},
+    }
+
+
+def restore_optimizer(networks: State, fresh: State) -> None:
+    """Put the optimizer's state of a new agent, ``fresh``, into networks that were saved without."""
+    for name, tensors in fresh["networks"].items():
+        own = networks.setdefault(name, {})
+        for key in OPTIMIZER_FIELDS:
+            if key in tensors:
+                own[key] = tensors[key]
 
 
 def override(config: AgentConfig, overrides: dict[str, Any]) -> Any:

@@ -46,6 +46,8 @@ def make_vec(
     num_workers: int | None = None,
     num_threads: int | None = None,
     render_mode: str | None = None,
+    camera: str | None = None,
+    frame_size: tuple[int, int] | None = None,
 ) -> TaskVectorEnv: ...
 
 
@@ -64,6 +66,8 @@ def make_vec(
     num_workers: int | None = None,
     num_threads: int | None = None,
     render_mode: str | None = None,
+    camera: str | None = None,
+    frame_size: tuple[int, int] | None = None,
 ) -> NextStepAutoreset: ...
 
 
@@ -81,6 +85,8 @@ def make_vec(
     num_workers: int | None = None,
     num_threads: int | None = None,
     render_mode: str | None = None,
+    camera: str | None = None,
+    frame_size: tuple[int, int] | None = None,
 ) -> TaskVectorEnv | NextStepAutoreset:
     """Makes the task-major vector environment of a suite.
 
@@ -111,6 +117,10 @@ def make_vec(
             ten environments, at most one per CPU, none if that makes fewer than two.
         num_threads: threads of a compiled backend. By default one for each CPU for Meta-World.
         render_mode: ``rgb_array`` for frames from ``render()``.
+        camera: Meta-World's native backend only. ``close`` (ours, near the object) or one of Meta-World's: ``corner``,
+            ``corner2``, ``corner3``, ``corner4``, ``topview``, ``behindGripper``, ``gripperPOV``; by default MuJoCo's
+            free camera, as in stock.
+        frame_size: Meta-World's native backend only. Width and height of frames in pixels; by default 480 x 480.
 
     Raises:
         SuiteError: an unknown suite, backend or setting, or one that the backend lacks.
@@ -145,6 +155,8 @@ def make_vec(
         num_workers=num_workers,
         num_threads=num_threads,
         render_mode=render_mode,
+        camera=camera,
+        frame_size=frame_size,
     )
     _check_autoreset(autoreset, stagger)
     known, able = backends_of(spec), _able(spec)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -127,13 +127,17 @@ class TaskVectorEnv(VectorEnv):
         """
         raise SuiteError(f"hold: environments of backend {self.backend!r} can only step together.")
 
-    def frames(self) -> tuple[NDArray[np.uint8], ...]:
+    def frames(self, only: Sequence[int] | None = None) -> tuple[NDArray[np.uint8], ...]:
         """One RGB frame per environment, each in its own size; empty without a render mode.
 
         ``render`` gives them in one size, as gymnasium's and SB3's recorders need them.
+
+        Args:
+            only: draw these environments, and no others; drawing is slow.
         """
-        frames: Any = self.render()
-        return tuple(frames or ())
+        rendered: Any = self.render()
+        frames = tuple(rendered or ())
+        return frames if only is None or not frames else tuple(frames[index] for index in only)
 
     @abstractmethod
     def rebase(self, boundary: int) -> NDArray:

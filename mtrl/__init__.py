@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import lazy_loader
 
+from mtrl.registration import register_when_imported
+
 if TYPE_CHECKING:
     from mtrl.agents import MTPPO as MTPPO
     from mtrl.agents import MTSAC as MTSAC
@@ -52,3 +54,5 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "statistics": ("t_interval", "wilson_interval"),
     },
 )
+
+register_when_imported()

@@ -11,6 +11,13 @@ from mtrl.envs.errors import choices
 COMMANDS = {
     "train": ("mtrl.train", "train an agent, or continue a run"),
     "evaluate": ("mtrl.evaluate", "evaluate a run's checkpoint again, or film it"),
+    "tune": ("mtrl.commands.tune", "search settings with Optuna"),
+    "plot": ("mtrl.commands.plot", "draw learning curves and per-task bars of runs"),
+    "compare": ("mtrl.commands.compare", "compare two methods: settings, tasks, verdict"),
+    "demo": ("mtrl.commands.demo", "evaluate and film a trained agent that comes with the package"),
+    "watch": ("mtrl.commands.watch", "watch a run's policy in a window"),
+    "export": ("mtrl.commands.export", "write a policy as a program for PyTorch or ONNX Runtime"),
+    "hub": ("mtrl.commands.hub", "share a trained agent as a folder, or on the Hugging Face Hub"),
     "leaderboard": (
         "mtrl.leaderboard.__main__",
         "run sweeps; build, check and verify the leaderboard",

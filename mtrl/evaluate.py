@@ -31,7 +31,11 @@ Evaluates a run's checkpoint under the official protocol and prints a table. Cha
   --seed=N           draws other goals or levels; by default the run's own, which repeats its evaluation
   --envs-per-task=N  parallel environments per task
   --device=NAME      auto, cpu, cuda or cuda:N
-  --video=DIR        film one episode of each task into DIR (mp4 where imageio-ffmpeg is installed, else gif)"""
+  --video=DIR        film one episode of each task into DIR (mp4 where imageio-ffmpeg is installed, else gif); each
+                     ends soon after success, and the last file shows all tasks
+  --tasks=A,B        film these tasks only
+  --camera=NAME      Meta-World's view: close (by default), corner, corner2, corner3, corner4, topview, behindGripper or
+                     gripperPOV"""
 _OPTIONS = {
     "episodes": int,
     "checkpoint": str,
@@ -39,6 +43,8 @@ _OPTIONS = {
     "envs_per_task": int,
     "device": str,
     "video": str,
+    "tasks": str,
+    "camera": str,
 }
 
 
@@ -59,6 +65,7 @@ def _run(arguments: list[str]) -> int:
     if len(words) != 1:
         raise ConfigError(f"RUN: {len(words)} given; name one run folder")
     given = cli.read_options(options, _OPTIONS)
+    _check_film(given)
     saved = find(Path(words[0]), given.get("checkpoint"))
     config = evaluation_config(saved, given)
     print(
@@ -74,9 +81,20 @@ def _run(arguments: list[str]) -> int:
     if "video" in given:
         from mtrl.evaluation.video import film
 
-        for path in film(config, agent, Path(given["video"])):
-            print(path)
+        tasks = given["tasks"].split(",") if "tasks" in given else None
+        film(config, agent, Path(given["video"]), tasks, given.get("camera"), say_file)
     return 0
+
+
+def _check_film(given: dict[str, object]) -> None:
+    for key in ("tasks", "camera"):
+        if key in given and "video" not in given:
+            raise ConfigError(f"{key}: goes with --video=DIR")
+
+
+def say_file(path: Path) -> None:
+    """A file as soon as it is written, since all of them take a while."""
+    print(path, flush=True)
 
 
 def find(run: Path, wanted: str | None = None) -> Checkpoint:

@@ -24,6 +24,7 @@ from mtrl.training.console import lasting_streams
 USAGE = """usage: python -m mtrl.train SUITE [--method NAME] [--config FILE] [--KEY=VALUE ...]
        python -m mtrl.train SUITE --seeds 1,2,3 [...]     seeds of one method together, each in a folder of its own
        python -m mtrl.train --resume RUN[,RUN...] [--total-env-steps=N]
+       python -m mtrl.train SUITE --track wandb [...]     copy what goes to TensorBoard to Weights & Biases
        python -m mtrl.train SUITE --help    every setting, with its value for that suite and method
        python -m mtrl.train                 suites and methods"""
 
@@ -45,6 +46,7 @@ def _run(arguments: list[str]) -> int:
     ):
         print(f"{USAGE}\n\n{overview()}")
         return 0
+    tracker = options.pop("track", None)
     configs = read_configs(words, options)
     if wants_help:
         config = configs[0]
@@ -53,8 +55,10 @@ def _run(arguments: list[str]) -> int:
     from mtrl.trainer import (
         train_together,
     )  # imports torch, which listing and checking settings do without
+    from mtrl.training.tracking import tracked
 
-    train_together(configs, shlex.join(["python", "-m", "mtrl.train", *arguments]))
+    with tracked(tracker, configs):
+        train_together(configs, shlex.join(["python", "-m", "mtrl.train", *arguments]))
     return 0
 
 

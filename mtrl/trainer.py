@@ -27,6 +27,7 @@ from mtrl.settings.algorithms import agent_class
 from mtrl.settings.config import TrainConfig, difference
 from mtrl.settings.presets import read_yaml
 from mtrl.training import checkpoint
+from mtrl.training.card import run_card
 from mtrl.training.checkpoint import Checkpoint
 from mtrl.training.clock import Clock
 from mtrl.training.interrupts import Interrupts
@@ -186,6 +187,8 @@ class Trainer:
         if len(self.runs) > 1:
             title += f" seeds {','.join(str(run.config.seed) for run in self.runs)}"
         total = sum(run.config.total_env_steps for run in self.runs)
+        first = self.runs[0]
+        print(run_card(first.config, first.env, first.agent), file=sys.stderr, flush=True)
         self.progress = Progress(title, self._taken(), total)
         for remark in dict.fromkeys(remark for run in self.runs for remark in run.remarks):
             self.progress.say(remark)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,9 +97,10 @@ class MiniGridVectorEnv(EngineVectorEnv):
         """
         return None if self.render_mode is None else padded(self.frames())
 
-    def frames(self) -> tuple[NDArray[np.uint8], ...]:
+    def frames(self, only: Sequence[int] | None = None) -> tuple[NDArray[np.uint8], ...]:
         self._check_idle("render")
-        return tuple(self.frame(index) for index in range(self.num_envs))
+        wanted = range(self.num_envs) if only is None else only
+        return tuple(self.frame(index) for index in wanted)
 
     @abstractmethod
     def frame(self, index: int) -> NDArray[np.uint8]:

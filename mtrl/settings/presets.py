@@ -31,18 +31,27 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def load_yaml(path: Path) -> Any:
+    """What a YAML file holds.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, or a key stands there twice.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from None
+
+
 def read_yaml(path: Path) -> Flat:
     """A flat YAML file of dotted keys.
 
     Raises:
         ConfigError: the file is missing, not YAML, or not flat, or a key stands there twice.
     """
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from None
+    values = load_yaml(path)
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):

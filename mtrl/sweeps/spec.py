@@ -6,8 +6,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mtrl.cli import as_text
 from mtrl.envs import SuiteError
 from mtrl.envs.errors import nearest
@@ -84,7 +82,7 @@ def read_spec(path: Path) -> Spec:
     Raises:
         ConfigError: one sentence about the first thing that is wrong, with the nearest right name.
     """
-    values = _read(path)
+    values = _mapping(path, "SPEC", presets.load_yaml(path))
     for key in values:
         if key not in KEYS:
             close = nearest(key, KEYS)
@@ -115,18 +113,6 @@ def read_spec(path: Path) -> Spec:
     return Spec(
         path, results, tuple(units), _together(path, values.get("together", False), len(seeds))
     )
-
-
-def _read(path: Path) -> Values:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"SPEC: {path} cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"SPEC: {path} is not valid YAML ({' '.join(str(error).split())})"
-        ) from None
-    return _mapping(path, "SPEC", values)
 
 
 def _mapping(path: Path, key: str, value: Any) -> Values:

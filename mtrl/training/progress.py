@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TextIO
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from mtrl.records.results import Record, success_mean
 from mtrl.training.console import LastingStream
@@ -17,6 +17,13 @@ BAR = (
     "{desc} {percentage:3.0f}% {bar} {n_fmt}/{total_fmt} {rate_noinv_fmt} ETA {remaining}{postfix}"
 )
 NARROW_BAR = "{percentage:3.0f}% {rate_noinv_fmt} ETA {remaining}{postfix}"
+
+
+def in_notebook() -> bool:
+    """Whether this process is a notebook's kernel, which shows a bar though its stderr is no terminal."""
+    shell = sys.modules.get("IPython")
+    kernel = shell.get_ipython() if shell is not None else None
+    return type(kernel).__name__ == "ZMQInteractiveShell"
 
 
 class Progress:
@@ -40,7 +47,11 @@ class Progress:
         self._start, self._steps = start, start
         self._began = self._last_line = time.monotonic()
         self._bar: tqdm | None = None
-        if self._stream.isatty():
+        if in_notebook():
+            self._bar = tqdm(
+                total=total, initial=start, desc=title, unit=" env steps", unit_scale=True
+            )
+        elif self._stream.isatty():
             self._bar = tqdm(
                 total=total,
                 initial=start,
@@ -95,7 +106,7 @@ class Progress:
     def say(self, text: str) -> None:
         """A line of its own, above the bar if there is one."""
         if self._bar is not None:
-            self._bar.write(text, file=self._stream)
+            tqdm.write(text, file=self._stream)
         else:
             print(text, file=self._stream, flush=True)
         self._last_line = time.monotonic()

@@ -173,7 +173,7 @@ def test_files(kind: type[Agent], tmp_path: Path) -> None:
     other = tmp_path / "other"
     _agent(MTSAC if kind is MTPPO else MTPPO).save(other)
     for path, words in {
-        tmp_path: "is a folder; give a file that save wrote",
+        tmp_path: "is a folder without an agent; give a file that save wrote",
         tmp_path / "none": "does not exist",
         torn / "agent": "does not exist",
         Path(os.devnull): "cannot be read (",

@@ -264,6 +264,8 @@ def test_evaluate_repeats_the_record(run: Path) -> None:
         ("RUN --episodes=0", "eval.episodes_per_task: 0 is out of range; it must be at least 1"),
         ("RUN --checkpoint=7", "checkpoint: 7 is not there; the run has 90, 60"),
         ("RUN --device=cuda:99", "device: 'cuda:99' is not there"),
+        ("RUN --camera=close", "camera: goes with --video=DIR"),
+        ("RUN --tasks=task-0", "tasks: goes with --video=DIR"),
     ],
 )
 def test_evaluate_refuses(

@@ -27,6 +27,13 @@ def test_overview_lists_every_command(
         ("train", "usage: python -m mtrl.train SUITE"),
         ("evaluate", "usage: python -m mtrl.evaluate RUN"),
         ("leaderboard", "usage: python -m mtrl.leaderboard COMMAND"),
+        ("export", "usage: mtrl export RUN FILE"),
+        ("watch", "usage: mtrl watch RUN"),
+        ("tune", "usage: mtrl tune SPEC"),
+        ("demo", "usage: mtrl demo SUITE"),
+        ("plot", "usage: mtrl plot RUN [RUN ...]"),
+        ("compare", "usage: mtrl compare A B"),
+        ("hub", "usage: mtrl hub pack RUN FOLDER"),
     ],
 )
 def test_commands_take_the_arguments_behind_their_name(
@@ -46,16 +53,17 @@ def test_statuses_are_those_of_the_command(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("command", "hint"),
     [
-        ("trian", "did you mean 'train'? use one of evaluate, leaderboard, train"),
-        ("eval", "did you mean 'evaluate'? use one of evaluate, leaderboard, train"),
-        ("mt10", "use one of evaluate, leaderboard, train"),
+        ("trian", "did you mean 'train'? use one of {names}"),
+        ("eval", "did you mean 'evaluate'? use one of {names}"),
+        ("mt10", "use one of {names}"),
     ],
 )
 def test_unknown_commands_get_one_sentence(
     command: str, hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([command]) == 2
-    assert capsys.readouterr() == ("", f"mtrl: COMMAND: {command!r} is unknown; {hint}\n")
+    said = hint.replace("{names}", ", ".join(sorted(COMMANDS)))
+    assert capsys.readouterr() == ("", f"mtrl: COMMAND: {command!r} is unknown; {said}\n")
 
 
 def test_overview_loads_nothing_heavy() -> None:

@@ -36,7 +36,9 @@ from mtrl.envs.vector import Info
 if TYPE_CHECKING:
     from mtrl.envs.metaworld.native.render import Painter
 
-OPTIONS = frozenset({"goals", "goal_seed", "stagger", "num_threads", "render_mode"})
+OPTIONS = frozenset(
+    {"goals", "goal_seed", "stagger", "num_threads", "render_mode", "camera", "frame_size"}
+)
 METAWORLD_VERSION = "3.1.1"
 CHUNKS_PER_THREAD = 8
 """More balance the threads better, fewer use the caches better and need fewer simulations."""
@@ -89,7 +91,7 @@ class NativeMetaWorld(CopiedByState, MetaWorldVectorEnv):
         self._caller_helps = False
         self._painter: Painter | None = None
         if settings.render_mode is not None:
-            self._painter = _painter(suite)
+            self._painter = _painter(suite, settings)
 
     def step(self, actions: NDArray) -> tuple[NDArray, NDArray, NDArray, NDArray, Info]:
         self._caller_helps = True
@@ -106,13 +108,17 @@ class NativeMetaWorld(CopiedByState, MetaWorldVectorEnv):
 
     def render(self) -> tuple[NDArray[np.uint8], ...]:
         """One frame [480, 480, 3] an environment, drawn by the stock package; of the last observation's state."""
+        return self.frames()
+
+    def frames(self, only: Sequence[int] | None = None) -> tuple[NDArray[np.uint8], ...]:
         self._check_idle("render")
         if self._painter is None:
             raise SuiteError("render needs make_vec(..., render_mode='rgb_array').")
         if not self._running:
             raise SuiteError("Call reset before render.")
         frames = []
-        for env, task in enumerate(self.task_id):
+        for env in range(self.num_envs) if only is None else only:
+            task = int(self.task_id[env])
             state = self._state[env] if self._elapsed[env] else None
             frames.append(
                 self._painter.frame(task, self.goals[task][self._streams.goal[env]], state)
@@ -233,11 +239,12 @@ def _compile_rewards(tasks: Sequence[Task]) -> None:
         compiled_reward(task.reward)
 
 
-def _painter(suite: Suite) -> Painter:
+def _painter(suite: Suite, settings: EnvSettings) -> Painter:
     # Not at the top: metaworld takes a second to import.
     from mtrl.envs.metaworld.native.render import Painter
 
-    return Painter([task.env_id for task in suite.tasks])
+    tasks = [task.env_id for task in suite.tasks]
+    return Painter(tasks, settings.camera, settings.frame_size)
 
 
 def _num_cpus() -> int:

@@ -188,7 +188,7 @@ def test_files_that_are_no_mapping(tmp_path: Path, text: str) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"SPEC: .* cannot be read \(No such file"):
+    with pytest.raises(ConfigError, match=r".*: cannot be read \(No such file"):
         read_spec(tmp_path / "none.yaml")
 
 

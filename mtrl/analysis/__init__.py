@@ -1,0 +1,1 @@
+"""Result records side by side: learning curves and comparisons."""

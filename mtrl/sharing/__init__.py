@@ -1,0 +1,1 @@
+"""Trained agents in folders that others can read."""

@@ -1,0 +1,79 @@
+"""The model card of a shared agent, in the Hugging Face Hub's format: a YAML head and Markdown."""
+
+from __future__ import annotations
+
+import json
+
+from mtrl.records.results import Record, success_mean
+from mtrl.settings.algorithms import agent_class
+from mtrl.settings.config import TrainConfig
+from mtrl.statistics import wilson_interval
+
+
+def model_card(config: TrainConfig, record: Record, progress: int) -> str:
+    """What the agent is, how well it does, and how to load it.
+
+    Args:
+        progress: env steps of the checkpoint.
+    """
+    protocol, provenance = record["protocol"], record["provenance"]
+    name = agent_class(config.algorithm).__name__
+    module = "mtrl.sb3" if config.algorithm.startswith("sb3-") else "mtrl"
+    ours = [f"from mtrl import {name}, make_vec"]
+    imports = (
+        ours if module == "mtrl" else [f"from {module} import {name}", "from mtrl import make_vec"]
+    )
+    head = {
+        "library_name": "mtrl",
+        "tags": ["reinforcement-learning", "multi-task", protocol["suite"], config.algorithm],
+    }
+    lines = [
+        "---",
+        *(f"{key}: {json.dumps(value)}" for key, value in head.items()),
+        "---",
+        "",
+        f"# {config.method} on {protocol['suite']}, seed {config.seed}",
+        "",
+        f"Trained with `{provenance['command']}` for {progress:,} env steps; "
+        f"{record['method']['num_parameters']:,} parameters.",
+        "",
+        *_results(record, progress),
+        "",
+        "## Protocol",
+        "",
+        f"Reward {protocol['reward_version']}, horizon {protocol['horizon']}, success {protocol['success']}, goals: "
+        f"{protocol['goals']} (seed {config.benchmark_seed}), evaluation seed {protocol['eval_seed']}, deterministic "
+        "actions.",
+        "",
+        "## Use",
+        "",
+        "```python",
+        *imports,
+        "",
+        f"agent = {name}.from_pretrained(FOLDER_OR_HUB_ID)",
+        f'env = make_vec("{protocol["suite"]}", goal_seed={config.benchmark_seed})',
+        "obs, _ = env.reset()",
+        "action, _ = agent.predict(obs, deterministic=True, task_id=env.task_id)",
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _results(record: Record, progress: int) -> list[str]:
+    reached = [each for each in record["evaluations"] if each["env_steps"] <= progress]
+    if not reached:
+        return ["It has not been evaluated."]
+    last = reached[-1]
+    mean, steps = success_mean(last["per_task"]), last["env_steps"]
+    episodes = record["protocol"]["episodes_per_task"]
+    lines = [
+        f"Mean success over tasks {mean:.3f} at {steps:,} env steps, {episodes} episodes a task, one seed.",
+        "",
+        "| task | success | 95% interval |",
+        "|---|---|---|",
+    ]
+    for name, task in last["per_task"].items():
+        low, high = wilson_interval(task["successes"], task["episodes"])
+        rate = task["successes"] / task["episodes"]
+        lines.append(f"| {name} | {rate:.3f} | {low:.3f} to {high:.3f} |")
+    return lines

@@ -1,0 +1,1 @@
+"""Hyperparameter search with Optuna; a trial is a training of several seeds."""

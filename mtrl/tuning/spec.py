@@ -1,0 +1,154 @@
+"""What a search tries: a YAML file with the run, the seeds and the space."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from mtrl.envs.errors import as_integer, nearest
+from mtrl.errors import ConfigError
+from mtrl.settings.config import TrainConfig
+from mtrl.settings.presets import load_yaml, resolve
+
+_RANGE_KEYS = {"low", "high", "log", "step"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Numbers from ``low`` to ``high``: whole ones if both ends are.
+
+    Attributes:
+        log: whether equal ratios are equally likely.
+        step: distance of neighbours, None for all numbers.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+
+    @property
+    def whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+
+@dataclasses.dataclass(frozen=True)
+class TuneSpec:
+    """A search.
+
+    Attributes:
+        name: of the study; the file's stem.
+        fixed: settings that every trial has, by key.
+        space: what each other setting may be: a ``Range``, or a list of choices.
+        seeds: trained in every trial; the mean over them is maximized.
+        trials: how many there are in all.
+        sampler_seed: of the search itself.
+    """
+
+    name: str
+    suite: str
+    method: str
+    total_env_steps: Any
+    seeds: tuple[int, ...]
+    trials: int
+    fixed: dict[str, Any]
+    space: dict[str, Range | list[Any]]
+    sampler_seed: int = 0
+
+    def config(self, values: dict[str, Any], seed: int, run_dir: Path | None) -> TrainConfig:
+        """The run of one seed with these values of the space. Raises ConfigError for what is not allowed."""
+        given = {
+            "suite": self.suite,
+            "method": self.method,
+            "total_env_steps": self.total_env_steps,
+            **self.fixed,
+            **values,
+            "seed": seed,
+        }
+        return resolve(given | ({"run_dir": str(run_dir)} if run_dir is not None else {}))
+
+
+_KEYS = {
+    "suite",
+    "method",
+    "total_env_steps",
+    "seeds",
+    "trials",
+    "settings",
+    "space",
+    "sampler_seed",
+}
+
+
+def read_tune_spec(path: Path) -> TuneSpec:
+    """Read and check a search; both ends of every range and every choice must be allowed.
+
+    Raises:
+        ConfigError, SuiteError: the file is missing or not YAML, a key is unknown or missing, or a value not allowed.
+    """
+    found = _load(path)
+    for key in found:
+        if key not in _KEYS:
+            close = nearest(key, _KEYS)
+            hint = f"did you mean {close}?" if close else f"use {', '.join(sorted(_KEYS))}"
+            raise ConfigError(f"{path}: {key}: unknown key; {hint}")
+    for key in ("suite", "total_env_steps", "space"):
+        if key not in found:
+            raise ConfigError(f"{path}: {key}: none given")
+    seeds = found.get("seeds", [1, 2, 3])
+    if not isinstance(seeds, list) or not seeds or any(as_integer(seed) is None for seed in seeds):
+        raise ConfigError(f"{path}: seeds: {seeds!r} is not a list of whole numbers")
+    trials = as_integer(found.get("trials", 30))
+    if trials is None or trials < 1:
+        raise ConfigError(
+            f"{path}: trials: {found['trials']!r} is not a whole number of at least 1"
+        )
+    space = found["space"]
+    if not isinstance(space, dict) or not space:
+        raise ConfigError(f"{path}: space: needs at least one setting with its range or choices")
+    spec = TuneSpec(
+        path.stem,
+        str(found["suite"]),
+        str(found.get("method", "mtppo")),
+        found["total_env_steps"],
+        tuple(seeds),
+        trials,
+        found.get("settings") or {},
+        {key: _dimension(path, key, value) for key, value in space.items()},
+        int(found.get("sampler_seed", 0)),
+    )
+    for key, dimension in spec.space.items():
+        ends = [dimension.low, dimension.high] if isinstance(dimension, Range) else dimension
+        for value in ends:
+            spec.config({key: value}, spec.seeds[0], None)
+    return spec
+
+
+def _load(path: Path) -> dict[str, Any]:
+    found = load_yaml(path)
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path}: is not a mapping of keys")
+    return found
+
+
+def _dimension(path: Path, key: str, value: Any) -> Range | list[Any]:
+    if isinstance(value, list) and value:
+        return value
+    if not isinstance(value, dict) or not {"low", "high"} <= value.keys() <= _RANGE_KEYS:
+        raise ConfigError(
+            f"{path}: space.{key}: {value!r} is neither a list of choices nor low and high, with log or step"
+        )
+    low, high, step = (_number(path, key, value.get(end)) for end in ("low", "high", "step"))
+    if low is None or high is None or low >= high or (value.get("log") and low <= 0):
+        raise ConfigError(f"{path}: space.{key}: low must be below high, and above 0 with log")
+    return Range(low, high, bool(value.get("log", False)), step)
+
+
+def _number(path: Path, key: str, value: Any) -> float | None:
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    try:
+        return float(value)  # YAML reads 1e-4 as text
+    except (TypeError, ValueError):
+        raise ConfigError(f"{path}: space.{key}: {value!r} is not a number") from None
