@@ -253,3 +253,6 @@ class ScheduledAgent(Agent):
         if "obs" in state:
             self._make_room(self.env)
         super().load_state_dict(state)
+        # A run that is continued for longer ends where it was told to, not where it was first planned to.
+        if self._budget is not None:
+            self._planned = self._budget

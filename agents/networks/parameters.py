@@ -12,7 +12,7 @@ copy); with real strides over ``T`` every task has values of its own. ``linear``
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Literal
@@ -101,7 +101,8 @@ class Layout:
 
     Attributes:
         shared, owned, frozen: the parameters of a kind by name, in the order of the flat tensor.
-        num_shared, num_owned, num_parameters: how many numbers each kind has, and all have together.
+        places: where each stands in the flat tensor.
+        num_shared: how many numbers come first that all tasks share.
     """
 
     def __init__(self, declared: Mapping[str, Parameter], num_tasks: int) -> None:
@@ -111,35 +112,27 @@ class Layout:
         self.frozen = _of_kind(declared, "frozen")
         self.all = self.shared | self.owned | self.frozen
         self.trained = self.shared | self.owned
-        self._sizes = [math.prod(self._full(name)) for name in self.all]
-        self.num_shared = sum(math.prod(parameter.shape) for parameter in self.shared.values())
-        self.num_frozen = sum(math.prod(parameter.shape) for parameter in self.frozen.values())
-        self.num_parameters = sum(self._sizes)
-        self.num_owned = self.num_parameters - self.num_shared - self.num_frozen
-        self._end_of_rounded = self._end()
+        self.places: dict[str, slice] = {}
+        self._end_of_rounded = 0
+        end = 0
+        for name, parameter in self.all.items():
+            start = end
+            end += math.prod(self._full(name))
+            self.places[name] = slice(start, end)
+            if not parameter.exact:
+                self._end_of_rounded = end
+        self.num_parameters = end
+        self.num_shared = self._size(self.shared)
+        self.num_frozen = self._size(self.frozen)
 
     def _full(self, name: str) -> tuple[int, ...]:
         """Shape ``(G, *shape)`` of one member."""
         groups = self.num_tasks if name in self.owned else 1
         return (groups, *self.all[name].shape)
 
-    def place(self, name: str) -> slice:
-        """Where a parameter stands in the flat tensor."""
-        before = 0
-        for other, size in zip(self.all, self._sizes):
-            if other == name:
-                return slice(before, before + size)
-            before += size
-        raise KeyError(name)
-
-    def _end(self) -> int:
-        """End of the last parameter that is not exact."""
-        end = 0
-        place = 0
-        for parameter, size in zip(self.all.values(), self._sizes):
-            place += size
-            end = end if parameter.exact else place
-        return end
+    def _size(self, names: Iterable[str]) -> int:
+        """How many numbers the parameters of these names have."""
+        return sum(self.places[name].stop - self.places[name].start for name in names)
 
     def init(self, members: int, generator: torch.Generator) -> Tensor:
         """Initial values ``[members, P]``, drawn in the order of the flat tensor."""
@@ -154,12 +147,9 @@ class Layout:
         # One conversion of all parameters is cheaper than one a layer.
         rounded = flat[:, : self._end_of_rounded].to(dtype)
         named = {}
-        place = 0
-        for (name, parameter), size in zip(self.all.items(), self._sizes):
-            source = flat if parameter.exact else rounded
-            piece = source[:, place : place + size]
-            named[name] = piece.view(len(flat), *self._full(name))
-            place += size
+        for name, place in self.places.items():
+            source = flat if self.all[name].exact else rounded
+            named[name] = source[:, place].view(len(flat), *self._full(name))
         return Params(named)
 
     def leaves(self, flat: Tensor, dtype: torch.dtype) -> Params:

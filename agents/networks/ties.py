@@ -32,7 +32,7 @@ class Ties:
         names = tied_names(self.critic)
         found = {}
         for role, network in (("actor", self.actor), ("critic", self.critic)):
-            found[role] = [network.layout.place(name) for name in names]
+            found[role] = [network.layout.places[name] for name in names]
         return found
 
     @property

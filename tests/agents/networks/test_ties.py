@@ -101,7 +101,7 @@ def test_the_common_value_is_stepped_by_the_sum_of_the_gradients_that_feed_it() 
     before = {role: state[role]["params"].clone() for role in ("actor", "critic")}
     grads = {role: torch.randn(params.shape) for role, params in before.items()}
     # The actor's losses do not train what only the critic's do.
-    grads["actor"][:, agent.actor.layout.place(SCALE)] = 0
+    grads["actor"][:, agent.actor.layout.places[SCALE]] = 0
     wanted = _common(ties, "critic", grads["critic"].sum(1)) + _common(
         ties, "actor", grads["actor"]
     )
