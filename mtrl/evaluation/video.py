@@ -90,14 +90,19 @@ def filming_env(config: TrainConfig, camera: str | None = None) -> envs.TaskVect
     Raises:
         SuiteError: a camera that the suite lacks, or this machine cannot render.
     """
-    suite = config.suite
-    native = config.backend != "stock" and "native" in envs.backends(suite)
     drawing: dict[str, Any] = {}
     if camera is not None:
         drawing = {"camera": camera}  # a backend without it refuses it in its own words
-    if native and envs.get_suite(suite).family == "metaworld":
+    if _draws_closely(config):
         drawing = {"camera": camera or CAMERA, "frame_size": SIZE}
     return evaluation_env(config, 1, backend=config.backend, render_mode="rgb_array", **drawing)
+
+
+def _draws_closely(config: TrainConfig) -> bool:
+    """Whether the run's environments take a camera and a size: those of Meta-World's native backend do."""
+    if config.backend == "stock" or envs.get_suite(config.suite).family != "metaworld":
+        return False
+    return "native" in envs.backends(config.suite)
 
 
 def pace(env: envs.TaskVectorEnv) -> tuple[int, float]:

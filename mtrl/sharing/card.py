@@ -34,7 +34,7 @@ def model_card(config: TrainConfig, record: Record, progress: int) -> str:
         "",
         f"# {config.method} on {protocol['suite']}, seed {config.seed}",
         "",
-        f"Trained with `{provenance['command']}` for {progress:,} env steps; "
+        f"Trained with {', then '.join(f'`{each}`' for each in provenance['commands'])} for {progress:,} env steps; "
         f"{record['method']['num_parameters']:,} parameters.",
         "",
         *_results(record, progress),

@@ -49,7 +49,8 @@ def pack(run: Path, folder: Path) -> Path:
 def _published(record: Record) -> Record:
     """The record without the name of the folder that the run was in."""
     provenance = record["provenance"]
-    return record | {"provenance": provenance | {"command": without_run_dir(provenance["command"])}}
+    commands = [without_run_dir(command) for command in provenance["commands"]]
+    return record | {"provenance": provenance | {"commands": commands}}
 
 
 def without_run_dir(command: str) -> str:

@@ -34,7 +34,7 @@ def test_pack(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     config, record = read_packed(folder)
     assert config["run_dir"] is None and config["suite"] == "mt10:fake"
     assert str(tmp_path) not in (folder / "config.yaml").read_text()
-    assert str(tmp_path) not in record["provenance"]["command"]
+    assert str(tmp_path) not in "".join(record["provenance"]["commands"])
     assert record["evaluations"] == read_result(run / "result.json")["evaluations"]
 
 

@@ -149,7 +149,10 @@ def test_overrides_of_a_method_beat_those_of_the_sweep(faked: None, make_spec: M
             "agent.widht: unknown setting; did you mean agent.width?",
         ),
         ({"methods": {"mtsac": 3}}, "methods.mtsac: must hold 'key: value' lines, not 3"),
-        ({"settings": {"log_every": "often"}}, "log_every: 'often' is not a number of env steps"),
+        (
+            {"settings": {"log_every": "often"}},
+            "log_every: 'often' is not a whole number of env steps",
+        ),
         ({"settings": {"seed": 3}}, "seed: is set by the sweep itself"),
         ({"settings": 3}, "settings: must hold 'key: value' lines, not 3"),
         ({"settings": {"eval": {"every": 3}}}, "eval: unknown setting; did you mean"),
@@ -166,7 +169,7 @@ def test_overrides_of_a_method_beat_those_of_the_sweep(faked: None, make_spec: M
             {"total_env_steps": {"mt10:fak": 3}},
             "total_env_steps.mt10:fak: is no suite of this sweep; did you mean",
         ),
-        ({"total_env_steps": "many"}, "total_env_steps: 'many' is not a number of env steps"),
+        ({"total_env_steps": "many"}, "total_env_steps: 'many' is not a whole number of env steps"),
     ],
 )
 def test_bad_specs_are_one_sentence(
