@@ -19,7 +19,8 @@ from mtrl.agents.curricula.coupling import Pull
 from mtrl.agents.data.rollout import Rollout
 from mtrl.agents.members import with_task_code
 from mtrl.agents.networks.network import MLP, Recall, Views, take_rows
-from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step, clip_by_norm
+from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step
+from mtrl.agents.optim.clipping import clip_parts
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import Gaussian, RatioPolicy
 from mtrl.agents.ppo.minibatches import Draw, Passes
@@ -402,7 +403,7 @@ def _update_actor(
     # A curriculum's pull is no loss of a task: it is added after tasks are reduced, before the clip.
     if pull is not None:
         pull.add("actor", settings.actor, actor["params"], grad)
-    norm = clip_by_norm(grad, settings.max_grad_norm)
+    about |= clip_parts(grad, settings.actor, settings.max_grad_norm)
     adam_step(actor, grad, adam, members)
     with torch.no_grad():
         metrics = {
@@ -410,7 +411,6 @@ def _update_actor(
             "entropy": entropy.detach().mean(-1),
             "approx_kl": approx_kl(log_ratio),
             "clip_fraction": (log_ratio.expm1().abs() > settings.clip).float().mean(-1),
-            "actor_grad_norm": norm,
         }
     return metrics | {f"actor_{name}": value for name, value in about.items()}
 
@@ -439,7 +439,7 @@ def _update_critic(
     )
     if pull is not None:
         pull.add("critic", settings.critic, critic["params"], grad)
-    norm = clip_by_norm(grad, settings.max_grad_norm)
+    about |= clip_parts(grad, settings.critic, settings.max_grad_norm)
     adam_step(critic, grad, adam, members)
-    metrics = {"critic_loss": losses.detach(), "critic_grad_norm": norm}
+    metrics = {"critic_loss": losses.detach()}
     return metrics | {f"critic_{name}": value for name, value in about.items()}

@@ -18,7 +18,8 @@ from mtrl.agents.curricula.coupling import Pull
 from mtrl.agents.data.replay import Batch
 from mtrl.agents.members import with_task_code
 from mtrl.agents.networks.network import MLP, Views
-from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step, clip_by_norm
+from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step
+from mtrl.agents.optim.clipping import clip_parts
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import ActorCriticPolicy
 
@@ -202,12 +203,11 @@ def _update_critic(
     grad = flat.view_as(critic["params"])  # twins share one reduction, so their gradient comes flat
     if pull is not None:
         pull.add("critic", settings.critic, critic["params"], grad)
-    norm = clip_by_norm(grad, settings.max_grad_norm)
+    about |= clip_parts(grad, settings.critic, settings.max_grad_norm)
     adam_step(critic, grad, settings.adam)
     metrics = {
         "critic_loss": losses.detach(),
         "q_value": q.detach().mean((1, 3)),
-        "critic_grad_norm": norm,
     }
     return metrics | {f"critic_{name}": value for name, value in about.items()}
 
@@ -242,7 +242,7 @@ def _update_actor_and_alpha(
     )
     if pull is not None:
         pull.add("actor", settings.actor, actor["params"], grad)
-    norm = clip_by_norm(grad, settings.max_grad_norm)
+    about |= clip_parts(grad, settings.actor, settings.max_grad_norm)
     adam_step(actor, grad, settings.adam)
     # The temperature of a task follows its own entropy alone and is not clipped.
     log_prob = log_prob.detach()
@@ -251,7 +251,6 @@ def _update_actor_and_alpha(
         "actor_loss": losses.detach(),
         "entropy": -log_prob.mean(-1),
         "alpha": alpha,
-        "actor_grad_norm": norm,
     }
     return metrics | {f"actor_{name}": value for name, value in about.items()}
 
