@@ -19,7 +19,7 @@ from mtrl.agents.aggregators.base import (
     exact,
     given,
 )
-from mtrl.agents.aggregators.epochs import EPOCH_STATE, epoch_mean
+from mtrl.agents.aggregators.epochs import EPOCH_STATE, epoch_mean, loss_ratio
 from mtrl.agents.aggregators.linalg import eigh, matvec
 
 Scale = Literal["min", "median", "rmse"]
@@ -45,21 +45,34 @@ class AlignedMTL(Aggregator):
 
 @dataclass(frozen=True)
 class EGA(Aggregator):
-    """Aligned-MTL weights times ``m · softmax((epoch loss / best epoch loss) / T)``."""
+    """Aligned-MTL weights times ``m · softmax((epoch loss / nadir) / T)``.
+
+    The nadir is the mean loss of the one epoch after the warm-up and stays fixed. Until the epoch after it ends, the
+    second factor is 1.
+    """
 
     temperature: float = 1.0
     """T."""
-    period: int = 1000
+    period: int = 100
     """Updates in an epoch."""
     warmup: int = 4
-    """Epochs during which the second factor is 1."""
+    """Epochs before the one that sets the nadir."""
     scale: Scale = "min"
     """As in ``AlignedMTL``."""
 
-    layout: ClassVar = {**EPOCH_STATE, "best": ("m", torch.inf), "balance": ("m", 1.0)}
-    info = AggregatorInfo(
-        "ega", frozenset({"gramian", "losses"}), "radarODE-MTL (arXiv 2410.08656)", True
-    )
+    layout: ClassVar = {**EPOCH_STATE, "nadir": ("m", 0.0), "balance": ("m", 1.0)}
+
+    @property
+    def info(self) -> AggregatorInfo:
+        needs = frozenset({"gramian", "losses"})
+        source = "radarODE-MTL (arXiv 2410.08656)"
+        return AggregatorInfo(
+            "ega",
+            needs,
+            source,
+            needs_positive_loss=True,
+            warmup=(self.warmup + 2) * self.period,
+        )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -84,15 +97,15 @@ class EGA(Aggregator):
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         mean, ended, epochs = epoch_mean(given(inputs.losses), state, self.period)
-        best = torch.where(ended, torch.minimum(state["best"], mean), state["best"])
-        ratio = mean.clamp(min=1e-30) / best.clamp(min=1e-30)
-        # Before the first epoch ends there is no best loss, and ``best`` is infinite.
-        known = torch.where(best < torch.inf, ratio, 1.0)
-        balance = mean.shape[-1] * (known / self.temperature).softmax(-1)
-        warm = (epochs["epochs"] >= self.warmup).unsqueeze(-1)
-        balance = torch.where(ended & warm, balance, state["balance"])
+        finished = epochs["epochs"].unsqueeze(-1)
+        sets_nadir = ended & (finished == self.warmup + 1)
+        nadir = torch.where(sets_nadir, mean, state["nadir"])
+        progress = loss_ratio(mean, nadir) / self.temperature
+        measured = ended & (finished > self.warmup + 1)
+        fresh = mean.shape[-1] * progress.softmax(-1)
+        balance = torch.where(measured, fresh, state["balance"])
         weights = align(given(inputs.gramian), self.scale, eps) * balance
-        return exact(weights, epochs | {"best": best, "balance": balance})
+        return exact(weights, epochs | {"nadir": nadir, "balance": balance})
 
 
 def align(gramian: Tensor, scale: Scale, eps: float) -> Tensor:

@@ -29,6 +29,8 @@ class AggregatorInfo:
         needs_positive_loss: the rule takes a logarithm or a ratio of losses and is undefined where a loss can be
             zero or negative (SAC's actor loss changes sign).
         direction_only: the update is not a weighted sum that the Gramian determines; call ``direction``.
+        sums: the update's length grows with the number of tasks, as that of a sum does.
+        warmup: updates during which the method only measures, and acts as a simpler one.
     """
 
     name: str
@@ -36,6 +38,8 @@ class AggregatorInfo:
     source: str
     needs_positive_loss: bool = False
     direction_only: bool = False
+    sums: bool = False
+    warmup: int = 0
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,9 @@ class IMTLG(Aggregator):
 class ConFIG(Aggregator):
     """``w_i ∝ (C⁺1)_i / ‖g_i‖``, with length ``Σ g_i · d/‖d‖``."""
 
-    info = AggregatorInfo("config", frozenset({"gramian"}), "Liu et al. 2024 (arXiv 2408.11104)")
+    info = AggregatorInfo(
+        "config", frozenset({"gramian"}), "Liu et al. 2024 (arXiv 2408.11104)", sums=True
+    )
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         gramian = given(inputs.gramian)

@@ -33,7 +33,7 @@ class Mean(Aggregator):
 class Sum(Aggregator):
     """``w = 1``."""
 
-    info = AggregatorInfo("sum", frozenset(), "linear scalarisation")
+    info = AggregatorInfo("sum", frozenset(), "linear scalarisation", sums=True)
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         return exact(task_zeros(inputs) + 1)

@@ -42,8 +42,8 @@ class FlatMinima(Aggregator):
         base = self.base.info
         needs = (base.needs - {"gramian"}) | {"jacobian", "perturbed_jacobian"}
         source = "Phan et al. 2022 (arXiv 2211.13723)"
-        return AggregatorInfo(
-            f"flat-minima({base.name})", needs, source, base.needs_positive_loss, True
+        return dataclasses.replace(
+            base, name=f"flat-minima({base.name})", needs=needs, source=source, direction_only=True
         )
 
     def __post_init__(self) -> None:

@@ -31,9 +31,14 @@ class PCGrad(Aggregator):
     reduction: Reduction = "mean"
     """The corrected gradients are averaged, which keeps the scale of plain averaging, or summed (the paper)."""
 
-    info = AggregatorInfo(
-        "pcgrad", frozenset({"gramian", "noise"}), "Yu et al. 2020 (arXiv 2001.06782), algorithm 1"
-    )
+    @property
+    def info(self) -> AggregatorInfo:
+        return AggregatorInfo(
+            "pcgrad",
+            frozenset({"gramian", "noise"}),
+            "Yu et al. 2020 (arXiv 2001.06782), algorithm 1",
+            sums=self.reduction == "sum",
+        )
 
     def __post_init__(self) -> None:
         check_types(self)

@@ -194,7 +194,10 @@ class Ema(Wrapper):
 
 @dataclass(frozen=True)
 class Subset(Wrapper):
-    """Solves for ``n`` tasks drawn without replacement at every update, times m/n; the others get weight 0.
+    """Solves for ``n`` tasks drawn without replacement at every update; the others get weight 0.
+
+    A method whose update is an average over tasks stays one: over the drawn tasks instead of all, which is the same in
+    expectation for the mean. Only a base that sums (``info.sums``) is multiplied by m/n.
 
     The base must be stateless, since the tasks change under it. Its noise comes first, the draw's m numbers last.
 
@@ -239,8 +242,8 @@ class Subset(Wrapper):
             noise=None if shape is None else noise[..., :-m].unflatten(-1, shape),
         )
         out = self._base(part, state, eps)
-        # Times m / n, so that the expected update is that of all tasks.
-        scaled = out.value * (m / n)
+        factor = m / n if self.base.info.sums else 1.0
+        scaled = out.value * factor
         return out._replace(value=zeros.scatter(-1, chosen, scaled))
 
 

@@ -48,6 +48,8 @@ def test_pcgrad_average_is_half_the_sum() -> None:
         for r in ("sum", "mean")
     ]
     torch.testing.assert_close(pair[0], 2 * pair[1])
+    default, _ = make_aggregator("pcgrad").weights(Inputs(gramian=gramian(ROWS), noise=noise), {})
+    torch.testing.assert_close(default.weights, pair[1])
 
 
 @pytest.mark.parametrize(("policy", "factor"), [("1/(1+c)", 1 / 1.5), ("1/(1+c²)", 1 / 1.25)])
