@@ -42,11 +42,13 @@ if TYPE_CHECKING:
     from mtrl.agents.aggregators.base import State as State
     from mtrl.agents.aggregators.base import Weights as Weights
     from mtrl.agents.aggregators.flat_minima import FlatMinima as FlatMinima
-    from mtrl.agents.aggregators.flat_minima import sparse_mask as sparse_mask
     from mtrl.agents.aggregators.gramians import combine as combine
     from mtrl.agents.aggregators.gramians import gramian as gramian
     from mtrl.agents.aggregators.gramians import linear_gramian as linear_gramian
     from mtrl.agents.aggregators.gramians import linear_task_gradients as linear_task_gradients
+    from mtrl.agents.aggregators.sparse import Sparse as Sparse
+    from mtrl.agents.aggregators.sparse import sparse_mask as sparse_mask
+    from mtrl.agents.aggregators.weighting import Weighted as Weighted
     from mtrl.agents.aggregators.wrappers import Ema as Ema
     from mtrl.agents.aggregators.wrappers import Every as Every
     from mtrl.agents.aggregators.wrappers import Rescale as Rescale
@@ -58,8 +60,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "base": ("Aggregator", "AggregatorInfo", "Direction", "Inputs", "State", "Weights"),
-        "flat_minima": ("FlatMinima", "sparse_mask"),
+        "flat_minima": ("FlatMinima",),
         "gramians": ("combine", "gramian", "linear_gramian", "linear_task_gradients"),
+        "sparse": ("Sparse", "sparse_mask"),
+        "weighting": ("Weighted",),
         "wrapping": ("wrap",),
         "wrappers": ("Ema", "Every", "Rescale", "Ridge", "Subset"),
     },

@@ -60,6 +60,8 @@ class IGBv2(Aggregator):
             frozenset({"losses", "noise"}),
             "Dai et al. 2023 (arXiv 2307.15429)",
             needs_positive_loss=True,
+            shares="losses",
+            sums=True,
             warmup=self.start * self.period,
         )
 

@@ -21,6 +21,7 @@ from mtrl.agents.aggregators.base import (
 from mtrl.agents.aggregators.epochs import EPOCH_STATE, TINY, epoch_mean, loss_ratio
 from mtrl.agents.aggregators.linalg import or_one
 
+
 @dataclass(frozen=True)
 class DWA(Aggregator):
     """``w = m · softmax((mean loss of the last epoch / of the one before) / T)``; 1 during the first two epochs."""
@@ -39,6 +40,8 @@ class DWA(Aggregator):
             frozenset({"losses"}),
             "Liu et al. 2019 (arXiv 1803.10704), eq. 7",
             needs_positive_loss=True,
+            shares="losses",
+            sums=True,
             warmup=2 * self.period,
         )
 
@@ -90,6 +93,8 @@ class IGBv1(Aggregator):
             frozenset({"losses"}),
             "Dai et al. 2023 (arXiv 2307.15429)",
             needs_positive_loss=True,
+            shares="losses",
+            sums=True,
             warmup=self.base_epoch * self.period,
         )
 
@@ -132,14 +137,16 @@ class LBTW(Aggregator):
     high: float = 1.5
     """Largest weight."""
     period: int = 100
-    """Updates after which L0 is taken anew. Losses that fall for good would otherwise keep every weight at its least."""
+    """Updates after which L0 is taken anew. Losses that fall for good would else keep every weight at its least."""
 
     layout: ClassVar = {"first_losses": ("m", 0.0), "count": ("", 0.0)}
     info = AggregatorInfo(
         "lbtw",
         frozenset({"losses"}),
         "Liu et al. 2019 (AAAI), LBTW",
-        True,
+        needs_positive_loss=True,
+        shares="losses",
+        sums=True,
     )
 
     def __post_init__(self) -> None:
@@ -180,6 +187,7 @@ class SuccessFocal(Aggregator):
         "success-focal",
         frozenset({"success"}),
         "focal weighting (Lin et al. 2017) of success rates",
+        shares="losses",
     )
 
     def __post_init__(self) -> None:
@@ -214,7 +222,11 @@ class FAMO(Aggregator):
         "count": ("", 0.0),
     }
     info = AggregatorInfo(
-        "famo", frozenset({"losses"}), "Liu et al. 2023 (arXiv 2306.03792), algorithm 1", True
+        "famo",
+        frozenset({"losses"}),
+        "Liu et al. 2023 (arXiv 2306.03792), algorithm 1",
+        needs_positive_loss=True,
+        shares="losses",
     )
 
     def __post_init__(self) -> None:

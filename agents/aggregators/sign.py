@@ -35,6 +35,7 @@ class GradDrop(Aggregator):
         frozenset({"jacobian", "noise"}),
         "Chen et al. 2020 (arXiv 2010.06808), alg. 1",
         direction_only=True,
+        shares="losses",
     )
 
     def __post_init__(self) -> None:

@@ -37,6 +37,7 @@ class PCGrad(Aggregator):
             "pcgrad",
             frozenset({"gramian", "noise"}),
             "Yu et al. 2020 (arXiv 2001.06782), algorithm 1",
+            shares="losses",
             sums=self.reduction == "sum",
         )
 
@@ -72,9 +73,16 @@ class GradVac(Aggregator):
     """Mean or sum (the paper) of the corrected gradients, as for PCGrad."""
 
     layout: ClassVar = {"target": ("mm", 0.0)}
-    info = AggregatorInfo(
-        "gradvac", frozenset({"gramian", "noise"}), "Wang et al. 2021 (arXiv 2010.05874)"
-    )
+
+    @property
+    def info(self) -> AggregatorInfo:
+        return AggregatorInfo(
+            "gradvac",
+            frozenset({"gramian", "noise"}),
+            "Wang et al. 2021 (arXiv 2010.05874)",
+            shares="losses",
+            sums=self.reduction == "sum",
+        )
 
     def __post_init__(self) -> None:
         check_types(self)

@@ -28,6 +28,8 @@ class CurriculumInfo:
         gramian: whether it asks for the Gramian of averaged task gradients, which the agent must then track.
         couples: whether it couples the parameters that tasks own; it is then a ``CoupledCurriculum``.
         paces: whether it lets tasks pause (``Plan.active``), which needs an on-policy agent.
+        shares: whether the tasks' shares are always ``equal``, 0 for some and equal for the others (``groups``), or
+            anything (``graded``).
     """
 
     name: str
@@ -36,6 +38,7 @@ class CurriculumInfo:
     gramian: bool = False
     couples: bool = False
     paces: bool = False
+    shares: Literal["equal", "groups", "graded"] = "graded"
 
 
 @dataclass(frozen=True)

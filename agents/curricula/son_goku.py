@@ -42,6 +42,7 @@ class SonGoku(Curriculum):
         "son-goku",
         "SON-GOKU: gradient interference scheduled by graph coloring (Welsh & Powell 1967)",
         gramian=True,
+        shares="groups",
     )
 
     def __post_init__(self) -> None:

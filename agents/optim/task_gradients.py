@@ -32,7 +32,10 @@ from mtrl.agents.aggregators.diagnostics import (
     task_gains,
 )
 from mtrl.agents.aggregators.fixed import Mean
+from mtrl.agents.aggregators.sparse import Sparse, sparse_mask
+from mtrl.agents.aggregators.weighting import scaled
 from mtrl.agents.networks.network import MLP, TASK_SCALE, OwnViews, Views, flatten_gradients
+from mtrl.agents.optim.shares import preferences_from, undo
 
 TRACK_DECAY = 0.9
 MOST_ROWS = 24
@@ -51,6 +54,7 @@ class Reduction:
         twins: members that share a seed and are updated as one parameter vector (2 for twin critics).
         track: whether the state holds task gradients averaged over updates, for curricula that look at their Gramian.
         diagnose: whether metrics tell how the task gradients relate, whatever the method needs.
+        preferences: the tasks' preferences with sum 1, where the aggregator's settings name some.
     """
 
     network: MLP
@@ -59,11 +63,17 @@ class Reduction:
     twins: int = 1
     track: bool = False
     diagnose: bool = False
+    preferences: tuple[float, ...] | None = None
+
+    @property
+    def method(self) -> Aggregator:
+        """The aggregator without the mask of sparse training, which is applied here."""
+        return self.aggregator.base if isinstance(self.aggregator, Sparse) else self.aggregator
 
     @property
     def is_mean(self) -> bool:
         """Whether one ordinary backward pass of the mean loss is enough."""
-        return isinstance(self.aggregator, Mean) and not (self.track or self.diagnose)
+        return isinstance(self.method, Mean) and not (self.track or self.diagnose)
 
     @property
     def losses_suffice(self) -> bool:
@@ -88,8 +98,13 @@ class Reduction:
             return self.twins * network.num_trunk_parameters
         return self.twins * network.num_parameters
 
-    def init(self, seeds: int, device: torch.device) -> State:
-        """The aggregator's state, with a leading axis of seeds, and the averaged gradients where they are tracked."""
+    def init(self, seeds: int, device: torch.device, params: Tensor | None = None) -> State:
+        """The aggregator's state, with a leading axis of seeds; the averaged gradients where they are tracked; the mask
+        of sparse training.
+
+        Args:
+            params: the initial parameters ``[K, P]``, from which the mask is drawn.
+        """
         state = self.aggregator.init(
             self.num_tasks, num_params=self.num_shared, batch_shape=(seeds,), device=device
         )
@@ -100,7 +115,22 @@ class Reduction:
                 self.num_shared,
                 device=device,
             )
+        if isinstance(self.aggregator, Sparse):
+            assert params is not None, "sparse training draws its mask from the initial parameters"
+            state["mask"] = self._mask(params, self.aggregator.keep).view(seeds, -1)
         return state
+
+    def _mask(self, params: Tensor, keep: int) -> Tensor:
+        """Which shared parameters train, bool ``[K, n]``: of the trunk's matrices ``keep`` entries a row, else all."""
+        parts = []
+        for name, view in self.network.views(params, params.dtype).items():
+            if not self._is_shared(name):
+                continue
+            mask = torch.ones_like(view, dtype=torch.bool)
+            if name in self.network.trunk_shapes and view.dim() == 3:
+                mask = sparse_mask(view, keep)
+            parts.append(mask.flatten(1))
+        return torch.cat(parts, 1)
 
     def noise_shape(self) -> tuple[int, ...] | None:
         """Shape of the uniform noise of one seed and update; None if the method draws none."""
@@ -144,10 +174,11 @@ class Reduction:
             Gradient ``[K, P]`` float32, the new state, and metrics ``[S]`` or ``[S, T]``.
         """
         weighted = losses if weights is None else losses * weights
+        kept = {name: state[name] for name in ("mask",) if name in state}
         if self.is_mean:
             mean = weighted.mean(-1).sum()
             grads = torch.autograd.grad(mean, list(leaves.values()))
-            return flatten_gradients(grads), state, {}
+            return self._masked(flatten_gradients(grads), state), state, {}
         if self.losses_suffice:
             inputs = Inputs(
                 losses=losses.detach(),
@@ -158,26 +189,29 @@ class Reduction:
             solved, state = self.aggregator.weights(inputs, state)
             metrics = {"task_weight": solved.weights.float()}
             by_leaf = self._weighted(weighted, solved.weights, leaves)
-            return flatten_gradients(by_leaf), state, metrics
+            return self._masked(flatten_gradients(by_leaf), kept), state | kept, metrics
 
         pieces, own = self._task_gradients(weighted, leaves)
+        pieces = self._masked_pieces(pieces, state)
         tracked = self._tracked(pieces, state, weights)
         inputs = self._inputs(pieces, losses.detach(), noise, success, step)
         metrics = {}
-        if isinstance(self.aggregator, FlatMinima):
-            moved = self._move(self.aggregator, inputs, leaves, pieces)
+        if isinstance(self.method, FlatMinima):
+            moved = self._move(self.method, inputs, leaves, pieces)
             there = again(moved)
             metrics["sharpness"] = there.detach() - losses.detach()
             weighted_there = there if weights is None else there * weights
-            inputs = self._with_perturbed(inputs, weighted_there, moved)
+            inputs = self._with_perturbed(inputs, weighted_there, moved, state)
+        seen, factors = self._as_seen(inputs, weights)
         if self.aggregator.info.direction_only:
-            direction, state = self.aggregator.direction(inputs, state)
+            direction, state = self.aggregator.direction(seen, state)
             combined = _split(direction.direction, pieces)
             metrics["residual"] = direction.residual
             metrics["solve_failures"] = ~direction.converged
         else:
-            solved, state = self.aggregator.weights(inputs, state)
-            combined = [_combine(piece, solved.weights) for piece in pieces]
+            solved, state = self.aggregator.weights(seen, state)
+            of_pieces = solved.weights if factors is None else solved.weights * factors
+            combined = [_combine(piece, of_pieces) for piece in pieces]
             metrics["residual"] = solved.residual
             metrics["solve_failures"] = ~solved.converged
             metrics["task_weight"] = solved.weights
@@ -188,7 +222,37 @@ class Reduction:
         members = len(losses) * self.twins
         parts = [part.reshape(members, -1) for part in combined] + own
         logged = {name: metric.float() for name, metric in metrics.items()}
-        return flatten_gradients(parts), state | tracked, logged
+        return flatten_gradients(parts), state | tracked | kept, logged
+
+    def _as_seen(self, inputs: Inputs, weights: Tensor | None) -> tuple[Inputs, Tensor | None]:
+        """What the method is to see of gradients of losses times ``weights``, and the factors ``[S, T]`` in between.
+
+        A method that takes preferences sees the gradients of the plain losses; so does one that only leaves tasks out.
+        """
+        if weights is None or self.aggregator.info.shares == "losses":
+            if self.preferences is None:
+                return inputs, None
+            assert inputs.losses is not None
+            preferences = preferences_from(self.preferences, None, inputs.losses)
+            return replace(inputs, preferences=preferences), None
+        factors = undo(weights)
+        preferences = preferences_from(self.preferences, weights, weights)
+        return replace(scaled(inputs, factors), preferences=preferences), factors
+
+    def _masked(self, grad: Tensor, state: State) -> Tensor:
+        """``grad`` ``[K, P]`` with 0 where sparse training does not train."""
+        if "mask" in state:
+            mask = state["mask"].view(len(grad), -1)
+            grad[:, : mask.shape[1]] *= mask
+        return grad
+
+    def _masked_pieces(self, pieces: list[Tensor], state: State) -> list[Tensor]:
+        """The same for pieces ``[S, twins, groups, n]``."""
+        if "mask" not in state:
+            return pieces
+        members = state["mask"].unflatten(1, (self.twins, -1))
+        masks = members.split([piece.shape[3] for piece in pieces], 2)
+        return [piece * mask.unsqueeze(2) for piece, mask in zip(pieces, masks)]
 
     def _task_gradients(self, losses: Tensor, leaves: Views) -> tuple[list[Tensor], list[Tensor]]:
         """Gradients of ``losses`` ``[S, T]`` from one backward pass.
@@ -224,12 +288,14 @@ class Reduction:
                 moved[name] = (leaf.detach() + step).requires_grad_()
         return moved
 
-    def _with_perturbed(self, inputs: Inputs, losses: Tensor, moved: OwnViews) -> Inputs:
+    def _with_perturbed(
+        self, inputs: Inputs, losses: Tensor, moved: OwnViews, state: State
+    ) -> Inputs:
         """``inputs`` with the gradients of ``losses`` at moved parameters."""
         leaves = [leaf for name, leaf in moved.items() if self._is_shared(name)]
         grads = torch.autograd.grad(losses.sum(), leaves)
         shape = (losses.shape[0], self.twins, self.groups, -1)
-        pieces = [grad.view(shape) for grad in grads]
+        pieces = self._masked_pieces([grad.view(shape) for grad in grads], state)
         return replace(inputs, perturbed_jacobian=_jacobian(pieces))
 
     def _diagnostics(

@@ -113,12 +113,14 @@ def init_ppo(
         generator = torch.Generator().manual_seed(seed)
         actors.append(settings.actor.init(1, generator, head_scale=0.01)[0])
         critics.append(settings.critic.init(1, generator, head_scale=0.01)[0])
+    actor = torch.stack(actors).to(device)
+    critic = torch.stack(critics).to(device)
     state = {
-        "actor": adam_state(torch.stack(actors).to(device), per_member=True),
-        "critic": adam_state(torch.stack(critics).to(device), per_member=True),
+        "actor": adam_state(actor, per_member=True),
+        "critic": adam_state(critic, per_member=True),
         "popart": popart_state(len(seeds), settings.num_tasks, device),
-        "actor_tasks": settings.actor_tasks.init(len(seeds), device),
-        "critic_tasks": settings.critic_tasks.init(len(seeds), device),
+        "actor_tasks": settings.actor_tasks.init(len(seeds), device, actor),
+        "critic_tasks": settings.critic_tasks.init(len(seeds), device, critic),
     }
     if isinstance(settings.policy, Gaussian):
         shape = (len(seeds), settings.num_tasks, settings.actor.out_dim)

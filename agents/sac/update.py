@@ -101,15 +101,16 @@ def init_sac(
         generator = torch.Generator().manual_seed(seed)
         actors.append(settings.actor.init(1, generator)[0])
         critics.append(settings.critic.init(2, generator))
+    actor = torch.stack(actors).to(device)
     critic = torch.stack(critics).to(device)
     log_alpha = torch.full((len(seeds), settings.num_tasks), initial_alpha, device=device).log()
     return {
-        "actor": adam_state(torch.stack(actors).to(device), per_member),
+        "actor": adam_state(actor, per_member),
         "critic": adam_state(critic, per_member),
         "target_critic": {"params": critic.clone()},
         "log_alpha": adam_state(log_alpha, per_member),
-        "actor_tasks": settings.actor_tasks.init(len(seeds), device),
-        "critic_tasks": settings.critic_tasks.init(len(seeds), device),
+        "actor_tasks": settings.actor_tasks.init(len(seeds), device, actor),
+        "critic_tasks": settings.critic_tasks.init(len(seeds), device, critic.flatten(0, 1)),
     }
 
 

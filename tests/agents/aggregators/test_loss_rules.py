@@ -188,9 +188,9 @@ def test_igb_v2_passes_through_its_phases_and_its_policy_changes() -> None:
         assert (out.weights * losses).sum() == pytest.approx(2.0)
         if step < 20:
             expect(out.weights * losses, 1.0, 1.0)
-        losses = torch.tensor([1.5 - 0.5 * float(out.weights[0] * losses[0]), 1.0], dtype=torch.float64).clamp(
-            min=0.05
-        )
+        losses = torch.tensor(
+            [1.5 - 0.5 * float(out.weights[0] * losses[0]), 1.0], dtype=torch.float64
+        ).clamp(min=0.05)
         late += [out.weights] if step >= 300 else []
     assert state["stored"] > 300
     assert not torch.equal(state["actor"], aggregator.init(2)["actor"])
