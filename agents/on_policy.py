@@ -61,7 +61,9 @@ class OnPolicyAgent(ScheduledAgent):
         self._separate = self.config.heads == "separate"
         self._lead = (self.spec.num_tasks, 1) if self._separate else (1, self.spec.num_tasks)
         self._build()
-        self._start_rounds(self.config.curriculum, self.config.heads, self.actor, self.critic)
+        self._start_rounds(
+            self.config.curriculum, self.config.heads, self.actor, self.critic, cycles=True
+        )
         self._explore = torch.Generator().manual_seed(stream_seed(seed, 1))
         self._shuffle = torch.Generator(self.device).manual_seed(stream_seed(seed, 2))
         self._normalizer = ObsNormalizer(

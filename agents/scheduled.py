@@ -35,20 +35,28 @@ class ScheduledAgent(Agent):
     _meter: Meter
     _episodes: EpisodeTracker | None
 
-    def _start_rounds(self, curriculum: Choice, heads: str, actor: MLP, critic: MLP) -> None:
-        """Get ready for the first round; to be called when the networks are there."""
+    def _start_rounds(
+        self, curriculum: Choice, heads: str, actor: MLP, critic: MLP, cycles: bool = False
+    ) -> None:
+        """Get ready for the first round; to be called when the networks are there.
+
+        Args:
+            cycles: whether a round is of many updates.
+        """
         networks = {"actor": actor, "critic": critic}
         self._rounds = make_rounds(
-            curriculum, self.spec, heads, networks, self.state, stream_seed(self.seed, 4)
+            curriculum, self.spec, heads, networks, self.state, stream_seed(self.seed, 4), cycles
         )
 
     def _begin_round(self, features: Features) -> None:
         """Let the curriculum decide, by what is known of each task now."""
         assert self._episodes is not None
         gramian = None
-        if self._rounds.wants_gramian:
+        updates = self.gradient_steps
+        if self._rounds.wants_gramian(updates):
             gramian = tracked_gramian([self.state["actor_tasks"], self.state["critic_tasks"]])
-        self._rounds.begin(self._rounds.statistics(self._episodes, gramian), self.state, features)
+        stats = self._rounds.statistics(self._episodes, gramian, updates)
+        self._rounds.begin(stats, self.state, features)
 
     def recent_success(self, reductions: Sequence[Reduction]) -> Tensor | None:
         """Success rate per task ``[1, T]`` of recent training episodes, where an aggregator looks at it."""

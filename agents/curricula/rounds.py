@@ -55,6 +55,7 @@ class Rounds:
         networks: Mapping[str, MLP],
         params: Params,
         seed: int,
+        cycles: bool = False,
     ) -> None:
         """Check that the curriculum fits, and start before the first round.
 
@@ -62,6 +63,7 @@ class Rounds:
             heads: the agent's setting of that name.
             networks: layouts of the networks that a coupled curriculum couples.
             params: the agent's networks by the same names; their heads are made equal where a curriculum couples them.
+            cycles: whether a round is of many updates, which go through ``Plan.cycle``.
 
         Raises:
             AgentError: the curriculum does not go with the agent's heads or with the tasks.
@@ -79,6 +81,7 @@ class Rounds:
         self.curriculum = curriculum
         self.tasks = tasks
         self._separate = heads == "separate"
+        self._cycles = cycles
         self._networks = networks
         self._state = curriculum.init(tasks)
         # A stream of its own: what a curriculum draws does not shift the agent's numbers.
@@ -120,18 +123,20 @@ class Rounds:
         active = self.plan.active
         return np.zeros(self.tasks.num_tasks, np.bool_) if active is None else ~active.numpy()
 
-    @property
-    def wants_gramian(self) -> bool:
-        return self.curriculum.wants_gramian(self._state)
+    def wants_gramian(self, updates: int) -> bool:
+        """Whether the coming decision, after ``updates`` gradient steps, looks at the Gramian."""
+        return self.curriculum.wants_gramian(self._state, updates)
 
-    def statistics(self, episodes: EpisodeTracker, gramian: Tensor | None = None) -> Statistics:
-        """Statistics of each task at this moment."""
+    def statistics(
+        self, episodes: EpisodeTracker, gramian: Tensor | None = None, updates: int = 0
+    ) -> Statistics:
+        """Statistics of each task at this moment, after ``updates`` gradient steps."""
         success = torch.from_numpy(episodes.recent_success.astype(np.float64))
         score = torch.from_numpy(episodes.recent_return.astype(np.float64))
         count = torch.from_numpy(episodes.episodes.astype(np.float64))
         # A task without an update in this round has a loss of 0.
         loss = (self._loss / self._updates.clamp(min=1)).double().cpu()
-        return Statistics(success, score, count, loss, gramian)
+        return Statistics(success, score, count, loss, gramian, updates)
 
     def begin(self, stats: Statistics, params: Params, features: Features) -> None:
         """Decide the next round.
@@ -142,6 +147,10 @@ class Rounds:
         """
         noise = torch.rand(self.curriculum.draws, generator=self._generator, dtype=torch.float64)
         self.plan, self._state = self.curriculum.plan(stats, self._state, noise, self.tasks)
+        if not self._cycles:
+            self.plan = self.plan._replace(cycle=None)
+        if self.plan.cycle is not None:
+            self.plan = self.plan._replace(share=self.plan.cycle.mean(0))
         self._number += 1
         self._steps = 0
         self._turns = 0
@@ -219,8 +228,9 @@ class Rounds:
         return owned(params, self._networks)
 
     def _set_weights(self) -> None:
-        """Loss weights ``[1, T]``, or None where all are 1."""
-        share = self.plan.share * self.tasks.num_tasks
+        """Loss weights ``[1, T]``, or ``[1, C, T]`` of updates in turn, or None where all are 1."""
+        shares = self.plan.share if self.plan.cycle is None else self.plan.cycle
+        share = shares * self.tasks.num_tasks
         # No weights at all where shares are equal: that is plain training bit for bit.
         ones = torch.ones_like(share)
         even = bool(torch.allclose(share, ones, rtol=0, atol=1e-12))
@@ -262,6 +272,8 @@ class Rounds:
         }
         if self.plan.active is not None:
             state["active"] = self.plan.active.clone()
+        if self.plan.cycle is not None:
+            state["cycle"] = self.plan.cycle.clone()
         if self._turn is not None:
             state["turn"] = {
                 "task": self._turn.task,
@@ -278,6 +290,7 @@ class Rounds:
             state["coupled"],
             state.get("active"),
             dict(state.get("log", {})),
+            state.get("cycle"),
         )
         self._combinations = state["combinations"].clone()
         self._loss.copy_(state["loss"])
@@ -301,6 +314,7 @@ def make_rounds(
     networks: Mapping[str, MLP],
     params: Params,
     seed: int,
+    cycles: bool = False,
 ) -> Rounds:
     """``Rounds`` of the curriculum that a setting describes, for an environment of ``spec``; see there."""
     tasks = Tasks(spec.task_names, torch.tensor(task_graph(spec.task_names)))
@@ -311,4 +325,5 @@ def make_rounds(
         networks,
         params,
         seed,
+        cycles,
     )

@@ -78,7 +78,9 @@ class MTPPO(OnPolicyAgent):
             return None
         # Steps so far differ between seeds that met the KL limit; averaging does not look at them.
         averages = self.settings.actor_tasks.is_mean and self.settings.critic_tasks.is_mean
-        return self._step_size, None if averages else self.gradient_steps
+        cycle = self._rounds.plan.cycle
+        colors = None if cycle is None else len(cycle)
+        return self._step_size, None if averages else self.gradient_steps, colors
 
     def _update_in_turn(self, parts: Rollout, features: Features) -> None:
         """Every task's agent learns from its part ``[T, 1, L, E, ...]``, in the order of the curriculum."""

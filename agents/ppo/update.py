@@ -64,11 +64,18 @@ class PPOSettings:
 
 class Progress(NamedTuple):
     """What reductions look at besides gradients: recent success rates ``[S, T]``, the steps so far, and factors of the
-    tasks' losses ``[S, T]``."""
+    tasks' losses ``[S, T]``, or ``[S, C, T]`` for minibatches in turn."""
 
     success: Tensor | None = None
     step: int = 0
     weights: Tensor | None = None
+
+    def after(self, count: int) -> Progress:
+        """The progress after ``count`` minibatches of an update, with the factors of the next one."""
+        weights = self.weights
+        if weights is not None and weights.dim() == 3:
+            weights = weights[:, count % weights.shape[1]]
+        return Progress(self.success, self.step + count, weights)
 
 
 class PPOInputs(NamedTuple):
@@ -170,7 +177,7 @@ def ppo_update(
         made: list[dict[str, Tensor]] = []
         first = count
         for draw in epochs[number]:
-            now = progress._replace(step=progress.step + count)
+            now = progress.after(count)
             batch = _take(samples, draw.rows, settings)
             made.append(
                 _minibatch_step(state, batch, draw, members, learning_rate, settings, now, pull)
