@@ -95,6 +95,14 @@ class OnPolicyAgent(ScheduledAgent):
         rollout = self.collect()
         self.update(rollout)
 
+    def most_updates(self, total_env_steps: int) -> int:
+        rollout = self.config.rollout_per_task * self.spec.num_tasks
+        rollouts = -(-total_env_steps // rollout)
+        # Tasks that pause shorten rollouts, to one task's part at the least.
+        if self._rounds.curriculum.info.paces:
+            rollouts *= self.spec.num_tasks
+        return rollouts * self.config.epochs * self.config.minibatches
+
     def begin(self, total_env_steps: int) -> None:
         self._budget = total_env_steps
 

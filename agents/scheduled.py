@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ class ScheduledAgent(Agent):
         state: networks and optimizers, with a leading axis of seeds, or of tasks where each has networks of its own.
     """
 
+    config: Any
     state: Networks
     _separate: bool
     _rounds: Rounds
@@ -68,6 +70,22 @@ class ScheduledAgent(Agent):
             else self._episodes.recent_success
         )
         return torch.from_numpy(rate).to(self.device, torch.float32).unsqueeze(0)
+
+    @abstractmethod
+    def most_updates(self, total_env_steps: int) -> int:
+        """The gradient steps of a run until ``total_env_steps``, or more than it has."""
+
+    def cautions(self, total_env_steps: int) -> list[str]:
+        most = self.most_updates(total_env_steps)
+        found = []
+        for aggregator in self.config.aggregators:
+            info = aggregator.info
+            if info.warmup >= most:
+                found.append(
+                    f"aggregator: {info.name!r} only measures for its first {info.warmup:,} updates, and this run has "
+                    f"at most {most:,}; train longer or shorten its epochs"
+                )
+        return list(dict.fromkeys(found))
 
     @abstractmethod
     def stack_key(self) -> Hashable | None:
