@@ -18,8 +18,8 @@
 * ``info.needs_positive_loss`` marks rules with a logarithm or a ratio of losses. They are undefined for SAC's actor
   loss, which changes sign: refuse them at start; ``positive_loss_free()`` names what works instead.
 * ``info.shares`` says what a method makes of a curriculum's shares of the tasks: factors of the losses, preferences
-  (``Inputs.preferences``), groups of tasks that take part or do not, or nothing. ``info.warmup`` is the number of updates
-  in which it only measures.
+  (``Inputs.preferences``), groups of tasks that take part or do not, or nothing. ``info.warmup`` is the number of
+  updates in which it only measures.
 * ``wrap(…, weighting="uncertainty")`` puts a rule for the losses in front of a gradient method.
 * All gradients zero: the mean's weights (or the method's own, where it needs no convention). Zero gradient of one task:
   that task gets no say, except in MGDA, whose answer it is.

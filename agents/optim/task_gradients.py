@@ -202,27 +202,39 @@ class Reduction:
             metrics["sharpness"] = there.detach() - losses.detach()
             weighted_there = there if weights is None else there * weights
             inputs = self._with_perturbed(inputs, weighted_there, moved, state)
-        seen, factors = self._as_seen(inputs, weights)
-        if self.aggregator.info.direction_only:
-            direction, state = self.aggregator.direction(seen, state)
-            combined = _split(direction.direction, pieces)
-            metrics["residual"] = direction.residual
-            metrics["solve_failures"] = ~direction.converged
-        else:
-            solved, state = self.aggregator.weights(seen, state)
-            of_pieces = solved.weights if factors is None else solved.weights * factors
-            combined = [_combine(piece, of_pieces) for piece in pieces]
-            metrics["residual"] = solved.residual
-            metrics["solve_failures"] = ~solved.converged
-            metrics["task_weight"] = solved.weights
+        combined, state, about, task_weight = self._reduce(inputs, pieces, weights, state)
+        metrics |= about
         if inputs.gramian is not None or self.diagnose:
-            task_weight = metrics.get("task_weight")
             metrics |= self._diagnostics(inputs.gramian, pieces, task_weight)
         # Shared parameters come first in a network's layout, heads last.
         members = len(losses) * self.twins
         parts = [part.reshape(members, -1) for part in combined] + own
         logged = {name: metric.float() for name, metric in metrics.items()}
         return flatten_gradients(parts), state | tracked | kept, logged
+
+    def _reduce(
+        self, inputs: Inputs, pieces: list[Tensor], weights: Tensor | None, state: State
+    ) -> tuple[list[Tensor], State, dict[str, Tensor], Tensor | None]:
+        """What the method makes of ``pieces``, the gradients of losses times ``weights``.
+
+        Returns:
+            The update as pieces ``[S, twins, n]``, the new state, metrics, and the weights ``[S, T]`` of ``pieces`` in
+            it where it is a weighted sum.
+        """
+        seen, factors = self._as_seen(inputs, weights)
+        if self.aggregator.info.direction_only:
+            direction, state = self.aggregator.direction(seen, state)
+            metrics = {"residual": direction.residual, "solve_failures": ~direction.converged}
+            return _split(direction.direction, pieces), state, metrics, None
+        solved, state = self.aggregator.weights(seen, state)
+        metrics = {
+            "residual": solved.residual,
+            "solve_failures": ~solved.converged,
+            "task_weight": solved.weights,
+        }
+        of_pieces = solved.weights if factors is None else solved.weights * factors
+        combined = [_combine(piece, of_pieces) for piece in pieces]
+        return combined, state, metrics, of_pieces
 
     def _as_seen(self, inputs: Inputs, weights: Tensor | None) -> tuple[Inputs, Tensor | None]:
         """What the method is to see of gradients of losses times ``weights``, and the factors ``[S, T]`` in between.

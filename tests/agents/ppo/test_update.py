@@ -448,3 +448,20 @@ def test_the_entropy_bonus_makes_the_likelier_action_less_likely() -> None:
     torch.testing.assert_close(metrics["entropy"][0], entropy * torch.tensor([1.0, 0.0, 1.0]))
     moved = torch.tensor([[1 - rate, rate], [1.0, 0.0], [1 - rate, rate]])
     torch.testing.assert_close(bias[0], moved, rtol=1e-3, atol=1e-4)
+
+
+def test_the_length_a_method_gives_the_trunk_does_not_reach_the_heads() -> None:
+    """The sum is three times the mean in the trunk; the heads' first moments are the same, since each part is clipped
+    by a norm of its own."""
+    moments, factors = [], []
+    for aggregator in ("mean", "sum"):
+        settings = _settings(aggregator=aggregator, max_grad_norm=1e-3)
+        state = _init(settings, [0])
+        one_draw = [_epochs(0, 1, settings)[0][:1]]
+        metrics, _ = ppo_update(state, _rollout(0), one_draw, 1e-3, settings)
+        shared = settings.critic.num_trunk_parameters
+        moments.append(state["critic"]["exp_avg"][0, shared:])
+        factors.append([float(metrics[f"critic_{part}_clip"]) for part in ("shared", "owned")])
+    torch.testing.assert_close(moments[0], moments[1])
+    assert 0 < factors[1][0] < factors[0][0] <= 1
+    assert factors[0][1] == pytest.approx(factors[1][1])
