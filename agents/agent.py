@@ -134,6 +134,10 @@ class Agent(ABC):
     def begin(self, total_env_steps: int) -> None:  # noqa: B027  (most agents have no schedule)
         """Note where training is to end, for schedules; ``learn`` calls it first."""
 
+    def cautions(self, total_env_steps: int) -> list[str]:
+        """Sentences on what a run until ``total_env_steps`` will not do, though its settings ask for it."""
+        return []
+
     @abstractmethod
     def advance(self) -> None:
         """Collect the next piece of experience (one vector step, or one rollout) and do the updates it pays for."""
