@@ -7,8 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mtrl.agents.networks.bodies.moore import MOORE
+from mtrl.agents.networks.encoder import Identity
 from mtrl.agents.optim.clipping import clip_by_norm, clip_parts
-from tests.helpers.networks import mlp
+from tests.helpers.networks import mlp, network
 
 # Without hidden layers' inputs there are two shared parameters (1 weight, 1 bias), and two a task (head weight, bias).
 MULTI_HEAD = mlp(in_dim=1, width=1, depth=1, out_dim=1, num_heads=2)
@@ -61,6 +63,19 @@ def test_without_a_limit_every_factor_is_1() -> None:
         "shared_clip": 1.0,
         "owned_clip": 1.0,
     }
+
+
+def test_what_a_body_gives_each_task_is_clipped_with_the_heads() -> None:
+    net = network(Identity(1), 1, 1, 1, num_heads=2, body=MOORE(experts=2))
+    layout = net.layout
+    assert "body.mixture" in layout.owned
+    grad = torch.zeros(1, net.num_parameters)
+    grad[:, 0] = 4.0
+    grad[:, layout.place("body.mixture").start] = 5.0
+    about = clip_parts(grad, net, 2.0)
+    close(about["shared_clip"], [0.5])
+    close(about["owned_clip"], [0.4])
+    close(grad.sum(-1), [4.0])
 
 
 @given(scale=st.floats(1e-6, 1e6), limit=st.floats(0.1, 10))

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
 from torch import Tensor
 
 from mtrl.agents.aggregators import parse_aggregator, sparse_mask
+from mtrl.agents.networks.bodies.body import Body
+from mtrl.agents.networks.bodies.film import FiLM
+from mtrl.agents.networks.bodies.moore import MOORE
+from mtrl.agents.networks.encoder import Identity
 from mtrl.agents.networks.network import Network
 from mtrl.agents.optim.task_gradients import Reduction
 from tests.agents.ppo import test_update as ppo
 from tests.agents.sac import test_update as sac
-from tests.helpers.networks import mlp
+from tests.helpers.networks import mlp, network
 
 KEEP = 2
 METHODS = ["mean", "pcgrad", "dwa", "graddrop", "cagrad:flat_minima=0.05"]
@@ -95,6 +100,22 @@ def test_masked_gradients_take_no_part_in_the_gramian() -> None:
     assert found["mean:sparse=1"].tolist() == [1.0, 0.0, 0.0]
     assert found["pcgrad:sparse=1"].tolist() == [1.0, 0.0, 0.0]
     assert found["pcgrad"].tolist() != [1.0, -3.0, 0.0]
+
+
+@pytest.mark.parametrize("body", [FiLM(), MOORE(experts=3)])
+def test_masks_are_of_input_weights_whatever_the_body(body: Body) -> None:
+    """Of weights drawn at random two a neuron train, recurrent ones too; biases and what starts at zero all do."""
+    net = network(Identity(5), 6, 2, 2, num_heads=3, body=body, memory=True)
+    flat = net.init(2, torch.Generator().manual_seed(0))
+    mask = _reduction(net, f"mean:sparse={KEEP}").init(2, flat.device, flat)["mask"]
+    assert mask.shape == (2, net.layout.num_shared)
+    for name in net.layout.shared:
+        count = mask[:, net.layout.place(name)].sum(1)
+        shape = net.layout.all[name].shape
+        views = net.views(flat, torch.float32).named[name]
+        is_masked = len(shape) > 1 and bool((views != 0).any())
+        expected = math.prod(shape[:-1]) * KEEP if is_masked else math.prod(shape)
+        assert count.tolist() == [expected] * 2, name
 
 
 def _reduction(network: Network, text: str, tasks: int = ppo.TASKS) -> Reduction:

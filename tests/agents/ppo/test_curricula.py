@@ -136,6 +136,20 @@ def test_son_goku_trains_one_color_a_minibatch() -> None:
     assert torch.isfinite(metrics["critic_loss"]).all()
 
 
+def test_a_restored_agent_goes_on_with_the_cycle_of_colors() -> None:
+    settings: dict[str, Any] = {"curriculum": "son-goku:anneal=1,recolor=1", "epochs": 1}
+    agent = _agent(**settings).learn(240)
+    plan = agent._rounds.plan
+    cycle = torch.tensor([[0.5, 0.0, 0.5], [0.0, 1.0, 0.0]]).double()
+    agent._rounds._adopt(plan._replace(cycle=cycle))
+    agent._rounds.derive()
+    other = _agent(**settings)
+    other.load_state_dict(join_state(*_saved(agent)))
+    assert other._rounds.plan.cycle is not None
+    torch.testing.assert_close(other._rounds.plan.cycle, cycle)
+    assert other._rounds.weights.tolist() == [[[1.5, 0.0, 1.5], [0.0, 3.0, 0.0]]]
+
+
 def test_son_goku_finds_edges_with_the_settings_of_a_preset() -> None:
     """mg3 with mtppo as it ships, in short rollouts: conflicts are found well before the preset's run ends."""
     preset = resolve({"suite": "mg3", "algorithm": "mtppo", "agent.curriculum": "son-goku"})
