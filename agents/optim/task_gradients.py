@@ -126,11 +126,9 @@ class Reduction:
         """Which shared parameters train, bool ``[K, n]``: before the heads ``keep`` weights a neuron, else all."""
         parts = []
         named = self.network.views(params, params.dtype).named
-        for name, parameter in self.network.layout.shared.items():
+        for name in self.network.layout.shared:
             mask = torch.ones_like(named[name], dtype=torch.bool)
-            # Biases, gains and what starts at zero have constant initial values, none larger than another.
-            is_drawn = callable(parameter.init) and len(parameter.shape) > 1
-            if is_drawn and not name.startswith("head."):
+            if name in self.network.hidden_weights:
                 mask = sparse_mask(named[name], keep)
             parts.append(mask.flatten(1))
         return torch.cat(parts, 1)
