@@ -150,6 +150,10 @@ class Agent(ABC):
         pieces = -(-max(total - self.env_steps, 0) // piece)
         return self.env_steps + pieces * piece
 
+    def cautions(self, total_env_steps: int) -> list[str]:
+        """Sentences on what a run until ``total_env_steps`` will not do, though its settings ask for it."""
+        return []
+
     @abstractmethod
     def advance(self) -> None:
         """Collect the next piece of experience (one vector step, or one rollout) and do the updates it pays for."""

@@ -76,6 +76,11 @@ class OffPolicyAgent(ScheduledAgent):
             self.update(batch)
         self.finish_step()
 
+    def most_updates(self, total_env_steps: int) -> int:
+        starts = self.config.learning_starts * self.spec.num_tasks
+        vector_steps = max(total_env_steps - starts, 0) // self.env.num_envs
+        return int(vector_steps * self.config.utd_ratio) + 1
+
     def set_env(self, env: TaskVectorEnv) -> None:
         super().set_env(env)
         self._obs = self._episodes = None

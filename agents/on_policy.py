@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ class OnPolicyAgent(ScheduledAgent):
     The fields are its state.
     """
 
+    cycles: ClassVar[bool] = True
     state: Annotated[Networks, Mark("networks")]
     _normalizer: ObsNormalizer
     _explore: torch.Generator
@@ -96,6 +97,14 @@ class OnPolicyAgent(ScheduledAgent):
         if self._rounds.paused is not None:
             return None
         return self._in_pieces(total, self.config.rollout_per_task * self.spec.num_tasks)
+
+    def most_updates(self, total_env_steps: int) -> int:
+        rollout = self.config.rollout_per_task * self.spec.num_tasks
+        rollouts = -(-total_env_steps // rollout)
+        # Tasks that pause shorten rollouts, to one task's part at the least.
+        if self._rounds.curriculum.info.paces:
+            rollouts *= self.spec.num_tasks
+        return rollouts * self.config.epochs * self.config.minibatches
 
     def set_env(self, env: TaskVectorEnv) -> None:
         super().set_env(env)

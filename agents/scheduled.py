@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Hashable
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -49,12 +49,14 @@ class ScheduledAgent(Agent):
 
     Attributes:
         settings: of the update: layouts of the networks, reductions of their tasks, the policy, and more.
+        cycles: whether a round is of many updates, which can go through ``Plan.cycle``.
         actor, critic: layouts of the networks whose parameters ``state`` holds.
         policy: gives actions from the actor's outputs.
         state: networks and optimizers, with a leading axis of seeds, or of tasks where each has networks of its own.
         config: settings of the algorithm, with those that stepping, schedules and prediction read.
     """
 
+    cycles: ClassVar[bool] = False
     config: Any
     settings: Any
     actor: Network
@@ -93,6 +95,7 @@ class ScheduledAgent(Agent):
             networks,
             self.state,
             self._stream(4),
+            self.cycles,
         )
         self._begin_data()
 
@@ -140,9 +143,11 @@ class ScheduledAgent(Agent):
         """Let the curriculum decide, by what is known of each task now."""
         assert self._episodes is not None
         gramian = None
-        if self._rounds.wants_gramian:
+        updates = self.gradient_steps
+        if self._rounds.wants_gramian(updates):
             gramian = tracked_gramian([self.state["actor_tasks"], self.state["critic_tasks"]])
-        self._rounds.begin(self._rounds.statistics(self._episodes, gramian), self.state, features)
+        stats = self._rounds.statistics(self._episodes, gramian, updates)
+        self._rounds.begin(stats, self.state, features)
 
     def _reductions(self) -> tuple[Reduction, Reduction]:
         return self.settings.actor_tasks, self.settings.critic_tasks
@@ -170,6 +175,22 @@ class ScheduledAgent(Agent):
     def _updates_alone(self) -> bool:
         """Whether the next update cannot be one call with those of other seeds."""
         return self._separate or self._rounds.head_pull is not None
+
+    @abstractmethod
+    def most_updates(self, total_env_steps: int) -> int:
+        """The gradient steps of a run until ``total_env_steps``, or more than it has."""
+
+    def cautions(self, total_env_steps: int) -> list[str]:
+        most = self.most_updates(total_env_steps)
+        found = []
+        for aggregator in self.config.aggregators:
+            info = aggregator.info
+            if info.warmup >= most:
+                found.append(
+                    f"aggregator: {info.name!r} only measures for its first {info.warmup:,} updates, and this run has "
+                    f"at most {most:,}; train longer or shorten its epochs"
+                )
+        return list(dict.fromkeys(found))
 
     @abstractmethod
     def stack_key(self) -> Hashable | None:

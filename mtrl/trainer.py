@@ -186,6 +186,9 @@ class Trainer:
         title = f"{self.config.suite} {self.config.method}"
         if len(self.runs) > 1:
             title += f" seeds {','.join(str(run.config.seed) for run in self.runs)}"
+        # Runs that differ in their seeds have the same to say.
+        for caution in self.runs[0].agent.cautions(self.config.total_env_steps):
+            print(f"warning: {caution}", file=sys.stderr)
         total = sum(run.config.total_env_steps for run in self.runs)
         first = self.runs[0]
         print(run_card(first.config, first.env, first.agent), file=sys.stderr, flush=True)

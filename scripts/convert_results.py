@@ -57,6 +57,14 @@ MADE_LATER: Flat = {
     "agent.advantage_floor": 0.0,
 }
 """Settings that some published runs are older than, each with the value that does what the code did before it."""
+OF_AGGREGATORS: Flat = {
+    # Before they were added no losses were weighed, and all weights trained.
+    "weighting": "none",
+    "sparse": 0,
+}
+"""The same for settings of every gradient method."""
+SUMMED = ("pcgrad", "gradvac")
+"""Methods that summed their corrected gradients unless told otherwise, before averaging became the default."""
 GONE: Flat = {
     # 41134a0 to b096468: the share of the run after which step sizes began to fall. From 0 on is today's schedule.
     "agent.decay_start": 0.0,
@@ -157,6 +165,7 @@ def converted(record: Record) -> Record:
                 f"method.params.{key}: a setting that is gone, and did something in this run"
             )
     known = run_settings(method["agent"])
+    params = _aggregators(params)
     given = canonical(params)
     for key, value in MADE_LATER.items():
         if key in known and not any(name == key or name.startswith(f"{key}.") for name in given):
@@ -172,6 +181,22 @@ def converted(record: Record) -> Record:
         )
     made = method_of(complete) | {"num_parameters": method["num_parameters"]}
     return validate(in_order(record | {"method": made}))
+
+
+def _aggregators(params: Flat) -> Flat:
+    """The settings with those of gradient methods that were made or changed later."""
+    out = dict(params)
+    for key, value in params.items():
+        name = key.rpartition(".")[2]
+        if name.endswith("aggregator") and isinstance(value, str):
+            kind, _, rest = value.partition(":")
+            if kind in SUMMED and "reduction=" not in rest:
+                out[key] = f"{kind}:" + ",".join(filter(None, ["reduction=sum", rest]))
+        if name == "kind" and key.endswith("aggregator.kind"):
+            owner = key.removesuffix("kind")
+            for setting, idle in OF_AGGREGATORS.items():
+                out.setdefault(owner + setting, idle)
+    return out
 
 
 def plan(folder: Path) -> tuple[list[Move], int]:

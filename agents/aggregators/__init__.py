@@ -17,6 +17,10 @@
   at the logging interval; nothing here waits for the device.
 * ``info.needs_positive_loss`` marks rules with a logarithm or a ratio of losses. They are undefined for SAC's actor
   loss, which changes sign: refuse them at start; ``positive_loss_free()`` names what works instead.
+* ``info.shares`` says what a method makes of a curriculum's shares of the tasks: factors of the losses, preferences
+  (``Inputs.preferences``), groups of tasks that take part or do not, or nothing. ``info.warmup`` is the number of
+  updates in which it only measures.
+* ``wrap(…, weighting="uncertainty")`` puts a rule for the losses in front of a gradient method.
 * All gradients zero: the mean's weights (or the method's own, where it needs no convention). Zero gradient of one task:
   that task gets no say, except in MGDA, whose answer it is.
 
@@ -42,11 +46,13 @@ if TYPE_CHECKING:
     from mtrl.agents.aggregators.base import State as State
     from mtrl.agents.aggregators.base import Weights as Weights
     from mtrl.agents.aggregators.flat_minima import FlatMinima as FlatMinima
-    from mtrl.agents.aggregators.flat_minima import sparse_mask as sparse_mask
     from mtrl.agents.aggregators.gramians import combine as combine
     from mtrl.agents.aggregators.gramians import gramian as gramian
     from mtrl.agents.aggregators.gramians import linear_gramian as linear_gramian
     from mtrl.agents.aggregators.gramians import linear_task_gradients as linear_task_gradients
+    from mtrl.agents.aggregators.sparse import Sparse as Sparse
+    from mtrl.agents.aggregators.sparse import sparse_mask as sparse_mask
+    from mtrl.agents.aggregators.weighting import Weighted as Weighted
     from mtrl.agents.aggregators.wrappers import Ema as Ema
     from mtrl.agents.aggregators.wrappers import Every as Every
     from mtrl.agents.aggregators.wrappers import Rescale as Rescale
@@ -58,8 +64,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "base": ("Aggregator", "AggregatorInfo", "Direction", "Inputs", "State", "Weights"),
-        "flat_minima": ("FlatMinima", "sparse_mask"),
+        "flat_minima": ("FlatMinima",),
         "gramians": ("combine", "gramian", "linear_gramian", "linear_task_gradients"),
+        "sparse": ("Sparse", "sparse_mask"),
+        "weighting": ("Weighted",),
         "wrapping": ("wrap",),
         "wrappers": ("Ema", "Every", "Rescale", "Ridge", "Subset"),
     },

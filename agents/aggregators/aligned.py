@@ -18,8 +18,10 @@ from mtrl.agents.aggregators.base import (
     check_types,
     exact,
     given,
+    parse_preference,
+    preferences_of,
 )
-from mtrl.agents.aggregators.epochs import EPOCH_STATE, epoch_mean
+from mtrl.agents.aggregators.epochs import EPOCH_STATE, epoch_mean, loss_ratio
 from mtrl.agents.aggregators.linalg import eigh, matvec
 
 Scale = Literal["min", "median", "rmse"]
@@ -27,39 +29,67 @@ Scale = Literal["min", "median", "rmse"]
 
 @dataclass(frozen=True)
 class AlignedMTL(Aggregator):
-    """``w = √σ V Λ^(−1/2) Vᵀ (1/m)`` on the numerical range of ``G = VΛVᵀ`` (eigenvalues above ``m · eps · λ_max``)."""
+    """``w = √σ V Λ^(−1/2) Vᵀ p`` on the numerical range of ``G = VΛVᵀ`` (eigenvalues above ``m · eps · λ_max``).
+
+    p is the preferences, of sum 1: 1/m each unless a setting or a curriculum says otherwise.
+    """
 
     scale: Scale = "min"
     """Σ, the smallest, (lower) median or mean eigenvalue of the range."""
+    preference: str = ""
+    """What tasks count, as in reach-v3:2/push-v3:1; 1 for those that are not named."""
 
     info = AggregatorInfo(
-        "aligned-mtl", frozenset({"gramian"}), "Senushkin et al. 2023 (arXiv 2305.19000), alg. 1"
+        "aligned-mtl",
+        frozenset({"gramian"}),
+        "Senushkin et al. 2023 (arXiv 2305.19000), alg. 1",
+        shares="preferences",
     )
 
     def __post_init__(self) -> None:
         check_types(self)
+        parse_preference(self.preference)
+
+    def preference_text(self) -> str:
+        return self.preference
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
-        return exact(align(given(inputs.gramian), self.scale, eps))
+        gramian = given(inputs.gramian)
+        preferences = preferences_of(inputs, gramian[..., 0])
+        return exact(align(gramian, self.scale, eps, preferences))
 
 
 @dataclass(frozen=True)
 class EGA(Aggregator):
-    """Aligned-MTL weights times ``m · softmax((epoch loss / best epoch loss) / T)``."""
+    """Aligned-MTL weights times ``m · softmax((epoch loss / nadir) / T)``.
+
+    The nadir is the mean loss of the one epoch after the warm-up and stays fixed. Until the epoch after it ends, the
+    second factor is 1.
+    """
 
     temperature: float = 1.0
     """T."""
-    period: int = 1000
+    period: int = 100
     """Updates in an epoch."""
     warmup: int = 4
-    """Epochs during which the second factor is 1."""
+    """Epochs before the one that sets the nadir."""
     scale: Scale = "min"
     """As in ``AlignedMTL``."""
 
-    layout: ClassVar = {**EPOCH_STATE, "best": ("m", torch.inf), "balance": ("m", 1.0)}
-    info = AggregatorInfo(
-        "ega", frozenset({"gramian", "losses"}), "radarODE-MTL (arXiv 2410.08656)", True
-    )
+    layout: ClassVar = {**EPOCH_STATE, "nadir": ("m", 0.0), "balance": ("m", 1.0)}
+
+    @property
+    def info(self) -> AggregatorInfo:
+        needs = frozenset({"gramian", "losses"})
+        source = "radarODE-MTL (arXiv 2410.08656)"
+        return AggregatorInfo(
+            "ega",
+            needs,
+            source,
+            needs_positive_loss=True,
+            shares="preferences",
+            warmup=(self.warmup + 2) * self.period,
+        )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -84,19 +114,21 @@ class EGA(Aggregator):
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         mean, ended, epochs = epoch_mean(given(inputs.losses), state, self.period)
-        best = torch.where(ended, torch.minimum(state["best"], mean), state["best"])
-        ratio = mean.clamp(min=1e-30) / best.clamp(min=1e-30)
-        # Before the first epoch ends there is no best loss, and ``best`` is infinite.
-        known = torch.where(best < torch.inf, ratio, 1.0)
-        balance = mean.shape[-1] * (known / self.temperature).softmax(-1)
-        warm = (epochs["epochs"] >= self.warmup).unsqueeze(-1)
-        balance = torch.where(ended & warm, balance, state["balance"])
-        weights = align(given(inputs.gramian), self.scale, eps) * balance
-        return exact(weights, epochs | {"best": best, "balance": balance})
+        finished = epochs["epochs"].unsqueeze(-1)
+        sets_nadir = ended & (finished == self.warmup + 1)
+        nadir = torch.where(sets_nadir, mean, state["nadir"])
+        progress = loss_ratio(mean, nadir) / self.temperature
+        measured = ended & (finished > self.warmup + 1)
+        fresh = mean.shape[-1] * progress.softmax(-1)
+        balance = torch.where(measured, fresh, state["balance"])
+        gramian = given(inputs.gramian)
+        preferences = preferences_of(inputs, gramian[..., 0])
+        weights = align(gramian, self.scale, eps, preferences) * balance
+        return exact(weights, epochs | {"nadir": nadir, "balance": balance})
 
 
-def align(gramian: Tensor, scale: Scale, eps: float) -> Tensor:
-    """Aligned-MTL's weights for equal preferences; those of the mean if the Gramian is zero."""
+def align(gramian: Tensor, scale: Scale, eps: float, preferences: Tensor) -> Tensor:
+    """Aligned-MTL's weights for ``preferences`` ``[..., m]``, which are the weights if the Gramian is zero."""
     values, vectors = eigh(gramian)
     m = values.shape[-1]
     keep = (values > values[..., -1:] * m * eps) & (values > 0)
@@ -110,7 +142,6 @@ def align(gramian: Tensor, scale: Scale, eps: float) -> Tensor:
         skip = (rank - 1) // 2 if scale == "median" else torch.zeros_like(rank)
         index = (m - rank + skip).clamp(max=m - 1)
         chosen = values.gather(-1, index)
-    mean = torch.full_like(values, 1 / m)
-    of_vectors = inverse * matvec(vectors.mT, mean)
+    of_vectors = inverse * matvec(vectors.mT, preferences)
     aligned = chosen.clamp(min=0).sqrt() * matvec(vectors, of_vectors)
-    return torch.where(rank > 0, aligned, mean)
+    return torch.where(rank > 0, aligned, preferences)

@@ -29,6 +29,13 @@ class AggregatorInfo:
         needs_positive_loss: the rule takes a logarithm or a ratio of losses and is undefined where a loss can be
             zero or negative (SAC's actor loss changes sign).
         direction_only: the update is not a weighted sum that the Gramian determines; call ``direction``.
+        shares: how a curriculum's shares of the tasks reach the method. ``losses``: as factors of the losses, which is
+            what the method makes of them anyway. ``preferences``: as ``Inputs.preferences``, with gradients of the
+            plain losses. ``groups``: tasks leave the solve where their share is 0, and the others are equal. ``none``:
+            the method needs every task in every update.
+        scale_free: the update stays the same where a task's loss is multiplied by a positive number.
+        sums: the update's length grows with the number of tasks, as that of a sum does.
+        warmup: updates during which the method only measures, and acts as a simpler one.
     """
 
     name: str
@@ -36,6 +43,10 @@ class AggregatorInfo:
     source: str
     needs_positive_loss: bool = False
     direction_only: bool = False
+    shares: Literal["losses", "preferences", "groups", "none"] = "none"
+    scale_free: bool = False
+    sums: bool = False
+    warmup: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,8 @@ class Inputs:
         cross_gramian: ``[..., m, m]``, ``J₁ J₂ᵀ`` of two independent half batches.
         perturbed_jacobian: ``[..., m, P]``, row i at the parameters moved by ``perturbations(J)[i]``.
         noise: uniform on [0, 1), ``[..., *noise_shape(m, P)]``, drawn by the caller.
+        preferences: ``[..., m]`` ≥ 0 with sum 1, the tasks' shares; a task at 0 is to take no part, and its gradient is
+            zero. None: 1/m each. Optional for every method.
         step: number of the update on the host; lets ``every`` skip a solve. None: decided on the device.
     """
 
@@ -60,6 +73,7 @@ class Inputs:
     cross_gramian: Tensor | None = None
     perturbed_jacobian: Tensor | None = None
     noise: Tensor | None = None
+    preferences: Tensor | None = None
     step: int | None = None
 
 
@@ -71,7 +85,10 @@ _RANK = {
     "jacobian": 2,
     "cross_gramian": 2,
     "perturbed_jacobian": 2,
+    "preferences": 1,
 }
+# Read where they are given, needed by no method.
+_OPTIONAL = frozenset({"preferences"})
 _SQUARE = {"gramian", "cross_gramian"}
 
 
@@ -162,6 +179,10 @@ class Aggregator(ABC):
     def noise_shape(self, num_tasks: int, num_params: int | None = None) -> tuple[int, ...] | None:
         """Shape, after the batch, of the uniform noise the method consumes per update; None if it draws nothing."""
         return None
+
+    def preference_text(self) -> str:
+        """The preferences that the settings name, as in ``reach-v3:2/push-v3:1``; empty if they name none."""
+        return ""
 
     def weights(self, inputs: Inputs, state: State) -> tuple[Weights, State]:
         """Weights of one update, float32 (float64 if the inputs are).
@@ -257,7 +278,7 @@ class Aggregator(ABC):
             needs = needs | {given_fields[0] if given_fields else "losses"}
         for field in (*_RANK, "noise"):
             x = getattr(inputs, field)
-            if field not in needs:
+            if field not in needs and (field not in _OPTIONAL or x is None):
                 continue
             if x is None:
                 raise AgentError(f"aggregator {name!r} needs {field}, which was not given")
@@ -339,6 +360,23 @@ def check_types(params: Aggregator) -> None:
             )
 
 
+def parse_preference(text: str) -> dict[str, float]:
+    """Numbers by task from ``reach-v3:2/push-v3:1``. Raises AgentError for another form or numbers not above 0."""
+    found: dict[str, float] = {}
+    for item in filter(None, text.split("/")):
+        name, _, number = item.rpartition(":")
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        fine = bool(name) and name not in found and 0 < value < math.inf
+        check(
+            fine, "preference", text, "TASK:NUMBER/TASK:NUMBER/..., each task once, numbers above 0"
+        )
+        found[name] = value
+    return found
+
+
 def exact(value: Tensor, state: State | None = None) -> Solution:
     """A solution in closed form: residual zero, always converged."""
     zero = torch.zeros_like(value[..., 0], dtype=torch.float64)
@@ -354,6 +392,13 @@ def given(x: Tensor | None) -> Tensor:
     """Narrow an optional input that ``_check`` has already required."""
     assert x is not None
     return x
+
+
+def preferences_of(inputs: Inputs, like: Tensor) -> Tensor:
+    """The tasks' preferences ``[..., m]``, of sum 1; 1/m each if none are given. ``like`` is ``[..., m]``."""
+    if inputs.preferences is None:
+        return torch.full_like(like, 1 / like.shape[-1])
+    return inputs.preferences
 
 
 def task_zeros(inputs: Inputs) -> Tensor:

@@ -18,6 +18,7 @@ from mtrl.agents.aggregators.base import (
     check_types,
     exact,
     given,
+    preferences_of,
 )
 from mtrl.agents.aggregators.interior import norm_interior
 from mtrl.agents.aggregators.linalg import (
@@ -42,7 +43,8 @@ _CERTIFIED = 1e-6  # the largest duality gap of a solution called converged
 class CAGrad(Aggregator):
     """``d = g0 + c (‖g0‖/‖g_w‖) g_w`` with ``w = argmin_simplex g_w·g0 + c ‖g0‖ ‖g_w‖``.
 
-    Tasks with a zero gradient take no part in the minimum. Where the hull of the gradients contains zero and that is
+    g0 is the mean of the gradients, weighted by preferences where they are given. Tasks with a zero gradient take no
+    part in the minimum. Where the hull of the gradients contains zero and that is
     the minimum (a Pareto-stationary point) the update is zero. For ``c = 0`` the ball is the point g0: the update is
     the mean gradient, and nothing is solved.
 
@@ -57,7 +59,10 @@ class CAGrad(Aggregator):
     """Factor on the result; the public implementations differ in it."""
 
     info = AggregatorInfo(
-        "cagrad", frozenset({"gramian"}), "Liu et al. 2021 (arXiv 2110.14048), algorithm 1"
+        "cagrad",
+        frozenset({"gramian"}),
+        "Liu et al. 2021 (arXiv 2110.14048), algorithm 1",
+        shares="preferences",
     )
 
     def __post_init__(self) -> None:
@@ -66,9 +71,8 @@ class CAGrad(Aggregator):
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         gramian = given(inputs.gramian)
-        m = gramian.shape[-1]
-        mean = torch.full_like(gramian[..., 0], 1 / m)
-        return self._from(gramian, mean, eps)
+        # Preferences are the coefficients of g0.
+        return self._from(gramian, preferences_of(inputs, gramian[..., 0]), eps)
 
     def _from(self, gramian: Tensor, mean: Tensor, eps: float) -> Solution:
         """Weights from the Gramian of the rows and the coefficients ``[..., m]`` of g0 in them."""
@@ -105,7 +109,10 @@ class CAGradFast(CAGrad):
     """Rows after the reduction (4 for 10 tasks, 8 for 50); n ≥ m is plain CAGrad."""
 
     info = AggregatorInfo(
-        "cagrad-fast", frozenset({"gramian", "noise"}), "Liu et al. 2021, task sampling"
+        "cagrad-fast",
+        frozenset({"gramian", "noise"}),
+        "Liu et al. 2021, task sampling",
+        shares="groups",
     )
 
     def __post_init__(self) -> None:

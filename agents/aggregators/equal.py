@@ -21,7 +21,9 @@ class IMTLG(Aggregator):
     converged.
     """
 
-    info = AggregatorInfo("imtl-g", frozenset({"gramian"}), "Liu et al. 2021 (Impartial MTL, ICLR)")
+    info = AggregatorInfo(
+        "imtl-g", frozenset({"gramian"}), "Liu et al. 2021 (Impartial MTL, ICLR)", shares="groups"
+    )
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         gramian = given(inputs.gramian)
@@ -42,7 +44,13 @@ class IMTLG(Aggregator):
 class ConFIG(Aggregator):
     """``w_i ∝ (C⁺1)_i / ‖g_i‖``, with length ``Σ g_i · d/‖d‖``."""
 
-    info = AggregatorInfo("config", frozenset({"gramian"}), "Liu et al. 2024 (arXiv 2408.11104)")
+    info = AggregatorInfo(
+        "config",
+        frozenset({"gramian"}),
+        "Liu et al. 2024 (arXiv 2408.11104)",
+        shares="groups",
+        sums=True,
+    )
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         gramian = given(inputs.gramian)

@@ -31,7 +31,10 @@ from mtrl.agents.aggregators.linalg import (
 
 @dataclass(frozen=True)
 class FairGrad(Aggregator):
-    """``G α = α^(−1/a)``. Zero gradients get weight 0; if all are zero, the weights are those of the mean."""
+    """``G α = (c / α)^(1/a)`` with c = 1, or m times the preferences.
+
+    Zero gradients get weight 0; if all are zero, the weights are those of the mean.
+    """
 
     a: float = 1.0
     """Degree of fairness; 1 is proportional (Nash), towards 0 the mean, towards infinity max–min."""
@@ -39,9 +42,15 @@ class FairGrad(Aggregator):
     """Added to the Gramian of the unit gradients. Bounds the weights near Pareto-stationary points, where the
     equation has no solution; 1e-3 is also seen, which moves the third digit of an ordinary solution."""
 
-    info = AggregatorInfo(
-        "fairgrad", frozenset({"gramian"}), "Ban & Ji 2024 (arXiv 2402.15638), algorithm 1"
-    )
+    @property
+    def info(self) -> AggregatorInfo:
+        return AggregatorInfo(
+            "fairgrad",
+            frozenset({"gramian"}),
+            "Ban & Ji 2024 (arXiv 2402.15638), algorithm 1",
+            shares="preferences",
+            scale_free=self.a == 1,
+        )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -51,13 +60,16 @@ class FairGrad(Aggregator):
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         gramian = given(inputs.gramian)
         ridge = self.ridge + ridge_floor(gramian.shape[-1], eps)
-        weights, residual = power_equation(gramian, 1 / self.a, ridge)
+        weights, residual = power_equation(gramian, 1 / self.a, ridge, inputs.preferences)
         return Solution(weights, residual, residual < 1e-6, {})
 
 
 @dataclass(frozen=True)
 class NashMTL(Aggregator):
-    """``G α = 1/α``, then the update's norm clipped; combine with ``every`` to hold the weights for k updates."""
+    """``G α = c/α`` with c = 1, or m times the preferences (the asymmetric solution), then the update's norm clipped.
+
+    Combine with ``every`` to hold the weights for k updates.
+    """
 
     max_norm: float = 1.0
     """Largest ``‖Jᵀα‖``; 0 leaves it alone. Unclipped it is √m whatever the gradients."""
@@ -65,7 +77,11 @@ class NashMTL(Aggregator):
     """As in ``FairGrad``."""
 
     info = AggregatorInfo(
-        "nash-mtl", frozenset({"gramian"}), "Navon et al. 2022 (arXiv 2202.01017), algorithm 1"
+        "nash-mtl",
+        frozenset({"gramian"}),
+        "Navon et al. 2022 (arXiv 2202.01017), algorithm 1",
+        shares="preferences",
+        scale_free=True,
     )
 
     def __post_init__(self) -> None:
@@ -81,7 +97,7 @@ class NashMTL(Aggregator):
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         gramian = given(inputs.gramian)
         ridge = self.ridge + ridge_floor(gramian.shape[-1], eps)
-        weights, residual = power_equation(gramian, 1.0, ridge)
+        weights, residual = power_equation(gramian, 1.0, ridge, inputs.preferences)
         if self.max_norm > 0:
             squared = (weights * matvec(gramian, weights)).sum(-1, keepdim=True)
             norm = squared.clamp(min=0).sqrt()
@@ -91,11 +107,15 @@ class NashMTL(Aggregator):
 
 
 def power_equation(
-    gramian: Tensor, power: float, ridge: float, iterations: int = 16
+    gramian: Tensor,
+    power: float,
+    ridge: float,
+    preferences: Tensor | None = None,
+    iterations: int = 16,
 ) -> tuple[Tensor, Tensor]:
-    """Solve ``G α = α^(−power)`` for α > 0.
+    """Solve ``G α = (c / α)^power`` for α > 0, with c = 1 or m times ``preferences``.
 
-    With unit gradients, ``β_i = α_i ‖g_i‖``, it reads ``C β = k β^(−power)``, ``k_i = ‖g_i‖^(power − 1)``: the
+    With unit gradients, ``β_i = α_i ‖g_i‖``, it reads ``C β = k β^(−power)``, ``k_i = c_i^power ‖g_i‖^(power − 1)``: a
     stationary point of the convex ``½ βᵀCβ − Σ k_i ∫β_i^(−power)``. The step along a Newton direction is the one of a
     fixed set at which the slope is smallest.
 
@@ -107,6 +127,9 @@ def power_equation(
     unit = (norms * active).amax(-1, keepdim=True)
     unit = or_one(unit)
     k = torch.where(active, norms / unit, 1.0) ** (power - 1)
+    if preferences is not None:
+        share = gramian.shape[-1] * preferences
+        k = k * torch.where(active & (share > 0), share, 1.0) ** power
     beta = k ** (1 / (1 + power))
     # Along this start, the length at which the potential is smallest.
     pull = (k * beta ** (1 - power)).sum(-1)

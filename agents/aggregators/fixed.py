@@ -22,7 +22,7 @@ from mtrl.agents.aggregators.base import (
 class Mean(Aggregator):
     """``w = 1/m``: plain averaging."""
 
-    info = AggregatorInfo("mean", frozenset(), "linear scalarisation")
+    info = AggregatorInfo("mean", frozenset(), "linear scalarisation", shares="losses")
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         zeros = task_zeros(inputs)
@@ -33,7 +33,7 @@ class Mean(Aggregator):
 class Sum(Aggregator):
     """``w = 1``."""
 
-    info = AggregatorInfo("sum", frozenset(), "linear scalarisation")
+    info = AggregatorInfo("sum", frozenset(), "linear scalarisation", shares="losses", sums=True)
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         return exact(task_zeros(inputs) + 1)
@@ -43,7 +43,9 @@ class Sum(Aggregator):
 class RandomWeights(Aggregator):
     """Softmax of a standard normal draw, new at every update."""
 
-    info = AggregatorInfo("random", frozenset({"noise"}), "Lin et al. 2022 (arXiv 2111.10603), RLW")
+    info = AggregatorInfo(
+        "random", frozenset({"noise"}), "Lin et al. 2022 (arXiv 2111.10603), RLW", shares="losses"
+    )
 
     def noise_shape(self, num_tasks: int, num_params: int | None = None) -> tuple[int, ...]:
         return (num_tasks,)

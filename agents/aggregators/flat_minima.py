@@ -1,4 +1,4 @@
-"""Flat-minima multi-task learning (a SAM step per task) and training under a fixed sparse mask."""
+"""Flat-minima multi-task learning: a SAM step per task."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class FlatMinima(Aggregator):
         base = self.base.info
         needs = (base.needs - {"gramian"}) | {"jacobian", "perturbed_jacobian"}
         source = "Phan et al. 2022 (arXiv 2211.13723)"
-        return AggregatorInfo(
-            f"flat-minima({base.name})", needs, source, base.needs_positive_loss, True
+        return dataclasses.replace(
+            base, name=f"flat-minima({base.name})", needs=needs, source=source, direction_only=True
         )
 
     def __post_init__(self) -> None:
@@ -91,6 +91,9 @@ class FlatMinima(Aggregator):
         """The base's noise, used for both parts."""
         return self.base.noise_shape(num_tasks, num_params)
 
+    def preference_text(self) -> str:
+        return self.base.preference_text()
+
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         rows = given(inputs.jacobian)
         flatness = given(inputs.perturbed_jacobian) - rows
@@ -105,21 +108,3 @@ class FlatMinima(Aggregator):
             loss.converged & flat.converged,
             prefixed("loss.", loss_state) | prefixed("flat.", flat_state),
         )
-
-
-def sparse_mask(weight: Tensor, keep: int) -> Tensor:
-    """Mask of sparse training: per neuron (row) the ``keep`` input weights of largest magnitude.
-
-    Args:
-        weight: ``[..., out, in]``. The mask is drawn once, from the initial weights; multiply the weights and their
-            gradients with it.
-
-    Returns:
-        bool, same shape, exactly ``min(keep, in)`` true entries in every row.
-
-    Raises:
-        AgentError: ``keep`` < 1.
-    """
-    check(keep >= 1, "keep", keep, "at least 1")
-    top = weight.detach().abs().topk(min(keep, weight.shape[-1]), dim=-1).indices
-    return torch.zeros_like(weight, dtype=torch.bool).scatter(-1, top, True)

@@ -21,7 +21,7 @@ from mtrl.agents.aggregators.base import (
     expand,
     given,
 )
-from mtrl.agents.aggregators.epochs import EPOCH_STATE, epoch_mean
+from mtrl.agents.aggregators.epochs import EPOCH_STATE, TINY, epoch_mean
 
 # Parameters updated by Adam, each with its two moments.
 NETS = ("actor", "critic", "log_alpha")
@@ -29,13 +29,14 @@ NETS = ("actor", "critic", "log_alpha")
 
 @dataclass(frozen=True)
 class IGBv2(Aggregator):
-    """``w = m · softmax(u)``, u drawn by a policy that sees ``L / L_base`` and is paid ``min_i ΔL_i / L_base,i``.
+    """``Σ a_i log L_i`` with ``a = m · softmax(u)``: the gradient of each loss is weighted by ``a / L``.
 
-    Weights are 1 in the first epoch (which sets L_base), then random, and the policy's after ``start`` epochs. The
-    policy learns one step per update on everything since L_base is known. Entropy is that of u.
+    u is drawn by a policy that sees ``L / L_base`` and is paid ``min_i ΔL_i / L_base,i``. Each a is 1 in the first
+    epoch (which sets L_base), then random, and the policy's after ``start`` epochs. The policy learns one step per
+    update on everything since L_base is known. Entropy is that of u.
     """
 
-    period: int = 1000
+    period: int = 100
     """Updates in an epoch."""
     start: int = 5
     """Epochs before the policy decides."""
@@ -52,9 +53,17 @@ class IGBv2(Aggregator):
     seed: int = 0
     """Of the initial networks, which have a generator of their own."""
 
-    info = AggregatorInfo(
-        "igb-v2", frozenset({"losses", "noise"}), "Dai et al. 2023 (arXiv 2307.15429)", True
-    )
+    @property
+    def info(self) -> AggregatorInfo:
+        return AggregatorInfo(
+            "igb-v2",
+            frozenset({"losses", "noise"}),
+            "Dai et al. 2023 (arXiv 2307.15429)",
+            needs_positive_loss=True,
+            shares="losses",
+            sums=True,
+            warmup=self.start * self.period,
+        )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -126,7 +135,7 @@ class IGBv2(Aggregator):
         mean, ended, epochs = epoch_mean(losses, state, self.period)
         known = (state["epochs"] > 0).unsqueeze(-1)
         first = ended & ~known
-        base = torch.where(first, mean, state["base"]).clamp(min=1e-8)
+        base = torch.where(first, mean, state["base"]).clamp(min=TINY)
         relative = (losses / base).clamp(max=1e3)
         obs = torch.where(known, relative, 1.0)
         memory, stored = self._remember(state, obs)
@@ -147,12 +156,14 @@ class IGBv2(Aggregator):
         )
         decides = (state["epochs"] >= self.start).unsqueeze(-1)
         random = m * u.softmax(-1)
-        weights = torch.where(decides, policy.squeeze(-2), random)
-        weights = torch.where(known, weights, 1.0)
+        action = torch.where(decides, policy.squeeze(-2), random)
+        action = torch.where(known, action, 1.0)
+        # d log L = dL / L
+        weights = action / losses.clamp(min=TINY)
         new |= {
             "base": base,
             "obs": obs,
-            "action": weights,
+            "action": action,
             "memory": memory,
             "stored": stored,
             "primed": known.squeeze(-1).double(),

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from mtrl.agents.aggregators.base import (
     Aggregator,
@@ -19,16 +18,8 @@ from mtrl.agents.aggregators.base import (
     exact,
     given,
 )
-from mtrl.agents.aggregators.epochs import EPOCH_STATE, epoch_mean
+from mtrl.agents.aggregators.epochs import EPOCH_STATE, TINY, epoch_mean, loss_ratio
 from mtrl.agents.aggregators.linalg import or_one
-
-# Smallest denominator of a ratio of losses.
-TINY = 1e-8
-
-
-def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    quotient = numerator.clamp(min=0) / denominator.clamp(min=TINY)
-    return quotient.clamp(max=1e12)
 
 
 @dataclass(frozen=True)
@@ -37,13 +28,22 @@ class DWA(Aggregator):
 
     temperature: float = 2.0
     """T."""
-    period: int = 1000
+    period: int = 100
     """Updates in an epoch."""
 
     layout: ClassVar = {**EPOCH_STATE, "last": ("m", 0.0), "weights": ("m", 1.0)}
-    info = AggregatorInfo(
-        "dwa", frozenset({"losses"}), "Liu et al. 2019 (arXiv 1803.10704), eq. 7", True
-    )
+
+    @property
+    def info(self) -> AggregatorInfo:
+        return AggregatorInfo(
+            "dwa",
+            frozenset({"losses"}),
+            "Liu et al. 2019 (arXiv 1803.10704), eq. 7",
+            needs_positive_loss=True,
+            shares="losses",
+            sums=True,
+            warmup=2 * self.period,
+        )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -62,7 +62,7 @@ class DWA(Aggregator):
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         mean, ended, epochs = epoch_mean(given(inputs.losses), state, self.period)
-        rate = _ratio(mean, state["last"])
+        rate = loss_ratio(mean, state["last"])
         fresh = mean.shape[-1] * (rate / self.temperature).softmax(-1)
         known = (state["epochs"] > 0).unsqueeze(-1)
         new = {
@@ -74,15 +74,29 @@ class DWA(Aggregator):
 
 @dataclass(frozen=True)
 class IGBv1(Aggregator):
-    """``w = m · softmax(L / L_base)``, L_base the mean of the first epoch, during which the weights are 1."""
+    """``Σ m · softmax(L / L_base) log L``: the gradient of each loss is weighted by ``m · softmax(L / L_base) / L``.
 
-    period: int = 1000
+    L_base is the mean loss of one early epoch. Until that epoch ends, the weight of each log loss is 1.
+    """
+
+    period: int = 100
     """Updates in an epoch."""
+    base_epoch: int = 1
+    """The epoch whose mean loss is L_base, counted from 1."""
 
     layout: ClassVar = {**EPOCH_STATE, "base": ("m", 0.0)}
-    info = AggregatorInfo(
-        "igb-v1", frozenset({"losses"}), "Dai et al. 2023 (arXiv 2307.15429)", True
-    )
+
+    @property
+    def info(self) -> AggregatorInfo:
+        return AggregatorInfo(
+            "igb-v1",
+            frozenset({"losses"}),
+            "Dai et al. 2023 (arXiv 2307.15429)",
+            needs_positive_loss=True,
+            shares="losses",
+            sums=True,
+            warmup=self.base_epoch * self.period,
+        )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -92,19 +106,29 @@ class IGBv1(Aggregator):
             self.period,
             "at least 1",
         )
+        check(
+            self.base_epoch >= 1,
+            "base_epoch",
+            self.base_epoch,
+            "at least 1",
+        )
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         losses = given(inputs.losses)
         mean, ended, epochs = epoch_mean(losses, state, self.period)
-        first = (state["epochs"] < 1).unsqueeze(-1)
-        weights = losses.shape[-1] * _ratio(losses, state["base"]).softmax(-1)
-        base = torch.where(ended & first, mean, state["base"])
-        return exact(torch.where(first, 1.0, weights), epochs | {"base": base})
+        finished = epochs["epochs"].unsqueeze(-1)
+        base = torch.where(ended & (finished == self.base_epoch), mean, state["base"])
+        early = (state["epochs"] < self.base_epoch).unsqueeze(-1)
+        fresh = losses.shape[-1] * loss_ratio(losses, state["base"]).softmax(-1)
+        of_logs = torch.where(early, 1.0, fresh)
+        # d log L = dL / L
+        weights = of_logs / losses.clamp(min=TINY)
+        return exact(weights, epochs | {"base": base})
 
 
 @dataclass(frozen=True)
 class LBTW(Aggregator):
-    """``w = (L / L0)^power``, clipped; L0 is the first loss."""
+    """``w = (L / L0)^power``, clipped; L0 is the first loss of each period."""
 
     power: float = 0.5
     """Exponent."""
@@ -112,13 +136,17 @@ class LBTW(Aggregator):
     """Smallest weight."""
     high: float = 1.5
     """Largest weight."""
+    period: int = 100
+    """Updates after which L0 is taken anew. Losses that fall for good would else keep every weight at its least."""
 
-    layout: ClassVar = {"first_losses": ("m", 0.0)}
+    layout: ClassVar = {"first_losses": ("m", 0.0), "count": ("", 0.0)}
     info = AggregatorInfo(
         "lbtw",
         frozenset({"losses"}),
         "Liu et al. 2019 (AAAI), LBTW",
-        True,
+        needs_positive_loss=True,
+        shares="losses",
+        sums=True,
     )
 
     def __post_init__(self) -> None:
@@ -129,13 +157,23 @@ class LBTW(Aggregator):
             self.low,
             f"above 0 and at most high={self.high}",
         )
+        check(
+            self.period >= 1,
+            "period",
+            self.period,
+            "at least 1",
+        )
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
-        losses = given(inputs.losses)
-        stored = state["first_losses"]
-        first = torch.where(stored > 0, stored, losses.clamp(min=TINY))
-        weights = (losses.clamp(min=TINY) / first) ** self.power
-        return exact(weights.clamp(self.low, self.high), {"first_losses": first})
+        losses = given(inputs.losses).clamp(min=TINY)
+        begins = (state["count"] == 0).unsqueeze(-1)
+        first = torch.where(begins, losses, state["first_losses"])
+        weights = (losses / first) ** self.power
+        new = {
+            "first_losses": first,
+            "count": (state["count"] + 1) % self.period,
+        }
+        return exact(weights.clamp(self.low, self.high), new)
 
 
 @dataclass(frozen=True)
@@ -149,6 +187,7 @@ class SuccessFocal(Aggregator):
         "success-focal",
         frozenset({"success"}),
         "focal weighting (Lin et al. 2017) of success rates",
+        shares="losses",
     )
 
     def __post_init__(self) -> None:
@@ -183,7 +222,11 @@ class FAMO(Aggregator):
         "count": ("", 0.0),
     }
     info = AggregatorInfo(
-        "famo", frozenset({"losses"}), "Liu et al. 2023 (arXiv 2306.03792), algorithm 1", True
+        "famo",
+        frozenset({"losses"}),
+        "Liu et al. 2023 (arXiv 2306.03792), algorithm 1",
+        needs_positive_loss=True,
+        shares="losses",
     )
 
     def __post_init__(self) -> None:

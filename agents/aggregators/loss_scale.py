@@ -33,7 +33,12 @@ class UncertaintyWeighting(Aggregator):
 
     layout: ClassVar = {"s": ("m", 0.0)}
     info = AggregatorInfo(
-        "uncertainty", frozenset({"losses"}), "Kendall et al. 2018 (arXiv 1705.07115), eq. 7", True
+        "uncertainty",
+        frozenset({"losses"}),
+        "Kendall et al. 2018 (arXiv 1705.07115), eq. 7",
+        needs_positive_loss=True,
+        shares="losses",
+        sums=True,
     )
 
     def __post_init__(self) -> None:
@@ -55,7 +60,12 @@ class IMTLL(Aggregator):
 
     layout: ClassVar = {"s": ("m", 0.0)}
     info = AggregatorInfo(
-        "imtl-l", frozenset({"losses"}), "Liu et al. 2021 (Impartial MTL, ICLR)", True
+        "imtl-l",
+        frozenset({"losses"}),
+        "Liu et al. 2021 (Impartial MTL, ICLR)",
+        needs_positive_loss=True,
+        shares="losses",
+        sums=True,
     )
 
     def __post_init__(self) -> None:
@@ -82,7 +92,11 @@ class GLS(Aggregator):
     """Losses count as at least this; one below zero does so too and is reported as not converged."""
 
     info = AggregatorInfo(
-        "gls", frozenset({"losses"}), "Chennupati et al. 2019 (arXiv 1904.08492)", True
+        "gls",
+        frozenset({"losses"}),
+        "Chennupati et al. 2019 (arXiv 1904.08492)",
+        needs_positive_loss=True,
+        shares="losses",
     )
 
     def __post_init__(self) -> None:
@@ -106,7 +120,10 @@ class SmoothTchebycheff(Aggregator):
 
     layout: ClassVar = {"lowest": ("m", torch.inf)}
     info = AggregatorInfo(
-        "smooth-tchebycheff", frozenset({"losses"}), "Lin et al. 2024 (arXiv 2402.19078)"
+        "smooth-tchebycheff",
+        frozenset({"losses"}),
+        "Lin et al. 2024 (arXiv 2402.19078)",
+        shares="losses",
     )
 
     def __post_init__(self) -> None:

@@ -25,13 +25,18 @@ class MGDA(Aggregator):
     """Shortest vector in the convex hull of the gradients; the residual is the duality gap in units of the norms."""
 
     info = AggregatorInfo(
-        "mgda", frozenset({"gramian"}), "Désidéri 2012; Sener & Koltun 2018 (arXiv 1810.04650)"
+        "mgda",
+        frozenset({"gramian"}),
+        "Désidéri 2012; Sener & Koltun 2018 (arXiv 1810.04650)",
+        shares="groups",
     )
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         gramian = given(inputs.gramian)
         ridge = ridge_floor(gramian.shape[-1], eps)
-        weights, gap = min_norm_point(*correlation(gramian), ridge)
+        # A task that takes no part has a gradient of zero, which is not the answer.
+        absent = None if inputs.preferences is None else inputs.preferences <= 0
+        weights, gap = min_norm_point(*correlation(gramian), ridge, absent)
         return Solution(weights, gap, gap < 1e-6, {})
 
 
@@ -47,7 +52,10 @@ class UPGrad(Aggregator):
     gradients have dimensions."""
 
     info = AggregatorInfo(
-        "upgrad", frozenset({"gramian"}), "Quinton & Rey 2024 (arXiv 2406.16232), eq. 3"
+        "upgrad",
+        frozenset({"gramian"}),
+        "Quinton & Rey 2024 (arXiv 2406.16232), eq. 3",
+        shares="losses",
     )
 
     def __post_init__(self) -> None:
@@ -80,7 +88,10 @@ class DualProj(UPGrad):
     """Projection of the mean gradient on the same cone (GEM)."""
 
     info = AggregatorInfo(
-        "dualproj", frozenset({"gramian"}), "Lopez-Paz & Ranzato 2017 (arXiv 1706.08840), GEM"
+        "dualproj",
+        frozenset({"gramian"}),
+        "Lopez-Paz & Ranzato 2017 (arXiv 1706.08840), GEM",
+        shares="losses",
     )
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:

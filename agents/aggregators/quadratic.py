@@ -132,7 +132,7 @@ def _pivot(
 
 
 def min_norm_point(
-    cosine: Tensor, norms: Tensor, active: Tensor, ridge: float
+    cosine: Tensor, norms: Tensor, active: Tensor, ridge: float, absent: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Convex weights of the point of smallest norm in the hull of the gradients, and the scaled duality gap.
 
@@ -140,6 +140,9 @@ def min_norm_point(
     (``x = v · norm``), so that rows of very different size are resolved equally well. A zero gradient is the point
     itself. The gap is ``max_i (‖d‖² − g_i·d) / (‖g_i‖ · min ‖g‖)`` with the ridge in the products, whose rounding it
     covers: a weight far above that of the shortest gradient multiplies that rounding.
+
+    Args:
+        absent: bool ``[..., m]``, tasks with zero gradients that do not belong to the hull; None if all belong to it.
     """
     inverse = torch.where(active, 1 / norms, 0.0)
     longest = inverse.amax(-1, keepdim=True)
@@ -159,7 +162,8 @@ def min_norm_point(
     # x = 0 has a gap of 0, but no weights.
     gap = torch.where(total.squeeze(-1) > 0, gap, torch.inf)
 
-    zero = (~active).to(weights.dtype)
+    is_zero = ~active if absent is None else ~active & ~absent
+    zero = is_zero.to(weights.dtype)
     num_zero = zero.sum(-1, keepdim=True)
     of_zeros = zero / num_zero.clamp(min=1)
     weights = torch.where(num_zero > 0, of_zeros, weights)

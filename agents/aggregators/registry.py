@@ -86,10 +86,6 @@ AGGREGATORS: Registry[Aggregator] = Registry(
             "mtrl.agents.aggregators.learned:SDMGrad",
             "A regularised min-norm direction (Xiao et al. 2023).",
         ),
-        "gcond": Entry(
-            "mtrl.agents.aggregators.gcond:GCond",
-            "Turns conflicting pairs of accumulated gradients (Limarenko et al. 2025).",
-        ),
         "famo": Entry(
             "mtrl.agents.aggregators.loss_rate:FAMO",
             "Equal decrease of log losses, from losses alone (Liu et al. 2023).",
@@ -116,15 +112,15 @@ AGGREGATORS: Registry[Aggregator] = Registry(
         ),
         "igb-v1": Entry(
             "mtrl.agents.aggregators.loss_rate:IGBv1",
-            "Weights from losses relative to those of the first epoch (Dai et al. 2023).",
+            "Log losses, weighted by the losses relative to an early epoch (Dai et al. 2023).",
         ),
         "igb-v2": Entry(
             "mtrl.agents.aggregators.igb:IGBv2",
-            "Weights drawn by a small learned policy (Dai et al. 2023).",
+            "Log losses, with weights drawn by a small learned policy (Dai et al. 2023).",
         ),
         "lbtw": Entry(
             "mtrl.agents.aggregators.loss_rate:LBTW",
-            "Weights from losses relative to the first ones (Liu et al. 2019).",
+            "Weights from losses relative to the first ones of a period (Liu et al. 2019).",
         ),
         "success-focal": Entry(
             "mtrl.agents.aggregators.loss_rate:SuccessFocal",

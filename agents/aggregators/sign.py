@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -35,6 +35,7 @@ class GradDrop(Aggregator):
         frozenset({"jacobian", "noise"}),
         "Chen et al. 2020 (arXiv 2010.06808), alg. 1",
         direction_only=True,
+        shares="losses",
     )
 
     def __post_init__(self) -> None:
@@ -58,22 +59,25 @@ class GradDrop(Aggregator):
 
 @dataclass(frozen=True)
 class SAMGS(Aggregator):
-    """Similarity-aware momentum. ψ is the mean over pairs of ``2‖g_i‖‖g_j‖ / (‖g_i‖² + ‖g_j‖²)``.
+    """Similarity-aware momentum: ``Σ_k |m̂_k| / (√ĥ + ε) ⊙ g_k``, coordinate by coordinate.
 
-    Below γ the rows are brought to their mean norm and summed; otherwise the update is the first moment of the sum
-    over the root of the running mean of ``(1 − ψ)²``, the better agreed the longer.
+    ``m_k`` is the first moment of task k's gradient and h the running mean of ``(1 − ψ)²``, both corrected for their
+    start as in Adam. The similarity of a pair is ``2‖g_i‖‖g_j‖ / (‖g_i‖² + ‖g_j‖²)``, and ψ its mean over pairs. Where
+    the gradients are not similar, their rows are brought to the mean norm and summed instead.
     """
 
     gamma: float = 0.1
-    """Threshold on ψ."""
+    """Threshold on the similarity (0.9 was used on MT10, with `test=any`)."""
+    test: Literal["mean", "any"] = "mean"
+    """Whether the mean similarity has to be below gamma, or that of any pair."""
     beta1: float = 0.9
-    """Decay of the first moment."""
+    """Decay of the first moments."""
     beta2: float = 0.99
     """Decay of the mean of ``(1 − ψ)²``."""
-    floor: float = 0.1
-    """Smallest divisor. Equal norms would otherwise ask for an infinite step."""
+    eps: float = 1e-3
+    """Added to the root. Equal norms would otherwise ask for an infinite step."""
 
-    layout: ClassVar = {"moment": ("P", 0.0), "disagreement": ("", 0.0), "count": ("", 0.0)}
+    layout: ClassVar = {"moment": ("mP", 0.0), "disagreement": ("", 0.0), "count": ("", 0.0)}
     info = AggregatorInfo(
         "sam-gs",
         frozenset({"jacobian"}),
@@ -95,41 +99,42 @@ class SAMGS(Aggregator):
             self.beta2,
             "in [0, 1)",
         )
-        check(self.floor > 0, "floor", self.floor, "above 0")
+        check(self.eps > 0, "eps", self.eps, "above 0")
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         rows = given(inputs.jacobian)
         norms = torch.linalg.vector_norm(rows, dim=-1, dtype=torch.float64)
         largest = norms.amax(-1, keepdim=True)
         unit = norms / or_one(largest)
-        similarity = _mean_similarity(unit)
+        mean, least = _similarity(unit)
         count = state["count"] + 1
-        total = rows.sum(-2).to(state["moment"].dtype)
-        moment = torch.lerp(state["moment"], total, 1 - self.beta1)
-        disagreement = torch.lerp(state["disagreement"], (1 - similarity) ** 2, 1 - self.beta2)
-        # Both means start from zero and are corrected for it, as in Adam.
+        moment = torch.lerp(state["moment"].to(rows.dtype), rows, 1 - self.beta1)
+        disagreement = torch.lerp(state["disagreement"], (1 - mean) ** 2, 1 - self.beta2)
+        # Both means start from zero and are corrected for it.
         corrected = disagreement / (1 - self.beta2**count)
-        divisor = corrected.sqrt().clamp(min=self.floor)
-        momentum = moment.double() / (divisor * (1 - self.beta1**count)).unsqueeze(-1)
+        divisor = (corrected.sqrt() + self.eps) * (1 - self.beta1**count)
+        momentum = (moment.abs() * rows).sum(-2).double() / divisor.unsqueeze(-1)
         scale = ratio(norms.mean(-1, keepdim=True), norms)
         even = combine(rows, scale.to(rows.dtype)).double()
-        conflict = (similarity < self.gamma).unsqueeze(-1)
-        direction = torch.where(conflict, even, momentum)
+        judged = mean if self.test == "mean" else least
+        direction = torch.where((judged < self.gamma).unsqueeze(-1), even, momentum)
         new = {
-            "moment": moment,
+            "moment": moment.to(state["moment"].dtype),
             "disagreement": disagreement,
             "count": count,
         }
         return exact(direction, new)
 
 
-def _mean_similarity(norms: Tensor) -> Tensor:
-    """ψ of ``SAMGS``, ``[...]``, from norms ``[..., m]``; 1 for one task."""
+def _similarity(norms: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and least similarity of pairs as in ``SAMGS``, ``[...]`` each, from norms ``[..., m]``; 1 for one task."""
     m = norms.shape[-1]
     a = norms.unsqueeze(-1)
     b = norms.unsqueeze(-2)
     squares = a**2 + b**2
     pairs = torch.where(squares > 0, 2 * a * b / or_one(squares), 1.0)
     own = pairs.diagonal(dim1=-2, dim2=-1).sum(-1)
-    off = (pairs.sum((-1, -2)) - own) / max(m * (m - 1), 1)
-    return off if m > 1 else torch.ones_like(off)
+    mean = (pairs.sum((-1, -2)) - own) / max(m * (m - 1), 1)
+    # The similarity of a task with itself is 1, so it is never the least.
+    least = pairs.amin((-1, -2))
+    return (mean, least) if m > 1 else (torch.ones_like(mean), least)

@@ -28,12 +28,18 @@ Reduction = Literal["sum", "mean"]
 class PCGrad(Aggregator):
     """Gradient i loses its component along every gradient j it conflicts with; an order of its own for each i."""
 
-    reduction: Reduction = "sum"
-    """The corrected gradients are summed (the paper) or averaged."""
+    reduction: Reduction = "mean"
+    """The corrected gradients are averaged, which keeps the scale of plain averaging, or summed (the paper)."""
 
-    info = AggregatorInfo(
-        "pcgrad", frozenset({"gramian", "noise"}), "Yu et al. 2020 (arXiv 2001.06782), algorithm 1"
-    )
+    @property
+    def info(self) -> AggregatorInfo:
+        return AggregatorInfo(
+            "pcgrad",
+            frozenset({"gramian", "noise"}),
+            "Yu et al. 2020 (arXiv 2001.06782), algorithm 1",
+            shares="losses",
+            sums=self.reduction == "sum",
+        )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -63,13 +69,20 @@ class GradVac(Aggregator):
 
     beta: float = 0.5
     """Step of the running target."""
-    reduction: Reduction = "sum"
-    """Sum (the paper) or mean of the corrected gradients."""
+    reduction: Reduction = "mean"
+    """Mean or sum (the paper) of the corrected gradients, as for PCGrad."""
 
     layout: ClassVar = {"target": ("mm", 0.0)}
-    info = AggregatorInfo(
-        "gradvac", frozenset({"gramian", "noise"}), "Wang et al. 2021 (arXiv 2010.05874)"
-    )
+
+    @property
+    def info(self) -> AggregatorInfo:
+        return AggregatorInfo(
+            "gradvac",
+            frozenset({"gramian", "noise"}),
+            "Wang et al. 2021 (arXiv 2010.05874)",
+            shares="losses",
+            sums=self.reduction == "sum",
+        )
 
     def __post_init__(self) -> None:
         check_types(self)

@@ -129,9 +129,11 @@ class ExcessMTL(Aggregator):
         "logits": ("m", 0.0),
         "count": ("", 0.0),
     }
-    info = AggregatorInfo(
-        "excess-mtl", frozenset({"jacobian"}), "He et al. 2024 (arXiv 2402.02009), eq. 6 to 9"
-    )
+
+    @property
+    def info(self) -> AggregatorInfo:
+        source = "He et al. 2024 (arXiv 2402.02009), eq. 6 to 9"
+        return AggregatorInfo("excess-mtl", frozenset({"jacobian"}), source, warmup=self.warmup)
 
     def __post_init__(self) -> None:
         check_types(self)

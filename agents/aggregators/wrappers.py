@@ -41,8 +41,12 @@ class Wrappers:
     """Decay of a running mean of the weights; 0 has none."""
     every: int = 1
     """Updates from one solve to the next; the weights are held in between."""
+    weighting: str = "none"
+    """A rule that weighs the losses before their gradients meet the method, such as uncertainty; none weighs none."""
     flat_minima: float = 0.0
     """Radius of a sharpness-aware step for each task; 0 makes none."""
+    sparse: int = 0
+    """Input weights of each neuron of the trunk that train, the largest at the start; 0 trains all."""
 
 
 def prefixed(prefix: str, state: State) -> State:
@@ -53,6 +57,11 @@ def prefixed(prefix: str, state: State) -> State:
 def nested(prefix: str, state: State) -> State:
     """The entries under ``prefix``, without it."""
     return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+
+
+def noise_size(shape: tuple[int, ...] | None) -> int:
+    """Numbers in noise of a shape; 0 for None."""
+    return 0 if shape is None else math.prod(shape)
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,9 @@ class Wrapper(Aggregator):
         """The base's noise."""
         return self.base.noise_shape(num_tasks, num_params)
 
+    def preference_text(self) -> str:
+        return self.base.preference_text()
+
     def _base(self, inputs: Inputs, state: State, eps: float) -> Solution:
         out = self.base._solve(inputs, nested("base.", state), eps)
         return out._replace(state=prefixed("base.", out.state))
@@ -131,6 +143,11 @@ class Every(Wrapper):
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self.k >= 1, "k", self.k, "at least 1")
+
+    @property
+    def info(self) -> AggregatorInfo:
+        info = super().info
+        return dataclasses.replace(info, warmup=self.k * info.warmup)
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         held = {key: state[key] for key in self.layout}
@@ -194,7 +211,10 @@ class Ema(Wrapper):
 
 @dataclass(frozen=True)
 class Subset(Wrapper):
-    """Solves for ``n`` tasks drawn without replacement at every update, times m/n; the others get weight 0.
+    """Solves for ``n`` tasks drawn without replacement at every update; the others get weight 0.
+
+    A method whose update is an average over tasks stays one: over the drawn tasks instead of all, which is the same in
+    expectation for the mean. Only a base that sums (``info.sums``) is multiplied by m/n.
 
     The base must be stateless, since the tasks change under it. Its noise comes first, the draw's m numbers last.
 
@@ -219,8 +239,7 @@ class Subset(Wrapper):
     def noise_shape(self, num_tasks: int, num_params: int | None = None) -> tuple[int, ...]:
         """Flat: the base's noise for n tasks, then m numbers."""
         base = self.base.noise_shape(min(self.n, num_tasks), num_params)
-        of_base = 0 if base is None else math.prod(base)
-        return (of_base + num_tasks,)
+        return (noise_size(base) + num_tasks,)
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         zeros = task_zeros(inputs)
@@ -236,11 +255,12 @@ class Subset(Wrapper):
             gramian=_apply(_square, inputs.gramian, chosen),
             cross_gramian=_apply(_square, inputs.cross_gramian, chosen),
             jacobian=_apply(_rows, inputs.jacobian, chosen),
+            preferences=_apply(_take_shares, inputs.preferences, chosen),
             noise=None if shape is None else noise[..., :-m].unflatten(-1, shape),
         )
         out = self._base(part, state, eps)
-        # Times m / n, so that the expected update is that of all tasks.
-        scaled = out.value * (m / n)
+        factor = m / n if self.base.info.sums else 1.0
+        scaled = out.value * factor
         return out._replace(value=zeros.scatter(-1, chosen, scaled))
 
 
@@ -252,6 +272,11 @@ def _apply(
 
 def _take(x: Tensor, index: Tensor) -> Tensor:
     return x.gather(-1, index)
+
+
+def _take_shares(x: Tensor, index: Tensor) -> Tensor:
+    taken = x.gather(-1, index)
+    return taken / or_one(taken.sum(-1, keepdim=True))
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:

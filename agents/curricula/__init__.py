@@ -4,9 +4,11 @@ Before every round (``round_steps`` env steps of each task) the agent hands the 
 (``Statistics``) and gets a ``Plan``. What a share means:
 
 * ``Plan.share`` is a share of the training, as it is where a curriculum draws the next task at random and takes a batch
-  of it: task t's losses are multiplied by ``T share_t`` before the aggregator reduces them, so a task of share 0 has no
-  part in the update. This holds for actor and critic of MTSAC and MTPPO alike; SAC's temperatures always follow their
-  own task. Equal shares are plain training, bit for bit.
+  of it: task t's losses are multiplied by ``T share_t``, and a task of share 0 has no part in the update. A gradient
+  method to which a factor of a loss does not mean a share gets the shares as preferences, or is refused
+  (``mtrl.agents.optim.shares``). This holds for actor and critic of MTSAC and MTPPO alike; SAC's temperatures always
+  follow their own task. Equal shares are plain training, bit for bit.
+* ``Plan.cycle``: shares of successive updates, for MTPPO, whose round is a rollout and so many minibatches.
 * ``Plan.active``: the tasks whose environments step, None for all. Only a curriculum that paces makes use of it, and
   only MTPPO offers it; with all others environments step together, and every task collects as many env steps.
 * ``Plan.coupled``: CAMRL's multi-task rounds; see ``camrl`` for what they do. Every agent gets as many updates in them

@@ -28,6 +28,8 @@ class CurriculumInfo:
         gramian: whether it asks for the Gramian of averaged task gradients, which the agent must then track.
         couples: whether it couples the parameters that tasks own; it is then a ``CoupledCurriculum``.
         paces: whether it lets tasks pause (``Plan.active``), which needs an on-policy agent.
+        shares: whether the tasks' shares are always ``equal``, 0 for some and equal for the others (``groups``), or
+            anything (``graded``).
     """
 
     name: str
@@ -36,6 +38,7 @@ class CurriculumInfo:
     gramian: bool = False
     couples: bool = False
     paces: bool = False
+    shares: Literal["equal", "groups", "graded"] = "graded"
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Statistics:
         episodes: training episodes finished so far.
         loss: mean critic loss of the updates of the last round; 0 before the first.
         gramian: ``[T, T]``, of task gradients averaged over updates, where the curriculum asks for it.
+        updates: gradient steps so far.
     """
 
     success: Tensor
@@ -72,6 +76,7 @@ class Statistics:
     episodes: Tensor
     loss: Tensor
     gramian: Tensor | None = None
+    updates: int = 0
 
 
 class Plan(NamedTuple):
@@ -84,12 +89,20 @@ class Plan(NamedTuple):
         active: bool ``[T]``, at least one True: the tasks whose environments step until the next decision, or None for
             all. A task that pauses costs no env steps and learns from what it did before.
         log: what to show of the decision, by name: a scalar, ``[T]``, or ``[T, T]`` (an image).
+        cycle: ``[C, T]``, shares of the updates of the round in turn, for agents whose rounds are of many updates
+            (on-policy ones, of as many as there are minibatches); the share is then their mean. None: ``share`` in all.
     """
 
     share: Tensor
     coupled: bool = False
     active: Tensor | None = None
     log: dict[str, Tensor] = {}  # noqa: RUF012
+    cycle: Tensor | None = None
+
+    @property
+    def period(self) -> int:
+        """Updates after which the shares repeat."""
+        return 1 if self.cycle is None else len(self.cycle)
 
 
 @dataclass(frozen=True)
@@ -118,8 +131,8 @@ class Curriculum(ABC):
         """Uniform numbers on [0, 1) that a decision consumes."""
         return 0
 
-    def wants_gramian(self, state: State) -> bool:
-        """Whether the coming decision looks at ``Statistics.gramian``."""
+    def wants_gramian(self, state: State, updates: int) -> bool:
+        """Whether the coming decision, after ``updates`` gradient steps, looks at ``Statistics.gramian``."""
         return False
 
     @abstractmethod

@@ -37,7 +37,9 @@ class TaskGrouping(Curriculum):
     """Rounds between groupings."""
 
     info = CurriculumInfo(
-        "task-grouping", "grouping by training dynamics; average linkage (Sokal & Michener 1958)"
+        "task-grouping",
+        "grouping by training dynamics; average linkage (Sokal & Michener 1958)",
+        shares="groups",
     )
 
     def __post_init__(self) -> None:

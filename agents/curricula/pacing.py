@@ -34,7 +34,10 @@ class SuccessPacing(Curriculum):
     """Rate of a task that never fails."""
 
     info = CurriculumInfo(
-        "success-pacing", "active sampling by success, after Sharma et al. 2018", paces=True
+        "success-pacing",
+        "active sampling by success, after Sharma et al. 2018",
+        paces=True,
+        shares="equal",
     )
 
     def __post_init__(self) -> None:

@@ -57,6 +57,7 @@ class Rounds:
     _updates: Tensor
     _counters: list[int]  # rounds begun; of the one under way, env steps of each task and turns
     _active: Annotated[Tensor | None, Mark(on_host=True)]
+    _cycle: Annotated[Tensor | None, Mark(on_host=True)]
     _turn: Annotated[Turn | None, Mark(on_host=True)]
 
     def __init__(
@@ -67,6 +68,7 @@ class Rounds:
         networks: Mapping[str, Network],
         params: Params,
         seed: int,
+        cycles: bool = False,
     ) -> None:
         """Check that the curriculum fits, and start before the first round.
 
@@ -74,6 +76,7 @@ class Rounds:
             heads: the agent's setting of that name.
             networks: layouts of the networks that a coupled curriculum couples.
             params: the agent's networks by the same names; their heads are made equal where a curriculum couples them.
+            cycles: whether a round is of many updates, which go through ``Plan.cycle``.
 
         Raises:
             AgentError: the curriculum does not go with the agent's heads or with the tasks.
@@ -91,6 +94,7 @@ class Rounds:
         self.curriculum = curriculum
         self.tasks = tasks
         self._separate = heads == "separate"
+        self._cycles = cycles
         self._networks = networks
         self._curriculum = curriculum.init(tasks)
         # A stream of its own: what a curriculum draws does not shift the agent's numbers.
@@ -115,7 +119,7 @@ class Rounds:
     @property
     def plan(self) -> Plan:
         """Of the round under way."""
-        return Plan(self._share, self._coupled, self._active, self._log)
+        return Plan(self._share, self._coupled, self._active, self._log, self._cycle)
 
     @property
     def due(self) -> bool:
@@ -137,18 +141,20 @@ class Rounds:
             return np.zeros(self.tasks.num_tasks, np.bool_)
         return ~self._active.numpy()
 
-    @property
-    def wants_gramian(self) -> bool:
-        return self.curriculum.wants_gramian(self._curriculum)
+    def wants_gramian(self, updates: int) -> bool:
+        """Whether the coming decision, after ``updates`` gradient steps, looks at the Gramian."""
+        return self.curriculum.wants_gramian(self._curriculum, updates)
 
-    def statistics(self, episodes: EpisodeTracker, gramian: Tensor | None = None) -> Statistics:
-        """Statistics of each task at this moment."""
+    def statistics(
+        self, episodes: EpisodeTracker, gramian: Tensor | None = None, updates: int = 0
+    ) -> Statistics:
+        """Statistics of each task at this moment, after ``updates`` gradient steps."""
         success = torch.from_numpy(episodes.recent_success.astype(np.float64))
         score = torch.from_numpy(episodes.recent_return.astype(np.float64))
         count = torch.from_numpy(episodes.episodes.astype(np.float64))
         # A task without an update in this round has a loss of 0.
         loss = (self._loss / self._updates.clamp(min=1)).double().cpu()
-        return Statistics(success, score, count, loss, gramian)
+        return Statistics(success, score, count, loss, gramian, updates)
 
     def begin(self, stats: Statistics, params: Params, features: Features) -> None:
         """Decide the next round.
@@ -237,10 +243,17 @@ class Rounds:
         """Make ``plan`` that of the round under way."""
         self._share, self._coupled, self._active = plan.share, plan.coupled, plan.active
         self._log = _in_float64(plan.log)
+        self._cycle = plan.cycle if self._cycles else None
+        if self._cycle is not None:
+            self._share = self._cycle.mean(0)
 
     def derive(self) -> None:
-        """Form the loss weights ``[1, T]``, None where all are 1, and the pull of a turn on heads."""
-        share = self._share * self.tasks.num_tasks
+        """Form the loss weights, and the pull of a turn on heads.
+
+        The weights are ``[1, T]``, or ``[1, C, T]`` of updates in turn, or None where all are 1.
+        """
+        shares = self._share if self._cycle is None else self._cycle
+        share = shares * self.tasks.num_tasks
         # No weights at all where shares are equal: that is plain training bit for bit.
         ones = torch.ones_like(share)
         even = bool(torch.allclose(share, ones, rtol=0, atol=1e-12))
@@ -283,6 +296,7 @@ def make_rounds(
     networks: Mapping[str, Network],
     params: Params,
     seed: int,
+    cycles: bool = False,
 ) -> Rounds:
     """``Rounds`` of the curriculum that a setting describes, for an environment of ``spec``; see there."""
     tasks = Tasks(spec.task_names, torch.tensor(task_graph(spec.task_names)))
@@ -293,4 +307,5 @@ def make_rounds(
         networks,
         params,
         seed,
+        cycles,
     )

@@ -22,7 +22,9 @@ from mtrl.agents.curricula.base import (
 class Uniform(Curriculum):
     """Equal shares. With ``heads=separate`` this is training one agent per task, none knowing of the others."""
 
-    info = CurriculumInfo("uniform", "plain multi-task training", heads=SHARED | {"separate"})
+    info = CurriculumInfo(
+        "uniform", "plain multi-task training", heads=SHARED | {"separate"}, shares="equal"
+    )
 
     def plan(
         self, stats: Statistics, state: State, noise: Tensor, tasks: Tasks

@@ -76,6 +76,17 @@ class Network:
         """Whether all tasks share everything before the heads."""
         return all(name.startswith("head.") for name in self.layout.owned)
 
+    @cached_property
+    def hidden_weights(self) -> list[str]:
+        """Names of the shared input weights ``[..., out, in]`` of neurons before the heads, where drawn at random."""
+        names = []
+        for name, parameter in self.layout.shared.items():
+            # Biases, gains and weights that start at zero are constants.
+            is_drawn = callable(parameter.init) and len(parameter.shape) > 1
+            if is_drawn and not name.startswith("head."):
+                names.append(name)
+        return names
+
     def init(self, members: int, generator: torch.Generator, head_scale: float = 1.0) -> Tensor:
         """Initial parameters ``[members, P]`` float32 on the generator's device.
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mtrl.agents.errors import AgentError
 from mtrl.agents.networks.network import Network
-from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step, clip_by_norm
+from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step
+from mtrl.agents.optim.clipping import clip_by_norm
 
 States = dict[str, dict[str, Tensor]]
 

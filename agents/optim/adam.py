@@ -1,4 +1,4 @@
-"""Adam and gradient clipping on flat, stacked parameters, as functions of declared state."""
+"""Adam on flat, stacked parameters, as functions of declared state."""
 
 from __future__ import annotations
 
@@ -76,19 +76,3 @@ def adam_step(
         eps=settings.eps,
         maximize=False,
     )
-
-
-def clip_by_norm(grad: Tensor, max_norm: float | None) -> Tensor:
-    """Scale each member of ``grad`` ``[S, ...]`` in place to a norm of at most ``max_norm``; not at all if None.
-
-    Returns:
-        The norms before clipping, ``[S]``.
-    """
-    norm = torch.linalg.vector_norm(grad.flatten(1), dim=1)
-    if max_norm is None:
-        return norm
-    # A gradient of zeros has no norm to divide by.
-    scale = (max_norm / norm.clamp_min(1e-12)).clamp_max(1.0)
-    trailing = [1] * (grad.dim() - 1)
-    grad.mul_(scale.view(-1, *trailing))
-    return norm

@@ -31,9 +31,12 @@ from mtrl.agents.aggregators.diagnostics import (
     task_gains,
 )
 from mtrl.agents.aggregators.fixed import Mean
+from mtrl.agents.aggregators.sparse import Sparse, sparse_mask
+from mtrl.agents.aggregators.weighting import scaled
 from mtrl.agents.networks.network import Network
 from mtrl.agents.networks.parameters import Params
 from mtrl.agents.optim.pieces import combine, gramian_of, has_kernels, jacobian_of, split
+from mtrl.agents.optim.shares import preferences_from, undo
 
 TRACK_DECAY = 0.9
 Losses = Callable[[Params], Tensor]
@@ -51,6 +54,7 @@ class Reduction:
         twins: members that share a seed and are updated as one parameter vector (2 for twin critics).
         track: whether the state holds task gradients averaged over updates, for curricula that look at their Gramian.
         diagnose: whether metrics tell how the task gradients relate, whatever the method needs.
+        preferences: the tasks' preferences with sum 1, where the aggregator's settings name some.
     """
 
     network: Network
@@ -59,11 +63,17 @@ class Reduction:
     twins: int = 1
     track: bool = False
     diagnose: bool = False
+    preferences: tuple[float, ...] | None = None
+
+    @property
+    def method(self) -> Aggregator:
+        """The aggregator without the mask of sparse training, which is applied here."""
+        return self.aggregator.base if isinstance(self.aggregator, Sparse) else self.aggregator
 
     @property
     def is_mean(self) -> bool:
         """Whether one ordinary backward pass of the mean loss is enough."""
-        return isinstance(self.aggregator, Mean) and not (self.track or self.diagnose)
+        return isinstance(self.method, Mean) and not (self.track or self.diagnose)
 
     @property
     def losses_suffice(self) -> bool:
@@ -90,8 +100,13 @@ class Reduction:
         """Parameters of one seed that all tasks share."""
         return self.twins * self.network.layout.num_shared
 
-    def init(self, seeds: int, device: torch.device) -> State:
-        """The aggregator's state, with a leading axis of seeds, and the averaged gradients where they are tracked."""
+    def init(self, seeds: int, device: torch.device, params: Tensor | None = None) -> State:
+        """The aggregator's state, with a leading axis of seeds; the averaged gradients where they are tracked; the mask
+        of sparse training.
+
+        Args:
+            params: the initial parameters ``[K, P]``, from which the mask is drawn.
+        """
         state = self.aggregator.init(
             self.num_tasks, num_params=self.num_shared, batch_shape=(seeds,), device=device
         )
@@ -102,7 +117,21 @@ class Reduction:
                 self.num_shared,
                 device=device,
             )
+        if isinstance(self.aggregator, Sparse):
+            assert params is not None, "sparse training draws its mask from the initial parameters"
+            state["mask"] = self._mask(params, self.aggregator.keep).view(seeds, -1)
         return state
+
+    def _mask(self, params: Tensor, keep: int) -> Tensor:
+        """Which shared parameters train, bool ``[K, n]``: before the heads ``keep`` weights a neuron, else all."""
+        parts = []
+        named = self.network.views(params, params.dtype).named
+        for name in self.network.layout.shared:
+            mask = torch.ones_like(named[name], dtype=torch.bool)
+            if name in self.network.hidden_weights:
+                mask = sparse_mask(named[name], keep)
+            parts.append(mask.flatten(1))
+        return torch.cat(parts, 1)
 
     def noise_shape(self) -> tuple[int, ...] | None:
         """Shape of the uniform noise of one seed and update; None if the method draws none."""
@@ -156,7 +185,7 @@ class Reduction:
             grads = torch.autograd.grad(
                 extra(plain).sum(), self._trained(plain), materialize_grads=True
             )
-            grad = grad + self.network.layout.flatten(grads)
+            grad = grad + self._masked(self.network.layout.flatten(grads), state)
         return grad, state, metrics
 
     def _aggregate(
@@ -173,10 +202,11 @@ class Reduction:
         """``gradient`` of the tasks' own losses."""
         layout = self.network.layout
         weighted = losses if weights is None else losses * weights
+        kept = {name: state[name] for name in ("mask",) if name in state}
         if self.is_mean:
             mean = weighted.mean(-1).sum()
             grads = torch.autograd.grad(mean, self._trained(leaves))
-            return layout.flatten(grads), state, {}
+            return self._masked(layout.flatten(grads), state), state, {}
         if self.losses_suffice:
             inputs = Inputs(
                 losses=losses.detach(),
@@ -187,37 +217,82 @@ class Reduction:
             solved, state = self.aggregator.weights(inputs, state)
             metrics = {"task_weight": solved.weights.float()}
             by_leaf = self._weighted(weighted, solved.weights, leaves)
-            return layout.flatten(by_leaf), state, metrics
+            return self._masked(layout.flatten(by_leaf), kept), state | kept, metrics
 
         pieces, own = self._task_gradients(weighted, leaves)
+        pieces = self._masked_pieces(pieces, state)
         tracked = self._tracked(pieces, state, weights)
         inputs = self._inputs(pieces, losses.detach(), noise, success, step)
         metrics = {}
-        if isinstance(self.aggregator, FlatMinima):
-            moved = self._move(self.aggregator, inputs, leaves, pieces)
+        if isinstance(self.method, FlatMinima):
+            moved = self._move(self.method, inputs, leaves, pieces)
             there = again(moved)
             metrics["sharpness"] = there.detach() - losses.detach()
             weighted_there = there if weights is None else there * weights
-            inputs = self._with_perturbed(inputs, weighted_there, moved)
-        if self.aggregator.info.direction_only:
-            direction, state = self.aggregator.direction(inputs, state)
-            combined = split(direction.direction, pieces)
-            metrics["residual"] = direction.residual
-            metrics["solve_failures"] = ~direction.converged
-        else:
-            solved, state = self.aggregator.weights(inputs, state)
-            combined = [combine(piece, solved.weights) for piece in pieces]
-            metrics["residual"] = solved.residual
-            metrics["solve_failures"] = ~solved.converged
-            metrics["task_weight"] = solved.weights
+            inputs = self._with_perturbed(inputs, weighted_there, moved, state)
+        combined, state, about, task_weight = self._reduce(inputs, pieces, weights, state)
+        metrics |= about
         if inputs.gramian is not None or self.diagnose:
-            task_weight = metrics.get("task_weight")
             metrics |= self._diagnostics(inputs.gramian, pieces, task_weight)
         # Shared parameters come first in a network's layout.
         members = len(losses) * self.twins
         parts = [part.reshape(members, -1) for part in combined] + own
         logged = {name: metric.float() for name, metric in metrics.items()}
-        return layout.flatten(parts), state | tracked, logged
+        return layout.flatten(parts), state | tracked | kept, logged
+
+    def _reduce(
+        self, inputs: Inputs, pieces: list[Tensor], weights: Tensor | None, state: State
+    ) -> tuple[list[Tensor], State, dict[str, Tensor], Tensor | None]:
+        """What the method makes of ``pieces``, the gradients of losses times ``weights``.
+
+        Returns:
+            The update as pieces ``[S, twins, n]``, the new state, metrics, and the weights ``[S, T]`` of ``pieces`` in
+            it where it is a weighted sum.
+        """
+        seen, factors = self._as_seen(inputs, weights)
+        if self.aggregator.info.direction_only:
+            direction, state = self.aggregator.direction(seen, state)
+            metrics = {"residual": direction.residual, "solve_failures": ~direction.converged}
+            return split(direction.direction, pieces), state, metrics, None
+        solved, state = self.aggregator.weights(seen, state)
+        metrics = {
+            "residual": solved.residual,
+            "solve_failures": ~solved.converged,
+            "task_weight": solved.weights,
+        }
+        of_pieces = solved.weights if factors is None else solved.weights * factors
+        combined = [combine(piece, of_pieces) for piece in pieces]
+        return combined, state, metrics, of_pieces
+
+    def _as_seen(self, inputs: Inputs, weights: Tensor | None) -> tuple[Inputs, Tensor | None]:
+        """What the method is to see of gradients of losses times ``weights``, and the factors ``[S, T]`` in between.
+
+        A method that takes preferences sees the gradients of the plain losses; so does one that only leaves tasks out.
+        """
+        if weights is None or self.aggregator.info.shares == "losses":
+            if self.preferences is None:
+                return inputs, None
+            assert inputs.losses is not None
+            preferences = preferences_from(self.preferences, None, inputs.losses)
+            return replace(inputs, preferences=preferences), None
+        factors = undo(weights)
+        preferences = preferences_from(self.preferences, weights, weights)
+        return replace(scaled(inputs, factors), preferences=preferences), factors
+
+    def _masked(self, grad: Tensor, state: State) -> Tensor:
+        """``grad`` ``[K, P]`` with 0 where sparse training does not train."""
+        if "mask" in state:
+            mask = state["mask"].view(len(grad), -1)
+            grad[:, : mask.shape[1]] *= mask
+        return grad
+
+    def _masked_pieces(self, pieces: list[Tensor], state: State) -> list[Tensor]:
+        """The same for pieces ``[S, twins, groups, n]``."""
+        if "mask" not in state:
+            return pieces
+        members = state["mask"].unflatten(1, (self.twins, -1))
+        masks = members.split([piece.shape[3] for piece in pieces], 2)
+        return [piece * mask.unsqueeze(2) for piece, mask in zip(pieces, masks)]
 
     def _task_gradients(self, losses: Tensor, leaves: Params) -> tuple[list[Tensor], list[Tensor]]:
         """Gradients of ``losses`` ``[S, T]`` from one backward pass.
@@ -251,12 +326,14 @@ class Reduction:
             moved[name] = (moved[name] + step).requires_grad_()
         return Params(moved, split=True)
 
-    def _with_perturbed(self, inputs: Inputs, losses: Tensor, moved: Params) -> Inputs:
+    def _with_perturbed(
+        self, inputs: Inputs, losses: Tensor, moved: Params, state: State
+    ) -> Inputs:
         """``inputs`` with the gradients of ``losses`` at moved parameters."""
         leaves = [moved.named[name] for name in self.network.layout.shared]
         grads = torch.autograd.grad(losses.sum(), leaves)
         shape = (losses.shape[0], self.twins, self.groups, -1)
-        pieces = [grad.reshape(shape) for grad in grads]
+        pieces = self._masked_pieces([grad.reshape(shape) for grad in grads], state)
         return replace(inputs, perturbed_jacobian=jacobian_of(pieces))
 
     def _diagnostics(

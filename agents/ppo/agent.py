@@ -73,7 +73,8 @@ class MTPPO(OnPolicyAgent):
             return None
         # Steps so far differ between seeds that met the KL limit; averaging does not look at them.
         averages = self.settings.actor_tasks.is_mean and self.settings.critic_tasks.is_mean
-        return self._step_size, None if averages else self.gradient_steps
+        steps = None if averages else self.gradient_steps
+        return self._step_size, steps, self._rounds.plan.period
 
     def _update_in_turn(self, parts: Rollout, features: Features) -> None:
         """Every task's agent learns from its part ``[T, 1, L, E, ...]``, in the order of the curriculum."""

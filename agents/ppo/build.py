@@ -13,6 +13,7 @@ from mtrl.agents.curricula import CURRICULA
 from mtrl.agents.errors import AgentError
 from mtrl.agents.networks.ties import make_ties
 from mtrl.agents.optim.adam import AdamSettings
+from mtrl.agents.optim.shares import refuse_shares, task_preferences
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import Categorical, Gaussian, RatioPolicy, action_mask
 from mtrl.agents.ppo.settings import MTPPOConfig
@@ -23,6 +24,7 @@ def check(config: MTPPOConfig) -> None:
     """Raise AgentError for a gradient method that MTPPO does not go with."""
     actor, critic = config.aggregators
     refuse_aggregator(config.heads, config.precision, (actor, critic))
+    refuse_shares(CURRICULA.make(config.curriculum).info, (actor, critic))
     if actor.info.needs_positive_loss:
         raise AgentError(
             f"actor_aggregator: {actor.info.name!r} takes logarithms or ratios of losses, and PPO's actor loss changes "
@@ -69,10 +71,20 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
         actor=actor,
         critic=critic,
         actor_tasks=Reduction(
-            actor, actor_aggregator, num_tasks, track=track, diagnose=config.gradient_diagnostics
+            actor,
+            actor_aggregator,
+            num_tasks,
+            track=track,
+            diagnose=config.gradient_diagnostics,
+            preferences=task_preferences(actor_aggregator, spec.task_names),
         ),
         critic_tasks=Reduction(
-            critic, critic_aggregator, num_tasks, track=track, diagnose=config.gradient_diagnostics
+            critic,
+            critic_aggregator,
+            num_tasks,
+            track=track,
+            diagnose=config.gradient_diagnostics,
+            preferences=task_preferences(critic_aggregator, spec.task_names),
         ),
         num_tasks=num_tasks,
         one_hot=one_hot,

@@ -16,18 +16,18 @@ PopArt = dict[str, Tensor]
 
 
 def popart_state(seeds: int, num_tasks: int, device: torch.device) -> PopArt:
-    """Mean 0 and second moment 1 of every task ``[S, T]``, and the number of updates ``[S]``."""
+    """Mean 0 and variance 1 of every task ``[S, T]``, and the number of updates ``[S]``."""
     mean = torch.zeros(seeds, num_tasks, device=device)
     return {
         "mean": mean,
-        "mean_sq": torch.ones_like(mean),
+        "variance": torch.ones_like(mean),
         "updates": torch.zeros(seeds, device=device),
     }
 
 
 def popart_std(popart: PopArt) -> Tensor:
     """Standard deviation of the targets ``[S, T]``, at least 1e-2."""
-    return (popart["mean_sq"] - popart["mean"].square()).clamp_min(1e-4).sqrt()
+    return popart["variance"].clamp_min(1e-4).sqrt()
 
 
 def denormalize(popart: PopArt, value: Tensor) -> Tensor:
@@ -56,6 +56,11 @@ def popart_update(
     old = Scale(popart["mean"].clone(), popart_std(popart))
     popart["updates"] += 1
     share = (1 / popart["updates"]).clamp_min(step).unsqueeze(-1)
-    popart["mean"].lerp_(target.mean(-1), share)
-    popart["mean_sq"].lerp_(target.square().mean(-1), share)
+    # The variance is kept centred. As second moment less squared mean, in float32, it loses all digits where returns
+    # spread by less than a thousandth of their mean.
+    mean = target.mean(-1)
+    spread = (target - mean.unsqueeze(-1)).square().mean(-1)
+    between = (mean - old.mean).square()
+    popart["variance"].lerp_(spread, share).add_(share * (1 - share) * between)
+    popart["mean"].lerp_(mean, share)
     network.rescale_outputs(params, old, Scale(popart["mean"], popart_std(popart)))

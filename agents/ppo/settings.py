@@ -84,7 +84,7 @@ class MTPPOConfig(AgentConfig):
     adam_eps: Positive = 1e-5
     """Adam epsilon."""
     max_grad_norm: Positive = 1.0
-    """Gradient norm clip of actor and critic, each as a whole."""
+    """Gradient norm clip of actor and critic, in each of what tasks share and of their own heads apart."""
     gamma: Share = 0.99
     """Discount per env step."""
     gae_lambda: Share = 0.97

@@ -20,7 +20,8 @@ from mtrl.agents.data.rollout import Rollout
 from mtrl.agents.networks.network import Network
 from mtrl.agents.networks.parameters import Params
 from mtrl.agents.networks.ties import Ties
-from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step, clip_by_norm
+from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step
+from mtrl.agents.optim.clipping import clip_parts
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import Gaussian, RatioPolicy
 from mtrl.agents.ppo.minibatches import Draw, Passes
@@ -68,11 +69,18 @@ class PPOSettings:
 
 class Progress(NamedTuple):
     """What reductions look at besides gradients: recent success rates ``[S, T]``, the steps so far, and factors of the
-    tasks' losses ``[S, T]``."""
+    tasks' losses ``[S, T]``, or ``[S, C, T]`` for minibatches in turn."""
 
     success: Tensor | None = None
     step: int = 0
     weights: Tensor | None = None
+
+    def after(self, count: int) -> Progress:
+        """The progress after ``count`` minibatches of an update, with the factors of the next one."""
+        weights = self.weights
+        if weights is not None and weights.dim() == 3:
+            weights = weights[:, count % weights.shape[1]]
+        return Progress(self.success, self.step + count, weights)
 
 
 class PPOInputs(NamedTuple):
@@ -99,15 +107,18 @@ def init_ppo(
         generator = torch.Generator().manual_seed(seed)
         actors.append(settings.actor.init(1, generator, head_scale=0.01)[0])
         critics.append(settings.critic.init(1, generator, head_scale=0.01)[0])
+    actor = torch.stack(actors).to(device)
+    critic = torch.stack(critics).to(device)
     state = {
-        "actor": adam_state(torch.stack(actors).to(device), per_member=True),
-        "critic": adam_state(torch.stack(critics).to(device), per_member=True),
+        "actor": adam_state(actor, per_member=True),
+        "critic": adam_state(critic, per_member=True),
         "popart": popart_state(len(seeds), settings.num_tasks, device),
-        "actor_tasks": settings.actor_tasks.init(len(seeds), device),
-        "critic_tasks": settings.critic_tasks.init(len(seeds), device),
     }
     if settings.ties is not None:
         state["tied"] = settings.ties.init(state, per_member=True)
+    # Ties change the critic's initial values, by which a mask is drawn.
+    state["actor_tasks"] = settings.actor_tasks.init(len(seeds), device, actor)
+    state["critic_tasks"] = settings.critic_tasks.init(len(seeds), device, critic)
     if isinstance(settings.policy, Gaussian):
         shape = (len(seeds), settings.num_tasks, settings.actor.out_dim)
         state["log_std"] = adam_state(
@@ -156,7 +167,7 @@ def ppo_update(
         made: list[dict[str, Tensor]] = []
         first = count
         for draw in epochs[number]:
-            now = progress._replace(step=progress.step + count)
+            now = progress.after(count)
             batch = take_samples(samples, draw.rows, settings)
             made.append(
                 _minibatch_step(state, batch, draw, members, learning_rate, settings, now, pull)
@@ -270,7 +281,7 @@ def _update_actor(
         pull.add("actor", settings.actor, actor["params"], grad)
     if settings.ties is not None:
         settings.ties.collect(state, "actor", grad)
-    norm = clip_by_norm(grad, settings.max_grad_norm)
+    about |= clip_parts(grad, settings.actor, settings.max_grad_norm)
     adam_step(actor, grad, adam, members)
     with torch.no_grad():
         metrics = {
@@ -278,7 +289,6 @@ def _update_actor(
             "entropy": entropy.detach().mean(-1),
             "approx_kl": approx_kl(log_ratio),
             "clip_fraction": (log_ratio.expm1().abs() > settings.clip).float().mean(-1),
-            "actor_grad_norm": norm,
         }
     return metrics | {f"actor_{name}": value for name, value in about.items()}
 
@@ -317,7 +327,7 @@ def _update_critic(
         pull.add("critic", settings.critic, critic["params"], grad)
     if settings.ties is not None:
         settings.ties.collect(state, "critic", grad)
-    norm = clip_by_norm(grad, settings.max_grad_norm)
+    about |= clip_parts(grad, settings.critic, settings.max_grad_norm)
     adam_step(critic, grad, adam, members)
-    metrics = {"critic_loss": losses.detach(), "critic_grad_norm": norm}
+    metrics = {"critic_loss": losses.detach()}
     return metrics | {f"critic_{name}": value for name, value in about.items()}

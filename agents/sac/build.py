@@ -15,6 +15,7 @@ from mtrl.agents.curricula import CURRICULA
 from mtrl.agents.errors import AgentError
 from mtrl.agents.networks.ties import make_ties
 from mtrl.agents.optim.adam import AdamSettings
+from mtrl.agents.optim.shares import refuse_shares, task_preferences
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import ActorCriticPolicy, Categorical, SquashedGaussian, action_mask
 from mtrl.agents.sac.settings import MTSACConfig
@@ -31,6 +32,7 @@ def check(config: MTSACConfig) -> None:
             f"curriculum: {curriculum.name!r} lets tasks pause, which MTSAC does not offer; use mtppo"
         )
     refuse_aggregator(config.heads, config.precision, config.aggregators)
+    refuse_shares(curriculum, config.aggregators)
     if config.aggregators[0].info.needs_positive_loss:
         raise AgentError(
             f"actor_aggregator: {config.aggregators[0].info.name!r} takes logarithms or ratios of losses, and SAC's "
@@ -73,6 +75,7 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
             num_tasks,
             track=track,
             diagnose=config.gradient_diagnostics,
+            preferences=task_preferences(config.aggregators[0], spec.task_names),
         ),
         critic_tasks=Reduction(
             critic,
@@ -81,6 +84,7 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
             twins=2,
             track=track,
             diagnose=config.gradient_diagnostics,
+            preferences=task_preferences(config.aggregators[1], spec.task_names),
         ),
         num_tasks=num_tasks,
         one_hot=one_hot,

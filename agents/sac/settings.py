@@ -48,7 +48,8 @@ class MTSACConfig(AgentConfig):
     adam_eps: Positive = 1e-5
     """Adam epsilon."""
     max_grad_norm: Positive | None = 1.0
-    """Gradient norm clip of actor and critics (each as a whole), null for none; the temperatures are not clipped."""
+    """Gradient norm clip of actor and critics (both twins as one), in each of what tasks share and of their own heads
+    apart; null for none. The temperatures are not clipped."""
     gamma: Share = 0.99
     """Discount per env step."""
     tau: Share = 0.005

@@ -20,7 +20,8 @@ from mtrl.agents.members import with_task_code
 from mtrl.agents.networks.network import Network
 from mtrl.agents.networks.parameters import Params
 from mtrl.agents.networks.ties import Ties
-from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step, clip_by_norm
+from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step
+from mtrl.agents.optim.clipping import clip_parts
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import ActorCriticPolicy
 
@@ -108,19 +109,22 @@ def init_sac(
         generator = torch.Generator().manual_seed(seed)
         actors.append(settings.actor.init(1, generator)[0])
         critics.append(settings.critic.init(2, generator))
+    actor = torch.stack(actors).to(device)
     critic = torch.stack(critics).to(device)
     log_alpha = torch.full((len(seeds), settings.num_tasks), initial_alpha, device=device).log()
     state = {
-        "actor": adam_state(torch.stack(actors).to(device), per_member),
+        "actor": adam_state(actor, per_member),
         "critic": adam_state(critic, per_member),
         "target_critic": {"params": critic.clone()},
         "log_alpha": adam_state(log_alpha, per_member),
-        "actor_tasks": settings.actor_tasks.init(len(seeds), device),
-        "critic_tasks": settings.critic_tasks.init(len(seeds), device),
     }
     if settings.ties is not None:
         state["tied"] = settings.ties.init(state, per_member)
         state["target_critic"]["params"].copy_(critic)
+    # Ties change the critics' initial values, by which a mask is drawn.
+    members = critic.flatten(0, 1)
+    state["actor_tasks"] = settings.actor_tasks.init(len(seeds), device, actor)
+    state["critic_tasks"] = settings.critic_tasks.init(len(seeds), device, members)
     return state
 
 
@@ -223,12 +227,11 @@ def _update_critic(
         pull.add("critic", settings.critic, critic["params"], grad)
     if settings.ties is not None:
         settings.ties.collect(state, "critic", grad)
-    norm = clip_by_norm(grad, settings.max_grad_norm)
+    about |= clip_parts(grad, settings.critic, settings.max_grad_norm)
     adam_step(critic, grad, settings.adam)
     metrics = {
         "critic_loss": losses.detach(),
         "q_value": q.detach().mean((1, 3)),
-        "critic_grad_norm": norm,
     }
     return metrics | {f"critic_{name}": value for name, value in about.items()}
 
@@ -267,7 +270,7 @@ def _update_actor_and_alpha(
         pull.add("actor", settings.actor, actor["params"], grad)
     if settings.ties is not None:
         settings.ties.collect(state, "actor", grad)
-    norm = clip_by_norm(grad, settings.max_grad_norm)
+    about |= clip_parts(grad, settings.actor, settings.max_grad_norm)
     adam_step(actor, grad, settings.adam)
     # The temperature of a task follows its own entropy alone and is not clipped.
     log_prob = log_prob.detach()
@@ -276,7 +279,6 @@ def _update_actor_and_alpha(
         "actor_loss": losses.detach(),
         "entropy": -log_prob.mean(-1),
         "alpha": alpha,
-        "actor_grad_norm": norm,
     }
     return metrics | {f"actor_{name}": value for name, value in about.items()}
 

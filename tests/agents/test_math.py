@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step, clip_by_norm
+from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step
 from mtrl.agents.policies.distributions import (
     categorical,
     clipped_mean,
@@ -91,25 +91,6 @@ def test_adam_equals_torch() -> None:
         optimizer.step()
         adam_step(state, grad, AdamSettings(0.01, 1e-5))
     torch.testing.assert_close(state["params"], reference.detach())
-
-
-@given(scale=st.floats(1e-6, 1e6), limit=st.floats(0.1, 10))
-@settings(max_examples=50, deadline=None)
-def test_each_seed_is_clipped_by_its_own_norm(scale: float, limit: float) -> None:
-    grad = torch.stack([torch.full((2, 3), 1e-3), torch.full((2, 3), scale)])
-    before = grad.clone()
-    norm = clip_by_norm(grad, limit)
-    torch.testing.assert_close(norm, before.flatten(1).norm(dim=1))
-    torch.testing.assert_close(
-        grad.flatten(1).norm(dim=1), norm.clamp_max(limit), rtol=1e-4, atol=1e-9
-    )
-    torch.testing.assert_close(grad[0], before[0])
-
-
-def test_no_limit_leaves_gradients_as_they_are_and_tells_their_norms() -> None:
-    grad = torch.tensor([[3.0, 4.0], [300.0, 400.0]])
-    assert clip_by_norm(grad, None).tolist() == [5.0, 500.0]
-    assert grad.tolist() == [[3.0, 4.0], [300.0, 400.0]]
 
 
 def test_initial_weights_are_he_uniform_with_zero_biases() -> None:

@@ -319,3 +319,18 @@ def test_bad_backend_leaves_no_folder(short_config: ShortConfig, tmp_path: Path)
     with pytest.raises(ValueError, match="backend must be one of"):
         train(config)
     assert not config.folder.exists()
+
+
+def test_what_a_run_will_not_do_is_said_at_its_start(
+    short_config: ShortConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def cautions(self: FakeAgent, total_env_steps: int) -> list[str]:
+        asked.append(total_env_steps)
+        return ["aggregator: 'dwa' only measures"]
+
+    monkeypatch.setattr(FakeAgent, "cautions", cautions)
+    train(short_config())
+    assert capsys.readouterr().err.startswith("warning: aggregator: 'dwa' only measures\n")
+    assert asked == [600]

@@ -124,6 +124,25 @@ def test_settings_made_later_have_the_value_that_does_what_the_run_did(results: 
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "reduction"),
+    [
+        ("pcgrad", "sum"),
+        ("pcgrad:every=2", "sum"),
+        ("gradvac", "sum"),
+        ("pcgrad:reduction=mean", "mean"),
+    ],
+)
+def test_projections_were_summed_unless_a_run_said_otherwise(written: str, reduction: str) -> None:
+    record = read(OLD / "toppo_seed-1_1m.json")
+    record["method"]["params"]["agent.actor_aggregator"] = written
+    params = converted(record)["method"]["params"]
+    assert params["agent.actor_aggregator.reduction"] == reduction
+    for owner in ("aggregator", "actor_aggregator", "critic_aggregator"):
+        assert params[f"agent.{owner}.weighting"] == "none"
+        assert params[f"agent.{owner}.sparse"] == 0
+
+
 def test_again_changes_nothing(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(results), "--check"]) == 1
     assert capsys.readouterr().out.endswith("5 result files, 5 to change\n")

@@ -100,6 +100,7 @@ class CAMRL(CoupledCurriculum):
         SOURCE,
         heads=frozenset({"separate"}),
         couples=True,
+        shares="equal",
     )
 
     def __post_init__(self) -> None:
@@ -290,4 +291,5 @@ class CAMRLShared(CAMRL):
         SOURCE + ", coupling heads only",
         heads=frozenset({"multi-head"}),
         couples=True,
+        shares="equal",
     )

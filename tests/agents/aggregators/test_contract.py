@@ -191,7 +191,8 @@ def test_one_task_is_not_turned(name: str) -> None:
     out, _ = run(build(name), rows)
     assert (
         torch.cosine_similarity(out.direction, rows[0], dim=0) == pytest.approx(1.0)
-        or name == "graddrop"
+        # Both weigh every coordinate by itself.
+        or name in ("graddrop", "sam-gs")
     )
     assert out.converged
 
@@ -237,7 +238,7 @@ def test_state_must_fit_the_inputs() -> None:
 
 
 def test_direction_only_methods_refuse_weights() -> None:
-    for name in ("graddrop", "sam-gs", "moco", "db-mtl", "gcond"):
+    for name in ("graddrop", "sam-gs", "moco", "db-mtl"):
         with pytest.raises(AgentError, match="call direction"):
             make_aggregator(name).weights(Inputs(jacobian=torch.ones(2, 3)), {})
 
@@ -261,7 +262,6 @@ def test_gradient_memory_needs_the_number_of_parameters() -> None:
         ("cagrad", {"rescale": "1/c"}, "rescale='1/c' is not allowed; it must be one of none"),
         ("ega", {"period": 2.5}, "it must be a whole number"),
         ("db-mtl", {"log_losses": 1}, "it must be true or false"),
-        ("gcond", {"critical": -0.3}, "critical"),
     ],
 )
 def test_bad_parameters(name: str, params: dict[str, object], message: str) -> None:

@@ -21,20 +21,59 @@ def test_graddrop_keeps_one_sign_per_coordinate() -> None:
     torch.testing.assert_close(leaky.direction, rows.sum(0))
 
 
+def sam_gs(*updates: list[list[float]], **params: object) -> list[list[float]]:
+    """Directions of successive updates, for rows of two tasks with two parameters."""
+    aggregator = make_aggregator("sam-gs", **params)
+    state = aggregator.init(2, num_params=2)
+    found = []
+    for rows in updates:
+        jac = torch.tensor(rows, dtype=torch.float64)
+        out, state = aggregator.direction(Inputs(jacobian=jac), state)
+        found.append(out.direction.tolist())
+    return found
+
+
 def test_sam_gs_evens_out_norms_that_differ() -> None:
-    rows = torch.tensor([[100.0, 0.0], [0.0, 1.0]]).double()
-    aggregator = make_aggregator("sam-gs")
-    out, _ = aggregator.direction(Inputs(jacobian=rows), aggregator.init(2, num_params=2))
-    torch.testing.assert_close(out.direction, torch.tensor([50.5, 50.5]).double())
+    """Norms 100 and 1 have similarity 0.02, below 0.1: both rows get the mean norm, 50.5."""
+    assert sam_gs([[100.0, 0.0], [0.0, 1.0]])[0] == pytest.approx([50.5, 50.5])
 
 
-def test_sam_gs_momentum_is_divided_by_the_disagreement() -> None:
-    """Norms 1 and 2: ψ = 0.8, so the first update is the sum over 0.2; equal norms meet the floor."""
-    aggregator = make_aggregator("sam-gs", floor=0.05)
-    for rows, divisor in (([[1.0, 0.0], [0.0, 2.0]], 0.2), ([[1.0, 0.0], [0.0, 1.0]], 0.05)):
-        jac = torch.tensor(rows).double()
-        out, _ = aggregator.direction(Inputs(jacobian=jac), aggregator.init(2, num_params=2))
-        torch.testing.assert_close(out.direction, jac.sum(0) / divisor, rtol=1e-6, atol=1e-6)
+def test_sam_gs_weighs_each_coordinate_by_its_own_task_moment() -> None:
+    """Norms 1 and 2: ψ = 0.8, so √ĥ = 0.2, and with ε = 0.05 the divisor is 0.25 in both updates.
+
+    First update: m̂ is the gradient itself, so |m̂| ⊙ g is (1, 0) and (0, −4).
+    Second: m̂ = (0.9 · 0.1 · first + 0.1 · second) / (1 − 0.9²) = (9 first + 10 second) / 19, so that of task 1 is
+    (9, 10)/19 and that of task 2 (20, −18)/19.
+    """
+    first = [[1.0, 0.0], [0.0, -2.0]]
+    second = [[0.0, 1.0], [2.0, 0.0]]
+    one, two = sam_gs(first, second, eps=0.05)
+    assert one == pytest.approx([1 / 0.25, -4 / 0.25])
+    assert two == pytest.approx([2 * 20 / 19 / 0.25, 10 / 19 / 0.25], rel=1e-5)
+
+
+def test_sam_gs_moments_are_those_of_tasks_and_not_of_their_sum() -> None:
+    """Opposite rows sum to zero, and so would a moment of their sum; each task's own moment does not vanish."""
+    opposed = [[1.0, 2.0], [-1.0, -2.0]]
+    turned = [[2.0, 1.0], [2.0, 1.0]]
+    found = sam_gs(opposed, turned, eps=1.0)
+    # Moments after two updates: (9 · ±(1, 2) + 10 · (2, 1)) / 19 = (29, 28)/19 and (11, −8)/19; √ĥ = 0.
+    assert found[0] == pytest.approx([0.0, 0.0])
+    assert found[1] == pytest.approx([2 * 40 / 19, 36 / 19], rel=1e-5)
+
+
+def test_sam_gs_can_ask_for_any_pair() -> None:
+    """Norms 1, 1, 3: similarities 1, 0.6 and 0.6, mean 0.733. Between the least and the mean, the tests differ."""
+    rows = torch.diag(torch.tensor([1.0, 1.0, 3.0], dtype=torch.float64))
+    found = {}
+    for test in ("mean", "any"):
+        aggregator = make_aggregator("sam-gs", gamma=0.7, test=test)
+        state = aggregator.init(3, num_params=3)
+        out, _ = aggregator.direction(Inputs(jacobian=rows), state)
+        found[test] = out.direction.tolist()
+    assert found["any"] == pytest.approx([5 / 3] * 3)
+    scale = 1 / (1 - 2.2 / 3 + 1e-3)
+    assert found["mean"] == pytest.approx([scale, scale, 9 * scale], rel=1e-5)
 
 
 def test_moco_tracks_gradients_and_heads_for_the_min_norm_point() -> None:
@@ -66,61 +105,6 @@ def test_db_mtl_balances_norms_of_log_gradients() -> None:
     torch.testing.assert_close(
         out.direction, (norms.max() * logs / norms).sum(0), rtol=1e-5, atol=1e-5
     )
-
-
-def settle(rows: torch.Tensor, **params: object) -> torch.Tensor:
-    aggregator = make_aggregator("gcond", **params)
-    out, _ = aggregator.direction(
-        Inputs(jacobian=rows), aggregator.init(len(rows), num_params=rows.shape[1])
-    )
-    return out.direction
-
-
-@pytest.mark.parametrize("degrees", [60.0, 100.0, 115.0, 130.0, 140.0, 150.0, 175.0])
-def test_gcond_pair_by_its_zone(degrees: float) -> None:
-    """Two gradients, the first stronger: the formula of each zone, applied to the vectors."""
-    angle = torch.tensor(degrees, dtype=torch.float64).deg2rad()
-    strong = torch.tensor([2.0, 0.0], dtype=torch.float64)
-    weak = torch.stack([angle.cos(), angle.sin()])
-    c = float(angle.cos())
-    turn = 0.0
-    if c < -0.8:
-        turn = torch.pi
-    elif c < -0.5:
-        turn = torch.pi / 2 + torch.pi / 2 * ((c + 0.5) / -0.3) ** 2
-    elif c < 0:
-        turn = torch.pi / 2 * (1 - (c + 0.5) / 0.5)
-    win, lose = (
-        torch.tensor(turn).double().sin(),
-        torch.tensor(min(turn, torch.pi / 2)).double().sin(),
-    )
-    settled_strong = strong - win * (strong @ weak) / (weak @ weak) * weak
-    settled_weak = weak - lose * (strong @ weak) / (strong @ strong) * strong
-    found = settle(torch.stack([strong, weak]))
-    torch.testing.assert_close(found, (settled_strong + settled_weak) / 2, rtol=1e-6, atol=1e-7)
-
-
-def test_gcond_leaves_agreement_alone_and_lessens_conflict() -> None:
-    rows = jacobian(0, 4, 10).abs()
-    torch.testing.assert_close(settle(rows), rows.mean(0))
-    aggregator = make_aggregator("gcond", rounds=3)
-    for seed in range(10):
-        rows = jacobian(seed, 5, 30, "conflicting")
-        out, _ = aggregator.direction(Inputs(jacobian=rows), aggregator.init(5, num_params=30))
-        unit = rows / rows.norm(dim=1, keepdim=True)
-        worst = -(unit @ unit.T).min()
-        assert out.residual < worst
-
-
-def test_gcond_averages_over_its_window_and_starts_anew() -> None:
-    aggregator = make_aggregator("gcond", window=2)
-    rows = [jacobian(seed, 3, 8).abs() for seed in range(3)]
-    state, found = aggregator.init(3, num_params=8), []
-    for jac in rows:
-        out, state = aggregator.direction(Inputs(jacobian=jac), state)
-        found.append(out.direction)
-    torch.testing.assert_close(found[1], (rows[0] + rows[1]).mean(0) / 2, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(found[2], rows[2].mean(0), rtol=1e-5, atol=1e-6)
 
 
 def test_flat_minima_adds_the_update_of_the_flatness_part() -> None:

@@ -57,22 +57,40 @@ def test_dwa_by_hand() -> None:
     expect(found[2], 2 * (1 - slow), 2 * slow)
 
 
-def test_igb_v1_by_hand() -> None:
-    found = weights_over("igb-v1", [[1.0, 3.0], [3.0, 5.0], [2.0, 0.0001], [4.0, 4.0]], period=2)
-    expect(found[1], 1.0, 1.0)
-    expect(
-        found[2],
-        *(2 * torch.tensor([2.0 / 2, 0.0001 / 4], dtype=torch.float64).softmax(0)).tolist(),
-    )
-    expect(
-        found[3], *(2 * torch.tensor([4.0 / 2, 4.0 / 4], dtype=torch.float64).softmax(0)).tolist()
-    )
+def test_igb_v1_weighs_log_losses() -> None:
+    """L_base is (2, 4), the mean of the first epoch. The gradient of w log L is w/L times that of L."""
+    losses = [[1.0, 3.0], [3.0, 5.0], [2.0, 2.0], [4.0, 4.0]]
+    found = weights_over("igb-v1", losses, period=2)
+    expect(found[0], 1.0, 1 / 3)
+    expect(found[1], 1 / 3, 1 / 5)
+    # Ratios 1 and 0.5, then 2 and 1.
+    share = math.e / (math.e + math.e**0.5)
+    expect(found[2], 2 * share / 2, 2 * (1 - share) / 2)
+    share = math.e**2 / (math.e**2 + math.e)
+    expect(found[3], 2 * share / 4, 2 * (1 - share) / 4)
+
+
+def test_igb_v1_can_take_a_later_epoch_as_its_base() -> None:
+    losses = [[8.0, 8.0], [1.0, 2.0], [1.0, 4.0]]
+    found = weights_over("igb-v1", losses, period=1, base_epoch=2)
+    expect(found[1], 1.0, 0.5)
+    share = math.e / (math.e + math.e**2)
+    expect(found[2], 2 * share, 2 * (1 - share) / 4)
 
 
 def test_lbtw_by_hand() -> None:
     found = weights_over("lbtw", [[2.0, 2.0, 2.0], [2.0 * 0.81, 20.0, 0.01]])
     expect(found[0], 1.0, 1.0, 1.0)
     expect(found[1], 0.9, 1.5, 0.5)
+
+
+def test_lbtw_takes_its_reference_anew_every_period() -> None:
+    """With one reference for ever, losses that fell a hundredfold would keep both weights at 0.5."""
+    losses = [[100.0, 100.0], [1.0, 1.0], [1.0, 2.0], [0.81, 2.0]]
+    found = weights_over("lbtw", losses, period=2)
+    expect(found[1], 0.5, 0.5)
+    expect(found[2], 1.0, 1.0)
+    expect(found[3], 0.9, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -111,18 +129,37 @@ def test_gradnorm_pulls_weighted_norms_together_and_favours_slow_tasks() -> None
     assert out.weights[1] > 1.2 > 0.8 > out.weights[0]
 
 
-def test_ega_multiplies_the_alignment_by_the_balance_after_the_warm_up() -> None:
-    aggregator = make_aggregator("ega", period=2, warmup=1)
-    aligned = make_aggregator("aligned-mtl")
+def ega_over(losses: list[list[float]], **params: object) -> list[Tensor]:
+    """The second factor of EGA's weights in each update, at a fixed Gramian."""
+    aggregator = make_aggregator("ega", **params)
     matrix = torch.diag(torch.tensor([4.0, 1.0]).double())
-    base = aligned.weights(Inputs(gramian=matrix), {})[0].weights
+    aligned, _ = make_aggregator("aligned-mtl").weights(Inputs(gramian=matrix), {})
     state = aggregator.init(2)
-    for losses in ([1.0, 1.0], [1.0, 1.0], [2.0, 1.0], [4.0, 1.0]):
-        out, state = aggregator.weights(
-            Inputs(gramian=matrix, losses=torch.tensor(losses).double()), state
-        )
-    balance = 2 * torch.tensor([3.0, 1.0]).double().softmax(0)
-    torch.testing.assert_close(out.weights, base * balance)
+    found = []
+    for row in losses:
+        inputs = Inputs(gramian=matrix, losses=torch.tensor(row).double())
+        out, state = aggregator.weights(inputs, state)
+        found.append(out.weights / aligned.weights)
+    return found
+
+
+def test_ega_compares_with_the_epoch_after_the_warm_up() -> None:
+    """Epochs of two updates: a warm-up, the nadir (4, 2), then means (2, 2): ratios 0.5 and 1."""
+    losses = [[9.0, 9.0], [9.0, 9.0], [3.0, 1.0], [5.0, 3.0], [1.0, 1.0], [3.0, 3.0]]
+    found = ega_over(losses, period=2, warmup=1)
+    for early in found[:5]:
+        expect(early, 1.0, 1.0)
+    share = math.e**0.5 / (math.e**0.5 + math.e)
+    expect(found[5], 2 * share, 2 * (1 - share))
+
+
+def test_ega_keeps_its_nadir_while_losses_fall() -> None:
+    """A reference that follows the best loss would give a ratio of 1, and no effect, in every update."""
+    losses = [[1.0, 1.0], [0.5, 1.0], [0.25, 1.0]]
+    found = ega_over(losses, period=1, warmup=0)
+    for update, ratio in ((1, 0.5), (2, 0.25)):
+        share = math.exp(ratio) / (math.exp(ratio) + math.e)
+        expect(found[update], 2 * share, 2 * (1 - share))
 
 
 def test_random_weights_are_a_softmax_of_normals() -> None:
@@ -147,12 +184,13 @@ def test_igb_v2_passes_through_its_phases_and_its_policy_changes() -> None:
     for step in range(400):
         noise = torch.rand(aggregator.noise_shape(2), generator=generator, dtype=torch.float64)
         out, state = aggregator.weights(Inputs(losses=losses, noise=noise), state)
-        assert out.weights.sum() == pytest.approx(2.0)
+        # The gradient of a log loss is that of the loss over it, so the policy's weights are w L.
+        assert (out.weights * losses).sum() == pytest.approx(2.0)
         if step < 20:
-            expect(out.weights, 1.0, 1.0)
-        losses = torch.tensor([1.5 - 0.5 * float(out.weights[0]), 1.0], dtype=torch.float64).clamp(
-            min=0.05
-        )
+            expect(out.weights * losses, 1.0, 1.0)
+        losses = torch.tensor(
+            [1.5 - 0.5 * float(out.weights[0] * losses[0]), 1.0], dtype=torch.float64
+        ).clamp(min=0.05)
         late += [out.weights] if step >= 300 else []
     assert state["stored"] > 300
     assert not torch.equal(state["actor"], aggregator.init(2)["actor"])

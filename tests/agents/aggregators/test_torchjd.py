@@ -140,9 +140,9 @@ def test_pcgrad_and_gradvac_with_two_tasks_have_no_order(kind: str) -> None:
         if not rows.norm(dim=1).all():
             continue
         inputs = Inputs(gramian=gramian(rows), noise=torch.rand(2, 2))
-        pcgrad, _ = make_aggregator("pcgrad").weights(inputs, {})
+        pcgrad, _ = make_aggregator("pcgrad", reduction="sum").weights(inputs, {})
         assert close(combine(rows, pcgrad.weights), reference.PCGrad()(rows))
-        vac, theirs = make_aggregator("gradvac"), reference.GradVac(beta=0.5)
+        vac, theirs = make_aggregator("gradvac", reduction="sum"), reference.GradVac(beta=0.5)
         state = vac.init(2)
         for step in range(4):
             rows = rows + 0.3 * jacobian(100 + step, 2, 5)

@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtrl.agents.aggregators import Inputs, combine, gramian, make_aggregator, quadratic, wrap
+from mtrl.agents.aggregators import (
+    Inputs,
+    combine,
+    gramian,
+    make_aggregator,
+    parse_aggregator,
+    quadratic,
+    wrap,
+)
 from mtrl.agents.aggregators.interior import nonneg_interior
 from mtrl.agents.errors import AgentError
 from tests.agents.aggregators.cases import batch_of, inputs_for, jacobian
@@ -75,8 +83,30 @@ def test_subset_solves_for_the_drawn_tasks() -> None:
     chosen = noise.argsort()[:3]
     out, _ = aggregator.weights(Inputs(gramian=gramian(rows), noise=noise), {})
     part, _ = make_aggregator("mgda").weights(Inputs(gramian=gramian(rows[chosen])), {})
-    torch.testing.assert_close(out.weights[chosen], 2 * part.weights)
+    torch.testing.assert_close(out.weights[chosen], part.weights)
     assert out.weights.count_nonzero() <= 3
+
+
+@pytest.mark.parametrize(
+    ("name", "total"),
+    [("mean", 1.0), ("mgda", 1.0), ("imtl-g", 1.0), ("success-focal", 1.0), ("sum", 5.0)],
+)
+def test_subset_keeps_the_length_of_averages_and_of_sums(name: str, total: float) -> None:
+    """Two of five tasks: an average stays an average, and the sum of five is 5/2 times the sum of two."""
+    aggregator = wrap(parse_aggregator(name), subset=2)
+    rows = jacobian(0, 5, 20)
+    out, _ = aggregator.weights(inputs_for(aggregator, rows), {})
+    assert float(out.weights.sum()) == pytest.approx(total)
+    assert out.weights.count_nonzero() == 2
+
+
+def test_subset_scales_the_sum_of_projections_and_not_their_mean() -> None:
+    rows = jacobian(0, 5, 20, "conflicting")
+    found = {}
+    for reduction in ("mean", "sum"):
+        aggregator = wrap(make_aggregator("pcgrad", reduction=reduction), subset=2)
+        found[reduction] = aggregator.weights(inputs_for(aggregator, rows), {})[0].weights
+    torch.testing.assert_close(found["sum"], 5 * found["mean"])
 
 
 def test_subset_of_a_method_with_noise_and_in_a_batch() -> None:

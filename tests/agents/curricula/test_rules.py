@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -167,14 +168,51 @@ def test_interfering_tasks_train_at_different_times_once_tau_has_fallen() -> Non
     curriculum, case = SonGoku(recolor=2, anneal=4, tau=0.0), tasks(count=3)
     gramian = f64(1, -0.9, 0.1, -0.9, 1, 0.1, 0.1, 0.1, 1).view(3, 3)
     state, plans = curriculum.init(case), []
-    for _ in range(8):
-        asked = curriculum.wants_gramian(state)
+    for updates in range(8):
+        asked = curriculum.wants_gramian(state, updates)
         stats = statistics(f64(0, 0, 0), gramian=gramian if asked else None)
+        stats = dataclasses.replace(stats, updates=updates)
         plan, state = curriculum.plan(stats, state, NONE, case)
         plans.append(plan.share)
     assert all(torch.allclose(share, f64(1, 1, 1) / 3) for share in plans[:2])
     seen = {tuple((share > 0).tolist()) for share in plans[4:]}
     assert seen == {(True, False, True), (False, True, False)}
+
+
+@given(seed=st.integers(0, 1000), start=st.integers(0, 500), length=st.integers(1, 60))
+@settings(deadline=None, max_examples=50)
+def test_in_any_updates_in_a_row_every_task_trains_its_part(
+    seed: int, start: int, length: int
+) -> None:
+    """Of n updates in turn each task trains in at least ⌊n / colors⌋, and none of them trains two that interfere."""
+    curriculum, case = SonGoku(anneal=1), tasks(count=4)
+    rows = torch.randn(4, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    gramian = rows @ rows.T
+    stats = dataclasses.replace(statistics(f64(0, 0, 0, 0), gramian=gramian), updates=start)
+    plan, _ = curriculum.plan(stats, curriculum.init(case), NONE, case)
+    edges = interference_graph(gramian, curriculum.threshold(start))
+    if plan.cycle is None:
+        assert not edges.any()
+        return
+    colors = len(plan.cycle)
+    trains = plan.cycle[torch.arange(length) % colors] > 0
+    assert (trains.sum(0) >= length // colors).all()
+    assert ((plan.cycle > 0).sum(0) == 1).all()
+    for row in trains:
+        assert not edges[row][:, row].any()
+    torch.testing.assert_close(plan.cycle.sum(1), torch.ones(colors, dtype=torch.float64))
+
+
+def test_the_colors_go_on_where_the_last_round_ended() -> None:
+    curriculum, case = SonGoku(anneal=1, recolor=1000), tasks(count=3)
+    gramian = f64(1, -0.9, -0.9, -0.9, 1, -0.9, -0.9, -0.9, 1).view(3, 3)
+    stats = dataclasses.replace(statistics(f64(0, 0, 0), gramian=gramian), updates=3)
+    plan, state = curriculum.plan(stats, curriculum.init(case), NONE, case)
+    assert plan.cycle.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    # After four more updates, which ended with the first color.
+    later = dataclasses.replace(statistics(f64(0, 0, 0)), updates=7)
+    plan, _ = curriculum.plan(later, state, NONE, case)
+    assert plan.cycle.tolist() == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
 
 
 def test_threshold_falls_linearly_from_one() -> None:

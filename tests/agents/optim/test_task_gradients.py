@@ -175,7 +175,7 @@ def test_diagnostics_describe_the_task_gradients_and_change_nothing_else(aggrega
 
 
 @pytest.mark.parametrize(
-    "aggregator", ["mean", "gradvac", "gcond", "moco", "db-mtl:log_losses=false", "excess-mtl"]
+    "aggregator", ["mean", "gradvac", "sam-gs", "moco", "db-mtl:log_losses=false", "excess-mtl"]
 )
 def test_gradients_kept_for_a_curriculum_do_not_touch_those_that_a_method_keeps(
     aggregator: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import torch
 
 from mtrl.agents import MTPPO, AgentError, MTSACConfig
 from mtrl.agents.curricula import CURRICULA
+from mtrl.agents.ppo.update import ppo_update
 from mtrl.agents.state import clone, join_state, split_state
 from mtrl.envs import make_vec
+from mtrl.settings.presets import resolve
 from tests.agents.ppo.test_agent import DiscreteEnv
 from tests.helpers import fakes
 
@@ -100,6 +103,74 @@ def test_coupled_rollouts_train_every_agent_once_and_grow_the_matrix(discrete: b
     assert not np.array_equal(agent.images()["curriculum/transfer"], np.eye(3))
     steps = agent.state["actor"]["step"]
     assert (steps > 0).all() and agent.gradient_steps >= steps.max() - 8
+
+
+def test_son_goku_trains_one_color_a_minibatch() -> None:
+    """Tasks that interfere train in turn within one rollout: every minibatch moves the heads of its color alone."""
+    agent = _agent(curriculum="son-goku:anneal=1,recolor=1", epochs=1)
+    agent.learn(240)
+    assert agent.gradient_steps == 8
+    plan = agent._rounds.plan
+    # Opposed gradients of the first two tasks, and one of its own for the third.
+    rows = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])
+    for name in ("actor_tasks", "critic_tasks"):
+        tracked = agent.state[name]["tracked"]
+        tracked.zero_()
+        tracked[0, :, :2] = rows
+    rollout = agent.collect()
+    plan = agent._rounds.plan
+    assert plan.cycle is not None
+    assert (plan.cycle > 0).tolist() == [[True, False, True], [False, True, False]]
+    torch.testing.assert_close(plan.share, torch.tensor([0.25, 0.5, 0.25]).double())
+    heads = agent.critic.views(agent.state["critic"]["params"], torch.float32).named["head.bias"]
+    inputs = agent.update_inputs(rollout)
+    moved = []
+    for count in range(4):
+        weights = inputs.progress.after(count).weights
+        assert weights is not None
+        moved.append((weights[0] > 0).tolist())
+    assert moved == [[True, False, True], [False, True, False]] * 2
+    before = heads.clone()
+    metrics, _ = ppo_update(agent.state, *inputs)
+    assert (heads != before).all()
+    assert torch.isfinite(metrics["critic_loss"]).all()
+
+
+def test_a_restored_agent_goes_on_with_the_cycle_of_colors() -> None:
+    settings: dict[str, Any] = {"curriculum": "son-goku:anneal=1,recolor=1", "epochs": 1}
+    agent = _agent(**settings).learn(240)
+    plan = agent._rounds.plan
+    cycle = torch.tensor([[0.5, 0.0, 0.5], [0.0, 1.0, 0.0]]).double()
+    agent._rounds._adopt(plan._replace(cycle=cycle))
+    agent._rounds.derive()
+    other = _agent(**settings)
+    other.load_state_dict(join_state(*_saved(agent)))
+    assert other._rounds.plan.cycle is not None
+    torch.testing.assert_close(other._rounds.plan.cycle, cycle)
+    assert other._rounds.weights.tolist() == [[[1.5, 0.0, 1.5], [0.0, 3.0, 0.0]]]
+
+
+def test_son_goku_finds_edges_with_the_settings_of_a_preset() -> None:
+    """mg3 with mtppo as it ships, in short rollouts: conflicts are found well before the preset's run ends."""
+    preset = resolve({"suite": "mg3", "algorithm": "mtppo", "agent.curriculum": "son-goku"})
+    config = preset.agent
+    rollouts = preset.total_env_steps // (3 * config.rollout_per_task)
+    updates = rollouts * config.epochs * config.minibatches
+    curriculum = CURRICULA.make(config.curriculum)
+    # The threshold has to reach its final value early enough for colors to matter.
+    assert updates > 2 * curriculum.anneal
+    agent = MTPPO(
+        make_vec("mg3", 4, seed=0),
+        replace(config, rollout_per_task=64, width=16),
+        seed=0,
+        device="cpu",
+    )
+    agent.begin(preset.total_env_steps)
+    colors = 1
+    while agent.gradient_steps < curriculum.anneal + 2 * curriculum.recolor and colors == 1:
+        agent.advance()
+        colors = int(agent.metrics()["curriculum/colors"])
+    assert colors > 1
 
 
 def test_tasks_that_pause_cost_no_steps_and_keep_their_last_rollout() -> None:

@@ -419,3 +419,47 @@ def test_better_actions_become_likelier_and_worse_ones_less_likely() -> None:
     after, _ = prepare(state, rollout, settings)
     gain = ((after.log_prob - before.log_prob) * before.advantage).mean(-1)
     assert (gain > 0.01).all()
+
+
+def test_the_entropy_bonus_makes_the_likelier_action_less_likely() -> None:
+    """With advantages of 0 only the bonus is left. Of logits (1, 0), p = (0.731, 0.269) and ∂H/∂logit is
+
+    −p (log p + H) = (−0.197, 0.197), so ascent on the entropy lowers the first logit and raises the second. Adam's
+    first step is the step size times the sign of the slope, whatever the bonus weighs.
+    """
+    rate = 1e-2
+    settings = _settings(
+        discrete=True, entropy_coef=0.1, normalize_advantages=False, popart_step=None, gamma=0.0
+    )
+    state = _init(settings, [0])
+    state["critic"]["params"].zero_()
+    state["actor"]["params"].zero_()
+    bias = settings.actor.views(state["actor"]["params"], torch.float32).named["head.bias"]
+    bias.copy_(torch.tensor([1.0, 0.0]).expand_as(bias))
+    nothing = _rollout(0, discrete=True)._replace(reward=torch.zeros(1, TASKS, STEPS, ENVS))
+    one_draw = [_epochs(0, 1, settings)[0][:1]]
+    metrics, _ = ppo_update(state, nothing, one_draw, rate, settings)
+    assert metrics["actor_loss"].abs().max() == 0
+    p = torch.tensor([1.0, 0.0]).softmax(0)
+    entropy = -(p * p.log()).sum()
+    # The second task has one action, and so no entropy to gain.
+    torch.testing.assert_close(metrics["entropy"][0], entropy * torch.tensor([1.0, 0.0, 1.0]))
+    moved = torch.tensor([[1 - rate, rate], [1.0, 0.0], [1 - rate, rate]])
+    torch.testing.assert_close(bias[0], moved, rtol=1e-3, atol=1e-4)
+
+
+def test_the_length_a_method_gives_the_trunk_does_not_reach_the_heads() -> None:
+    """The sum is three times the mean in the trunk; the heads' first moments are the same, since each part is clipped
+    by a norm of its own."""
+    moments, factors = [], []
+    for aggregator in ("mean", "sum"):
+        settings = _settings(aggregator=aggregator, max_grad_norm=1e-3)
+        state = _init(settings, [0])
+        one_draw = [_epochs(0, 1, settings)[0][:1]]
+        metrics, _ = ppo_update(state, _rollout(0), one_draw, 1e-3, settings)
+        shared = settings.critic.layout.num_shared
+        moments.append(state["critic"]["exp_avg"][0, shared:])
+        factors.append([float(metrics[f"critic_{part}_clip"]) for part in ("shared", "owned")])
+    torch.testing.assert_close(moments[0], moments[1])
+    assert 0 < factors[1][0] < factors[0][0] <= 1
+    assert factors[0][1] == pytest.approx(factors[1][1])

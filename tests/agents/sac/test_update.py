@@ -16,7 +16,7 @@ from mtrl.agents.aggregators import parse_aggregator
 from mtrl.agents.data.replay import Batch
 from mtrl.agents.optim.adam import AdamSettings
 from mtrl.agents.optim.task_gradients import Reduction
-from mtrl.agents.policies import SquashedGaussian
+from mtrl.agents.policies import Categorical, SquashedGaussian
 from mtrl.agents.sac.update import (
     SACNoise,
     SACSettings,
@@ -119,6 +119,49 @@ def test_target_uses_the_next_observation_and_stops_at_termination_only() -> Non
     other_next = batch._replace(next_obs=batch.next_obs + 1)
     moved = critic_target(state, other_next, noise, alpha, settings) != target
     assert torch.equal(moved, ~ended)
+
+
+def _constant_twins(settings: SACSettings, state: SACState, values: list[list[float]]) -> None:
+    """Let both target critics give ``values`` ``[2, outputs]``, and the actor zeros, at every observation."""
+    state["actor"]["params"].zero_()
+    state["target_critic"]["params"].zero_()
+    flat = state["target_critic"]["params"].flatten(0, 1)
+    bias = settings.critic.views(flat, torch.float32).named["head.bias"]
+    bias.copy_(torch.tensor(values).unsqueeze(1).expand_as(bias))
+
+
+def test_the_target_takes_the_smaller_twin_by_hand() -> None:
+    """Twins of 3 and 5: ``r + 0.9 (3 − 2 log π)``. The mean of the twins would say 4."""
+    settings = _settings()
+    state = _init(settings, [0])
+    _constant_twins(settings, state, [[3.0], [5.0]])
+    batch, _ = _draws(0)
+    batch = batch._replace(terminated=torch.zeros_like(batch.terminated))
+    no_noise = torch.zeros(1, TASKS, BATCH, ACTIONS)
+    target = critic_target(state, batch, no_noise, torch.full((1, TASKS), 2.0), settings)
+    # Of two standard normals at 0, which tanh does not squeeze there.
+    log_prob = -math.log(2 * math.pi)
+    expected = batch.reward + 0.9 * (3 - 2 * log_prob)
+    torch.testing.assert_close(target, expected)
+
+
+def test_the_target_of_discrete_actions_takes_the_smaller_twin_of_each_action() -> None:
+    """Twins (1, 4) and (3, 2) at p = (½, ½): ``½ 1 + ½ 2 + 2 log 2``. Their mean would say ½ 2 + ½ 3."""
+    settings = _settings()
+    mask = torch.ones(1, TASKS, 1, 2, dtype=torch.bool)
+    settings = dataclasses.replace(
+        settings,
+        policy=Categorical(mask),
+        actor=mlp(OBS, 16, 2, 2, TASKS),
+        critic=mlp(OBS, 16, 2, 2, TASKS),
+    )
+    state = _init(settings, [0])
+    _constant_twins(settings, state, [[1.0, 4.0], [3.0, 2.0]])
+    batch, (noise, *_) = _draws(0)
+    batch = batch._replace(terminated=torch.zeros_like(batch.terminated))
+    target = critic_target(state, batch, noise, torch.full((1, TASKS), 2.0), settings)
+    expected = batch.reward + 0.9 * (1.5 + 2 * math.log(2))
+    torch.testing.assert_close(target, expected)
 
 
 def test_targets_stay_within_their_bound() -> None:

@@ -1,0 +1,73 @@
+"""How a curriculum's shares and a user's preferences of the tasks reach a gradient method.
+
+Multiplying a task's loss by its share is right for methods whose update scales with each loss. Others undo the factor,
+as Nash-MTL does, or turn it round, as MGDA does: it gives shorter gradients more weight. Those that can express
+preferences get the shares as such. The rest go with shares that only say which tasks train, or with none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from mtrl.agents.aggregators.base import Aggregator, parse_preference
+from mtrl.agents.aggregators.registry import AGGREGATORS
+from mtrl.agents.curricula.base import CurriculumInfo
+from mtrl.agents.errors import AgentError, unknown
+
+ACCEPTED = {
+    "equal": ("losses", "preferences", "groups", "none"),
+    "groups": ("losses", "preferences", "groups"),
+    "graded": ("losses", "preferences"),
+}
+"""Methods (``AggregatorInfo.shares``) that go with the shares of a curriculum (``CurriculumInfo.shares``)."""
+
+
+def refuse_shares(curriculum: CurriculumInfo, aggregators: Iterable[Aggregator]) -> None:
+    """Raise AgentError for a gradient method that can do nothing right with the curriculum's shares."""
+    accepted = ACCEPTED[curriculum.shares]
+    for aggregator in aggregators:
+        info = aggregator.info
+        if info.shares in accepted:
+            continue
+        why = "needs every task in every update"
+        if info.shares == "groups":
+            why = "has no way to prefer tasks"
+        fitting = sorted(name for name, cls in AGGREGATORS.items() if cls().info.shares in accepted)
+        raise AgentError(
+            f"aggregator: {info.name!r} {why}, and curriculum {curriculum.name!r} gives tasks different shares; "
+            f"use one of {', '.join(fitting)}"
+        )
+
+
+def task_preferences(aggregator: Aggregator, task_names: Sequence[str]) -> tuple[float, ...] | None:
+    """The preferences that the aggregator's settings name, one a task, with sum 1; None if they name none.
+
+    Raises:
+        AgentError: a task that the suite lacks, with the nearest right one.
+    """
+    named = parse_preference(aggregator.preference_text())
+    if not named:
+        return None
+    for name in named:
+        if name not in task_names:
+            raise unknown("aggregator: preference", name, task_names)
+    numbers = [named.get(name, 1.0) for name in task_names]
+    total = sum(numbers)
+    return tuple(number / total for number in numbers)
+
+
+def preferences_from(own: tuple[float, ...] | None, weights: Tensor | None, like: Tensor) -> Tensor:
+    """A user's preferences times a curriculum's factors ``[S, T]``, with sum 1 over tasks; ``like`` is ``[S, T]``."""
+    product = torch.ones_like(like) if weights is None else weights.to(like.dtype)
+    if own is not None:
+        product = product * torch.tensor(own, dtype=like.dtype, device=like.device)
+    return product / product.sum(-1, keepdim=True)
+
+
+def undo(weights: Tensor) -> Tensor:
+    """Factors that take gradients of losses times ``weights`` ``[S, T]`` back to those of plain losses; 0 stays 0."""
+    trains = weights > 0
+    return torch.where(trains, 1 / torch.where(trains, weights, 1.0), 0.0)
