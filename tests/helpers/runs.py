@@ -11,10 +11,16 @@ from mtrl.agents.state import split_state
 from mtrl.training.checkpoint import newest_first
 
 
-def final_state(run: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """Tensors (as bytes) and values of a run's newest checkpoint, without wall-clock times and commands."""
+def final_state(run: Path, lengthened: bool = False) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Tensors (as bytes) and values of a run's newest checkpoint, without wall-clock times and commands.
+
+    Args:
+        lengthened: leave out what was planned too, which tells a lengthened run from one that was planned as long.
+    """
     path = newest_first(run / "checkpoints")[0]
     tensors, values = split_state(read_state(path / "state.safetensors"))
+    if lengthened:
+        del values["trainer/segments"]
     return (
         {
             name: f"{tensor.dtype}{tuple(tensor.shape)}".encode() + tensor.numpy().tobytes()

@@ -71,7 +71,7 @@ def test_what_a_body_gives_each_task_is_clipped_with_the_heads() -> None:
     assert "body.mixture" in layout.owned
     grad = torch.zeros(1, net.num_parameters)
     grad[:, 0] = 4.0
-    grad[:, layout.place("body.mixture").start] = 5.0
+    grad[:, layout.places["body.mixture"].start] = 5.0
     about = clip_parts(grad, net, 2.0)
     close(about["shared_clip"], [0.5])
     close(about["owned_clip"], [0.4])

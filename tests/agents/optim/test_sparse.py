@@ -110,7 +110,7 @@ def test_masks_are_of_input_weights_whatever_the_body(body: Body) -> None:
     mask = _reduction(net, f"mean:sparse={KEEP}").init(2, flat.device, flat)["mask"]
     assert mask.shape == (2, net.layout.num_shared)
     for name in net.layout.shared:
-        count = mask[:, net.layout.place(name)].sum(1)
+        count = mask[:, net.layout.places[name]].sum(1)
         shape = net.layout.all[name].shape
         views = net.views(flat, torch.float32).named[name]
         is_masked = len(shape) > 1 and bool((views != 0).any())

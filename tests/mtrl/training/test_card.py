@@ -27,7 +27,9 @@ def test_card_of_a_real_suite(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = {line.split()[0]: line for line in lines if not line.startswith(" ")}
     assert "mg3, 3 tasks: " in rows["suite"] and "7 x 7 cells" in rows["observation"]
     assert rows["action"].split(maxsplit=1)[1].startswith("one of ")
-    assert "stock, horizon" in rows["reward"] and rows["network"].endswith("multi-head, width 16")
+    assert "stock, horizon" in rows["reward"] and rows["network"].endswith(
+        "mlp, multi-head, width 16"
+    )
     assert f"{agent.num_parameters:,} parameters" in rows["method"]
     assert (
         "2 environments per task, seed 4" in rows["training"]
