@@ -21,6 +21,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "aggregators": choices.aggregators,
     "aggregator-count": choices.count,
     "curricula": choices.curricula,
+    "networks": choices.networks,
     "metrics": metrics.metrics_table,
     "results": results.all_results,
     "suites-metaworld": lambda: suites.overview("metaworld"),

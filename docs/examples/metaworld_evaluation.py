@@ -1,8 +1,11 @@
-# %% [markdown]
-# # Meta-World's own evaluation of an agent of ours
-# `metaworld.evaluation.evaluation` runs any object with `eval_action` and `reset` in Meta-World's stock environments.
-# An adapter of a few lines makes one of our agents such an object. Its numbers differ a little from `mtrl evaluate`:
-# other goals, and an episode ends at its first success.
+"""
+Meta-World's own evaluation of an agent of ours
+===============================================
+
+``metaworld.evaluation.evaluation`` runs anything with ``eval_action`` and ``reset`` in Meta-World's stock environments.
+An adapter of a few lines makes one of our agents such an object. Its numbers differ a little from ``mtrl evaluate``:
+other goals, and an episode ends at its first success.
+"""
 
 # %%
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Gradient methods and curricula, from what they declare about themselves."""
+"""Gradient methods, curricula and networks, from what they declare about themselves."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from mtrl.agents.aggregators.registry import AGGREGATORS
 from mtrl.agents.aggregators.wrappers import Wrappers
 from mtrl.agents.curricula.base import CurriculumInfo
 from mtrl.agents.curricula.registry import CURRICULA
+from mtrl.agents.networks.registry import NETWORKS
 from mtrl.agents.settings import Registry, settings_of
 from scripts.pages.results import measured
 from scripts.pages.text import RESULTS, code, settings_table, table
@@ -85,6 +86,17 @@ def curricula() -> str:
     return "\n\n".join(parts)
 
 
+def networks() -> str:
+    """An overview, then a section each with what it does and its settings."""
+    rows = [
+        [_link("network", name), entry.summary, _measured("network", name)]
+        for name, entry in NETWORKS.entries.items()
+    ]
+    parts = [table(["name", "what it does", "published runs"], rows)]
+    parts += [_section(NETWORKS, name, "") for name in NETWORKS]
+    return "\n\n".join(parts)
+
+
 def _demands(info: CurriculumInfo) -> str:
     text = (
         " It tracks the Gramian of task gradients, so the agent forms every task's gradient."
@@ -101,7 +113,7 @@ def _section(registry: Registry[Any], name: str, facts: str) -> str:
     about = inspect.getdoc(registry[name]) or ""
     parts = [f"({registry.what}-{name})=\n## `{name}`", _prose(about), facts]
     parts += [settings_table(settings)] if settings else []
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
 
 
 def _prose(docstring: str) -> str:

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from mtrl import evaluate, train
+from mtrl.__main__ import main
 from mtrl.agents.aggregators.registry import AGGREGATORS
 from mtrl.agents.curricula.registry import CURRICULA
+from mtrl.agents.networks.registry import NETWORKS
 from mtrl.leaderboard import __main__ as leaderboard
 from scripts.pages import methods
 from tests.docs.pages import DOCS, ROOT, Block, blocks, commands, pages
@@ -41,7 +43,11 @@ EXAMPLES = sorted((DOCS / "examples").glob("*.py"))
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder as the pages assume it: a checkout, in which a run of mg3 has been trained."""
     monkeypatch.chdir(tmp_path)
-    for registry in (AGGREGATORS, CURRICULA):  # pages and examples register methods of their own
+    for registry in (
+        AGGREGATORS,
+        CURRICULA,
+        NETWORKS,
+    ):  # pages and examples register methods of their own
         monkeypatch.setattr(registry, "entries", dict(registry.entries))
     (tmp_path / "results").symlink_to(ROOT / "results")
     return tmp_path
@@ -89,6 +95,9 @@ def run(command: str) -> None:
     program, *rest = shlex.split(command)
     assert program == "python" and rest[0] == "-m", command
     module, arguments = rest[1], rest[2:]
+    if module == "mtrl":
+        assert main(arguments) == 0, command
+        return
     if module == "mtrl.train":
         assert train.main(tiny_training(arguments)) == 0, command
     elif module == "mtrl.evaluate":
@@ -135,7 +144,8 @@ TINY_AGENT = 'seed=0, width=8, device="cpu", rollout_per_task=8, minibatches=1, 
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_example(path: Path, workplace: Path) -> None:
+def test_example(path: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", [str(path)])
     lines = path.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 60 and any(line.startswith("# %%") for line in lines)
     runpy.run_path(str(path), run_name="__main__")
