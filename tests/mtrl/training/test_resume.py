@@ -113,7 +113,12 @@ def test_sigterm_and_the_command_it_names(tmp_path: Path) -> None:
 
 def test_a_terminal_that_closes_saves_like_sigterm(faked: None, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    process = start(run, "mt10:fake", pace=0.002)
+    # A child inherits that its parent ignores SIGHUP, as under nohup.
+    own = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        process = start(run, "mt10:fake", pace=0.002)
+    finally:
+        signal.signal(signal.SIGHUP, own)
     wait_for_checkpoint_beyond(run, 0, process)
     process.send_signal(signal.SIGHUP)
     _, err = process.communicate(timeout=60)
