@@ -42,7 +42,7 @@ def model_card(config: TrainConfig, record: Record, progress: int) -> str:
         "## Protocol",
         "",
         f"Reward {protocol['reward_version']}, horizon {protocol['horizon']}, success {protocol['success']}, goals: "
-        f"{protocol['goals']} (seed {config.benchmark_seed}), evaluation seed {protocol['eval_seed']}, deterministic "
+        f"{protocol['goals']} (seed {config.benchmark_seed}), {_seed_in_words(protocol['eval_seed'])}, deterministic "
         "actions.",
         "",
         "## Use",
@@ -59,6 +59,10 @@ def model_card(config: TrainConfig, record: Record, progress: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _seed_in_words(eval_seed: int | None) -> str:
+    return "the run's own evaluation" if eval_seed is None else f"evaluation seed {eval_seed}"
+
+
 def _results(record: Record, progress: int) -> list[str]:
     reached = [each for each in record["evaluations"] if each["env_steps"] <= progress]
     if not reached:
@@ -72,8 +76,13 @@ def _results(record: Record, progress: int) -> list[str]:
         "| task | success | 95% interval |",
         "|---|---|---|",
     ]
+    levels = record["protocol"]["distinct_levels"] or {}
     for name, task in last["per_task"].items():
-        low, high = wilson_interval(task["successes"], task["episodes"])
         rate = task["successes"] / task["episodes"]
-        lines.append(f"| {name} | {rate:.3f} | {low:.3f} to {high:.3f} |")
+        interval = "levels repeat"  # so a deterministic policy's episodes are no independent draws
+        if levels.get(name, task["episodes"]) >= task["episodes"]:
+            interval = "{:.3f} to {:.3f}".format(
+                *wilson_interval(task["successes"], task["episodes"])
+            )
+        lines.append(f"| {name} | {rate:.3f} | {interval} |")
     return lines

@@ -25,6 +25,9 @@ def test_they_are_small_and_tell_what_they_are() -> None:
         card = (demos.demo_folder(name) / "README.md").read_text()
         mean = success_mean(record["evaluations"][-1]["per_task"])
         assert f"Mean success over tasks {mean:.3f}" in card
+    card = (demos.demo_folder("mg7") / "README.md").read_text()
+    assert "| DistShift1 | 1.000 | levels repeat |" in card
+    assert "| MultiRoom-N2-S4 | 1.000 | 0.929 to 1.000 |" in card
 
 
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
