@@ -139,7 +139,9 @@ def _dimension(path: Path, key: str, value: Any) -> Range | list[Any]:
         raise ConfigError(
             f"{path}: space.{key}: {value!r} is neither a list of choices nor low and high, with log or step"
         )
-    low, high, step = (_number(path, key, value.get(end)) for end in ("low", "high", "step"))
+    low = _number(path, key, value["low"])
+    high = _number(path, key, value["high"])
+    step = _number(path, key, value.get("step"))
     if low is None or high is None or low >= high or (value.get("log") and low <= 0):
         raise ConfigError(f"{path}: space.{key}: low must be below high, and above 0 with log")
     return Range(low, high, bool(value.get("log", False)), step)
