@@ -129,30 +129,32 @@ def test_steps_run_while_the_caller_does_something_else() -> None:
 
 
 def test_threads_sleep_while_idle_and_end_with_the_environment() -> None:
-    def threads() -> int:
-        return sum(thread.name == "metaworld" for thread in threading.enumerate())
+    # An earlier test's environment may be collected at any time: only threads begun here count.
+    before = set(threading.enumerate())
 
-    before = threads()
+    def threads() -> int:
+        return sum(thread.name == "metaworld" for thread in set(threading.enumerate()) - before)
+
     env = make_vec(SUITE, 2, num_threads=3)
     env.reset()
     for _ in range(5):
         env.step_async(actions(env))
         env.step_wait()
-    assert threads() == before + 3
+    assert threads() == 3
     begun = time.process_time()
     time.sleep(0.3)
     assert time.process_time() - begun < 0.1
     env.step_async(actions(env))
     env.close()
     env.close()
-    assert threads() == before
+    assert threads() == 0
     with pytest.raises(SuiteError, match="closed"):
         env.reset()
     dropped = make_vec(SUITE, 2, num_threads=2)
     dropped.reset()
     dropped.step_async(actions(dropped))
     del dropped
-    assert threads() == before
+    assert threads() == 0
 
 
 FORK = """
