@@ -94,6 +94,7 @@ BUILDS_ON: dict[str, tuple[str, ...]] = {
     "Dynamic-Obstacles-6x6": ("Empty-16x16",),
     "Dynamic-Obstacles-16x16": ("Empty-16x16",),
     "DoorKey-6x6": ("Empty-16x16",),
+    "DoorKey-8x8": ("DoorKey-6x6",),
     "DoorKey-16x16": ("Empty-16x16", "DoorKey-6x6"),
     "RedBlueDoors-6x6": ("DoorKey-6x6",),
     "MultiRoom-N2-S4": ("DoorKey-6x6",),

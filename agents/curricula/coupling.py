@@ -17,15 +17,10 @@ Owned = dict[str, Tensor]
 
 
 class Pull(Protocol):
-    """Adds the gradient of ``strength Σ_t ‖w_t − Σ_j c_tj w_j‖²`` (other tasks' parameters constant) to ``grad``."""
+    """A further loss ``strength Σ_t ‖w_t − Σ_j c_tj w_j‖²`` on the parameters of each network."""
 
-    def add(
-        self,
-        name: str,
-        network: Network,
-        params: Tensor,
-        grad: Tensor,
-    ) -> None: ...
+    def gradient(self, name: str, network: Network, params: Tensor) -> Tensor:
+        """The gradient of that loss at ``params`` ``[S, ..., P]``, other tasks' parameters constant; of its shape."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +36,9 @@ class MemberPull:
     strength: float
     sources: dict[str, Tensor]
 
-    def add(
-        self,
-        name: str,
-        network: Network,
-        params: Tensor,
-        grad: Tensor,
-    ) -> None:
-        scale = 2 * self.strength * self.keep
-        grad.add_(params, alpha=scale * self.keep)
-        grad.sub_(self.sources[name], alpha=scale)
+    def gradient(self, name: str, network: Network, params: Tensor) -> Tensor:
+        distance = self.keep * params - self.sources[name]
+        return 2 * self.strength * self.keep * distance
 
 
 @dataclass(frozen=True)
@@ -64,23 +52,39 @@ class HeadPull:
     combinations: Tensor
     strength: float
 
-    def add(
-        self,
-        name: str,
-        network: Network,
-        params: Tensor,
-        grad: Tensor,
-    ) -> None:
+    def gradient(self, name: str, network: Network, params: Tensor) -> Tensor:
         own = self.combinations.diagonal()
         others = self.combinations - own.diag()
-        # Views, so that adding to them adds to ``grad``.
+        grad = torch.zeros_like(params)
+        # Views, so that what is written to them stands in ``grad``.
         slopes = network.owned(grad)
-        for name, heads in network.owned(params).items():
-            slope = slopes[name]
+        for part, heads in network.owned(params).items():
             trailing = [1] * (heads.dim() - 2)
             keep = (1 - own).view(-1, *trailing)
             mixed = torch.tensordot(others, heads, ([1], [1])).movedim(0, 1)
-            slope.add_(keep * (keep * heads - mixed), alpha=2 * self.strength)
+            slopes[part].copy_(2 * self.strength * keep * (keep * heads - mixed))
+        return grad
+
+
+def add_pull(
+    pull: Pull | None, name: str, network: Network, params: Tensor, grad: Tensor
+) -> dict[str, Tensor]:
+    """Add the gradient of ``pull`` to ``grad`` ``[S, ..., P]`` in place; do nothing where there is none.
+
+    Returns:
+        Metrics ``[S]`` that show how strong the coupling is, none without a pull: ``pull_norm``, the norm of what is
+        added, and ``unpulled_norm``, the norm of ``grad`` before.
+    """
+    if pull is None:
+        return {}
+    added = pull.gradient(name, network, params)
+    axes = tuple(range(1, grad.dim()))
+    norms = {
+        "pull_norm": torch.linalg.vector_norm(added, dim=axes),
+        "unpulled_norm": torch.linalg.vector_norm(grad, dim=axes),
+    }
+    grad.add_(added)
+    return norms
 
 
 def owned_agents(state: Params, networks: Mapping[str, Network]) -> Owned:

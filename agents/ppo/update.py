@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mtrl.agents.curricula.coupling import Pull
+from mtrl.agents.curricula.coupling import Pull, add_pull
 from mtrl.agents.data.rollout import Rollout
 from mtrl.agents.networks.network import Network
 from mtrl.agents.networks.parameters import Params
@@ -277,8 +277,7 @@ def _update_actor(
         std_adam = replace(adam, learning_rate=adam.learning_rate * settings.std_rate)
         adam_step(state["log_std"], log_std_grad, std_adam, members)
     # A curriculum's pull is no loss of a task: it is added after tasks are reduced, before the clip.
-    if pull is not None:
-        pull.add("actor", settings.actor, actor["params"], grad)
+    about |= add_pull(pull, "actor", settings.actor, actor["params"], grad)
     if settings.ties is not None:
         settings.ties.collect(state, "actor", grad)
     about |= clip_parts(grad, settings.actor, settings.max_grad_norm)
@@ -323,8 +322,7 @@ def _update_critic(
         again=losses_at,
         extra=settings.critic.extra_of(batch.obs, draw.critic_network, settings.share),
     )
-    if pull is not None:
-        pull.add("critic", settings.critic, critic["params"], grad)
+    about |= add_pull(pull, "critic", settings.critic, critic["params"], grad)
     if settings.ties is not None:
         settings.ties.collect(state, "critic", grad)
     about |= clip_parts(grad, settings.critic, settings.max_grad_norm)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mtrl.agents.curricula.coupling import Pull
+from mtrl.agents.curricula.coupling import Pull, add_pull
 from mtrl.agents.data.replay import Batch
 from mtrl.agents.members import with_task_code
 from mtrl.agents.networks.network import Network
@@ -223,8 +223,7 @@ def _update_critic(
         ),
     )
     grad = flat.view_as(critic["params"])  # twins share one reduction, so their gradient comes flat
-    if pull is not None:
-        pull.add("critic", settings.critic, critic["params"], grad)
+    about |= add_pull(pull, "critic", settings.critic, critic["params"], grad)
     if settings.ties is not None:
         settings.ties.collect(state, "critic", grad)
     about |= clip_parts(grad, settings.critic, settings.max_grad_norm)
@@ -266,8 +265,7 @@ def _update_actor_and_alpha(
         again=lambda at: losses_at(at)[0],
         extra=settings.actor.extra_of(obs, noise.actor_network, settings.share),
     )
-    if pull is not None:
-        pull.add("actor", settings.actor, actor["params"], grad)
+    about |= add_pull(pull, "actor", settings.actor, actor["params"], grad)
     if settings.ties is not None:
         settings.ties.collect(state, "actor", grad)
     about |= clip_parts(grad, settings.actor, settings.max_grad_norm)

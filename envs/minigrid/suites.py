@@ -1,8 +1,9 @@
 """The MiniGrid suites: published sets in their published order, and two wider ones.
 
 ``mg3``, ``mg5``, ``mg7`` are MOORE's sets (Hendawy et al., ICLR 2024). ``camrl-minigrid`` holds CAMRL's nine tasks
-(Huang et al., TPAMI 2023). ``mg10`` and ``mg20`` widen mg7 to a spread of MiniGrid skills; ``babyai10`` gives missions
-in words, from facing the only ball of its color to unlocking a door.
+(Huang et al., TPAMI 2023). ``doorkey2`` holds one task twice: acting at random often solves the smaller room and hardly
+ever the larger one, so an agent for the latter gains from the former. ``mg10`` and ``mg20`` widen mg7 to a spread of
+MiniGrid skills; ``babyai10`` gives missions in words, from facing the only ball of its color to unlocking a door.
 ``mg7-held-out`` and its like hold the tasks of ``mg7`` and the others; there training draws from a fixed pool of levels
 and evaluation plays levels outside of it, which measures generalisation. Elsewhere evaluation has level seeds that
 training never uses, but small tasks have few levels, most of which training has seen.
@@ -39,6 +40,7 @@ MINIGRID_SUITES: dict[str, tuple[str, ...]] = {
         "DistShift1", "DoorKey-16x16", "Dynamic-Obstacles-16x16", "Empty-16x16", "Fetch-8x8-N3", "KeyCorridorS3R3",
         "LavaCrossingS9N3", "LavaGapS7", "MemoryS17Random",
     ),
+    "doorkey2": ("DoorKey-6x6", "DoorKey-8x8"),
     "babyai10": (
         "GoToRedBallGrey", "GoToLocalS5N2", "GoToLocal", "GoToDoor", "OpenRedDoor", "OpenDoorColor", "PickupDist",
         "PickupLoc", "PutNextLocalS5N3", "UnlockLocal",

@@ -62,6 +62,7 @@ def features_of(config: TrainConfig, discrete: bool) -> Features:
     diagnose = agent.gradient_diagnostics  # type: ignore[attr-defined]
     found |= {"ours", f"curriculum:{curriculum.info.name}"}
     found |= {"curriculum"} if curriculum.info.name != "uniform" else set()
+    found |= {"couples"} if curriculum.info.couples else set()
     found |= {"separate"} if agent.heads == "separate" else set()  # type: ignore[attr-defined]
     for network, aggregator in zip(("actor", "critic"), agent.aggregators):  # type: ignore[attr-defined]
         info, track = aggregator.info, curriculum.info.gramian
@@ -150,6 +151,19 @@ def _of_curriculum(key: str, meaning: str, *names: str, tasks: str = "each") -> 
 
 
 _CAMRL = ("camrl", "camrl-shared")
+
+
+def _about_coupling(network: str) -> list[Metric]:
+    """What a coupled round logs of one network."""
+    when = {"when": _has("couples"), "condition": "coupled rounds of `camrl`, `camrl-shared`"}
+    return [
+        Metric(f"train/{network}_pull_norm", f"Norm of what the coupling adds to the {network}'s gradient.",
+               "separate", **when),
+        Metric(f"train/{network}_unpulled_norm", f"Norm of the {network}'s gradient before the coupling adds to it.",
+               "separate", **when),
+    ]  # type: ignore[arg-type]  # fmt: skip
+
+
 _COUNTED = "of the training episodes that ended since the last log point"
 METRICS: tuple[Metric, ...] = (
     Metric("eval/mean_success", "Mean over tasks of the success rate in an evaluation: the reported number."),
@@ -187,6 +201,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("train/alpha", "Entropy temperature.", "both", **_SAC),
     *_about_gradients("actor"),
     *_about_gradients("critic"),
+    *_about_coupling("actor"),
+    *_about_coupling("critic"),
     Metric("curriculum/round", "Rounds so far.", when=_has("curriculum"), condition="every curriculum but `uniform`"),
     Metric("curriculum/share", "A task's share of the gradient in this round; shares sum to 1.", "each",
            _has("curriculum"), "every curriculum but `uniform`"),

@@ -17,6 +17,7 @@ import pytest
 from scipy import stats
 
 from mtrl.leaderboard.__main__ import main
+from mtrl.settings import presets
 from tests.helpers.records import make_record, write
 
 PUBLISHED = Path(__file__).parents[3] / "results"
@@ -40,6 +41,15 @@ def invented(folder: Path) -> Path:
     longer["budget"]["segments"].insert(0, {"env_steps": 0, "total_env_steps": 1_000})
     longer["budget"]["segments"][1]["env_steps"] = 1_000
     write(folder, longer)
+    one = "mt1:reach-v3"
+    for seed in range(2):
+        write(folder, make_record(one, seed=seed, rates=[0.3]))
+        write(folder, make_record(one, "mtppo", seed=seed, rates=[0.5], env_steps=2_000_000))
+    # Better, but with fewer steps or with settings of their own: none of them is the reference.
+    write(folder, make_record(one, rates=[0.8], env_steps=1_000_000))
+    for seed in range(3):
+        write(folder, make_record(one, seed=seed, rates=[0.9], agent__width=7))
+    write(folder, make_record("mt1:push-v3", rates=[0.7], env_steps=1_000_000))
     for seed in range(2):
         grid = make_record("mg3", seed=seed)
         grid["protocol"]["deterministic"] = False
@@ -132,6 +142,62 @@ def curve(record: Record, steps: float) -> float:
         if steps <= x1:
             return y0 + (y1 - y0) * (steps - x0) / (x1 - x0)
     return points[-1][1]
+
+
+def clock(record: Record, steps: float) -> float:
+    """Hours that a run took until some env steps, on straight lines between evaluations."""
+    points = [(e["env_steps"], e["wall_s"] / 3600) for e in record["evaluations"]]
+    for (x0, y0), (x1, y1) in pairwise(points):
+        if x0 <= steps <= x1:
+            return y0 + (y1 - y0) * (steps - x0) / (x1 - x0)
+    return points[0][1] if steps <= points[0][0] else points[-1][1]
+
+
+def steps_shown(records: Sequence[Record]) -> list[int]:
+    """Env steps of a row's curve: of all evaluations that lie between the latest start and the earliest finish."""
+    evaluated = [[e["env_steps"] for e in r["evaluations"]] for r in records if r["evaluations"]]
+    ends = [r["evaluations"][-1]["env_steps"] for r in records if r["status"] == "finished"]
+    low, high = max(own[0] for own in evaluated), min(ends or [own[-1] for own in evaluated])
+    return sorted({step for own in evaluated for step in own if low <= step <= high})
+
+
+def rules(record: Record) -> str:
+    """The protocol that a run on one task has in common with those on many."""
+    own = ("suite", "tasks", "horizon", "goal_seed", "distinct_levels")
+    return json.dumps([(k, v) for k, v in sorted(record["protocol"].items()) if k not in own])
+
+
+def num_changed(record: Record) -> int:
+    """Settings of the agent in which a run differs from its method's preset."""
+    params = record["method"]["params"]
+    usual = presets.resolve({"suite": params["suite"], "method": record["method"]["name"]}).flat()
+    return sum(
+        usual[key] != value
+        for key, value in params.items()
+        if key in usual and (key.startswith("agent.") or key == "stagger")
+    )
+
+
+def specialists(rows: dict[Key, list[Record]], table: str) -> dict[str, dict[str, list[Record]]]:
+    """The single-task reference of a table: for each method and task the records of one row."""
+    first = next(records[0] for key, records in rows.items() if key[0] == table)
+    tasks = first["protocol"]["tasks"]
+    found: dict[str, dict[str, list[tuple[tuple[int, int, bool, int], list[Record]]]]] = {}
+    for (_, planned, _), records in rows.items():
+        one, segments = records[0], records[0]["budget"]["segments"]
+        (task, *more) = one["protocol"]["tasks"]
+        if more or len(tasks) == 1 or task not in tasks or rules(one) != rules(first):
+            continue
+        if not counted(records):
+            continue
+        straight = len(segments) == 1 and segments[0]["env_steps"] == 0
+        order = (-int(planned), num_changed(one), not straight, -len(counted(records)))
+        own = found.setdefault(one["method"]["name"], {})
+        own.setdefault(task, []).append((order, records))
+    return {
+        method: {task: min(several, key=lambda pair: pair[0])[1] for task, several in own.items()}
+        for method, own in found.items()
+    }
 
 
 def half_width(values: Sequence[float]) -> float:
@@ -283,13 +349,42 @@ def test_tasks(built: Built) -> None:
     assert seen
 
 
+def test_the_single_task_reference(built: Built) -> None:
+    found = [line for line in built.csv("tasks") if line["reference"] == "true"]
+    expected: dict[tuple[str, str, str], list[Record]] = {}
+    for table in {key[0] for key in built.rows}:
+        for method, rows in specialists(built.rows, table).items():
+            planned = [r[0]["budget"]["segments"][-1]["total_env_steps"] for r in rows.values()]
+            budgets = dict.fromkeys(shortened(value) for value in (min(planned), max(planned)))
+            label = f"{method}, one task, {' to '.join(budgets)}"
+            expected |= {(table, label, task): records for task, records in rows.items()}
+    assert found
+    assert {(line["table"], line["method"], line["task"]) for line in found} == expected.keys()
+    for line in found:
+        records = counted(expected[line["table"], line["method"], line["task"]])
+        episodes = records[0]["protocol"]["episodes_per_task"] * len(records)
+        wins = round(sum(final(record)[0] for record in records) * episodes / len(records))
+        assert (int(line["successes"]), int(line["episodes"])) == (wins, episodes), line
+        assert same(line["success"], wins / episodes), line
+
+
 def test_curves_and_profiles(built: Built) -> None:
     names = built.names()
+    shown: dict[Key, list[int]] = defaultdict(list)
     for line in built.csv("curves"):
-        records = counted(built.rows[names[line["table"], line["method"]]])
-        values = [curve(record, float(line["env_steps"])) for record in records]
+        key = names[line["table"], line["method"]]
+        records, steps = counted(built.rows[key]), int(line["env_steps"])
+        shown[key].append(steps)
+        values = [curve(record, steps) for record in records]
         assert same(line["success"], mean(values)), line
         assert same(line["half_width"], half_width(values) if len(values) >= 5 else ""), line
+        whole = [r for r in records if r["status"] == "finished"]
+        timed = whole or [r for r in records if r["evaluations"]]
+        hours = mean([clock(record, steps) for record in timed]) if timed else 0.0
+        assert same(line["hours"], hours), line
+    for key, records in built.rows.items():
+        if any(record["evaluations"] for record in counted(records)):
+            assert shown[key] == steps_shown(counted(records)), key
     for line in built.csv("profiles"):
         records = counted(built.rows[names[line["table"], line["method"]]])
         scores = [score for record in records for score in final(record)]
