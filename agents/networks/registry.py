@@ -26,6 +26,10 @@ NETWORKS: Registry[Body] = Registry(
             "mtrl.agents.networks.bodies.moore:MOORE",
             "Mixes orthogonal experts with weights of each task (Hendawy et al. 2024).",
         ),
+        "soft-modules": Entry(
+            "mtrl.agents.networks.bodies.soft_modules:SoftModules",
+            "Mixes the modules of each layer by task and observation (Yang et al. 2020).",
+        ),
     },
 )
 NetworkChoice = Annotated[Choice, BeforeValidator(NETWORKS.choice), NETWORKS]
