@@ -30,6 +30,10 @@ NETWORKS: Registry[Body] = Registry(
             "mtrl.agents.networks.bodies.soft_modules:SoftModules",
             "Mixes the modules of each layer by task and observation (Yang et al. 2020).",
         ),
+        "care": Entry(
+            "mtrl.agents.networks.bodies.care:CARE",
+            "Mixes encoders by what is known of the task, trained by the critic (Sodhani et al. 2021).",
+        ),
     },
 )
 NetworkChoice = Annotated[Choice, BeforeValidator(NETWORKS.choice), NETWORKS]
