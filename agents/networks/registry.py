@@ -34,6 +34,10 @@ NETWORKS: Registry[Body] = Registry(
             "mtrl.agents.networks.bodies.care:CARE",
             "Mixes encoders by what is known of the task, trained by the critic (Sodhani et al. 2021).",
         ),
+        "paco": Entry(
+            "mtrl.agents.networks.bodies.paco:PaCo",
+            "Gives each task a mixture of sets of weights (Sun et al. 2022).",
+        ),
     },
 )
 NetworkChoice = Annotated[Choice, BeforeValidator(NETWORKS.choice), NETWORKS]
