@@ -38,6 +38,10 @@ NETWORKS: Registry[Body] = Registry(
             "mtrl.agents.networks.bodies.paco:PaCo",
             "Gives each task a mixture of sets of weights (Sun et al. 2022).",
         ),
+        "d2r": Entry(
+            "mtrl.agents.networks.bodies.d2r:D2R",
+            "Routes each row through a graph of modules (He et al. 2024).",
+        ),
     },
 )
 NetworkChoice = Annotated[Choice, BeforeValidator(NETWORKS.choice), NETWORKS]
