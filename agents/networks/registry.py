@@ -42,6 +42,22 @@ NETWORKS: Registry[Body] = Registry(
             "mtrl.agents.networks.bodies.d2r:D2R",
             "Routes each row through a graph of modules (He et al. 2024).",
         ),
+        "mtan": Entry(
+            "mtrl.agents.networks.bodies.mtan:MTAN",
+            "Masks the features of a shared trunk for each task (Liu et al. 2019).",
+        ),
+        "yolor": Entry(
+            "mtrl.agents.networks.bodies.yolor:YOLOR",
+            "Adds, multiplies or concatenates vectors of each task (Wang et al. 2021).",
+        ),
+        "dsmtl": Entry(
+            "mtrl.agents.networks.bodies.dsmtl:DSMTL",
+            "Weighs a shared trunk against one of each task (Guo et al. 2021).",
+        ),
+        "embedding": Entry(
+            "mtrl.agents.networks.bodies.embedding:Embedding",
+            "Concatenates a learned code of unit length for each task (Nauman et al. 2025).",
+        ),
     },
 )
 NetworkChoice = Annotated[Choice, BeforeValidator(NETWORKS.choice), NETWORKS]
