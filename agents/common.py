@@ -77,6 +77,7 @@ def make_network(
     body: Body,
     *,
     extra: int,
+    actions: int = 0,
     width: int,
     depth: int,
     out_dim: int,
@@ -87,7 +88,7 @@ def make_network(
     memory: str = "none",
     follows: bool = False,
 ) -> Network:
-    """The network for a suite's observations and ``extra`` further inputs.
+    """The network for a suite's observations, ``extra`` further inputs and the components of an action.
 
     On MiniGrid the body stands behind an encoder of views, and ``memory="gru"`` adds recurrence.
 
@@ -99,14 +100,17 @@ def make_network(
     Raises:
         AgentError: memory on a suite other than MiniGrid.
     """
-    encoder: Encoder = Identity(spec.obs_dim + extra)
+    columns = spec.obs_dim + extra + actions
+    encoder: Encoder = Identity(columns)
     if spec.layout is not None:
-        encoder = GridEncoder(spec.obs_dim + extra, spec.layout, channels)
+        encoder = GridEncoder(columns, spec.layout, channels)
     elif memory != "none":
         raise AgentError(
             f"memory: {memory!r} is offered on MiniGrid only; use none for {spec.suite}"
         )
-    size = Size(encoder.num_features, width, depth, activation, num_tasks)
+    # Where tasks have networks of their own, one network is built for all of them.
+    names = spec.task_names if num_tasks == spec.num_tasks else ()
+    size = Size(encoder.num_features, width, depth, activation, num_tasks, names, actions)
     features = body.num_features(size)
     recurrent = None
     if memory != "none":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
@@ -11,7 +11,12 @@ from torch import Tensor
 from torch.nn.functional import layer_norm
 
 from mtrl.agents.networks.chain import ReLUTrunk, TanhTrunk, plain_trunk
-from mtrl.agents.networks.linear import by_group, differs_by_task, linear
+from mtrl.agents.networks.linear import (
+    by_group,
+    differs_by_task,
+    experts_as_members,
+    linear,
+)
 from mtrl.agents.networks.parameters import Parameter, he_uniform
 
 Activation = Literal["relu", "tanh", "layer_norm"]
@@ -27,6 +32,8 @@ class Size:
         width, depth: of the hidden layers.
         activation: of the hidden layers; ``layer_norm`` is ReLU after LayerNorm with learned gain and bias.
         num_tasks: T; 1 where every task has networks of its own.
+        task_names: of the T tasks; empty where every task has networks of its own.
+        actions: how many of the inputs, the last ones, are the action that a critic values.
     """
 
     inputs: int
@@ -34,6 +41,8 @@ class Size:
     depth: int
     activation: Activation
     num_tasks: int
+    task_names: tuple[str, ...] = ()
+    actions: int = 0
 
 
 def hidden_parameters(size: Size) -> dict[str, Parameter]:
@@ -92,3 +101,44 @@ def before_activation(p: Named, layer: int, x: Tensor, activation: Activation) -
 def activate(x: Tensor, activation: Activation) -> Tensor:
     """ReLU or tanh of ``x``, which changes in place."""
     return x.tanh_() if activation == "tanh" else x.relu_()
+
+
+def affine_parameters(
+    name: str, outputs: int, inputs: int, exact: bool = False
+) -> dict[str, Parameter]:
+    """Weight and bias of a linear layer, ``NAME.weight`` and ``NAME.bias``."""
+    return {
+        f"{name}.weight": Parameter((outputs, inputs), he_uniform(inputs), exact=exact),
+        f"{name}.bias": Parameter((outputs,), 0.0, exact=exact),
+    }
+
+
+def affine(p: Named, name: str, x: Tensor) -> Tensor:
+    """The output ``[K, T, b, outputs]`` of a layer of ``affine_parameters``, in the dtype of its weight."""
+    return linear(x, p[f"{name}.weight"], p[f"{name}.bias"])
+
+
+def named(part: str, parameters: dict[str, Parameter]) -> dict[str, Parameter]:
+    """The parameters of a part of a body, as ``PART.NAME``."""
+    return {f"{part}.{name}": parameter for name, parameter in parameters.items()}
+
+
+def part_of(p: Named, part: str) -> Named:
+    """What ``named`` put under the name of a part."""
+    prefix = f"{part}."
+    return {name.removeprefix(prefix): view for name, view in p.items() if name.startswith(prefix)}
+
+
+def several(count: int, parameters: dict[str, Parameter]) -> dict[str, Parameter]:
+    """The parameters of ``count`` experts, drawn one by one: with a first axis ``[count, ...]``."""
+    return {name: replace(one, shape=(count, *one.shape)) for name, one in parameters.items()}
+
+
+def as_members(p: Named) -> Named:
+    """The parameters of experts as those of members, see ``experts_as_members``."""
+    return {name: experts_as_members(view) for name, view in p.items()}
+
+
+def owned(parameters: dict[str, Parameter]) -> dict[str, Parameter]:
+    """The same parameters, each task with its own."""
+    return {name: replace(parameter, kind="owned") for name, parameter in parameters.items()}

@@ -39,6 +39,30 @@ def of_members(x: Tensor, members: int) -> Tensor:
     return x if twins == 1 else x.repeat_interleave(twins, 0)
 
 
+def task_rows(own: Tensor, parameter: Tensor) -> Tensor:
+    """Vectors ``[K, T, n]`` of tasks as rows ``[K, T, parts, n]`` of a layer with ``parameter`` ``[K, G, ...]``.
+
+    ``parts`` is 1, but where each task's rows are split in groups it is how many.
+    """
+    parts = max(parameter.shape[1] // own.shape[1], 1)
+    return own.unsqueeze(2).expand(-1, -1, parts, -1)
+
+
+def over_rows(values: Tensor, batch: int) -> Tensor:
+    """What was made of ``task_rows``, ``[K, T, parts, n]``, for every row of a task, ``[K, T, batch, n]``."""
+    parts = values.shape[2]
+    spread = values.unsqueeze(3).expand(-1, -1, -1, batch // parts, -1)
+    return spread.flatten(2, 3)
+
+
+def mix(weights: Tensor, outputs: Tensor) -> Tensor:
+    """``Σ_e w_e h_e``, ``[K, T, b, n]``, with ``w`` ``[K, T, b or 1, E]`` and ``h`` ``[K, E, T, b, n]``."""
+    mixed = weights[..., 0, None] * outputs[:, 0]
+    for expert in range(1, outputs.shape[1]):
+        mixed = mixed + weights[..., expert, None] * outputs[:, expert]
+    return mixed
+
+
 def by_group(x: Tensor, parameter: Tensor) -> Tensor:
     """``x`` ``[K, T, b, n]`` as ``[K, g, rows, n]``, one group of rows for each group of the parameter.
 

@@ -21,7 +21,7 @@ from mtrl.agents.networks.heads import Heads, Scale
 from mtrl.agents.networks.layers import Size
 from mtrl.agents.networks.linear import of_members
 from mtrl.agents.networks.memory import GRU, Recall
-from mtrl.agents.networks.parameters import Layout, Parameter, Params
+from mtrl.agents.networks.parameters import Kind, Layout, Parameter, Params
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,12 @@ class Network:
         declared = {}
         for part, parameters in parts.items():
             for name, parameter in parameters.items():
-                frozen = self.follows and parameter.tied == "critic"
-                kept = replace(parameter, kind="frozen") if frozen else parameter
-                declared[f"{part}.{name}"] = kept
+                if part == "encoder" and self.body.encoder_tied is not None:
+                    parameter = replace(parameter, tied=self.body.encoder_tied)
+                if self.follows and parameter.tied == "critic":
+                    kept: Kind = "fixed" if parameter.kind == "owned" else "frozen"
+                    parameter = replace(parameter, kind=kept)
+                declared[f"{part}.{name}"] = parameter
         return Layout(declared, self.size.num_tasks)
 
     @property
@@ -75,6 +78,11 @@ class Network:
     def owns_heads_only(self) -> bool:
         """Whether all tasks share everything before the heads."""
         return all(name.startswith("head.") for name in self.layout.owned)
+
+    @cached_property
+    def reads_task(self) -> bool:
+        """Whether features of a row depend on the task that it is of."""
+        return any(not name.startswith("head.") for name in self.layout.by_task)
 
     @cached_property
     def hidden_weights(self) -> list[str]:
@@ -214,7 +222,7 @@ class Network:
         """Features ``[K, T, b, F]``, or ``[K, 1, r, F]`` of rows without repetitions and each observation's row."""
         encoded, inverse = self.encoder.encode(params.of("encoder"), x, params.tables)
         # A row of several tasks has one encoding, but features of its own in each of them.
-        if inverse is not None and not (self.owns_heads_only and noise is None):
+        if inverse is not None and (self.reads_task or noise is not None):
             encoded = _spread(encoded, inverse)
             inverse = None
         hidden = self.body.features(params.of("body"), encoded, Step(self.size, noise, share))

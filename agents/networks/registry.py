@@ -26,6 +26,38 @@ NETWORKS: Registry[Body] = Registry(
             "mtrl.agents.networks.bodies.moore:MOORE",
             "Mixes orthogonal experts with weights of each task (Hendawy et al. 2024).",
         ),
+        "soft-modules": Entry(
+            "mtrl.agents.networks.bodies.soft_modules:SoftModules",
+            "Mixes the modules of each layer by task and observation (Yang et al. 2020).",
+        ),
+        "care": Entry(
+            "mtrl.agents.networks.bodies.care:CARE",
+            "Mixes encoders by what is known of the task, trained by the critic (Sodhani et al. 2021).",
+        ),
+        "paco": Entry(
+            "mtrl.agents.networks.bodies.paco:PaCo",
+            "Gives each task a mixture of sets of weights (Sun et al. 2022).",
+        ),
+        "d2r": Entry(
+            "mtrl.agents.networks.bodies.d2r:D2R",
+            "Routes each row through a graph of modules (He et al. 2024).",
+        ),
+        "mtan": Entry(
+            "mtrl.agents.networks.bodies.mtan:MTAN",
+            "Masks the features of a shared trunk for each task (Liu et al. 2019).",
+        ),
+        "yolor": Entry(
+            "mtrl.agents.networks.bodies.yolor:YOLOR",
+            "Adds, multiplies or concatenates vectors of each task (Wang et al. 2021).",
+        ),
+        "dsmtl": Entry(
+            "mtrl.agents.networks.bodies.dsmtl:DSMTL",
+            "Weighs a shared trunk against one of each task (Guo et al. 2021).",
+        ),
+        "embedding": Entry(
+            "mtrl.agents.networks.bodies.embedding:Embedding",
+            "Concatenates a learned code of unit length for each task (Nauman et al. 2025).",
+        ),
     },
 )
 NetworkChoice = Annotated[Choice, BeforeValidator(NETWORKS.choice), NETWORKS]

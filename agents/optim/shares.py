@@ -27,7 +27,16 @@ ACCEPTED = {
 
 def refuse_shares(curriculum: CurriculumInfo, aggregators: Iterable[Aggregator]) -> None:
     """Raise AgentError for a gradient method that can do nothing right with the curriculum's shares."""
-    accepted = ACCEPTED[curriculum.shares]
+    _refuse(curriculum.shares, f"curriculum {curriculum.name!r}", aggregators)
+
+
+def refuse_weights(setting: str, aggregators: Iterable[Aggregator]) -> None:
+    """Raise AgentError for a gradient method that can do nothing right with the task weights of a setting."""
+    _refuse("graded", setting, aggregators)
+
+
+def _refuse(shares: str, source: str, aggregators: Iterable[Aggregator]) -> None:
+    accepted = ACCEPTED[shares]
     for aggregator in aggregators:
         info = aggregator.info
         if info.shares in accepted:
@@ -37,7 +46,7 @@ def refuse_shares(curriculum: CurriculumInfo, aggregators: Iterable[Aggregator])
             why = "has no way to prefer tasks"
         fitting = sorted(name for name, cls in AGGREGATORS.items() if cls().info.shares in accepted)
         raise AgentError(
-            f"aggregator: {info.name!r} {why}, and curriculum {curriculum.name!r} gives tasks different shares; "
+            f"aggregator: {info.name!r} {why}, and {source} gives tasks different shares; "
             f"use one of {', '.join(fitting)}"
         )
 

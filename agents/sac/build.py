@@ -15,7 +15,7 @@ from mtrl.agents.curricula import CURRICULA
 from mtrl.agents.errors import AgentError
 from mtrl.agents.networks.ties import make_ties
 from mtrl.agents.optim.adam import AdamSettings
-from mtrl.agents.optim.shares import refuse_shares, task_preferences
+from mtrl.agents.optim.shares import refuse_shares, refuse_weights, task_preferences
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import ActorCriticPolicy, Categorical, SquashedGaussian, action_mask
 from mtrl.agents.sac.settings import MTSACConfig
@@ -33,6 +33,12 @@ def check(config: MTSACConfig) -> None:
         )
     refuse_aggregator(config.heads, config.precision, config.aggregators)
     refuse_shares(curriculum, config.aggregators)
+    if config.temperature_weights:
+        if config.heads == "separate":
+            raise AgentError(
+                "temperature_weights: with heads=separate no task's loss meets another's; use heads=multi-head"
+            )
+        refuse_weights("temperature_weights", config.aggregators)
     if config.aggregators[0].info.needs_positive_loss:
         raise AgentError(
             f"actor_aggregator: {config.aggregators[0].info.name!r} takes logarithms or ratios of losses, and SAC's "
@@ -64,7 +70,7 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
     )
     actor_body, critic_body = config.networks
     actor = make(actor_body, extra=columns, out_dim=policy.num_outputs, follows=True)
-    critic = make(critic_body, extra=columns + critic_inputs, out_dim=critic_outputs)
+    critic = make(critic_body, extra=columns, actions=critic_inputs, out_dim=critic_outputs)
     lead = (-1, 1, 1) if separate else (1, -1, 1)
     return SACSettings(
         actor=actor,
@@ -97,6 +103,7 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
         adam=AdamSettings(config.learning_rate, config.adam_eps),
         dtype=update_dtype(config.precision, config.aggregators, device),
         ties=make_ties(actor, critic),
+        temperature_weights=config.temperature_weights,
     )
 
 

@@ -69,6 +69,9 @@ class MTSACConfig(AgentConfig):
     """Env steps per task taken with random actions before the first update."""
     utd_ratio: Positive = 1.0
     """Updates per vector step; below 1 some vector steps have none."""
+    temperature_weights: bool = False
+    """Whether each task's losses of actor and critics are multiplied by T softmax(-log alpha), as Soft Modularization
+    does."""
     aggregator: AggregatorChoice = Choice("mean")
     """How task gradients become one: a method, with parameters after a colon, such as cagrad:c=0.9,every=4."""
     actor_aggregator: AggregatorChoice | None = None

@@ -37,6 +37,7 @@ class SACSettings:
         target_entropy: in nats, of all tasks, or for each ``[1, T, 1]`` (with members for tasks ``[T, 1, 1]``).
         share: of training done, from 0 to 1, for bodies that depend on it.
         ties: parameters that actor and critics have in common; None without.
+        temperature_weights: whether losses are weighed by the tasks' temperatures.
     """
 
     actor: Network
@@ -55,6 +56,7 @@ class SACSettings:
     dtype: torch.dtype
     share: float = 0.0
     ties: Ties | None = None
+    temperature_weights: bool = False
 
 
 class SACNoise(NamedTuple):
@@ -148,6 +150,8 @@ def sac_update(
     """
     # Targets, critics and actor all see the temperatures from before this step.
     alpha = state["log_alpha"]["params"].exp()
+    if settings.temperature_weights:
+        progress = task_factors(progress, state["log_alpha"]["params"])
     target = critic_target(state, batch, noise.next_action, alpha, settings)
     metrics = _update_critic(state, batch, target, noise, settings, progress, pull)
     metrics |= _update_actor_and_alpha(state, batch, alpha, noise, settings, progress, pull)
@@ -157,6 +161,14 @@ def sac_update(
     with torch.no_grad():
         state["target_critic"]["params"].lerp_(state["critic"]["params"], settings.tau)
     return metrics
+
+
+def task_factors(progress: Progress, log_alpha: Tensor) -> Progress:
+    """The progress with the tasks' factors times ``T softmax(-log α)`` (Yang et al. 2020)."""
+    weights = log_alpha.shape[-1] * (-log_alpha).softmax(-1)
+    if progress.weights is not None:
+        weights = weights * progress.weights
+    return progress._replace(weights=weights)
 
 
 @torch.no_grad()

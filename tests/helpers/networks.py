@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from string import ascii_lowercase
+
 from mtrl.agents.networks.bodies.body import Body
 from mtrl.agents.networks.bodies.mlp import MLP
 from mtrl.agents.networks.encoder import Encoder, Identity
@@ -26,7 +28,9 @@ def network(
     num_tasks: int | None = None,
 ) -> Network:
     """A network of ``num_tasks``, by default as many as it has heads."""
-    size = Size(encoder.num_features, width, depth, activation, num_tasks or num_heads)
+    tasks = num_tasks or num_heads
+    names = tuple(f"task-{letter}" for letter in ascii_lowercase[:tasks])
+    size = Size(encoder.num_features, width, depth, activation, tasks, names)
     features = body.num_features(size)
     recurrent = GRU(features, width) if memory else None
     heads = Heads(width if memory else features, out_dim, num_heads)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -36,15 +36,23 @@ class Body(ABC):
     """An architecture between encoder and head.
 
     Attributes:
-        noise_size: numbers that a row draws in acting and in the losses, such as those of stochastic routing; targets
-            and deterministic actions draw none.
+        encoder_tied: whose losses train the encoder that actor and critic then share, as of ``Parameter.tied``; None
+            where each has its own.
         uses_share: whether features depend on the share of training done.
         mixes_tasks: whether ``extra`` gives a loss.
     """
 
-    noise_size: ClassVar[int] = 0
+    encoder_tied: ClassVar[Literal["critic", "both"] | None] = None
     uses_share: ClassVar[bool] = False
     mixes_tasks: ClassVar[bool] = False
+
+    @property
+    def noise_size(self) -> int:
+        """Numbers that a row draws in acting and in the losses, such as those of stochastic routing.
+
+        Targets and deterministic actions draw none.
+        """
+        return 0
 
     @abstractmethod
     def parameters(self, size: Size) -> dict[str, Parameter]:

@@ -6,6 +6,8 @@ mixes them with weights of its own. A learned mixture alone tends to collapse to
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -69,4 +71,4 @@ def orthonormal(vectors: Tensor) -> list[Tensor]:
 
 def _hidden(size: Size) -> Size:
     """The layers of an expert before its last."""
-    return Size(size.inputs, size.width, size.depth - 1, size.activation, size.num_tasks)
+    return replace(size, depth=size.depth - 1)

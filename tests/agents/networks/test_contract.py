@@ -57,7 +57,10 @@ def _batch(place: str, rows: int = ROWS) -> Batch:
 
 
 def _losses(made: Network, params: Params, batch: Batch) -> Tensor:
-    return made.forward(params, *batch).square().mean((-2, -1))
+    x, recall = batch
+    shape = made.noise_shape(x.shape[:3])
+    noise = None if shape is None else torch.rand(shape, generator=torch.Generator().manual_seed(4))
+    return made.forward(params, x, recall, noise).square().mean((-2, -1))
 
 
 def _alone(made: Network, flat: Tensor, batch: Batch, task: int) -> Tensor:
@@ -119,7 +122,8 @@ def test_owned_parameters_get_the_mean_losss_gradient_whatever_the_method(
     )
     rows = torch.stack([_alone(made, flat, batch, task) for task in range(TASKS)], 1)
     shared = made.layout.num_shared
-    torch.testing.assert_close(grad[:, shared:], rows.mean(1)[:, shared:], rtol=1e-3, atol=1e-5)
+    owned = slice(shared, made.num_parameters - made.layout.num_frozen)
+    torch.testing.assert_close(grad[:, owned], rows.mean(1)[:, owned], rtol=1e-3, atol=1e-5)
     if "task_weight" in about:
         weights = about["task_weight"].unsqueeze(-1)
         weighted = (rows * weights).sum(1)[:, :shared]
@@ -132,8 +136,9 @@ def test_permuted_tasks_have_permuted_outputs(name: str, place: str) -> None:
     made, (x, recall) = _network(name, place), _batch(place)
     flat, order = _flat(made, SEEDS), torch.tensor([2, 0, 1])
     moved = flat.clone()
-    for view, source in zip(made.owned(moved).values(), made.owned(flat).values()):
-        view.copy_(source[:, order])
+    views = [made.views(each, torch.float32).named for each in (moved, flat)]
+    for key in made.layout.by_task:
+        views[0][key].copy_(views[1][key][:, order])
     permuted = None
     if recall is not None:
         permuted = Recall(recall.state[:, order], recall.start[:, order])
@@ -198,9 +203,9 @@ def test_tasks_with_values_of_their_own_are_networks_of_their_own(name: str, pla
     named = {}
     for key in made.layout.all:
         parts = [view[key] for view in views]
-        # Task t's share of an owned parameter is its own row in its own network.
+        # Task t's share of what each task has is its own row in its own network.
         own = [part[:, task : task + 1] for task, part in enumerate(parts)]
-        named[key] = torch.cat(own if key in made.layout.owned else parts, 1)
+        named[key] = torch.cat(own if key in made.layout.by_task else parts, 1)
     split = made.forward(Params(named, split=True), x, recall)
     for task in range(TASKS):
         out = made.forward(made.views(flat[task], torch.float32), x, recall)
@@ -218,11 +223,11 @@ def test_initial_values_are_as_declared_and_drawn_from_the_generator(name: str, 
     torch.testing.assert_close(small.of("head")["weight"], 0.01 * views.of("head")["weight"])
     for key, parameter in made.layout.all.items():
         view = views.named[key]
-        groups = TASKS if key in made.layout.owned else 1
+        groups = TASKS if key in made.layout.by_task else 1
         assert view.shape == (2, groups, *parameter.shape)
         if isinstance(parameter.init, float):
             assert (view == parameter.init).all()
-        else:
+        elif parameter.kind != "fixed":
             assert not torch.equal(view[0], view[1])
 
 

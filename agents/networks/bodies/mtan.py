@@ -1,0 +1,59 @@
+"""Multi-task attention network (MTAN, Liu et al. 2019): each task masks the features of one shared trunk.
+
+The paper is about images; here its convolutions are linear layers and its batch normalization is LayerNorm without gain
+and bias. What the paper shares between tasks on the way from one mask to the next is left out: the next mask reads the
+masked features themselves.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import layer_norm
+
+from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.layers import (
+    Named,
+    Size,
+    activate,
+    affine,
+    affine_parameters,
+    before_activation,
+    hidden_parameters,
+    owned,
+)
+from mtrl.agents.networks.linear import of_members
+from mtrl.agents.networks.parameters import Parameter
+from mtrl.agents.settings import Count, settings
+
+
+@settings
+class MTAN(Body):
+    """Features ``m_L`` with ``m_l = σ(W'_tl ReLU(norm(W_tl [h_l; m_(l-1)]))) ⊙ h_l``; ``h`` are hidden layers.
+
+    The weights of the masks are the task's own, so the hidden layers alone are shared.
+    """
+
+    units: Count = 64
+    """Units of the layer that a mask is made from."""
+
+    def parameters(self, size: Size) -> dict[str, Parameter]:
+        found = hidden_parameters(size)
+        for layer in range(size.depth):
+            inputs = 2 * size.width if layer else size.width
+            found |= owned(affine_parameters(f"mask.{layer}", self.units, inputs))
+            found |= owned(affine_parameters(f"mask.{layer}.last", size.width, self.units))
+        return found
+
+    def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
+        size = step.size
+        hidden = of_members(x, len(p["0.weight"])).to(p["0.weight"].dtype)
+        masked = hidden[..., :0]
+        for layer in range(size.depth):
+            plain = before_activation(p, layer, hidden, size.activation)
+            hidden = activate(plain, size.activation)
+            seen = affine(p, f"mask.{layer}", torch.cat([hidden, masked], -1))
+            seen = layer_norm(seen, seen.shape[-1:]).relu()
+            mask = affine(p, f"mask.{layer}.last", seen).sigmoid()
+            masked = mask * hidden
+        return masked.float()

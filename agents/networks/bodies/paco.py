@@ -1,0 +1,65 @@
+"""Parameter-compositional multi-task RL (PaCo, Sun et al. 2022): each task's weights are a mixture of sets of weights.
+
+All sets start identical, so every convex mixture of them starts as the same function; each task's mixture starts as a
+random convex one. One mixture serves actor and critics and is trained by the losses of both. Each task's weights are
+formed once for all of its rows, so the products cost what they cost the plain MLP, whatever the number of sets.
+
+Reading: the heads are those of the agent's settings, where the paper composes them too; a head of each task can be what
+a composed one can. Public code that applies softmax to the mixture keeps it convex, which the paper does not, and code
+that draws the sets apart starts tasks from different functions.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.composed import compose
+from mtrl.agents.networks.layers import Named, Size, hidden_layers, hidden_parameters
+from mtrl.agents.networks.parameters import Draw, Parameter
+from mtrl.agents.settings import Count, settings
+
+
+@settings
+class PaCo(Body):
+    """The plain MLP with weights ``W_t = Σ_e w_te Φ_e``."""
+
+    sets: Count = 5
+    """Sets of weights; 5 on MT10 and 20 on MT50 in the paper."""
+
+    def parameters(self, size: Size) -> dict[str, Parameter]:
+        found = {
+            "mixture": Parameter((self.sets,), convex, "owned", exact=True, tied="both"),
+        }
+        for name, one in hidden_parameters(size).items():
+            start = identical(one.init) if callable(one.init) else one.init
+            found[name] = Parameter((self.sets, *one.shape), start)
+        return found
+
+    def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
+        composed = {}
+        for name, sets in p.items():
+            if name != "mixture":
+                composed[name] = compose(sets, p["mixture"])
+        return hidden_layers(composed, x, step.size)
+
+
+def identical(draw: Draw) -> Draw:
+    """Draws one set for all of the sets of a parameter."""
+    return partial(_identical, draw)
+
+
+def _identical(draw: Draw, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    members, groups, _, *shape = size
+    one = draw((members, groups, 1, *shape), generator)
+    return one.expand(size).clone()
+
+
+def convex(size: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Weights that are not negative and sum to 1 over the last axis, drawn uniformly among them."""
+    uniform = torch.rand(size, generator=generator, device=generator.device)
+    exponential = -torch.log1p(-uniform)
+    return exponential / exponential.sum(-1, keepdim=True)

@@ -1,0 +1,105 @@
+"""Implicit knowledge (YOLOR, Wang et al. 2021): vectors of each task that are added, multiplied or concatenated.
+
+Vectors start as normal numbers of deviation ``spread`` around what changes nothing: 0 where they are added or
+concatenated, 1 where they multiply. With ``spread=0`` training starts from the plain MLP.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.layers import (
+    Named,
+    Size,
+    activate,
+    before_activation,
+    hidden_parameters,
+)
+from mtrl.agents.networks.linear import of_members
+from mtrl.agents.networks.parameters import Draw, Parameter, he_uniform
+from mtrl.agents.settings import Count, NonNegative, settings
+
+
+@settings
+class YOLOR(Body):
+    """Hidden layers whose outputs are ``a_tl ⊙ h_l + s_tl``, or ``[h_l; v_tl]`` for the layer that reads them.
+
+    The task owns its vectors.
+    """
+
+    mode: Literal["add", "multiply", "both", "concatenate"] = "both"
+    """What vectors do with features; both is a product and a sum."""
+    position: Literal["all", "last"] = "all"
+    """Whether every hidden layer's output meets a vector, or the last one's alone."""
+    units: Count = 32
+    """Numbers in a vector that is concatenated."""
+    spread: NonNegative = 0.02
+    """Standard deviation of the vectors at the start."""
+
+    def num_features(self, size: Size) -> int:
+        return size.width + self._added(size, size.depth - 1)
+
+    def parameters(self, size: Size) -> dict[str, Parameter]:
+        found = hidden_parameters(size)
+        for layer in range(size.depth):
+            added = self._added(size, layer - 1) if layer else 0
+            if added:
+                inputs = size.width + added
+                weight = Parameter((size.width, inputs), he_uniform(inputs))
+                found[f"{layer}.weight"] = weight
+            for name, mean, width in self._vectors(size, layer):
+                start = around(mean, self.spread) if self.spread else mean
+                found[name] = Parameter((width,), start, "owned", exact=True)
+        return found
+
+    def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
+        size = step.size
+        hidden = of_members(x, len(p["0.weight"]))
+        for layer in range(size.depth):
+            plain = before_activation(p, layer, hidden, size.activation)
+            hidden = activate(plain, size.activation).float()
+            for name, _, _ in self._vectors(size, layer):
+                vector = p[name].unsqueeze(2)
+                if name.startswith("gain"):
+                    hidden = hidden * vector
+                elif name.startswith("shift"):
+                    hidden = hidden + vector
+                else:
+                    rows = vector.expand(-1, -1, hidden.shape[2], -1)
+                    hidden = torch.cat([hidden, rows], -1)
+        return hidden
+
+    def _vectors(self, size: Size, layer: int) -> list[tuple[str, float, int]]:
+        """Name, mean at the start and length of each vector that a layer's output meets."""
+        if self.position == "last" and layer < size.depth - 1:
+            return []
+        vectors = []
+        if self.mode in ("multiply", "both"):
+            vectors.append((f"gain.{layer}", 1.0, size.width))
+        if self.mode in ("add", "both"):
+            vectors.append((f"shift.{layer}", 0.0, size.width))
+        if self.mode == "concatenate":
+            vectors.append((f"code.{layer}", 0.0, self.units))
+        return vectors
+
+    def _added(self, size: Size, layer: int) -> int:
+        """How many numbers a layer's output gains."""
+        is_met = bool(self._vectors(size, layer))
+        return self.units if is_met and self.mode == "concatenate" else 0
+
+
+def around(mean: float, spread: float) -> Draw:
+    """Draws normal numbers."""
+    return partial(_normal, mean, spread)
+
+
+def _normal(
+    mean: float, spread: float, size: tuple[int, ...], generator: torch.Generator
+) -> Tensor:
+    values = torch.empty(size, device=generator.device)
+    return values.normal_(mean, spread, generator=generator)
