@@ -19,6 +19,7 @@ from mtrl.agents.networks.layers import Activation, Size
 from mtrl.agents.networks.memory import GRU
 from mtrl.agents.networks.network import Network
 from mtrl.agents.optim.precision import trunk_dtype
+from mtrl.envs.specs import task_depths
 from mtrl.envs.vector import TaskVectorEnv
 
 Networks = dict[str, dict[str, Tensor]]
@@ -106,7 +107,9 @@ def make_network(
         raise AgentError(
             f"memory: {memory!r} is offered on MiniGrid only; use none for {spec.suite}"
         )
-    size = Size(encoder.num_features, width, depth, activation, num_tasks)
+    # Where tasks have networks of their own, none knows of the others.
+    depths = task_depths(spec.task_names) if num_tasks == spec.num_tasks else ()
+    size = Size(encoder.num_features, width, depth, activation, num_tasks, depths)
     features = body.num_features(size)
     recurrent = None
     if memory != "none":

@@ -21,7 +21,7 @@ from mtrl.agents.networks.heads import Heads, Scale
 from mtrl.agents.networks.layers import Size
 from mtrl.agents.networks.linear import of_members
 from mtrl.agents.networks.memory import GRU, Recall
-from mtrl.agents.networks.parameters import Layout, Parameter, Params
+from mtrl.agents.networks.parameters import Kind, Layout, Parameter, Params
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,10 @@ class Network:
         declared = {}
         for part, parameters in parts.items():
             for name, parameter in parameters.items():
-                frozen = self.follows and parameter.tied == "critic"
-                kept = replace(parameter, kind="frozen") if frozen else parameter
-                declared[f"{part}.{name}"] = kept
+                if self.follows and parameter.tied == "critic":
+                    kept: Kind = "fixed" if parameter.kind == "owned" else "frozen"
+                    parameter = replace(parameter, kind=kept)
+                declared[f"{part}.{name}"] = parameter
         return Layout(declared, self.size.num_tasks)
 
     @property

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 Draw = Callable[[tuple[int, ...], torch.Generator], Tensor]
-Kind = Literal["shared", "owned", "frozen"]
+Kind = Literal["shared", "owned", "frozen", "fixed"]
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,10 @@ class Parameter:
 
     Attributes:
         shape: of one member, and of one task where every task owns one.
-        init: a constant, or draws the values of a given shape from a generator.
+        init: a constant, or draws the values of a given shape, with axes of members and groups before its own, from a
+            generator.
         kind: ``shared`` by all tasks, whose gradients meet in it; ``owned`` by each task, which alone moves it;
-            ``frozen`` keeps its initial value.
+            ``frozen`` keeps its initial value; so does ``fixed``, of which each task has values of its own.
         exact: whether products with it are float32, whatever the arithmetic of the update is.
         tied: whose losses move a parameter that actor and critic have in common: the ``critic``'s alone or ``both``;
             None where each network has its own.
@@ -60,6 +61,15 @@ def he_uniform(fan_in: int, scale: float = 1.0) -> Draw:
     """Draws weights of units with ``fan_in`` inputs (He et al. 2015), times ``scale``."""
     bound = math.sqrt(6 / fan_in)
     return uniform(bound * scale)
+
+
+def table(rows: Sequence[Sequence[float]]) -> Draw:
+    """Gives every member the same ``rows``, one a task."""
+    return partial(_table, torch.tensor(rows, dtype=torch.float32))
+
+
+def _table(rows: Tensor, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return rows.to(generator.device).expand(size).clone()
 
 
 def _uniform(bound: float, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -100,7 +110,8 @@ class Layout:
     """Where each declared parameter lies in a flat ``[K, P]``: shared, then owned, then frozen.
 
     Attributes:
-        shared, owned, frozen: the parameters of a kind by name, in the order of the flat tensor.
+        shared, owned, frozen: the parameters of a kind by name, in the order of the flat tensor; frozen with fixed ones.
+        by_task: the names of which each task has values of its own.
         places: where each stands in the flat tensor.
         num_shared: how many numbers come first that all tasks share.
     """
@@ -109,7 +120,9 @@ class Layout:
         self.num_tasks = num_tasks
         self.shared = _of_kind(declared, "shared")
         self.owned = _of_kind(declared, "owned")
-        self.frozen = _of_kind(declared, "frozen")
+        fixed = _of_kind(declared, "fixed")
+        self.frozen = _of_kind(declared, "frozen") | fixed
+        self.by_task = {*self.owned, *fixed}
         self.all = self.shared | self.owned | self.frozen
         self.trained = self.shared | self.owned
         self.places: dict[str, slice] = {}
@@ -127,7 +140,7 @@ class Layout:
 
     def _full(self, name: str) -> tuple[int, ...]:
         """Shape ``(G, *shape)`` of one member."""
-        groups = self.num_tasks if name in self.owned else 1
+        groups = self.num_tasks if name in self.by_task else 1
         return (groups, *self.all[name].shape)
 
     def _size(self, names: Iterable[str]) -> int:

@@ -57,7 +57,10 @@ def _batch(place: str, rows: int = ROWS) -> Batch:
 
 
 def _losses(made: Network, params: Params, batch: Batch) -> Tensor:
-    return made.forward(params, *batch).square().mean((-2, -1))
+    x, recall = batch
+    shape = made.noise_shape(x.shape[:3])
+    noise = None if shape is None else torch.rand(shape, generator=torch.Generator().manual_seed(4))
+    return made.forward(params, x, recall, noise).square().mean((-2, -1))
 
 
 def _alone(made: Network, flat: Tensor, batch: Batch, task: int) -> Tensor:
@@ -132,8 +135,9 @@ def test_permuted_tasks_have_permuted_outputs(name: str, place: str) -> None:
     made, (x, recall) = _network(name, place), _batch(place)
     flat, order = _flat(made, SEEDS), torch.tensor([2, 0, 1])
     moved = flat.clone()
-    for view, source in zip(made.owned(moved).values(), made.owned(flat).values()):
-        view.copy_(source[:, order])
+    views = [made.views(each, torch.float32).named for each in (moved, flat)]
+    for key in made.layout.by_task:
+        views[0][key].copy_(views[1][key][:, order])
     permuted = None
     if recall is not None:
         permuted = Recall(recall.state[:, order], recall.start[:, order])
@@ -198,9 +202,9 @@ def test_tasks_with_values_of_their_own_are_networks_of_their_own(name: str, pla
     named = {}
     for key in made.layout.all:
         parts = [view[key] for view in views]
-        # Task t's share of an owned parameter is its own row in its own network.
+        # Task t's share of what each task has is its own row in its own network.
         own = [part[:, task : task + 1] for task, part in enumerate(parts)]
-        named[key] = torch.cat(own if key in made.layout.owned else parts, 1)
+        named[key] = torch.cat(own if key in made.layout.by_task else parts, 1)
     split = made.forward(Params(named, split=True), x, recall)
     for task in range(TASKS):
         out = made.forward(made.views(flat[task], torch.float32), x, recall)
@@ -211,19 +215,20 @@ def test_tasks_with_values_of_their_own_are_networks_of_their_own(name: str, pla
 @pytest.mark.parametrize("name", NAMES)
 def test_initial_values_are_as_declared_and_drawn_from_the_generator(name: str, place: str) -> None:
     made = _network(name, place)
-    flat, again = (made.init(2, torch.Generator().manual_seed(5)) for _ in range(2))
-    assert torch.equal(flat, again) and flat.shape == (2, made.num_parameters)
-    scaled = made.init(2, torch.Generator().manual_seed(5), head_scale=0.01)
+    flat, again = (made.init(4, torch.Generator().manual_seed(5)) for _ in range(2))
+    assert torch.equal(flat, again) and flat.shape == (4, made.num_parameters)
+    scaled = made.init(4, torch.Generator().manual_seed(5), head_scale=0.01)
     views, small = (made.views(each, torch.float32) for each in (flat, scaled))
     torch.testing.assert_close(small.of("head")["weight"], 0.01 * views.of("head")["weight"])
     for key, parameter in made.layout.all.items():
         view = views.named[key]
-        groups = TASKS if key in made.layout.owned else 1
-        assert view.shape == (2, groups, *parameter.shape)
+        groups = TASKS if key in made.layout.by_task else 1
+        assert view.shape == (4, groups, *parameter.shape)
         if isinstance(parameter.init, float):
             assert (view == parameter.init).all()
         else:
-            assert not torch.equal(view[0], view[1])
+            # Few values can be drawn for a structure, so two members may be alike.
+            assert not (view == view[:1]).all()
 
 
 @pytest.mark.parametrize("place", PLACES)
