@@ -110,7 +110,8 @@ class Layout:
     """Where each declared parameter lies in a flat ``[K, P]``: shared, then owned, then frozen.
 
     Attributes:
-        shared, owned, frozen: the parameters of a kind by name, in the order of the flat tensor; frozen with fixed ones.
+        shared, owned, frozen: the parameters of a kind by name, in the order of the flat tensor; fixed ones are
+            among the frozen.
         by_task: the names of which each task has values of its own.
         places: where each stands in the flat tensor.
         num_shared: how many numbers come first that all tasks share.

@@ -40,8 +40,8 @@ class M3ViT(Body):
     """Layers ``Σ_e g_te act(W_e h + b_e)`` with ``g_t = softmax`` of the ``k`` largest of
     ``V_t h + ε σ (softplus(U_t h) + 0.01)`` and normal ``ε``; the gate, ``V_t`` and ``U_t``, is the task's own.
 
-    The loss ``balance (CV²(Σ g) + CV²(load))`` sums over sparse layers. CV is the coefficient of variation over experts,
-    and an expert's load the sum over rows of its chance of being picked.
+    The loss ``balance (CV²(Σ g) + CV²(load))`` sums over sparse layers. CV is the coefficient of variation over
+    experts, and an expert's load the sum over rows of its chance of being picked.
     """
 
     mixes_tasks: ClassVar[bool] = True

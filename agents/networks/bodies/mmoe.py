@@ -67,7 +67,7 @@ class MMoEEx(MMoE):
         count = min(int(self.unique * self.experts), self.experts - 1)
         allowed = partial(_draw_allowed, count, self.kind)
         mask = Parameter((self.experts,), allowed, "fixed", exact=True)
-        return super(MMoEEx, self).parameters(size) | {"allowed": mask}
+        return super().parameters(size) | {"allowed": mask}
 
     def _scores(self, p: Named, x: Tensor) -> Tensor:
         scores = linear(x, p["gate.weight"], p["gate.bias"])
