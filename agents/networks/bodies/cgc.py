@@ -2,7 +2,8 @@
 
 In PLE the paper also mixes the shared experts' input from all experts of the level below, private ones of other tasks
 among them. Here a row belongs to one task, and running the others' private experts on it would make them shared. So
-the shared experts of a level read the row's own mixture of the level below. Public code does the same without saying so.
+the shared experts of a level read the row's own mixture of the level below. Public code leaves that gate out without
+saying so.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from mtrl.agents.settings import Count, Share, settings
 
 @settings
 class CrossStitch(Body):
-    """``h_c ← Σ_s α_cs h_s`` of all columns after each layer; the last is ``Σ_s α_ts h_s`` with a task's own weights."""
+    """``h_c ← Σ_s α_cs h_s`` of all columns after each layer, and ``Σ_s α_ts h_s`` with the task's own after the last."""
 
     columns: Count = 4
     """Columns, each an MLP of the agent's width and depth."""

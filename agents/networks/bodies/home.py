@@ -28,8 +28,8 @@ class HoME(Body):
     """Levels ``Σ_e softmax(W_t h)_e f_e(h) + σ(v_t h) f_t(h)`` of experts ``f_e(h) = swish(LayerNorm(W_e h_e + b_e))``
     with inputs ``h_e = 2 σ(A_e B_e h) ⊙ h``.
 
-    The sum is over the experts of all tasks, those of the task's group and, in the last level, its own ``f_t``. A hidden
-    layer is a level. The self gate ``σ(v_t h)`` is in the last level only and lets the task's own expert always learn.
+    The sum is over the experts of all tasks, those of the task's group and, in the last level, its own ``f_t``. A
+    hidden layer is a level. The self gate ``σ(v_t h)`` is in the last level only; by it the own expert always learns.
     """
 
     rank: Count = 16

@@ -1,8 +1,8 @@
 """Sparse layers of experts with a gate of each task (M³ViT, Liang et al. 2022).
 
 The paper's layers are those of a vision transformer; here an expert is one hidden layer of the MLP. Each task picks
-``k`` experts for a row by noisy scores, and a loss over the rows of all tasks balances the experts' use. All experts are
-computed for all rows and those not picked weigh 0, so that shapes stay the same. Public code draws the noise's weights
+``k`` experts for a row by noisy scores, and a loss over the rows of all tasks balances the experts' use. All experts
+are computed for all rows and those not picked weigh 0, so that shapes stay the same. Public code draws the noise's weights
 at random; here they start at 0, so that noise is equal everywhere. Targets and deterministic actions have no noise.
 """
 
