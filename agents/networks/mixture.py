@@ -49,6 +49,12 @@ def mix(outputs: Tensor, weights: Tensor) -> Tensor:
     return mixed
 
 
+def softmax_of_largest(scores: Tensor, k: int) -> Tensor:
+    """``softmax`` over the ``k`` largest of ``scores`` ``[..., E]``; 0 elsewhere."""
+    top = scores.topk(k, -1)
+    return torch.zeros_like(scores).scatter(-1, top.indices, top.values.softmax(-1))
+
+
 def recombine(columns: Tensor, weights: Tensor) -> Tensor:
     """``Σ_s weights_cs columns_s`` of each column ``c``, ``[K, C, T, b, F]``.
 

@@ -54,6 +54,38 @@ NETWORKS: Registry[Body] = Registry(
             "mtrl.agents.networks.bodies.home:HoME",
             "Experts of all tasks, of groups and of a task, with gated inputs (Wang et al. 2024).",
         ),
+        "lora": Entry(
+            "mtrl.agents.networks.bodies.lora:LoRA",
+            "Adapters of low rank, one a task or one for all (Hu et al. 2022).",
+        ),
+        "multilora": Entry(
+            "mtrl.agents.networks.bodies.lora:MultiLoRA",
+            "Several shared adapters, scaled for each unit (Wang et al. 2023).",
+        ),
+        "mtl-lora": Entry(
+            "mtrl.agents.networks.bodies.mtl_lora:MTLLoRA",
+            "Shared adapters with a core and a mixture of each task (Yang et al. 2024).",
+        ),
+        "mtlora": Entry(
+            "mtrl.agents.networks.bodies.mtl_lora:MTLoRA",
+            "Shared adapters, and adapters of each task in the last layer (Agiza et al. 2024).",
+        ),
+        "molora": Entry(
+            "mtrl.agents.networks.bodies.molora:MoLoRA",
+            "Adapters that a router picks for a row, without the task (Zadouri et al. 2024).",
+        ),
+        "c-poly": Entry(
+            "mtrl.agents.networks.bodies.mtl_lora:CPoly",
+            "Adapters that tasks choose, and one of each task (Wang et al. 2024).",
+        ),
+        "align-lora": Entry(
+            "mtrl.agents.networks.bodies.lora:AlignLoRA",
+            "One adapter, and a loss that aligns the tasks' codes (Liu et al. 2025).",
+        ),
+        "ptsl": Entry(
+            "mtrl.agents.networks.bodies.ptsl:PTSL",
+            "A small matrix of each task between shared projections (Roberts and Di 2024).",
+        ),
     },
 )
 NetworkChoice = Annotated[Choice, BeforeValidator(NETWORKS.choice), NETWORKS]

@@ -23,7 +23,7 @@ from mtrl.agents.settings import Count, Share, settings
 
 @settings
 class CrossStitch(Body):
-    """``h_c ← Σ_s α_cs h_s`` of all columns after each layer, and ``Σ_s α_ts h_s`` with the task's own after the last."""
+    """``h_c ← Σ_s α_cs h_s`` of all columns after each layer; ``Σ_s α_ts h_s`` with a task's weights after the last."""
 
     columns: Count = 4
     """Columns, each an MLP of the agent's width and depth."""

@@ -2,8 +2,9 @@
 
 The paper's layers are those of a vision transformer; here an expert is one hidden layer of the MLP. Each task picks
 ``k`` experts for a row by noisy scores, and a loss over the rows of all tasks balances the experts' use. All experts
-are computed for all rows and those not picked weigh 0, so that shapes stay the same. Public code draws the noise's weights
-at random; here they start at 0, so that noise is equal everywhere. Targets and deterministic actions have no noise.
+are computed for all rows, and those not picked weigh 0, so that shapes stay the same. Public code draws the noise's
+weights at random; here they start at 0, so that noise is equal everywhere. Targets and deterministic actions have no
+noise.
 """
 
 from __future__ import annotations
@@ -25,7 +26,12 @@ from mtrl.agents.networks.layers import (
     hidden_parameters,
 )
 from mtrl.agents.networks.linear import linear, of_members
-from mtrl.agents.networks.mixture import expert_outputs, expert_parameters, mix
+from mtrl.agents.networks.mixture import (
+    expert_outputs,
+    expert_parameters,
+    mix,
+    softmax_of_largest,
+)
 from mtrl.agents.networks.parameters import Parameter
 from mtrl.agents.settings import Count, NonNegative, settings
 
@@ -119,25 +125,20 @@ class M3ViT(Body):
         """Gates and chances of being picked of one layer."""
         scores = self._linear(p[f"{layer}.gate"], hidden)
         if step.noise is None or not self.noise:
-            return self._top(scores), None
+            return softmax_of_largest(scores, self.k), None
         std = self.noise * (softplus(self._linear(p[f"{layer}.noise"], hidden)) + LEAST_NOISE)
         drawn = step.noise[..., place * self.experts : (place + 1) * self.experts]
         normal = torch.special.ndtri(drawn.clamp(1e-6, 1 - 1e-6))
         noisy = scores + std * of_members(normal, len(scores))
         if self.k == self.experts:
-            return self._top(noisy), None
-        return self._top(noisy), self._chance(scores, noisy, std)
+            return softmax_of_largest(noisy, self.k), None
+        return softmax_of_largest(noisy, self.k), self._chance(scores, noisy, std)
 
     def _linear(self, weight: Tensor, hidden: Tensor) -> Tensor:
         """``weight`` of the gate times hidden units, ``[K, T, b, E]``."""
         if self.gate == "obs":
             return linear(hidden, weight)
         return weight.unsqueeze(2).expand(-1, -1, hidden.shape[2], -1)
-
-    def _top(self, scores: Tensor) -> Tensor:
-        """``softmax`` over the ``k`` largest of ``[..., E]``, 0 elsewhere."""
-        top = scores.topk(self.k, -1)
-        return torch.zeros_like(scores).scatter(-1, top.indices, top.values.softmax(-1))
 
     def _chance(self, scores: Tensor, noisy: Tensor, std: Tensor) -> Tensor:
         """Chance of an expert to be picked if its noise alone were drawn again, ``[..., E]``."""
