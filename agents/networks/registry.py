@@ -86,6 +86,14 @@ NETWORKS: Registry[Body] = Registry(
             "mtrl.agents.networks.bodies.ptsl:PTSL",
             "A small matrix of each task between shared projections (Roberts and Di 2024).",
         ),
+        "hierarchical": Entry(
+            "mtrl.agents.networks.bodies.hierarchical:Hierarchical",
+            "Heads of simpler tasks at lower layers (Sanh et al. 2019).",
+        ),
+        "ltb": Entry(
+            "mtrl.agents.networks.bodies.ltb:LTB",
+            "A tree of layers whose branches are learned (Guo et al. 2020).",
+        ),
     },
 )
 NetworkChoice = Annotated[Choice, BeforeValidator(NETWORKS.choice), NETWORKS]
