@@ -137,3 +137,15 @@ BUILDS_ON: dict[str, tuple[str, ...]] = {
 def task_graph(task_names: Sequence[str]) -> list[list[bool]]:
     """``[T][T]``, True at ``[t][j]`` where task t builds directly on task j; both among ``task_names``."""
     return [[other in BUILDS_ON.get(name, ()) for other in task_names] for name in task_names]
+
+
+def task_depths(task_names: Sequence[str]) -> tuple[int, ...]:
+    """How many of ``task_names`` each of them builds on, one on top of the other: its longest chain in the graph."""
+    graph = task_graph(task_names)
+    depths = [0] * len(graph)
+    # A chain has at most T tasks, and each pass lengthens those that are not yet complete.
+    for _ in graph:
+        for task, needs in enumerate(graph):
+            below = [depths[other] + 1 for other, needed in enumerate(needs) if needed]
+            depths[task] = max(below, default=0)
+    return tuple(depths)

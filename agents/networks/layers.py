@@ -80,14 +80,23 @@ def _names(size: Size) -> tuple[str, ...]:
     return tuple(hidden_parameters(size))
 
 
-def before_activation(p: Named, layer: int, x: Tensor, activation: Activation) -> Tensor:
-    """What the nonlinearity of a hidden layer takes, ``[K, T, b, width]``: normalized with ``layer_norm``."""
+def before_activation(
+    p: Named, layer: int, x: Tensor, activation: Activation, change: Tensor | None = None
+) -> Tensor:
+    """What the nonlinearity of a hidden layer takes, ``[K, T, b, width]``: normalized with ``layer_norm``.
+
+    Args:
+        change: added to the product of weight and ``x``, ``[K, T, b, width]``.
+    """
     weight = p[f"{layer}.weight"]
     bias = p[f"{layer}.bias"]
     if activation != "layer_norm":
-        return linear(x, weight, bias)
+        product = linear(x, weight, bias)
+        return product if change is None else product + change
     gain = p[f"{layer}.gain"]
     product = linear(x, weight)
+    if change is not None:
+        product = product + change
     shape = product.shape[-1:]
     one_member = gain.shape[:2] == (1, 1)
     if one_member:

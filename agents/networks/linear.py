@@ -81,6 +81,12 @@ def experts_as_members(parameter: Tensor) -> Tensor:
     return members
 
 
+def in_parts(own: Tensor, like: Tensor) -> Tensor:
+    """What tasks own, ``[K, T, ...]``, for every group of ``like`` ``[K, G, ...]``; a task may have several groups."""
+    parts = max(like.shape[1] // own.shape[1], 1)
+    return own if parts == 1 else own.repeat_interleave(parts, 1)
+
+
 def differs_by_task(parameter: Tensor) -> bool:
     """Whether every task has values of its own in ``[K, G, ...]``; an expanded parameter has the same for all."""
     return parameter.shape[1] > 1 and parameter.stride(1) != 0

@@ -58,6 +58,74 @@ NETWORKS: Registry[Body] = Registry(
             "mtrl.agents.networks.bodies.embedding:Embedding",
             "Concatenates a learned code of unit length for each task (Nauman et al. 2025).",
         ),
+        "mmoe": Entry(
+            "mtrl.agents.networks.bodies.mmoe:MMoE",
+            "Mixes experts with a gate of each task (Ma et al. 2018).",
+        ),
+        "mmoeex": Entry(
+            "mtrl.agents.networks.bodies.mmoe:MMoEEx",
+            "MMoE where tasks have experts that others have not (Aoki et al. 2020).",
+        ),
+        "cgc": Entry(
+            "mtrl.agents.networks.bodies.cgc:CGC",
+            "Mixes experts that tasks share with experts of each task (Tang et al. 2020).",
+        ),
+        "ple": Entry(
+            "mtrl.agents.networks.bodies.cgc:PLE",
+            "CGC with a level of experts for each hidden layer (Tang et al. 2020).",
+        ),
+        "m3vit": Entry(
+            "mtrl.agents.networks.bodies.m3vit:M3ViT",
+            "Sparse layers of experts with a noisy top-k gate of each task (Liang et al. 2022).",
+        ),
+        "cross-stitch": Entry(
+            "mtrl.agents.networks.bodies.cross_stitch:CrossStitch",
+            "Columns that are mixed after every layer (Misra et al. 2016).",
+        ),
+        "home": Entry(
+            "mtrl.agents.networks.bodies.home:HoME",
+            "Experts of all tasks, of groups and of a task, with gated inputs (Wang et al. 2024).",
+        ),
+        "lora": Entry(
+            "mtrl.agents.networks.bodies.lora:LoRA",
+            "Adapters of low rank, one a task or one for all (Hu et al. 2022).",
+        ),
+        "multilora": Entry(
+            "mtrl.agents.networks.bodies.lora:MultiLoRA",
+            "Several shared adapters, scaled for each unit (Wang et al. 2023).",
+        ),
+        "mtl-lora": Entry(
+            "mtrl.agents.networks.bodies.mtl_lora:MTLLoRA",
+            "Shared adapters with a core and a mixture of each task (Yang et al. 2024).",
+        ),
+        "mtlora": Entry(
+            "mtrl.agents.networks.bodies.mtl_lora:MTLoRA",
+            "Shared adapters, and adapters of each task in the last layer (Agiza et al. 2024).",
+        ),
+        "molora": Entry(
+            "mtrl.agents.networks.bodies.molora:MoLoRA",
+            "Adapters that a router picks for a row, without the task (Zadouri et al. 2024).",
+        ),
+        "c-poly": Entry(
+            "mtrl.agents.networks.bodies.mtl_lora:CPoly",
+            "Adapters that tasks choose, and one of each task (Wang et al. 2024).",
+        ),
+        "align-lora": Entry(
+            "mtrl.agents.networks.bodies.lora:AlignLoRA",
+            "One adapter, and a loss that aligns the tasks' codes (Liu et al. 2025).",
+        ),
+        "ptsl": Entry(
+            "mtrl.agents.networks.bodies.ptsl:PTSL",
+            "A small matrix of each task between shared projections (Roberts and Di 2024).",
+        ),
+        "hierarchical": Entry(
+            "mtrl.agents.networks.bodies.hierarchical:Hierarchical",
+            "Heads of simpler tasks at lower layers (Sanh et al. 2019).",
+        ),
+        "ltb": Entry(
+            "mtrl.agents.networks.bodies.ltb:LTB",
+            "A tree of layers whose branches are learned (Guo et al. 2020).",
+        ),
     },
 )
 NetworkChoice = Annotated[Choice, BeforeValidator(NETWORKS.choice), NETWORKS]

@@ -216,19 +216,20 @@ def test_tasks_with_values_of_their_own_are_networks_of_their_own(name: str, pla
 @pytest.mark.parametrize("name", NAMES)
 def test_initial_values_are_as_declared_and_drawn_from_the_generator(name: str, place: str) -> None:
     made = _network(name, place)
-    flat, again = (made.init(2, torch.Generator().manual_seed(5)) for _ in range(2))
-    assert torch.equal(flat, again) and flat.shape == (2, made.num_parameters)
-    scaled = made.init(2, torch.Generator().manual_seed(5), head_scale=0.01)
+    flat, again = (made.init(4, torch.Generator().manual_seed(5)) for _ in range(2))
+    assert torch.equal(flat, again) and flat.shape == (4, made.num_parameters)
+    scaled = made.init(4, torch.Generator().manual_seed(5), head_scale=0.01)
     views, small = (made.views(each, torch.float32) for each in (flat, scaled))
     torch.testing.assert_close(small.of("head")["weight"], 0.01 * views.of("head")["weight"])
     for key, parameter in made.layout.all.items():
         view = views.named[key]
         groups = TASKS if key in made.layout.by_task else 1
-        assert view.shape == (2, groups, *parameter.shape)
+        assert view.shape == (4, groups, *parameter.shape)
         if isinstance(parameter.init, float):
             assert (view == parameter.init).all()
         elif parameter.kind != "fixed":
-            assert not torch.equal(view[0], view[1])
+            # Few values can be drawn for a structure, so two members may be alike.
+            assert not (view == view[:1]).all()
 
 
 @pytest.mark.parametrize("place", PLACES)

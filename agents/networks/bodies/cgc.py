@@ -1,0 +1,68 @@
+"""Experts that all tasks share beside experts that a task owns: CGC and PLE (Tang et al. 2020).
+
+In PLE the paper also mixes the shared experts' input from all experts of the level below, private ones of other tasks
+among them. Here a row belongs to one task, and running the others' private experts on it would make them shared. So
+the shared experts of a level read the row's own mixture of the level below. Public code leaves that gate out without
+saying so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.layers import Named, Size
+from mtrl.agents.networks.linear import linear
+from mtrl.agents.networks.mixture import expert_outputs, expert_parameters, mix
+from mtrl.agents.networks.parameters import Parameter
+from mtrl.agents.settings import Count, Natural, settings
+
+
+@settings
+class CGC(Body):
+    """Features ``Σ_e softmax(W_t x + b_t)_e f_e(x)`` over shared experts and the task's own."""
+
+    shared: Count = 2
+    """Experts that all tasks share, each an MLP of the agent's width and depth."""
+    own: Natural = 1
+    """Experts that each task owns."""
+
+    def parameters(self, size: Size) -> dict[str, Parameter]:
+        experts = self.shared + self.own
+        parameters = {}
+        for level, part in enumerate(self._levels(size)):
+            gate = (experts, part.inputs)
+            parameters |= expert_parameters(part, self.shared, f"{level}.shared.")
+            if self.own:
+                parameters |= expert_parameters(part, self.own, f"{level}.own.", "owned")
+            parameters[f"{level}.gate.weight"] = Parameter(gate, 0.0, "owned", exact=True)
+            parameters[f"{level}.gate.bias"] = Parameter(gate[:1], 0.0, "owned", exact=True)
+        return parameters
+
+    def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
+        hidden = x
+        for level, part in enumerate(self._levels(step.size)):
+            outputs = expert_outputs(p, hidden, part, f"{level}.shared.")
+            if self.own:
+                own = expert_outputs(p, hidden, part, f"{level}.own.")
+                outputs = torch.cat([outputs, own], 1)
+            scores = linear(hidden, p[f"{level}.gate.weight"], p[f"{level}.gate.bias"])
+            hidden = mix(outputs, scores.softmax(-1))
+        return hidden
+
+    def _levels(self, size: Size) -> list[Size]:
+        """The experts' layers of each level: all in one."""
+        return [size]
+
+
+@settings
+class PLE(CGC):
+    """CGC with a level for each hidden layer: a level reads the mixture ``h_t`` of the one below."""
+
+    def _levels(self, size: Size) -> list[Size]:
+        first = replace(size, depth=1)
+        above = replace(first, inputs=size.width)
+        return [first] + [above] * (size.depth - 1)

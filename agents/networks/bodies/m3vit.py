@@ -1,0 +1,165 @@
+"""Sparse layers of experts with a gate of each task (M³ViT, Liang et al. 2022).
+
+The paper's layers are those of a vision transformer; here an expert is one hidden layer of the MLP. Each task picks
+``k`` experts for a row by noisy scores, and a loss over the rows of all tasks balances the experts' use. All experts
+are computed for all rows, and those not picked weigh 0, so that shapes stay the same. Public code draws the noise's
+weights at random; here they start at 0, so that noise is equal everywhere. Targets and deterministic actions have no
+noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from mtrl.agents.errors import AgentError
+from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.layers import (
+    Named,
+    Size,
+    activate,
+    before_activation,
+    hidden_parameters,
+)
+from mtrl.agents.networks.linear import linear, of_members
+from mtrl.agents.networks.mixture import (
+    expert_outputs,
+    expert_parameters,
+    mix,
+    softmax_of_largest,
+)
+from mtrl.agents.networks.parameters import Parameter
+from mtrl.agents.settings import Count, NonNegative, settings
+
+LEAST_NOISE = (
+    0.01  # of scores, as in the authors' code, so that the chance of being picked is smooth
+)
+EPS = 1e-10
+
+
+@settings
+class M3ViT(Body):
+    """Layers ``Σ_e g_te act(W_e h + b_e)`` with ``g_t = softmax`` of the ``k`` largest of
+    ``V_t h + ε σ (softplus(U_t h) + 0.01)`` and normal ``ε``; the gate, ``V_t`` and ``U_t``, is the task's own.
+
+    The loss ``balance (CV²(Σ g) + CV²(load))`` sums over sparse layers. CV is the coefficient of variation over
+    experts, and an expert's load the sum over rows of its chance of being picked.
+    """
+
+    mixes_tasks: ClassVar[bool] = True
+
+    experts: Count = 8
+    """Experts of a sparse layer, each of the agent's width."""
+    k: Count = 2
+    """Experts that a row uses. A single one has weight 1, so that only the balance trains the gate."""
+    sparse: Count = 2
+    """Hidden layers that are sparse, counted from the last; 2 of 3 in the paper's spirit of every other."""
+    gate: Literal["obs", "task"] = "obs"
+    """What a task's scores depend on: its hidden units, or nothing else, so that its choice is one for all rows."""
+    noise: NonNegative = 0.125
+    """Factor σ of the noise; 1 / experts in the authors' code."""
+    balance: NonNegative = 0.01
+    """Weight of the loss that balances the experts' use."""
+
+    def __post_init__(self) -> None:
+        if self.k > self.experts:
+            raise AgentError(f"k: {self.k} is more than the {self.experts} experts there are")
+
+    @property
+    def noise_size(self) -> int:  # type: ignore[override]
+        """Uniform numbers of a row: one an expert and sparse layer."""
+        return self.experts * self.sparse if self.noise else 0
+
+    def parameters(self, size: Size) -> dict[str, Parameter]:
+        dense = self._dense(size)
+        parameters = hidden_parameters(replace(size, depth=dense))
+        for layer in range(dense, size.depth):
+            part = _layer(size, layer)
+            fan_in = (part.inputs,) if self.gate == "obs" else ()
+            scores = Parameter((self.experts, *fan_in), 0.0, "owned", exact=True)
+            parameters |= expert_parameters(part, self.experts, f"{layer}.expert.")
+            parameters[f"{layer}.gate"] = scores
+            if self.noise:
+                parameters[f"{layer}.noise"] = scores
+        return parameters
+
+    def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
+        return self._run(p, x, step)[0]
+
+    def extra(self, p: Named, x: Tensor, step: Step) -> Tensor:
+        _, picks = self._run(p, x, step)
+        total = torch.zeros(len(p["0.gate"] if "0.gate" in p else p["0.weight"]), device=x.device)
+        for gates, load in picks:
+            total = total + _variation(gates.sum((1, 2)))
+            if load is not None:
+                total = total + _variation(load.sum((1, 2)))
+        return self.balance * total
+
+    def _run(
+        self, p: Named, x: Tensor, step: Step
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor | None]]]:
+        """Features, and of each sparse layer the gates and the chances of being picked, ``[K, T, b, E]``."""
+        size = step.size
+        dense = self._dense(size)
+        hidden = x
+        for layer in range(dense):
+            plain = before_activation(
+                p, layer, hidden.to(p[f"{layer}.weight"].dtype), size.activation
+            )
+            hidden = activate(plain, size.activation)
+        picks = []
+        for layer in range(dense, size.depth):
+            outputs = expert_outputs(p, hidden, _layer(size, layer), f"{layer}.expert.")
+            gates, load = self._pick(p, hidden, layer, layer - dense, step)
+            picks.append((gates, load))
+            hidden = mix(outputs, gates)
+        return hidden, picks
+
+    def _pick(
+        self, p: Named, hidden: Tensor, layer: int, place: int, step: Step
+    ) -> tuple[Tensor, Tensor | None]:
+        """Gates and chances of being picked of one layer."""
+        scores = self._linear(p[f"{layer}.gate"], hidden)
+        if step.noise is None or not self.noise:
+            return softmax_of_largest(scores, self.k), None
+        std = self.noise * (softplus(self._linear(p[f"{layer}.noise"], hidden)) + LEAST_NOISE)
+        drawn = step.noise[..., place * self.experts : (place + 1) * self.experts]
+        normal = torch.special.ndtri(drawn.clamp(1e-6, 1 - 1e-6))
+        noisy = scores + std * of_members(normal, len(scores))
+        if self.k == self.experts:
+            return softmax_of_largest(noisy, self.k), None
+        return softmax_of_largest(noisy, self.k), self._chance(scores, noisy, std)
+
+    def _linear(self, weight: Tensor, hidden: Tensor) -> Tensor:
+        """``weight`` of the gate times hidden units, ``[K, T, b, E]``."""
+        if self.gate == "obs":
+            return linear(hidden, weight)
+        return weight.unsqueeze(2).expand(-1, -1, hidden.shape[2], -1)
+
+    def _chance(self, scores: Tensor, noisy: Tensor, std: Tensor) -> Tensor:
+        """Chance of an expert to be picked if its noise alone were drawn again, ``[..., E]``."""
+        largest = noisy.topk(self.k + 1, -1).values
+        last_in = largest[..., -2:-1]
+        first_out = largest[..., -1:]
+        # An expert among the k largest has to beat the next one, any other has to beat the k-th.
+        rival = torch.where(noisy >= last_in, first_out, last_in)
+        return torch.special.ndtr((scores - rival) / std)
+
+    def _dense(self, size: Size) -> int:
+        """Hidden layers before the first sparse one."""
+        return max(size.depth - self.sparse, 0)
+
+
+def _layer(size: Size, layer: int) -> Size:
+    """One hidden layer of those that ``size`` describes."""
+    inputs = size.width if layer else size.inputs
+    return replace(size, inputs=inputs, depth=1)
+
+
+def _variation(use: Tensor) -> Tensor:
+    """Squared coefficient of variation over experts ``[K]`` of ``[K, E]``."""
+    return use.var(-1, correction=0) / (use.mean(-1).square() + EPS)
