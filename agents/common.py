@@ -106,7 +106,8 @@ def make_network(
         raise AgentError(
             f"memory: {memory!r} is offered on MiniGrid only; use none for {spec.suite}"
         )
-    size = Size(encoder.num_features, width, depth, activation, num_tasks)
+    inputs = body.num_inputs(encoder.num_features, num_tasks)
+    size = Size(inputs, width, depth, activation, num_tasks)
     features = body.num_features(size)
     recurrent = None
     if memory != "none":
