@@ -45,7 +45,7 @@ def _refuse(shares: str, source: str, aggregators: Iterable[Aggregator]) -> None
         why = "needs every task in every update"
         if info.shares == "groups":
             why = "has no way to prefer tasks"
-        fitting = _accepting(curriculum.shares)
+        fitting = _accepting(shares)
         raise AgentError(
             f"aggregator: {info.name!r} {why}, and {source} gives tasks different shares; "
             f"use one of {', '.join(fitting)}"

@@ -71,16 +71,22 @@ class Body(ABC):
         uses_share: whether features depend on the share of training done.
         mixes_tasks: whether ``extra`` gives a loss.
         wants_one_hot: whether the last T of its inputs are the task's one-hot code, behind what the encoder gives.
-        masks_tasks: whether ``mask`` leaves tasks out of updates.
-        corrects_steps: whether ``after_step`` changes parameters.
     """
 
     encoder_tied: ClassVar[Literal["critic", "both"] | None] = None
     uses_share: ClassVar[bool] = False
     mixes_tasks: ClassVar[bool] = False
     wants_one_hot: ClassVar[bool] = False
-    masks_tasks: ClassVar[bool] = False
-    corrects_steps: ClassVar[bool] = False
+
+    @property
+    def masks_tasks(self) -> bool:
+        """Whether ``mask`` leaves tasks out of updates."""
+        return False
+
+    @property
+    def corrects_steps(self) -> bool:
+        """Whether ``after_step`` changes parameters."""
+        return False
 
     @property
     def phases(self) -> tuple[float, ...]:
