@@ -110,7 +110,8 @@ def make_network(
         )
     # Where tasks have networks of their own, one network is built for all of them.
     names = spec.task_names if num_tasks == spec.num_tasks else ()
-    size = Size(encoder.num_features, width, depth, activation, num_tasks, names, actions)
+    inputs = body.num_inputs(encoder.num_features, num_tasks)
+    size = Size(inputs, width, depth, activation, num_tasks, names, actions)
     features = body.num_features(size)
     recurrent = None
     if memory != "none":

@@ -33,7 +33,7 @@ class Size:
         activation: of the hidden layers; ``layer_norm`` is ReLU after LayerNorm with learned gain and bias.
         num_tasks: T; 1 where every task has networks of its own.
         task_names: of the T tasks; empty where every task has networks of its own.
-        actions: how many of the inputs, the last ones, are the action that a critic values.
+        actions: how many of the inputs, the last ones but for a task's code, are the action that a critic values.
     """
 
     inputs: int

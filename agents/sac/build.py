@@ -15,7 +15,12 @@ from mtrl.agents.curricula import CURRICULA
 from mtrl.agents.errors import AgentError
 from mtrl.agents.networks.ties import make_ties
 from mtrl.agents.optim.adam import AdamSettings
-from mtrl.agents.optim.shares import refuse_shares, refuse_weights, task_preferences
+from mtrl.agents.optim.shares import (
+    refuse_masks,
+    refuse_shares,
+    refuse_weights,
+    task_preferences,
+)
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import ActorCriticPolicy, Categorical, SquashedGaussian, action_mask
 from mtrl.agents.sac.settings import MTSACConfig
@@ -39,6 +44,7 @@ def check(config: MTSACConfig) -> None:
                 "temperature_weights: with heads=separate no task's loss meets another's; use heads=multi-head"
             )
         refuse_weights("temperature_weights", config.aggregators)
+    refuse_masks(config.networks, config.aggregators)
     if config.aggregators[0].info.needs_positive_loss:
         raise AgentError(
             f"actor_aggregator: {config.aggregators[0].info.name!r} takes logarithms or ratios of losses, and SAC's "

@@ -30,7 +30,8 @@ def network(
     """A network of ``num_tasks``, by default as many as it has heads."""
     tasks = num_tasks or num_heads
     names = tuple(f"task-{letter}" for letter in ascii_lowercase[:tasks])
-    size = Size(encoder.num_features, width, depth, activation, tasks, names)
+    inputs = body.num_inputs(encoder.num_features, tasks)
+    size = Size(inputs, width, depth, activation, tasks, names)
     features = body.num_features(size)
     recurrent = GRU(features, width) if memory else None
     heads = Heads(width if memory else features, out_dim, num_heads)

@@ -4,6 +4,9 @@ All sets start identical, so every convex mixture of them starts as the same fun
 random convex one. One mixture serves actor and critics and is trained by the losses of both. Each task's weights are
 formed once for all of its rows, so the products cost what they cost the plain MLP, whatever the number of sets.
 
+A task whose losses explode is left out of the update, and its mixture becomes a random convex one of the other tasks'.
+To know, each update computes all losses once more, before its first step.
+
 Reading: the heads are those of the agent's settings, where the paper composes them too; a head of each task can be what
 a composed one can. Public code that applies softmax to the mixture keeps it convex, which the paper does not, and code
 that draws the sets apart starts tasks from different functions.
@@ -16,11 +19,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Step, Stepped
 from mtrl.agents.networks.composed import compose
 from mtrl.agents.networks.layers import Named, Size, hidden_layers, hidden_parameters
+from mtrl.agents.networks.linear import of_members
 from mtrl.agents.networks.parameters import Draw, Parameter
-from mtrl.agents.settings import Count, settings
+from mtrl.agents.settings import Count, NonNegative, settings
+
+TINY = 1e-12
 
 
 @settings
@@ -29,6 +35,17 @@ class PaCo(Body):
 
     sets: Count = 5
     """Sets of weights; 5 on MT10 and 20 on MT50 in the paper."""
+    loss_limit: NonNegative = 3e3
+    """Sum of a task's losses of actor, critics and temperature above which the task is left out and its mixture drawn
+    anew; 0 for none."""
+
+    @property
+    def masks_tasks(self) -> bool:
+        return self.loss_limit > 0
+
+    @property
+    def corrects_steps(self) -> bool:
+        return self.masks_tasks
 
     def parameters(self, size: Size) -> dict[str, Parameter]:
         found = {
@@ -45,6 +62,26 @@ class PaCo(Body):
             if name != "mixture":
                 composed[name] = compose(sets, p["mixture"])
         return hidden_layers(composed, x, step.size)
+
+    def mask(self, losses: Tensor) -> Tensor:
+        # NaN is above every limit.
+        return (losses <= self.loss_limit).to(losses.dtype)
+
+    def redraw_size(self, size: Size) -> int:
+        """One weight for each task that another's mixture can be made of."""
+        return size.num_tasks if self.masks_tasks else 0
+
+    def after_step(self, p: Named, step: Stepped) -> Named:
+        assert step.masked is not None and step.noise is not None
+        mixture = p["mixture"]
+        masked = of_members(step.masked, len(mixture))
+        weights = -torch.log1p(-of_members(step.noise, len(mixture)))
+        weights = weights * ~masked.unsqueeze(1)
+        total = weights.sum(-1, keepdim=True)
+        # Where all tasks are masked, there is no mixture to draw from.
+        redrawn = masked.unsqueeze(-1) & (total > 0)
+        others = (weights / total.clamp_min(TINY)) @ mixture
+        return {"mixture": torch.where(redrawn, others, mixture)}
 
 
 def identical(draw: Draw) -> Draw:

@@ -59,20 +59,28 @@ class YOLOR(Body):
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
         size = step.size
-        hidden = of_members(x, len(p["0.weight"]))
+        hidden = of_members(x, len(p["0.weight"])).to(p["0.weight"].dtype)
         for layer in range(size.depth):
             plain = before_activation(p, layer, hidden, size.activation)
-            hidden = activate(plain, size.activation).float()
-            for name, _, _ in self._vectors(size, layer):
-                vector = p[name].unsqueeze(2)
-                if name.startswith("gain"):
-                    hidden = hidden * vector
-                elif name.startswith("shift"):
-                    hidden = hidden + vector
-                else:
-                    rows = vector.expand(-1, -1, hidden.shape[2], -1)
-                    hidden = torch.cat([hidden, rows], -1)
-        return hidden
+            hidden = self._meet(p, layer, activate(plain, size.activation))
+        return hidden.float()
+
+    def _meet(self, p: Named, layer: int, hidden: Tensor) -> Tensor:
+        """A layer's output ``[K, T, b, width]`` with the vectors that it meets."""
+        met = {}
+        for kind in ("gain", "shift", "code"):
+            name = f"{kind}.{layer}"
+            if name in p:
+                met[kind] = p[name].unsqueeze(2).to(hidden.dtype)
+        if "code" in met:
+            rows = met["code"].expand(-1, -1, hidden.shape[2], -1)
+            return torch.cat([hidden, rows], -1)
+        if len(met) == 2:
+            # One pass over the rows instead of two.
+            return torch.addcmul(met["shift"], hidden, met["gain"])
+        if "gain" in met:
+            return hidden * met["gain"]
+        return hidden + met["shift"] if met else hidden
 
     def _vectors(self, size: Size, layer: int) -> list[tuple[str, float, int]]:
         """Name, mean at the start and length of each vector that a layer's output meets."""

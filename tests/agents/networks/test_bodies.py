@@ -198,6 +198,47 @@ def test_composed_weights_and_their_gradients_are_those_of_the_sum(groups: int) 
         torch.testing.assert_close(our, their)
 
 
+def test_a_task_whose_losses_explode_is_left_out_and_gets_a_mixture_of_the_others() -> None:
+    body = NETWORKS.make("paco:sets=4,loss_limit=10")
+    losses = torch.tensor([[1.0, 11.0, 10.0], [torch.nan, -50.0, torch.inf]])
+    factors = body.mask(losses)
+    assert factors.tolist() == [[1, 0, 1], [0, 1, 0]]
+    made = network(Identity(4), WIDTH, 2, 2, TASKS, "tanh", body)
+    flat = made.init(2 * SEEDS, torch.Generator().manual_seed(0))
+    before = _body(made, flat)["mixture"].clone()
+    noise = torch.rand(SEEDS, TASKS, made.num_redrawn, generator=torch.Generator().manual_seed(1))
+    made.after_step(flat, factors == 0, noise, tied=True)
+    after = _body(made, flat)["mixture"]
+    assert torch.equal(after[:2, [0, 2]], before[:2, [0, 2]])
+    share = (after[:2, 1] - before[:2, 2]) / (before[:2, 0] - before[:2, 2])
+    assert ((share > 0) & (share < 1)).all()
+    torch.testing.assert_close(share, share[:1, :1].expand(2, 4))
+    # One task is left, so the others become copies of it.
+    torch.testing.assert_close(after[2:], before[2:, 1:2].expand(-1, 3, -1))
+    made.after_step(flat, torch.ones(SEEDS, TASKS, dtype=torch.bool), noise, tied=True)
+    assert torch.equal(_body(made, flat)["mixture"], after)
+
+
+@pytest.mark.parametrize("kind", [MTPPO, MTSAC])
+def test_mixtures_are_redrawn_in_training_alike_in_all_networks(kind: type[Agent]) -> None:
+    agent = _agent(kind, "paco:sets=3,loss_limit=1e-3")
+    for _ in range(12 if kind is MTSAC else 2):
+        agent.advance()
+    agent.check_finite()
+    role = {}
+    for name in ("actor", "critic"):
+        params = agent.state[name]["params"]
+        made = getattr(agent, name)
+        role[name] = made.views(params.view(-1, params.shape[-1]), torch.float32).named
+    actor, critic = (role[name]["body.mixture"] for name in ("actor", "critic"))
+    assert torch.equal(critic, actor.repeat_interleave(len(critic) // len(actor), 0))
+
+
+def test_without_a_limit_no_task_is_masked() -> None:
+    body = NETWORKS.make("paco:loss_limit=0")
+    assert not body.masks_tasks and not body.corrects_steps
+
+
 def test_one_mixture_serves_actor_and_critics() -> None:
     agent = _agent(MTSAC, "paco:sets=2")
     assert tied_names(agent.critic) == tied_names(agent.actor) == ["body.mixture"]  # type: ignore[attr-defined]
