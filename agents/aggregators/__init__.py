@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     from mtrl.agents.aggregators.flat_minima import FlatMinima as FlatMinima
     from mtrl.agents.aggregators.gramians import combine as combine
     from mtrl.agents.aggregators.gramians import gramian as gramian
-    from mtrl.agents.aggregators.gramians import linear_gramian as linear_gramian
-    from mtrl.agents.aggregators.gramians import linear_task_gradients as linear_task_gradients
     from mtrl.agents.aggregators.sparse import Sparse as Sparse
     from mtrl.agents.aggregators.sparse import sparse_mask as sparse_mask
     from mtrl.agents.aggregators.weighting import Weighted as Weighted
@@ -65,7 +63,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "base": ("Aggregator", "AggregatorInfo", "Direction", "Inputs", "State", "Weights"),
         "flat_minima": ("FlatMinima",),
-        "gramians": ("combine", "gramian", "linear_gramian", "linear_task_gradients"),
+        "gramians": ("combine", "gramian"),
         "sparse": ("Sparse", "sparse_mask"),
         "weighting": ("Weighted",),
         "wrapping": ("wrap",),

@@ -54,19 +54,6 @@ def encode_mission(mission: str, length: int) -> NDArray[np.uint8]:
     return tokens
 
 
-def decode_mission(tokens: NDArray) -> str:
-    """The mission that ``tokens`` encode; padding is left out.
-
-    Raises:
-        SuiteError: a token lies outside the vocabulary.
-    """
-    if len(tokens) and int(np.max(tokens)) >= NUM_TOKENS:
-        raise SuiteError(
-            f"Mission token {int(np.max(tokens))} is unknown; tokens lie in [0, {NUM_TOKENS})."
-        )
-    return " ".join(VOCABULARY[int(token) - 1] for token in tokens if token)
-
-
 # A mission is: prefix, first description, and for two kinds a middle and a second description. A description is:
 # article, color (or none), type, place (or none).
 _PHRASES = (

@@ -3,15 +3,15 @@ import pytest
 
 from mtrl.envs import SuiteError
 from mtrl.envs.minigrid.layout import ObsLayout, check_view_shapes
-from mtrl.envs.minigrid.missions import NUM_TOKENS, VOCABULARY, decode_mission, encode_mission
+from mtrl.envs.minigrid.missions import NUM_TOKENS, VOCABULARY, encode_mission
 
 
-def test_missions_survive_the_round_trip():
+def test_missions_are_tokens_then_padding():
     mission = "put the red ball next to the grey box"
     tokens = encode_mission(mission, 12)
     assert tokens.shape == (12,) and tokens.dtype == np.uint8
-    assert decode_mission(tokens) == mission
-    assert np.count_nonzero(tokens) == 9 and not tokens[9:].any()
+    assert [VOCABULARY[token - 1] for token in tokens[:9]] == mission.split()
+    assert not tokens[9:].any()
 
 
 def test_the_vocabulary_is_sorted_and_has_no_word_twice():
@@ -29,7 +29,6 @@ def test_the_vocabulary_is_sorted_and_has_no_word_twice():
             lambda: encode_mission("go to the red door", 4),
             "has 5 words, but missions here have at most 4",
         ),
-        (lambda: decode_mission(np.array([1, NUM_TOKENS])), f"token {NUM_TOKENS} is unknown"),
         (
             lambda: ObsLayout(3).split(np.zeros((2, 148), np.uint8)),
             "have 151 bytes, but these have shape",
