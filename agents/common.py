@@ -9,16 +9,16 @@ from torch import Tensor
 
 from mtrl.agents.aggregators import Aggregator
 from mtrl.agents.aggregators.fixed import Mean
-from mtrl.agents.data.spec import EnvSpec
 from mtrl.agents.errors import AgentError, DivergedError
 from mtrl.agents.networks.bodies.body import Body
 from mtrl.agents.networks.encoder import Encoder, Identity
-from mtrl.agents.networks.grid import GridEncoder, GridLayout
+from mtrl.agents.networks.grid import GridEncoder
 from mtrl.agents.networks.heads import Heads
 from mtrl.agents.networks.layers import Activation, Size
 from mtrl.agents.networks.memory import GRU
 from mtrl.agents.networks.network import Network
 from mtrl.agents.optim.precision import trunk_dtype
+from mtrl.envs.specs import EnvSpec, GridLayout
 from mtrl.envs.vector import TaskVectorEnv
 
 Networks = dict[str, dict[str, Tensor]]

@@ -15,14 +15,14 @@ from torch import Tensor
 from mtrl.agents.agent import Agent, State
 from mtrl.agents.common import Networks, check_networks_finite, obs_rows, stream_seed, task_ids
 from mtrl.agents.curricula.coupling import Features
-from mtrl.agents.curricula.rounds import Rounds, make_rounds
-from mtrl.agents.data.spec import EnvSpec
+from mtrl.agents.curricula.rounds import Rounds, make_rounds, tasks_of
 from mtrl.agents.data.tracking import EpisodeTracker, Meter
 from mtrl.agents.members import per_task
 from mtrl.agents.networks.network import Network
 from mtrl.agents.optim.task_gradients import Reduction, tracked_gramian
 from mtrl.agents.policies import ActorCriticPolicy, RatioPolicy
 from mtrl.agents.state import Mark
+from mtrl.envs.specs import EnvSpec
 from mtrl.envs.vector import TaskVectorEnv
 
 Settings = TypeVar("Settings", bound=Any)
@@ -98,6 +98,10 @@ class ScheduledAgent(Agent):
             self.cycles,
         )
         self._begin_data()
+
+    def set_env(self, env: TaskVectorEnv) -> None:
+        super().set_env(env)
+        self._rounds.tasks = tasks_of(self.spec)
 
     def begin(self, total_env_steps: int) -> None:
         self._budget = self._planned = total_env_steps

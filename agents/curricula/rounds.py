@@ -289,6 +289,11 @@ def _in_float64(log: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.double() for name, value in log.items()}
 
 
+def tasks_of(spec: EnvSpec) -> Tasks:
+    """The tasks of an environment, as curricula see them."""
+    return Tasks(spec.task_names, torch.tensor(task_graph(spec.task_names, spec.builds_on)))
+
+
 def make_rounds(
     curriculum: Choice,
     spec: EnvSpec,
@@ -299,10 +304,9 @@ def make_rounds(
     cycles: bool = False,
 ) -> Rounds:
     """``Rounds`` of the curriculum that a setting describes, for an environment of ``spec``; see there."""
-    tasks = Tasks(spec.task_names, torch.tensor(task_graph(spec.task_names)))
     return Rounds(
         CURRICULA.make(curriculum),
-        tasks,
+        tasks_of(spec),
         heads,
         networks,
         params,
