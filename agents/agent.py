@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from mtrl.agents.callbacks import Hooks, LearningStopped, Recorder, sort_callbacks
+from mtrl.agents.data.arrays import Array
 from mtrl.agents.data.spec import check_env, check_same
 from mtrl.agents.errors import AgentError, DivergedError, check_seed, check_total, unknown
 from mtrl.agents.files import read_state, write_state
@@ -162,16 +163,17 @@ class Agent(ABC):
     @abstractmethod
     def predict(
         self,
-        observation: NDArray,
+        observation: Array,
         state: Any = None,
-        episode_start: NDArray | None = None,
+        episode_start: Array | None = None,
         deterministic: bool = False,
         *,
-        task_id: NDArray | None = None,
-    ) -> tuple[NDArray, Any]:
+        task_id: Array | None = None,
+    ) -> tuple[Array, Any]:
         """Actions for ``observation``, ``[n, D]`` or ``[D]``, and the next memory state (None without memory).
 
-        As in SB3, whatever ``np.asarray`` makes such an array of will do, so lists of numbers too.
+        As in SB3, whatever ``np.asarray`` makes such an array of will do, so lists of numbers too. Of a tensor come
+        tensors, on its device.
 
         Args:
             task_id: int ``[n]``. May be left out when the rows are those of the agent's own environment, or when the
