@@ -21,6 +21,7 @@ from torch import Tensor
 from mtrl.agents.common import Networks
 from mtrl.agents.curricula.coupling import MemberPull
 from mtrl.agents.curricula.rounds import Rounds
+from mtrl.agents.data.arrays import Array, placed, to_tensor
 from mtrl.agents.data.replay import Batch, ByteReplay, ReplayBuffer
 from mtrl.agents.data.tracking import EpisodeTracker
 from mtrl.agents.members import group_rows, with_task_code
@@ -47,7 +48,7 @@ class OffPolicyAgent(ScheduledAgent):
     _rounds: Rounds
     _buffer: Annotated[ReplayBuffer | None, EXPERIENCE]
     _episodes: Annotated[EpisodeTracker | None, EXPERIENCE]
-    _obs: Annotated[NDArray | None, EXPERIENCE]
+    _obs: Annotated[Array | None, EXPERIENCE]
     _planned: int | None
     _phase: int | None
 
@@ -59,7 +60,7 @@ class OffPolicyAgent(ScheduledAgent):
         self._updates_due = 0.0
         self._turns_left = 0
         self._turn: tuple[int, MemberPull] | None = None
-        self._action: NDArray | None = None
+        self._action: Array | None = None
         self._buffer, self._episodes, self._obs = None, None, None
         self.derive()
 
@@ -98,7 +99,7 @@ class OffPolicyAgent(ScheduledAgent):
         # The simulation runs on threads of its own while this process updates.
         self._pass_phases()
         env, buffer, _, obs = self._collector()
-        self._action = self._exploration_action(obs)
+        self._action = placed(self._exploration_action(obs), env.device)
         env.step_async(self.policy.to_env(self._action))
         self._turns_left, self._turn = 0, None
         self._learns = len(buffer) >= min(self.config.learning_starts, buffer.capacity)
@@ -145,7 +146,7 @@ class OffPolicyAgent(ScheduledAgent):
         self._hooks.step(reward, terminated, truncated, info)
         self._hooks.rollout_end()
 
-    def _collector(self) -> tuple[TaskVectorEnv, ReplayBuffer, EpisodeTracker, NDArray]:
+    def _collector(self) -> tuple[TaskVectorEnv, ReplayBuffer, EpisodeTracker, Array]:
         """Environment, buffer, tracker and current observations."""
         obs = self._observed()
         assert self._buffer is not None and self._episodes is not None
@@ -163,41 +164,43 @@ class OffPolicyAgent(ScheduledAgent):
                 self._stream(3),
             )
         if self._episodes is None:
-            self._episodes = EpisodeTracker(self.spec.task_names, env.envs_per_task)
+            self._episodes = EpisodeTracker(self.spec.task_names, env.envs_per_task, env.device)
 
-    def _exploration_action(self, obs: NDArray) -> NDArray:
+    def _exploration_action(self, obs: Array) -> Tensor:
         """Actions as they are stored: uniform until ``learning_starts``, then from the policy."""
         ids = self.env.task_id
         policy = self.policy.of_rows(torch.from_numpy(ids))
         if self.env_steps < self.config.learning_starts * self.spec.num_tasks:
-            return policy.random(len(ids), self._explore).cpu().numpy()
+            return policy.random(len(ids), self._explore)
         output = self._policy_output(obs, ids, samples=True)
         noise = policy.draw(output.shape[:-1], self._explore).to(output.device)
-        return policy.sample(output, noise).cpu().numpy()
+        return policy.sample(output, noise)
 
-    def _store(self, buffer: ReplayBuffer, *transition: NDArray) -> None:
+    def _store(self, buffer: ReplayBuffer, *transition: Array) -> None:
         """Write obs, action, reward, terminated and true next obs of one vector step, each ``[T E, ...]``."""
-        arrays = [torch.from_numpy(self._stored(array)) for array in transition]
-        buffer.add(*[array.unflatten(0, (self.spec.num_tasks, -1)) for array in arrays])
+        stored = [self._stored(array) for array in transition]
+        buffer.add(*[tensor.unflatten(0, (self.spec.num_tasks, -1)) for tensor in stored])
 
-    def _stored(self, array: NDArray) -> NDArray:
-        """Float32, but categories and discrete actions stay integers."""
-        return array if array.dtype.kind in "iu" else array.astype(np.float32, copy=False)
+    def _stored(self, array: Array) -> Tensor:
+        """A float32 tensor where ``array`` lives, but categories and discrete actions stay integers."""
+        tensor = to_tensor(array)
+        is_integer = not tensor.is_floating_point() and tensor.dtype != torch.bool
+        return tensor if is_integer else tensor.float()
 
     # Prediction
 
     def _actor_outputs(
         self,
-        rows: NDArray,
+        rows: Array,
         ids: NDArray,
         state: Any,
-        episode_start: NDArray | None,
+        episode_start: Array | None,
         samples: bool,
     ) -> ActorOutputs:
         return ActorOutputs(self._policy_output(rows, ids, samples))
 
     @torch.no_grad()
-    def _policy_output(self, obs: NDArray, task_id: NDArray, samples: bool = False) -> Tensor:
+    def _policy_output(self, obs: Array, task_id: NDArray, samples: bool = False) -> Tensor:
         """The actor's outputs ``[n, O]`` for rows ``[n, D]`` of any tasks, in float32.
 
         Args:
@@ -208,7 +211,8 @@ class OffPolicyAgent(ScheduledAgent):
         if self._acting is None:
             self._acting = network.constants(self.state["actor"]["params"], torch.float32)
         index, place = group_rows(task_id, self.spec.num_tasks)
-        grouped = torch.from_numpy(self._stored(obs)[index]).to(self.device)
+        rows = self._stored(obs)
+        grouped = rows[to_tensor(index, rows.device)].to(self.device)
         x = grouped.unsqueeze(1 if self._separate else 0)
         x = with_task_code(x, self.config.heads == "one-hot")
         drawn = self.network_noise(network, x) if samples else None
@@ -219,9 +223,9 @@ class OffPolicyAgent(ScheduledAgent):
         """Features ``[T, n, F]`` of every task's policy at the newest observations of all tasks."""
         assert self._buffer is not None
         tasks = self.spec.num_tasks
-        obs = self._buffer.newest_obs(PROBES).cpu().numpy()
+        obs = self._buffer.newest_obs(PROBES)
         ids = np.repeat(np.arange(tasks), len(obs))
-        output = self._policy_output(np.tile(obs, (tasks, 1)), ids)
+        output = self._policy_output(obs.repeat(tasks, 1), ids)
         return self.policy.of_rows(torch.from_numpy(ids)).features(output).unflatten(0, (tasks, -1))
 
     # Metrics and state

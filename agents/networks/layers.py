@@ -34,6 +34,7 @@ class Size:
         num_tasks: T; 1 where every task has networks of its own.
         task_names: of the T tasks; empty where every task has networks of its own.
         actions: how many of the inputs, the last ones but for a task's code, are the action that a critic values.
+        depths: how many tasks each one builds on, one on top of the other; empty where that is not known.
     """
 
     inputs: int
@@ -43,6 +44,7 @@ class Size:
     num_tasks: int
     task_names: tuple[str, ...] = ()
     actions: int = 0
+    depths: tuple[int, ...] = ()
 
 
 def hidden_parameters(size: Size) -> dict[str, Parameter]:

@@ -19,7 +19,6 @@ from mtrl.agents.networks.layers import (
 from mtrl.agents.networks.linear import of_members
 from mtrl.agents.networks.parameters import Parameter, table
 from mtrl.agents.settings import Count, settings
-from mtrl.envs.specs import task_depths
 
 
 @settings
@@ -74,7 +73,7 @@ class Hierarchical(Body):
     def _layers(self, size: Size) -> tuple[int, ...]:
         """The layer of each task, counted from 1; empty where each has the last."""
         if self.layers is None or size.num_tasks == 1:
-            return tuple(min(1 + depth, size.depth) for depth in task_depths(size.task_names))
+            return tuple(min(1 + depth, size.depth) for depth in size.depths)
         if len(self.layers) != size.num_tasks:
             raise AgentError(
                 f"layers: {self.layers} has {len(self.layers)} numbers; there must be one for each of "

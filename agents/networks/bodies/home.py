@@ -21,7 +21,6 @@ from mtrl.agents.networks.linear import experts_as_members, linear, of_members
 from mtrl.agents.networks.mixture import expert_parameters, experts_of, mix
 from mtrl.agents.networks.parameters import Kind, Parameter, he_uniform, table
 from mtrl.agents.settings import Count, Natural, settings
-from mtrl.envs.specs import task_depths
 
 
 @settings
@@ -90,9 +89,8 @@ class HoME(Body):
         """The number of each task's group; empty where all are in one."""
         # A task that has networks of its own is in no group.
         if self.groups is None or size.num_tasks == 1:
-            depths = task_depths(size.task_names)
-            levels = sorted(set(depths))
-            return tuple(levels.index(depth) for depth in depths)
+            levels = sorted(set(size.depths))
+            return tuple(levels.index(depth) for depth in size.depths)
         if len(self.groups) != size.num_tasks:
             raise AgentError(
                 f"groups: {self.groups} has {len(self.groups)} numbers; there must be one for each of "
