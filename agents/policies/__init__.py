@@ -216,6 +216,10 @@ class Categorical(Policy):
     def features(self, output: Tensor) -> Tensor:
         return self.logits(output).softmax(-1)
 
+    def random(self, rows: int, generator: torch.Generator) -> Tensor:
+        drawn = self.draw((rows,), generator).to(self.mask.device)
+        return self.sample(torch.zeros_like(drawn), drawn)
+
     def to_env(self, action: NDArray) -> NDArray:
         return action.astype(np.int64, copy=False)
 
@@ -257,7 +261,7 @@ RatioPolicy = Gaussian | Categorical
 
 def action_mask(spec: EnvSpec, device: torch.device, separate: bool) -> Tensor:
     """Which actions each task has, bool ``[1, T, 1, A]``, or ``[T, 1, 1, A]`` where tasks have agents of their own."""
-    counts = torch.tensor(spec.num_actions, device=device)
+    counts = torch.tensor(spec.num_actions).to(device)
     mask = torch.arange(spec.action_dim, device=device) < counts.unsqueeze(1)
     lead = (-1, 1, 1) if separate else (1, -1, 1)
     return mask.view(*lead, spec.action_dim)
