@@ -23,6 +23,7 @@ from mtrl.agents.curricula.coupling import MemberPull
 from mtrl.agents.curricula.rounds import Rounds
 from mtrl.agents.data.replay import Batch, ByteReplay, ReplayBuffer
 from mtrl.agents.data.tracking import EpisodeTracker
+from mtrl.agents.data.transfer import Transfer
 from mtrl.agents.members import group_rows, with_task_code
 from mtrl.agents.networks.parameters import Params
 from mtrl.agents.scheduled import EXPERIENCE, PROBES, ActorOutputs, ScheduledAgent
@@ -58,6 +59,8 @@ class OffPolicyAgent(ScheduledAgent):
         self._turns_left = 0
         self._turn: tuple[int, MemberPull] | None = None
         self._action: NDArray | None = None
+        self._grouped: tuple[NDArray, NDArray[np.int64], Tensor] | None = None
+        self._transfers = {name: Transfer(self.device) for name in ("obs", "noise", "action")}
         self._buffer, self._episodes, self._obs = None, None, None
         self.derive()
 
@@ -165,8 +168,9 @@ class OffPolicyAgent(ScheduledAgent):
         if self.env_steps < self.config.learning_starts * self.spec.num_tasks:
             return policy.random(len(ids), self._explore).cpu().numpy()
         output = self._policy_output(obs, ids, samples=True)
-        noise = policy.draw(output.shape[:-1], self._explore).to(output.device)
-        return policy.sample(output, noise).cpu().numpy()
+        drawn = policy.draw(output.shape[:-1], self._explore)
+        noise = self._transfers["noise"].upload(drawn.numpy())
+        return self._transfers["action"].download(policy.sample(output, noise))
 
     def _store(self, buffer: ReplayBuffer, *transition: NDArray) -> None:
         """Write obs, action, reward, terminated and true next obs of one vector step, each ``[T E, ...]``."""
@@ -200,13 +204,20 @@ class OffPolicyAgent(ScheduledAgent):
         # Views of the parameters are made once an update, not once a step.
         if self._acting is None:
             self._acting = network.constants(self.state["actor"]["params"], torch.float32)
-        index, place = group_rows(task_id, self.spec.num_tasks)
-        grouped = torch.from_numpy(self._stored(obs)[index]).to(self.device)
+        index, back = self._grouping(task_id)
+        grouped = self._transfers["obs"].upload(self._stored(obs)[index])
         x = grouped.unsqueeze(1 if self._separate else 0)
         x = with_task_code(x, self.config.heads == "one-hot")
         drawn = self.network_noise(network, x) if samples else None
         output = network.forward(self._acting, x, None, drawn, self.share_done).flatten(0, 2)
-        return output[torch.from_numpy(place).to(self.device)]
+        return output[back]
+
+    def _grouping(self, task_id: NDArray) -> tuple[NDArray[np.int64], Tensor]:
+        """``group_rows`` of these tasks, the second on the device; kept, since environments keep their order."""
+        if self._grouped is None or not np.array_equal(self._grouped[0], task_id):
+            index, place = group_rows(task_id, self.spec.num_tasks)
+            self._grouped = task_id.copy(), index, torch.from_numpy(place).to(self.device)
+        return self._grouped[1], self._grouped[2]
 
     def _policy_features(self) -> Tensor:
         """Features ``[T, n, F]`` of every task's policy at the newest observations of all tasks."""

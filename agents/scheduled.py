@@ -281,7 +281,7 @@ class ScheduledAgent(Agent):
         if shape is None:
             return None
         # On the CPU, so that exploration does not depend on the device.
-        return torch.rand(shape, generator=self._explore).to(self.device)
+        return torch.rand(shape, generator=self._explore).to(rows.device)
 
     # Metrics and state
 

@@ -29,6 +29,6 @@ def correlated(
     if last is None:
         return fresh
     rho = torch.from_numpy(correlation).view(*fresh.shape[:2], 1, 1)
-    kept = rho.float().to(fresh.device)
-    added = (1 - rho.square()).sqrt().float().to(fresh.device)
+    kept = rho.float()
+    added = (1 - rho.square()).sqrt().float()
     return kept * last + added * fresh

@@ -92,6 +92,7 @@ class RolloutBuffer:
     Args:
         shape: ``(T, L, E)``.
         action_dim: None for discrete actions.
+        pinned: whether the room is page-locked, which a GPU copies without Python waiting.
     """
 
     def __init__(
@@ -100,22 +101,30 @@ class RolloutBuffer:
         obs_dim: int,
         action_dim: int | None,
         obs_dtype: DTypeLike,
+        pinned: bool = False,
     ) -> None:
-        self._shape = shape
+        self._shape, self._pinned = shape, pinned
         tasks, length, envs = shape
         rows = (length, tasks * envs)
         discrete = action_dim is None
         action_shape = rows if action_dim is None else (*rows, action_dim)
         action_dtype = np.int64 if discrete else np.float32
         self._fields = (
-            np.empty((*rows, obs_dim), obs_dtype),  # obs
-            np.empty((*rows, obs_dim), obs_dtype),  # next_obs
-            np.empty(action_shape, action_dtype),  # action
-            np.empty(rows, np.float32),  # reward
-            np.empty(rows, np.float32),  # terminated
-            np.empty(rows, np.float32),  # done
+            self._room((*rows, obs_dim), obs_dtype),  # obs
+            self._room((*rows, obs_dim), obs_dtype),  # next_obs
+            self._room(action_shape, action_dtype),  # action
+            self._room(rows, np.float32),  # reward
+            self._room(rows, np.float32),  # terminated
+            self._room(rows, np.float32),  # done
         )
         self._before: list[Memory] = []
+
+    def _room(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray:
+        if not self._pinned:
+            return np.empty(shape, dtype)
+        kind = torch.from_numpy(np.empty(0, dtype)).dtype
+        room: NDArray = torch.empty(shape, dtype=kind, pin_memory=True).numpy()
+        return room
 
     def add(self, step: int, *transition: NDArray, before: Memory | None = None) -> None:
         """Store one vector step.
@@ -131,8 +140,10 @@ class RolloutBuffer:
 
     def rollout(self, device: torch.device) -> Rollout:
         tasks, length, envs = self._shape
-        fields = [torch.from_numpy(field).to(device) for field in self._fields]
-        fields += [torch.stack(field) for field in zip(*self._before)]
+        fields = [
+            torch.from_numpy(field).to(device, non_blocking=self._pinned) for field in self._fields
+        ]
+        fields += [torch.stack(field).to(device) for field in zip(*self._before)]
         by_task = []
         for field in fields:
             steps = field.view(length, tasks, envs, *field.shape[2:])

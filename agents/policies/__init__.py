@@ -50,6 +50,10 @@ class Policy(ABC):
         """The policy of one task's agent, where every task has an agent of its own."""
         return self
 
+    def on(self, device: torch.device) -> Self:
+        """The policy with what it holds on ``device``."""
+        return self
+
     @abstractmethod
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """The random numbers of ``sample``, on the CPU, so that exploration does not depend on the device.
@@ -193,6 +197,9 @@ class Categorical(Policy):
 
     def of_task(self, task: int) -> Self:
         return type(self)(self.mask[task : task + 1])
+
+    def on(self, device: torch.device) -> Self:
+        return self if self.mask.device == device else type(self)(self.mask.to(device))
 
     def logits(self, output: Tensor) -> Tensor:
         """``output`` with the logits of impossible actions out of reach."""

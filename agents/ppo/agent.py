@@ -75,6 +75,7 @@ class MTPPO(OnPolicyAgent):
     def _pass(self, state: PPOState, data: Pass) -> PassResult:
         assert self._recorded is not None
         # The schedule changes the step size, so it is an input like any other.
+        assert isinstance(data.learning_rate, float)
         rate = torch.full((), data.learning_rate, dtype=torch.float32, device=self.device)
         result: PassResult = self._recorded(state, data._replace(learning_rate=rate))
         return result

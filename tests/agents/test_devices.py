@@ -159,6 +159,72 @@ def test_a_device_learns_what_the_cpu_learns(kind: type[Agent], settings: dict[s
         )
 
 
+def test_a_step_of_mtsac_waits_once() -> None:
+    with Watch() as watch:
+        agent = _agent(MTSAC)
+        for _ in range(4):
+            agent.advance()
+        for _ in range(3):
+            with watch.part() as log:
+                agent.advance()
+            assert agent.gradient_steps > 0
+            # Down come the actions; up go observations, exploration noise and the transitions.
+            assert len(log.down) == 1 and not log.waits
+            assert len(log.up) == 3, log.up
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.4])
+def test_a_step_of_mtppo_waits_once_and_its_rollout_goes_up_at_once(correlation: float) -> None:
+    with Watch() as watch:
+        agent = _agent(MTPPO, noise_correlation=correlation)
+        agent.advance()
+        with watch.part() as log:
+            agent.collect()
+        steps = agent.config.rollout_per_task // 2
+        # A curriculum's round looks at the critic's losses once.
+        assert len(log.down) == steps + 1 and not log.waits
+        fields, moves = 6, 1
+        assert len(log.up) == 2 * steps + fields + moves
+
+
+def test_acting_on_the_cpu_crosses_once_a_rollout() -> None:
+    with Watch() as watch:
+        agent = _agent(MTPPO)
+        agent.advance()
+        agent.act_on(torch.device("cpu"))
+        with watch.part() as log:
+            agent.collect()
+        # The actor, its deviations and the critic's losses come down, and the rollout's fields go up.
+        assert len(log.up) == 6 and len(log.down) == 3 and not log.waits
+
+
+@pytest.mark.parametrize("suite", ["", "mg3"])
+def test_acting_on_the_cpu_collects_what_the_device_does(suite: str) -> None:
+    settings: dict[str, Any] = {"rollout_per_task": 16} if suite else {}
+    rollouts = []
+    with Watch():
+        for where in ("chip", "cpu"):
+            agent = _agent(MTPPO, suite=suite, **settings)
+            agent.act_on(torch.device(where))
+            rollouts.append(to_cpu(agent.collect()))
+    for there, here in zip(*rollouts, strict=True):
+        if there is not None:
+            torch.testing.assert_close(there, here, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [MTSAC, MTPPO])
+def test_reading_metrics_waits_twice(kind: type[Agent]) -> None:
+    with Watch() as watch:
+        agent = _agent(kind)
+        for _ in range(2 if kind is MTPPO else 6):
+            agent.advance()
+        with watch.part() as log:
+            metrics = agent.metrics()
+        assert metrics["train/critic_loss"] > 0
+        # Whether parameters are finite, and the sums of the metrics.
+        assert len(log.down) == 2 and not log.waits and not log.up
+
+
 def test_operands_of_two_devices_are_refused_and_waits_are_noted() -> None:
     with Watch() as watch:
         x = torch.ones(3, device="chip")
