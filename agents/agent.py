@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from mtrl.agents.callbacks import Hooks, LearningStopped, Recorder, sort_callbacks
-from mtrl.agents.data.spec import EnvSpec as EnvSpec
+from mtrl.agents.data.arrays import Array
+from mtrl.agents.data.spec import check_env, check_same
 from mtrl.agents.errors import AgentError, DivergedError, check_seed, check_total, unknown
 from mtrl.agents.files import read_state, write_state
 from mtrl.agents.graphs import GraphMode, uses_graphs
@@ -22,6 +23,7 @@ from mtrl.agents.settings import values_of
 from mtrl.agents.sharing.hub import local_folder
 from mtrl.agents.sharing.locate import agent_file
 from mtrl.agents.state import Saved, restore, split_state, to_dict
+from mtrl.envs.specs import EnvSpec as EnvSpec
 from mtrl.envs.vector import TaskVectorEnv
 
 State = Saved
@@ -83,7 +85,7 @@ class Agent(ABC):
             warnings.warn(remark, stacklevel=2)
         self.graph: GraphMode = graph
         uses_graphs(graph, self.device, self.graph_obstacle if not self.records_updates else None)
-        self.spec = env if isinstance(env, EnvSpec) else self.spec_class.of(env)
+        self.spec = env if isinstance(env, EnvSpec) else self._spec_of(env)
         if self.spec.discrete and not self.discrete_actions:
             raise AgentError(
                 f"env: {self.spec.suite} has discrete actions; {self.name} needs a bounded Box"
@@ -176,16 +178,17 @@ class Agent(ABC):
     @abstractmethod
     def predict(
         self,
-        observation: NDArray,
+        observation: Array,
         state: Any = None,
-        episode_start: NDArray | None = None,
+        episode_start: Array | None = None,
         deterministic: bool = False,
         *,
-        task_id: NDArray | None = None,
-    ) -> tuple[NDArray, Any]:
+        task_id: Array | None = None,
+    ) -> tuple[Array, Any]:
         """Actions for ``observation``, ``[n, D]`` or ``[D]``, and the next memory state (None without memory).
 
-        As in SB3, whatever ``np.asarray`` makes such an array of will do, so lists of numbers too.
+        As in SB3, whatever ``np.asarray`` makes such an array of will do, so lists of numbers too. Of a tensor come
+        tensors, on its device.
 
         Args:
             task_id: int ``[n]``. May be left out when the rows are those of the agent's own environment, or when the
@@ -252,8 +255,14 @@ class Agent(ABC):
 
     def set_env(self, env: TaskVectorEnv) -> None:
         """Continue in another environment with the same tasks and spaces; episodes start afresh."""
-        self.spec.check_same(self.spec_class.of(env))
+        spec = self._spec_of(env)
+        check_same(self.spec, spec)
+        self.spec = dataclasses.replace(self.spec, builds_on=spec.builds_on)
         self._env = env
+
+    def _spec_of(self, env: TaskVectorEnv) -> EnvSpec:
+        check_env(env)
+        return self.spec_class.of(env)
 
     @property
     def progress(self) -> int:
@@ -318,10 +327,9 @@ class Agent(ABC):
             raise AgentError(
                 f"path: {path} holds agent {about.get('agent')!r}; {cls.__name__} loads {cls.name!r}"
             )
-        saved_spec = json.loads(about["spec"]).items()
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved_spec}
+        spec = cls.spec_class.of_json(json.loads(about["spec"]))
         config = override(cls.config_class(), json.loads(about["config"]))
-        agent = cls(cls.spec_class(**fields), config, seed=about["seed"], device=device)
+        agent = cls(spec, config, seed=about["seed"], device=device)
         if not about.get("optimizer", True):
             restore_optimizer(saved["state"]["networks"], agent.state_dict(experience=False))
         agent.load_state_dict(saved["state"])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl.agents.data.arrays import Array, host
 from mtrl.agents.errors import AgentError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Hooks:
             callback.on_rollout_start()
 
     def step(
-        self, reward: NDArray, terminated: NDArray, truncated: NDArray, info: dict[str, Any]
+        self, reward: Array, terminated: Array, truncated: Array, info: dict[str, Any]
     ) -> None:
         """Call the callbacks after one vector step, whose transitions are stored.
 
@@ -80,8 +81,10 @@ class Hooks:
         """
         if not self._callbacks:
             return
+        reward, terminated, truncated = host(reward), host(terminated), host(truncated)
         done = terminated | truncated
-        infos = self._infos(reward, terminated, truncated, info)
+        seen = {name: host(info[name]) for name in ("success", "final_obs")}
+        infos = self._infos(reward, terminated, truncated, seen)
         go_on = True
         for callback in self._callbacks:
             callback.update_locals({"rewards": reward, "dones": done, "infos": infos})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -9,67 +11,80 @@ from torch import Tensor
 
 from mtrl.agents.aggregators import Aggregator
 from mtrl.agents.aggregators.fixed import Mean
-from mtrl.agents.data.spec import EnvSpec
+from mtrl.agents.data.arrays import Array, as_type, device_of, given, host, placed
 from mtrl.agents.errors import AgentError, DivergedError
 from mtrl.agents.networks.bodies.body import Body
 from mtrl.agents.networks.encoder import Encoder, Identity
-from mtrl.agents.networks.grid import GridEncoder, GridLayout
+from mtrl.agents.networks.grid import GridEncoder
 from mtrl.agents.networks.heads import Heads
 from mtrl.agents.networks.layers import Activation, Size
 from mtrl.agents.networks.memory import GRU
 from mtrl.agents.networks.network import Network
 from mtrl.agents.optim.precision import trunk_dtype
+from mtrl.envs.specs import EnvSpec, GridLayout
 from mtrl.envs.vector import TaskVectorEnv
 
 Networks = dict[str, dict[str, Tensor]]
 
 
 def stream_seed(seed: int, index: int) -> int:
-    """A seed for one of the agent's random streams, independent of those of other indices."""
+    """Derive a seed for one of the agent's random streams. Seeds of different indices are independent."""
     sequence = np.random.SeedSequence((seed, index))
     # 63 bits, so that the seed fits a signed integer.
     return int(sequence.generate_state(1, np.uint64)[0] >> 1)
 
 
-def obs_rows(spec: EnvSpec, observation: ArrayLike) -> NDArray:
+def obs_rows(spec: EnvSpec, observation: ArrayLike | Tensor) -> Array:
     """Observations ``[D]`` or ``[n, D]`` as rows ``[n, D]``: categories as uint8, numbers as floats of any size.
+
+    Tensors stay where they are; whatever else is given becomes an array of numpy.
 
     Raises:
         AgentError: no array of numbers, another shape, or unknown categories.
     """
     wanted = f"({spec.obs_dim},) or (n, {spec.obs_dim})"
     try:
-        array = np.asarray(observation)
+        array = given(observation)
     except (TypeError, ValueError, RuntimeError):
-        # Ragged lists; tensors on a GPU or with gradients.
+        # Ragged lists, or lists of tensors on a GPU.
         array = np.array(None)
-    if array.dtype.kind not in "fiu":
+    if _kind(array) not in "fiu" or getattr(observation, "requires_grad", False):
         raise AgentError(
             f"observation: this {type(observation).__name__} is no array of numbers; give one of shape {wanted}, "
             "such as reset()[0]"
         )
     if array.ndim not in (1, 2) or array.shape[-1] != spec.obs_dim:
-        raise AgentError(f"observation: shape {array.shape} does not fit; it must be {wanted}")
-    rows = np.atleast_2d(array)
+        shape = tuple(array.shape)
+        raise AgentError(f"observation: shape {shape} does not fit; it must be {wanted}")
+    rows = array.reshape(-1, spec.obs_dim)
     if spec.layout is not None:
         return _categories(spec.layout, rows)
-    return rows if rows.dtype.kind == "f" else rows.astype(np.float32)
+    return rows if _kind(rows) == "f" else as_type(rows, "float32")
 
 
-def _categories(layout: GridLayout, rows: NDArray) -> NDArray[np.uint8]:
-    if rows.dtype.kind not in "iu":
+def _kind(array: Array) -> str:
+    """numpy's letter for the kind of an array's or tensor's numbers."""
+    if not isinstance(array, Tensor):
+        return str(array.dtype.kind)
+    if array.is_complex() or array.dtype == torch.bool:
+        return "cb"
+    return "f" if array.is_floating_point() else "i"
+
+
+def _categories(layout: GridLayout, rows: Array) -> Array:
+    if _kind(rows) not in "iu":
         raise AgentError(
             f"observation: {rows.dtype} holds no categories; give the environment's integers"
         )
     sizes = np.array(layout.sizes())
-    wrong = np.argwhere((rows < 0) | (rows >= sizes))
-    if len(wrong):
-        row, byte = wrong[0]
+    unknown = (rows < 0) | (rows >= placed(sizes, device_of(rows)))
+    if unknown.any():
+        row, byte = np.argwhere(host(unknown))[0]
         kind = "mission token" if byte >= layout.num_bytes - layout.words else "category"
         raise AgentError(
-            f"observation: {kind} {rows[row, byte]} at {byte} is unknown; it must be below {sizes[byte]}"
+            f"observation: {kind} {int(rows[row, byte])} at {byte} is unknown; it must be below {sizes[byte]}"
         )
-    return rows.astype(np.uint8, copy=False)
+    return as_type(rows, "uint8")
 
 
 def make_network(
@@ -117,17 +132,17 @@ def make_network(
 
 
 def task_ids(
-    spec: EnvSpec, env: TaskVectorEnv | None, rows: int, task_id: NDArray | None
+    spec: EnvSpec, env: TaskVectorEnv | None, rows: int, task_id: Array | None
 ) -> NDArray[np.int64]:
     """Task of each of ``rows`` observations, where it is given or can be known. Raises AgentError otherwise."""
     if task_id is not None:
-        given = np.asarray(task_id)
-        if given.dtype.kind not in "iu" or given.shape not in ((), (1,), (rows,)):
+        ids = np.asarray(host(task_id))
+        if ids.dtype.kind not in "iu" or ids.shape not in ((), (1,), (rows,)):
             raise AgentError(
-                f"task_id: {given.dtype} of shape {given.shape} is neither an integer nor one for each of "
+                f"task_id: {ids.dtype} of shape {ids.shape} is neither an integer nor one for each of "
                 f"{rows} observations"
             )
-        tasks = np.broadcast_to(given.astype(np.int64), (rows,)).copy()
+        tasks = np.broadcast_to(ids.astype(np.int64), (rows,)).copy()
         outside = (tasks < 0) | (tasks >= spec.num_tasks)
         if outside.any():
             raise AgentError(
@@ -143,13 +158,20 @@ def task_ids(
     )
 
 
-def scale_action(spec: EnvSpec, action: NDArray) -> NDArray[np.float32]:
-    """Actions in [-1, 1] (clipped to it) as actions within the bounds of the environment."""
-    low = np.array(spec.action_low)
-    high = np.array(spec.action_high)
-    share = (np.clip(action, -1, 1) + 1) * 0.5
-    scaled: NDArray[np.float32] = (low + share * (high - low)).astype(np.float32)
-    return scaled
+def scale_action(spec: EnvSpec, action: Array) -> Array:
+    """Actions in [-1, 1] (clipped to it) as actions within the bounds of the environment, float32."""
+    low, size = _range(spec.action_low, spec.action_high, device_of(action))
+    share = (action.clip(-1, 1) + 1) * 0.5
+    return as_type(low + share * size, "float32")
+
+
+@cache
+def _range(
+    low: tuple[float, ...], high: tuple[float, ...], device: torch.device | None
+) -> tuple[Array, Array]:
+    """Lower bounds and widths in float64, on ``device``; kept, for every step needs them."""
+    lowest = np.array(low)
+    return placed(lowest, device), placed(np.array(high) - lowest, device)
 
 
 def refuse_aggregator(

@@ -21,6 +21,7 @@ from torch import Tensor
 from mtrl.agents.common import Networks
 from mtrl.agents.curricula.coupling import MemberPull
 from mtrl.agents.curricula.rounds import Rounds
+from mtrl.agents.data.arrays import Array, to_tensor
 from mtrl.agents.data.replay import Batch, ByteReplay, ReplayBuffer
 from mtrl.agents.data.tracking import EpisodeTracker
 from mtrl.agents.data.transfer import Transfer
@@ -47,7 +48,7 @@ class OffPolicyAgent(ScheduledAgent):
     _rounds: Rounds
     _buffer: Annotated[ReplayBuffer | None, EXPERIENCE]
     _episodes: Annotated[EpisodeTracker | None, EXPERIENCE]
-    _obs: Annotated[NDArray | None, EXPERIENCE]
+    _obs: Annotated[Array | None, EXPERIENCE]
     _planned: int | None
 
     def _begin_data(self) -> None:
@@ -58,8 +59,8 @@ class OffPolicyAgent(ScheduledAgent):
         self._updates_due = 0.0
         self._turns_left = 0
         self._turn: tuple[int, MemberPull] | None = None
-        self._action: NDArray | None = None
-        self._grouped: tuple[NDArray, NDArray[np.int64], Tensor] | None = None
+        self._action: Array | None = None
+        self._grouped: tuple[NDArray, Tensor, Tensor] | None = None
         self._transfers = {name: Transfer(self.device) for name in ("obs", "noise", "action")}
         self._buffer, self._episodes, self._obs = None, None, None
         self.derive()
@@ -94,7 +95,7 @@ class OffPolicyAgent(ScheduledAgent):
         """Act in every environment, and count the updates that become due; the simulation goes on by itself."""
         # The simulation runs on threads of its own while this process updates.
         env, buffer, _, obs = self._collector()
-        self._action = self._exploration_action(obs)
+        self._action = self._transfers["action"].place(self._exploration_action(obs), env.device)
         env.step_async(self.policy.to_env(self._action))
         self._turns_left, self._turn = 0, None
         self._learns = len(buffer) >= min(self.config.learning_starts, buffer.capacity)
@@ -141,7 +142,7 @@ class OffPolicyAgent(ScheduledAgent):
         self._hooks.step(reward, terminated, truncated, info)
         self._hooks.rollout_end()
 
-    def _collector(self) -> tuple[TaskVectorEnv, ReplayBuffer, EpisodeTracker, NDArray]:
+    def _collector(self) -> tuple[TaskVectorEnv, ReplayBuffer, EpisodeTracker, Array]:
         """Environment, buffer, tracker and current observations."""
         obs = self._observed()
         assert self._buffer is not None and self._episodes is not None
@@ -159,42 +160,43 @@ class OffPolicyAgent(ScheduledAgent):
                 self._stream(3),
             )
         if self._episodes is None:
-            self._episodes = EpisodeTracker(self.spec.task_names, env.envs_per_task)
+            self._episodes = EpisodeTracker(self.spec.task_names, env.envs_per_task, env.device)
 
-    def _exploration_action(self, obs: NDArray) -> NDArray:
+    def _exploration_action(self, obs: Array) -> Tensor:
         """Actions as they are stored: uniform until ``learning_starts``, then from the policy."""
         ids = self.env.task_id
         policy = self.policy.of_rows(torch.from_numpy(ids))
         if self.env_steps < self.config.learning_starts * self.spec.num_tasks:
-            return policy.random(len(ids), self._explore).cpu().numpy()
+            return policy.random(len(ids), self._explore)
         output = self._policy_output(obs, ids, samples=True)
         drawn = policy.draw(output.shape[:-1], self._explore)
-        noise = self._transfers["noise"].upload(drawn.numpy())
-        return self._transfers["action"].download(policy.sample(output, noise))
+        return policy.sample(output, self._transfers["noise"].upload(drawn))
 
-    def _store(self, buffer: ReplayBuffer, *transition: NDArray) -> None:
+    def _store(self, buffer: ReplayBuffer, *transition: Array) -> None:
         """Write obs, action, reward, terminated and true next obs of one vector step, each ``[T E, ...]``."""
-        arrays = [torch.from_numpy(self._stored(array)) for array in transition]
-        buffer.add(*[array.unflatten(0, (self.spec.num_tasks, -1)) for array in arrays])
+        stored = [self._stored(array) for array in transition]
+        buffer.add(*[tensor.unflatten(0, (self.spec.num_tasks, -1)) for tensor in stored])
 
-    def _stored(self, array: NDArray) -> NDArray:
-        """Float32, but categories and discrete actions stay integers."""
-        return array if array.dtype.kind in "iu" else array.astype(np.float32, copy=False)
+    def _stored(self, array: Array) -> Tensor:
+        """A float32 tensor where ``array`` lives, but categories and discrete actions stay integers."""
+        tensor = to_tensor(array)
+        is_integer = not tensor.is_floating_point() and tensor.dtype != torch.bool
+        return tensor if is_integer else tensor.float()
 
     # Prediction
 
     def _actor_outputs(
         self,
-        rows: NDArray,
+        rows: Array,
         ids: NDArray,
         state: Any,
-        episode_start: NDArray | None,
+        episode_start: Array | None,
         samples: bool,
     ) -> ActorOutputs:
         return ActorOutputs(self._policy_output(rows, ids, samples))
 
     @torch.no_grad()
-    def _policy_output(self, obs: NDArray, task_id: NDArray, samples: bool = False) -> Tensor:
+    def _policy_output(self, obs: Array, task_id: NDArray, samples: bool = False) -> Tensor:
         """The actor's outputs ``[n, O]`` for rows ``[n, D]`` of any tasks, in float32.
 
         Args:
@@ -204,28 +206,31 @@ class OffPolicyAgent(ScheduledAgent):
         # Views of the parameters are made once an update, not once a step.
         if self._acting is None:
             self._acting = network.constants(self.state["actor"]["params"], torch.float32)
-        index, back = self._grouping(task_id)
-        grouped = self._transfers["obs"].upload(self._stored(obs)[index])
+        rows = self._stored(obs)
+        index, back = self._grouping(task_id, rows.device)
+        grouped = self._transfers["obs"].upload(rows[index])
         x = grouped.unsqueeze(1 if self._separate else 0)
         x = with_task_code(x, self.config.heads == "one-hot")
         drawn = self.network_noise(network, x) if samples else None
         output = network.forward(self._acting, x, None, drawn, self.share_done).flatten(0, 2)
         return output[back]
 
-    def _grouping(self, task_id: NDArray) -> tuple[NDArray[np.int64], Tensor]:
-        """``group_rows`` of these tasks, the second on the device; kept, since environments keep their order."""
-        if self._grouped is None or not np.array_equal(self._grouped[0], task_id):
+    def _grouping(self, task_id: NDArray, device: torch.device) -> tuple[Tensor, Tensor]:
+        """``group_rows`` of these tasks, for rows on ``device``; kept, since environments keep their order."""
+        known = self._grouped
+        if known is None or known[1].device != device or not np.array_equal(known[0], task_id):
             index, place = group_rows(task_id, self.spec.num_tasks)
-            self._grouped = task_id.copy(), index, torch.from_numpy(place).to(self.device)
-        return self._grouped[1], self._grouped[2]
+            known = task_id.copy(), to_tensor(index, device), to_tensor(place, self.device)
+            self._grouped = known
+        return known[1], known[2]
 
     def _policy_features(self) -> Tensor:
         """Features ``[T, n, F]`` of every task's policy at the newest observations of all tasks."""
         assert self._buffer is not None
         tasks = self.spec.num_tasks
-        obs = self._buffer.newest_obs(PROBES).cpu().numpy()
+        obs = self._buffer.newest_obs(PROBES)
         ids = np.repeat(np.arange(tasks), len(obs))
-        output = self._policy_output(np.tile(obs, (tasks, 1)), ids)
+        output = self._policy_output(obs.repeat(tasks, 1), ids)
         return self.policy.of_rows(torch.from_numpy(ids)).features(output).unflatten(0, (tasks, -1))
 
     # Metrics and state

@@ -19,6 +19,7 @@ from torch import Tensor
 from mtrl.agents.common import Networks
 from mtrl.agents.curricula.coupling import Features
 from mtrl.agents.curricula.rounds import Rounds
+from mtrl.agents.data.arrays import Array, device_of, given, placed, to_tensor
 from mtrl.agents.data.noise import correlated
 from mtrl.agents.data.normalize import ObsNormalizer
 from mtrl.agents.data.rollout import Memory, Rollout, RolloutBuffer, check_rollout
@@ -52,7 +53,7 @@ class OnPolicyAgent(ScheduledAgent):
     gradient_steps: int
     _rounds: Rounds
     _episodes: Annotated[EpisodeTracker | None, EXPERIENCE]
-    _obs: Annotated[NDArray | None, EXPERIENCE]
+    _obs: Annotated[Array | None, EXPERIENCE]
     _noise: Annotated[Tensor | None, Mark(experience=True, on_host=True)]
     _memory: Annotated[Memory | None, EXPERIENCE]
     _rollout: Annotated[Rollout | None, EXPERIENCE]
@@ -144,6 +145,8 @@ class OnPolicyAgent(ScheduledAgent):
         acting = np.repeat(active, env.envs_per_task)
         moves = torch.from_numpy(acting).to(self.acting_device)
         steps_taken = int(acting.sum())
+        # What the environment's arrays are masked by stands where they do.
+        acting, active = placed(acting, env.device), placed(active, env.device)
         buffer = self._rollout_buffer(env)
         actor = self.actor.constants(self._acting_params("actor"), self.acting_dtype)
         if "log_std" in self.state:
@@ -157,7 +160,7 @@ class OnPolicyAgent(ScheduledAgent):
             normal = self._normalizer(obs)
             before = self._before()
             rows = self._transfers["obs"].upload(normal)
-            action = self._transfers["action"].download(self._act(actor, critic, rows))
+            action = self._transfers["action"].place(self._act(actor, critic, rows), env.device)
             env.step_async(self.policy.to_env(action))
             obs, reward, terminated, truncated, info = env.step_wait()
             done = terminated | truncated
@@ -165,9 +168,7 @@ class OnPolicyAgent(ScheduledAgent):
             buffer.add(step, normal, after, action, reward, terminated, done, before=before)
             if before is not None and self._memory is not None:
                 # The memory of a task that pauses stays what it was: no step was taken.
-                start = torch.where(
-                    moves, torch.from_numpy(done).to(self.acting_device), before.start
-                )
+                start = torch.where(moves, to_tensor(done, self.acting_device), before.start)
                 state = torch.where(moves.unsqueeze(-1), self._memory.state, before.state)
                 self._memory = Memory(start, state)
             episodes.add(reward, info["success"], done, None if paused is None else active)
@@ -176,7 +177,7 @@ class OnPolicyAgent(ScheduledAgent):
             self._hooks.step(reward, terminated, truncated, info)
         rollout = buffer.rollout(self.device)
         if paused is not None:
-            rollout = rollout.renewed(self._rollout, torch.from_numpy(active).to(self.device))
+            rollout = rollout.renewed(self._rollout, to_tensor(active, self.device))
             self._rollout = rollout
         self._hooks.rollout_end()
         self._begin_round(self._features_of(rollout))
@@ -186,7 +187,7 @@ class OnPolicyAgent(ScheduledAgent):
         params: Tensor = self.state[network]["params"]
         return params.to(self.acting_device)
 
-    def _collector(self) -> tuple[TaskVectorEnv, EpisodeTracker, NDArray]:
+    def _collector(self) -> tuple[TaskVectorEnv, EpisodeTracker, Array]:
         """Environment, tracker and current observations."""
         obs = self._observed()
         assert self._episodes is not None
@@ -194,7 +195,7 @@ class OnPolicyAgent(ScheduledAgent):
 
     def _make_room(self, env: TaskVectorEnv) -> None:
         if self._episodes is None:
-            self._episodes = EpisodeTracker(self.spec.task_names, env.envs_per_task)
+            self._episodes = EpisodeTracker(self.spec.task_names, env.envs_per_task, env.device)
 
     def _paused(self, env: TaskVectorEnv) -> NDArray[np.bool_] | None:
         """Let tasks pause as the curriculum says; which do ``[T]``, or None with a curriculum that never lets any."""
@@ -214,13 +215,9 @@ class OnPolicyAgent(ScheduledAgent):
             env.envs_per_task,
         )
         action_dim = None if spec.discrete else spec.action_dim
-        return RolloutBuffer(
-            shape,
-            spec.obs_dim,
-            action_dim,
-            np.float32 if spec.layout is None else np.uint8,
-            pinned=self.device.type == "cuda",
-        )
+        obs_type = "float32" if spec.layout is None else "uint8"
+        pinned = self.device.type == "cuda"
+        return RolloutBuffer(shape, spec.obs_dim, action_dim, obs_type, env.device, pinned)
 
     @torch.no_grad()
     def _act(self, actor: Params, critic: Params | None, rows: Tensor) -> Tensor:
@@ -246,13 +243,17 @@ class OnPolicyAgent(ScheduledAgent):
         if isinstance(self.policy, Gaussian):
             drawn = self._next_noise(drawn)
             log_std = self._acting_log_std
-        noise = self._transfers["noise"].upload(drawn.numpy())
+        noise = self._transfers["noise"].upload(drawn)
         policy = self.policy.on(self.acting_device)
         return policy.sample(output, noise, log_std).flatten(0, 2)
 
     def _next_noise(self, fresh: Tensor) -> Tensor:
         """The noise of a step from ``fresh`` normal numbers, correlated with the last one's where that is asked for."""
-        self._noise = correlated(self._noise, fresh, self._noise_correlation())
+        correlation = self._noise_correlation()
+        # Noise is made on the host, unless what it follows lives with the environment on a device.
+        where = device_of(correlation)
+        fresh = fresh if where is None else fresh.to(where)
+        self._noise = correlated(self._noise, fresh, correlation)
         return fresh if self._noise is None else self._noise
 
     def _before(self) -> Memory | None:
@@ -272,11 +273,13 @@ class OnPolicyAgent(ScheduledAgent):
             return 1.0
         return max(0.0, 1 - self.env_steps / self._budget)
 
-    def _noise_correlation(self) -> NDArray[np.float64]:
-        """Correlation of successive exploration noise of each task now, ``[T]``."""
+    def _noise_correlation(self) -> Array | None:
+        """Correlation of successive exploration noise of each task now, ``[T]``; None where there is none."""
         left, until = self._share_left(), self.config.noise_until
         share = left if until is None else float(1 - left < until)
         rho = self.config.noise_correlation * share
+        if not rho:
+            return None
         if not self.config.noise_by_failure:
             return np.full(self.spec.num_tasks, rho)
         assert self._episodes is not None
@@ -286,40 +289,35 @@ class OnPolicyAgent(ScheduledAgent):
 
     def _actor_outputs(
         self,
-        rows: NDArray,
+        rows: Array,
         ids: NDArray,
         state: Any,
-        episode_start: NDArray | None,
+        episode_start: Array | None,
         samples: bool,
     ) -> ActorOutputs:
         recalled = self._recalled(len(rows), state, episode_start)
         tasks = torch.from_numpy(ids).to(self.device)
-        normal = torch.from_numpy(self._normalizer(rows)).to(self.device)
+        normal = to_tensor(self._normalizer(rows), self.device)
         output, memory = self._outputs(normal, tasks, recalled, samples)
         log_std = None
         if "log_std" in self.state:
             log_std = self.state["log_std"]["params"].flatten(0, 1)[tasks]
         return ActorOutputs(output, log_std, memory)
 
-    def _recalled(self, rows: int, state: Any, episode_start: NDArray | None) -> Recall | None:
+    def _recalled(self, rows: int, state: Any, episode_start: Array | None) -> Recall | None:
         """What the actor goes on from, of ``predict``'s arguments; None without memory."""
         if not self.sequence:
             return None
         # Without a state an episode begins, as where SB3's recurrent policies are given none.
         shape = (rows, self.config.width)
-        memory = np.zeros(shape, np.float32) if state is None else np.asarray(state, np.float32)
-        if memory.shape != shape:
+        kept = torch.zeros(shape) if state is None else to_tensor(given(state), self.device).float()
+        if kept.shape != shape:
             raise AgentError(
-                f"state: shape {memory.shape} is not {shape}, the memory of {rows} observations"
+                f"state: shape {tuple(kept.shape)} is not {shape}, the memory of {rows} observations"
             )
-        start = (
-            np.zeros(rows, bool)
-            if episode_start is None
-            else np.broadcast_to(episode_start, rows).astype(bool)
-        )
-        kept = torch.from_numpy(memory).to(self.device)
-        begun = torch.from_numpy(start).to(self.device)
-        return Recall(kept[None, None], begun[None, None])
+        start = np.zeros(rows, bool) if episode_start is None else given(episode_start)
+        begun = to_tensor(start, self.device).bool().expand(rows)
+        return Recall(kept.to(self.device)[None, None], begun[None, None])
 
     @torch.no_grad()
     def _outputs(

@@ -17,8 +17,8 @@ from mtrl.agents.aggregators.wrappers import skips_solves
 from mtrl.agents.common import Networks, check_networks_finite, obs_rows, stream_seed, task_ids
 from mtrl.agents.curricula import CURRICULA
 from mtrl.agents.curricula.coupling import Features
-from mtrl.agents.curricula.rounds import Rounds, make_rounds
-from mtrl.agents.data.spec import EnvSpec
+from mtrl.agents.curricula.rounds import Rounds, make_rounds, tasks_of
+from mtrl.agents.data.arrays import Array, device_of, placed, to_tensor
 from mtrl.agents.data.tracking import EpisodeTracker, Meter
 from mtrl.agents.graphs import Graph, Recorder, record_on_gpu, uses_graphs
 from mtrl.agents.members import per_task
@@ -26,6 +26,7 @@ from mtrl.agents.networks.network import Network
 from mtrl.agents.optim.task_gradients import Reduction, tracked_gramian
 from mtrl.agents.policies import ActorCriticPolicy, RatioPolicy
 from mtrl.agents.state import Mark
+from mtrl.envs.specs import EnvSpec
 from mtrl.envs.vector import TaskVectorEnv
 
 Settings = TypeVar("Settings", bound=Any)
@@ -70,7 +71,7 @@ class ScheduledAgent(Agent):
     _explore: torch.Generator
     _rounds: Rounds
     _episodes: EpisodeTracker | None
-    _obs: NDArray | None
+    _obs: Array | None
     _planned: int | None
 
     def __init__(
@@ -128,6 +129,10 @@ class ScheduledAgent(Agent):
     def _recordable(self) -> Callable[[Networks, Any], Any]:
         """The part of an update that can be recorded, as a function of tensors alone."""
 
+    def set_env(self, env: TaskVectorEnv) -> None:
+        super().set_env(env)
+        self._rounds.tasks = tasks_of(self.spec)
+
     def begin(self, total_env_steps: int) -> None:
         self._budget = self._planned = total_env_steps
 
@@ -164,7 +169,7 @@ class ScheduledAgent(Agent):
         """The seed of one of the agent's random streams."""
         return stream_seed(self.seed, index)
 
-    def _observed(self) -> NDArray:
+    def _observed(self) -> Array:
         """The current observations; the environment starts at first use, since prediction needs none."""
         self._make_room(self.env)
         if self._obs is None:
@@ -191,15 +196,14 @@ class ScheduledAgent(Agent):
         needs = [reduction.aggregator.info.needs for reduction in self._reductions()]
         if not any("success" in names for names in needs):
             return None
-        rate = (
-            np.zeros(self.spec.num_tasks)
-            if self._episodes is None
-            else self._episodes.recent_success
-        )
+        if self._episodes is None:
+            return torch.zeros(1, self.spec.num_tasks, device=self.device)
+        rate = self._episodes.recent_success
+        if isinstance(rate, Tensor):
+            return rate.to(self.device).float().unsqueeze(0)
         # Rates change when an episode ends, which is seldom beside updates.
         if self._success is None or not np.array_equal(rate, self._success[0]):
-            moved = torch.from_numpy(rate).to(self.device, torch.float32)
-            self._success = rate.copy(), moved.unsqueeze(0)
+            self._success = rate.copy(), to_tensor(rate, self.device).float().unsqueeze(0)
         return self._success[1]
 
     def _note(self, metrics: dict[str, Tensor], task: int | None = None) -> None:
@@ -238,14 +242,17 @@ class ScheduledAgent(Agent):
 
     def predict(
         self,
-        observation: NDArray,
+        observation: Array,
         state: Any = None,
-        episode_start: NDArray | None = None,
+        episode_start: Array | None = None,
         deterministic: bool = False,
         *,
-        task_id: NDArray | None = None,
-    ) -> tuple[NDArray, Any]:
-        rows = obs_rows(self.spec, observation)
+        task_id: Array | None = None,
+    ) -> tuple[Array, Any]:
+        device = device_of(observation)
+        rows = obs_rows(
+            self.spec, observation if device is None else to_tensor(observation, self.device)
+        )
         ids = task_ids(self.spec, self._env, len(rows), task_id)
         policy = self.policy.of_rows(torch.from_numpy(ids))
         with torch.no_grad():
@@ -256,17 +263,17 @@ class ScheduledAgent(Agent):
             else:
                 noise = policy.draw(output.shape[:-1], self._explore).to(output.device)
                 chosen = policy.sample(output, noise, log_std)
-        action = self.policy.to_env(chosen.cpu().numpy())
-        kept = None if memory is None else memory.cpu().numpy()
+        action = self.policy.to_env(placed(chosen, device))
+        kept = None if memory is None else placed(memory, device)
         return (action[0] if np.ndim(observation) == 1 else action), kept
 
     @abstractmethod
     def _actor_outputs(
         self,
-        rows: NDArray,
+        rows: Array,
         ids: NDArray,
         state: Any,
-        episode_start: NDArray | None,
+        episode_start: Array | None,
         samples: bool,
     ) -> ActorOutputs:
         """The actor at observations ``[n, D]`` of the tasks ``ids`` ``[n]``; the rest is as in ``predict``.
@@ -312,6 +319,8 @@ class ScheduledAgent(Agent):
         if "obs" in state:
             self._make_room(self.env)
         super().load_state_dict(state)
+        if self._obs is not None:
+            self._obs = placed(self._obs, self.env.device)
         # A run that is continued for longer ends where it was told to, not where it was first planned to.
         if self._budget is not None:
             self._planned = self._budget

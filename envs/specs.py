@@ -1,9 +1,15 @@
-"""Suites and tasks: the tasks' order and the protocol that numbers are reported under."""
+"""What is known of environments without making one: suites, tasks and their protocol, backends, what agents see."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from mtrl.envs.vector import TaskVectorEnv
+
+VIEW_SIDE = 7  # cells along a side of the view in observations of categories
 
 
 @dataclass(frozen=True)
@@ -16,6 +22,8 @@ class TaskSpec:
         horizon: number of steps after which an episode is truncated.
         skill: one line on what the task asks for.
         num_actions: for discrete tasks, how many of the suite's actions the task has; the surplus is masked.
+        builds_on: names of the tasks whose skills it needs most of and adds something to, for curricula that follow a
+            task graph (MRCL). No benchmark publishes a graph; this one is our own.
     """
 
     name: str
@@ -23,6 +31,7 @@ class TaskSpec:
     horizon: int
     skill: str = ""
     num_actions: int | None = None
+    builds_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,60 +88,113 @@ class Suite:
         return max(task.horizon for task in self.tasks)
 
 
-# Curricula that follow a task graph (MRCL) read it here. A task stands with the tasks whose skills it needs most of and
-# adds something to. MiniGrid: reaching a goal in an empty room comes first; lava, moving obstacles, keys and missions
-# each add one thing to it. Meta-World: reaching comes first, then pushing or pressing, then grasping, then using what
-# is grasped; opening needs more than closing. The graph is this suite's own: neither benchmark publishes one.
-BUILDS_ON: dict[str, tuple[str, ...]] = {
-    # MiniGrid
-    "DistShift1": ("Empty-16x16",),
-    "LavaGapS7": ("DistShift1", "SimpleCrossingS9N2", "Empty-16x16"),
-    "LavaCrossingS9N1": ("LavaGapS7", "SimpleCrossingS9N2"),
-    "LavaCrossingS9N3": ("LavaGapS7", "DistShift1", "SimpleCrossingS9N2"),
-    "SimpleCrossingS9N2": ("Empty-16x16",),
-    "FourRooms": ("SimpleCrossingS9N2", "Empty-16x16"),
-    "Dynamic-Obstacles-6x6": ("Empty-16x16",),
-    "Dynamic-Obstacles-16x16": ("Empty-16x16",),
-    "DoorKey-6x6": ("Empty-16x16",),
-    "DoorKey-16x16": ("Empty-16x16", "DoorKey-6x6"),
-    "RedBlueDoors-6x6": ("DoorKey-6x6",),
-    "MultiRoom-N2-S4": ("DoorKey-6x6",),
-    "Unlock": ("DoorKey-6x6",),
-    "UnlockPickup": ("Unlock", "Fetch-6x6-N2"),
-    "BlockedUnlockPickup": ("UnlockPickup",),
-    "Fetch-6x6-N2": ("Empty-16x16",),
-    "Fetch-8x8-N3": ("Empty-16x16", "Fetch-6x6-N2"),
-    "GoToObject-6x6-N2": ("Fetch-6x6-N2",),
-    "PutNear-6x6-N2": ("GoToObject-6x6-N2", "Fetch-6x6-N2"),
-    "GoToDoor-6x6": ("Empty-16x16",),
-    "KeyCorridorS3R1": ("DoorKey-6x6", "Fetch-6x6-N2"),
-    "KeyCorridorS3R2": ("KeyCorridorS3R1",),
-    "KeyCorridorS3R3": ("KeyCorridorS3R2", "DoorKey-16x16", "Fetch-8x8-N3"),
-    "ObstructedMaze-1Dl": ("UnlockPickup", "KeyCorridorS3R1"),
-    "MemoryS11": ("SimpleCrossingS9N2",),
-    "MemoryS17Random": ("Empty-16x16", "MemoryS11"),
-    # BabyAI
-    "GoToLocalS5N2": ("GoToRedBallGrey",),
-    "GoToLocal": ("GoToLocalS5N2",),
-    "OpenDoorColor": ("OpenRedDoor",),
-    "PickupDist": ("GoToLocal",),
-    "PickupLoc": ("PickupDist",),
-    "PutNextLocalS5N3": ("PickupLoc",),
-    "UnlockLocal": ("OpenDoorColor", "PickupDist"),
-    # Meta-World
-    "push-v3": ("reach-v3",),
-    "pick-place-v3": ("push-v3", "reach-v3"),
-    "door-open-v3": ("reach-v3",),
-    "drawer-close-v3": ("reach-v3",),
-    "drawer-open-v3": ("drawer-close-v3",),
-    "button-press-topdown-v3": ("reach-v3",),
-    "peg-insert-side-v3": ("pick-place-v3",),
-    "window-close-v3": ("reach-v3",),
-    "window-open-v3": ("reach-v3",),
-}
-"""Tasks that each task builds on directly."""
+class GridLayout(NamedTuple):
+    """Categories of one observation row, uint8: a view of 7 x 7 cells (object, color, state), direction, mission.
+
+    Attributes:
+        words: length of the mission in token ids (0 is padding); 0 where missions say no more than the task.
+        vocabulary: number of token ids, padding included.
+    """
+
+    objects: int
+    colors: int
+    states: int
+    directions: int
+    words: int
+    vocabulary: int
+
+    @property
+    def num_bytes(self) -> int:
+        return VIEW_SIDE * VIEW_SIDE * 3 + 1 + self.words
+
+    @property
+    def cell(self) -> int:
+        """Columns of one cell's code: object, color and state, one-hot each."""
+        return self.objects + self.colors + self.states
+
+    def sizes(self) -> tuple[int, ...]:
+        """Number of categories of each byte."""
+        view = (self.objects, self.colors, self.states) * (VIEW_SIDE * VIEW_SIDE)
+        return (*view, self.directions, *[self.vocabulary] * self.words)
 
 
-def task_graph(task_names: Sequence[str]) -> list[list[bool]]:
-    """``[T][T]``, True at ``[t][j]`` where task t builds directly on task j; both among ``task_names``."""
-    return [[other in BUILDS_ON.get(name, ()) for other in task_names] for name in task_names]
+@dataclass(frozen=True)
+class EnvSpec:
+    """What an agent needs to know of an environment to build its networks.
+
+    Attributes:
+        action_low, action_high: bounds of continuous actions; empty for discrete ones.
+        num_actions: of each task, for discrete actions; a task may have fewer than the suite, the surplus is masked.
+        grid: for observations of categories, the fields of their ``GridLayout``; empty for numbers.
+        builds_on: of each task, the names of the tasks that it builds on directly; empty where none is known.
+    """
+
+    suite: str
+    task_names: tuple[str, ...]
+    obs_dim: int
+    action_low: tuple[float, ...] = ()
+    action_high: tuple[float, ...] = ()
+    num_actions: tuple[int, ...] = ()
+    grid: tuple[int, ...] = ()
+    builds_on: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def layout(self) -> GridLayout | None:
+        """Layout of observations of categories; None for numbers."""
+        return GridLayout(*self.grid) if self.grid else None
+
+    @property
+    def num_tasks(self) -> int:
+        return len(self.task_names)
+
+    @property
+    def discrete(self) -> bool:
+        return bool(self.num_actions)
+
+    @property
+    def action_dim(self) -> int:
+        """Components of a continuous action, or the number of discrete actions."""
+        return max(self.num_actions, default=len(self.action_low))
+
+    @classmethod
+    def of(cls, env: TaskVectorEnv) -> Self:
+        """The specification of an environment with flat observations, and actions in a flat Box or Discrete."""
+        # Of these libraries only what an environment has loaded already: listing suites has to be quick.
+        from gymnasium.spaces import Discrete
+
+        suite = env.suite
+        observations: Any = env.single_observation_space
+        actions: Any = env.single_action_space
+        layout = getattr(env, "obs_layout", None)
+        common: dict[str, Any] = {
+            "suite": suite.id,
+            "task_names": suite.task_names,
+            "obs_dim": observations.shape[0],
+            "grid": () if layout is None else tuple(layout.grid),
+            "builds_on": tuple(task.builds_on for task in suite.tasks),
+        }
+        if isinstance(actions, Discrete):
+            counts = tuple(task.num_actions or int(actions.n) for task in suite.tasks)
+            return cls(**common, num_actions=counts)
+        low, high = tuple(actions.low.tolist()), tuple(actions.high.tolist())
+        return cls(**common, action_low=low, action_high=high)
+
+    @classmethod
+    def of_json(cls, fields: Mapping[str, Any]) -> Self:
+        """From ``dataclasses.asdict`` of a specification that went through JSON, which has lists for tuples."""
+        return cls(**{name: _as_tuple(value) for name, value in fields.items()})
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
+
+
+def task_graph(task_names: Sequence[str], builds_on: Sequence[Sequence[str]]) -> list[list[bool]]:
+    """``[T][T]``, True at ``[t][j]`` where task t builds directly on task j.
+
+    Args:
+        builds_on: of each task, the names of those that it builds on, among ``task_names`` or not; empty where none is
+            known.
+    """
+    known = builds_on or [()] * len(task_names)
+    return [[other in names for other in task_names] for names in known]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from gymnasium import Space
@@ -23,6 +23,9 @@ from mtrl.envs.errors import SuiteError
 from mtrl.envs.seeding import check_seed
 from mtrl.envs.settings import EnvSettings
 from mtrl.envs.specs import Suite
+
+if TYPE_CHECKING:
+    import torch  # a backend without tensors must not wait for it
 
 Info = dict[str, Any]
 
@@ -38,11 +41,15 @@ class TaskVectorEnv(VectorEnv):
       observation, elsewhere equal to ``obs``. It is therefore always a valid ``next_obs``;
     * ``_final_obs``: bool ``[num_envs]``, where an episode ended in this step.
 
-    Returned arrays are fresh copies that the caller owns.
+    Returned arrays are fresh copies that the caller owns. On a ``device`` they are tensors of the same shapes and
+    types, rewards of float64 or float32, and so are actions; ``task_id``, what ``pause`` and ``hold`` take, frames and
+    states are of numpy everywhere.
 
     Attributes:
         suite: the suite's specification.
         backend: name of the engine, written into every record.
+        device: where the arrays of ``reset``, ``rebase`` and ``step`` live, and where actions are expected; None for
+            numpy's.
         task_id: int64 ``[num_envs]``, the task of each environment.
         paused: bool ``[num_tasks]``, which tasks stand still, see ``pause``.
         exact_state: whether ``state_dict`` captures episodes in progress exactly. Where it is False, a checkpoint must
@@ -54,6 +61,7 @@ class TaskVectorEnv(VectorEnv):
         "render_modes": ["rgb_array"],
     }
     backend: str = ""
+    device: torch.device | None = None
     exact_state: bool = False
 
     def __init__(

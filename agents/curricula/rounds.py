@@ -35,6 +35,7 @@ from mtrl.agents.curricula.coupling import (
 )
 from mtrl.agents.curricula.registry import CURRICULA
 from mtrl.agents.curricula.uniform import Uniform
+from mtrl.agents.data.arrays import to_tensor
 from mtrl.agents.data.tracking import EpisodeTracker
 from mtrl.agents.errors import AgentError
 from mtrl.agents.networks.network import Network
@@ -149,9 +150,11 @@ class Rounds:
         self, episodes: EpisodeTracker, gramian: Tensor | None = None, updates: int = 0
     ) -> Statistics:
         """Statistics of each task at this moment, after ``updates`` gradient steps."""
-        success = torch.from_numpy(episodes.recent_success.astype(np.float64))
-        score = torch.from_numpy(episodes.recent_return.astype(np.float64))
-        count = torch.from_numpy(episodes.episodes.astype(np.float64))
+        cpu = torch.device("cpu")
+        # Copies, for the tracker goes on counting in place.
+        success = to_tensor(episodes.recent_success, cpu).clone()
+        score = to_tensor(episodes.recent_return, cpu).clone()
+        count = to_tensor(episodes.episodes, cpu).clone()
         # A task without an update in this round has a loss of 0.
         loss = (self._loss / self._updates.clamp(min=1)).double().cpu()
         return Statistics(success, score, count, loss, gramian, updates)
@@ -240,7 +243,7 @@ class Rounds:
         return owned(params, self._networks)
 
     def _adopt(self, plan: Plan) -> None:
-        """Make ``plan`` that of the round under way."""
+        """Set ``plan`` as the plan of the current round."""
         self._share, self._coupled, self._active = plan.share, plan.coupled, plan.active
         self._log = _in_float64(plan.log)
         self._cycle = plan.cycle if self._cycles else None
@@ -289,6 +292,11 @@ def _in_float64(log: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.double() for name, value in log.items()}
 
 
+def tasks_of(spec: EnvSpec) -> Tasks:
+    """The tasks of an environment, as curricula see them."""
+    return Tasks(spec.task_names, torch.tensor(task_graph(spec.task_names, spec.builds_on)))
+
+
 def make_rounds(
     curriculum: Choice,
     spec: EnvSpec,
@@ -299,10 +307,9 @@ def make_rounds(
     cycles: bool = False,
 ) -> Rounds:
     """``Rounds`` of the curriculum that a setting describes, for an environment of ``spec``; see there."""
-    tasks = Tasks(spec.task_names, torch.tensor(task_graph(spec.task_names)))
     return Rounds(
         CURRICULA.make(curriculum),
-        tasks,
+        tasks_of(spec),
         heads,
         networks,
         params,

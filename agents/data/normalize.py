@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from mtrl.agents.data.arrays import Array, as_type, device_of, functions, placed
 
 CLIP = 10.0
 
@@ -16,12 +17,13 @@ class ObsNormalizer:
 
     Statistics are shared by all tasks: a feature means the same in each of them, the trunk they share keeps one frame
     of coordinates, and what hardly varies within a task (its goal's height, an absent object) is not blown up to noise.
-    Moments are merged by Chan et al. (1983), the batched form of Welford's recurrence.
+    Moments are merged by Chan et al. (1983), the batched form of Welford's recurrence. They are float64, and live where
+    the rows do that are counted.
     """
 
     _count: float
-    _mean: NDArray[np.float64]
-    _sum_sq: NDArray[np.float64]
+    _mean: Array
+    _sum_sq: Array
 
     def __init__(self, obs_dim: int, enabled: bool = True) -> None:
         self.enabled = enabled
@@ -30,16 +32,18 @@ class ObsNormalizer:
         self._sum_sq = np.zeros(obs_dim)
         self.derive()
 
-    def count(self, obs: NDArray) -> None:
+    def count(self, obs: Array) -> None:
         """Merge rows ``[n, D]`` into the statistics."""
         if not self.enabled:
             return
+        self._mean = placed(self._mean, device_of(obs))
+        self._sum_sq = placed(self._sum_sq, device_of(obs))
         # Sums of float32 rows would lose the small variances that the scale divides by.
-        rows = obs.astype(np.float64)
+        rows = as_type(obs, "float64")
         new = len(rows)
         total = self._count + new
         mean = rows.mean(0)
-        sum_sq = np.square(rows - mean).sum(0)
+        sum_sq = functions(rows).square(rows - mean).sum(0)
         delta = mean - self._mean
         between = delta**2 * (self._count * new / total)
         self._sum_sq += sum_sq + between
@@ -47,20 +51,21 @@ class ObsNormalizer:
         self._count = total
         self.derive()
 
-    def __call__(self, obs: NDArray) -> NDArray:
+    def __call__(self, obs: Array) -> Array:
         """Normalized rows ``[n, D]`` float32; without normalization categories (uint8) stay as they are."""
         if not self.enabled:
-            if obs.dtype == np.uint8:
-                return obs
-            return obs.astype(np.float32, copy=False)
-        scaled = (obs - self._mean) * self._scale
-        clipped = np.clip(scaled, -CLIP, CLIP)
-        return clipped.astype(np.float32)
+            is_category = obs.dtype == functions(obs).uint8
+            return obs if is_category else as_type(obs, "float32")
+        mean = placed(self._mean, device_of(obs))
+        scale = placed(self._scale, device_of(obs))
+        scaled = (obs - mean) * scale
+        return as_type(scaled.clip(-CLIP, CLIP), "float32")
 
     def derive(self) -> None:
         """Compute the scale from the moments."""
+        of = functions(self._mean)
         if self._count == 0:
-            self._scale = np.ones_like(self._mean)
+            self._scale = of.ones_like(self._mean)
             return
         variance = self._sum_sq / self._count
-        self._scale = 1 / np.sqrt(variance + 1e-8)
+        self._scale = 1 / of.sqrt(variance + 1e-8)

@@ -74,7 +74,7 @@ class ReplayBuffer:
     ) -> None:
         """Store ``E`` transitions of every task, each ``[T, E]`` or ``[T, E, dim]``; discrete actions ``[T, E]``."""
         packed = self._pack(obs, action, reward, terminated, next_obs)
-        rows = self._transfer.upload(packed.numpy())
+        rows = self._transfer.upload(packed)
         start = self._position
         count = rows.shape[1]
         first = min(count, self.capacity - start)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple, Self
 
-import numpy as np
 import torch
-from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
+from mtrl.agents.data.arrays import Array, to_tensor, zeros
 from mtrl.agents.errors import AgentError
 
 
@@ -87,12 +86,14 @@ def check_rollout(per_task: int, envs: int, sequence: int) -> None:
 
 
 class RolloutBuffer:
-    """Room on the host for the vector steps of one seed's rollout, moved to the device all at once.
+    """Room for the vector steps of one seed's rollout where the environment's arrays live, moved on all at once.
 
     Args:
         shape: ``(T, L, E)``.
         action_dim: None for discrete actions.
-        pinned: whether the room is page-locked, which a GPU copies without Python waiting.
+        obs_type: ``float32``, or ``uint8`` for categories.
+        device: of the environment's arrays; None for numpy's.
+        pinned: whether numpy's are page-locked, which a GPU copies without Python waiting.
     """
 
     def __init__(
@@ -100,7 +101,8 @@ class RolloutBuffer:
         shape: tuple[int, int, int],
         obs_dim: int,
         action_dim: int | None,
-        obs_dtype: DTypeLike,
+        obs_type: str,
+        device: torch.device | None = None,
         pinned: bool = False,
     ) -> None:
         self._shape, self._pinned = shape, pinned
@@ -108,30 +110,28 @@ class RolloutBuffer:
         rows = (length, tasks * envs)
         discrete = action_dim is None
         action_shape = rows if action_dim is None else (*rows, action_dim)
-        action_dtype = np.int64 if discrete else np.float32
+        action_type = "int64" if discrete else "float32"
         self._fields = (
-            self._room((*rows, obs_dim), obs_dtype),  # obs
-            self._room((*rows, obs_dim), obs_dtype),  # next_obs
-            self._room(action_shape, action_dtype),  # action
-            self._room(rows, np.float32),  # reward
-            self._room(rows, np.float32),  # terminated
-            self._room(rows, np.float32),  # done
+            self._room((*rows, obs_dim), device, obs_type),  # obs
+            self._room((*rows, obs_dim), device, obs_type),  # next_obs
+            self._room(action_shape, device, action_type),  # action
+            self._room(rows, device, "float32"),  # reward
+            self._room(rows, device, "float32"),  # terminated
+            self._room(rows, device, "float32"),  # done
         )
         self._before: list[Memory] = []
 
-    def _room(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray:
-        if not self._pinned:
-            return np.empty(shape, dtype)
-        kind = torch.from_numpy(np.empty(0, dtype)).dtype
-        room: NDArray = torch.empty(shape, dtype=kind, pin_memory=True).numpy()
-        return room
+    def _room(self, shape: tuple[int, ...], device: torch.device | None, name: str) -> Array:
+        if device is not None or not self._pinned:
+            return zeros(shape, device, name)
+        return torch.zeros(shape, dtype=getattr(torch, name), pin_memory=True).numpy()
 
-    def add(self, step: int, *transition: NDArray, before: Memory | None = None) -> None:
+    def add(self, step: int, *transition: Array, before: Memory | None = None) -> None:
         """Store one vector step.
 
         Args:
             transition: ``obs`` to ``done`` as ``Rollout`` has them, with ``num_envs = T E`` rows each.
-            before: the memory before the step, on the device, for agents with memory.
+            before: the memory before the step, on the agent's device, for agents with memory.
         """
         for field, value in zip(self._fields, transition, strict=True):
             field[step] = value
@@ -140,9 +140,7 @@ class RolloutBuffer:
 
     def rollout(self, device: torch.device) -> Rollout:
         tasks, length, envs = self._shape
-        fields = [
-            torch.from_numpy(field).to(device, non_blocking=self._pinned) for field in self._fields
-        ]
+        fields = [to_tensor(field).to(device, non_blocking=self._pinned) for field in self._fields]
         fields += [torch.stack(field).to(device) for field in zip(*self._before)]
         by_task = []
         for field in fields:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mtrl.agents.data.arrays import Array, as_type, functions, host, zeros
 from mtrl.agents.errors import DivergedError
 
 
@@ -91,54 +92,62 @@ class EpisodeTracker:
     Keys follow Stable-Baselines3: ``rollout/ep_rew_mean``, ``rollout/ep_len_mean``, ``rollout/success_rate``, and
     ``rollout/success/<task>``. These come from the exploring policy and are no evaluation.
 
+    All is counted in float64 where the environment's arrays live: ``device``, None for numpy's.
+
     Attributes:
         recent_success: ``[T]``, success rate with episodes weighted down by 0.9 for each newer one, from 0.
         recent_return: ``[T]``, return weighted the same way, from the first episode's.
         episodes: ``[T]``, episodes finished so far.
     """
 
-    _running_reward: NDArray[np.float64]
-    _running_length: NDArray[np.float64]
-    _running_success: NDArray[np.float64]
-    _finished_reward: NDArray[np.float64]
-    _finished_length: NDArray[np.float64]
-    _finished_success: NDArray[np.float64]
-    _finished_episodes: NDArray[np.float64]
-    recent_success: NDArray[np.float64]
-    recent_return: NDArray[np.float64]
-    episodes: NDArray[np.float64]
+    _running_reward: Array
+    _running_length: Array
+    _running_success: Array
+    _finished_reward: Array
+    _finished_length: Array
+    _finished_success: Array
+    _finished_episodes: Array
+    recent_success: Array
+    recent_return: Array
+    episodes: Array
 
-    def __init__(self, task_names: Sequence[str], envs_per_task: int) -> None:
+    def __init__(
+        self, task_names: Sequence[str], envs_per_task: int, device: torch.device | None = None
+    ) -> None:
         self._task_names = task_names
+        self._device = device
         num_tasks = len(task_names)
-        self._running_reward = np.zeros((num_tasks, envs_per_task))
-        self._running_length = np.zeros((num_tasks, envs_per_task))
-        self._running_success = np.zeros((num_tasks, envs_per_task))
-        self.recent_success = np.zeros(num_tasks)
-        self.recent_return = np.zeros(num_tasks)
-        self.episodes = np.zeros(num_tasks)
+        shape = (num_tasks, envs_per_task)
+        self._running_reward = zeros(shape, device)
+        self._running_length = zeros(shape, device)
+        self._running_success = zeros(shape, device)
+        self.recent_success = zeros((num_tasks,), device)
+        self.recent_return = zeros((num_tasks,), device)
+        self.episodes = zeros((num_tasks,), device)
         self._forget_finished()
 
     def add(
         self,
-        reward: NDArray,
-        success: NDArray,
-        done: NDArray,
-        active: NDArray[np.bool_] | None = None,
+        reward: Array,
+        success: Array,
+        done: Array,
+        active: Array | None = None,
     ) -> None:
         """Account for one vector step, with ``[num_envs]`` each; ``active`` ``[T]`` says which tasks made it."""
         shape = self._running_reward.shape
         self._running_reward += reward.reshape(shape)
         self._running_length += 1 if active is None else active[:, None]
-        np.maximum(self._running_success, success.reshape(shape), out=self._running_success)
-        if done.any():
+        self._running_success[success.reshape(shape)] = 1
+        # Asking a device whether any episode ended would wait for it.
+        if self._device is not None or done.any():
             self._finish(done.reshape(shape))
 
-    def _finish(self, ended: NDArray[np.bool_]) -> None:
+    def _finish(self, ended: Array) -> None:
         """Account for the episodes that ended in this step, ``[T, E]``."""
-        episodes = ended.sum(1)
+        of = functions(ended)
+        episodes = as_type(ended.sum(1), "float64")
         # One array for all three, so that a step ends episodes in one product.
-        sums = np.stack([self._running_reward, self._running_length, self._running_success])
+        sums = of.stack([self._running_reward, self._running_length, self._running_success])
         totals = (sums * ended).sum(2)
         self._running_reward[ended] = 0
         self._running_length[ended] = 0
@@ -147,25 +156,27 @@ class EpisodeTracker:
         self._finished_length += totals[1]
         self._finished_success += totals[2]
         self._finished_episodes += episodes
-        score, _, rate = totals / np.maximum(episodes, 1)
+        score, _, rate = totals / episodes.clip(1)
         share = 1 - 0.9**episodes
         self.recent_success += share * (rate - self.recent_success)
         # A return has no natural start, so the first episodes set it; success starts from 0.
         first = (self.episodes == 0) & (episodes > 0)
-        weight = np.where(first, 1.0, share)
+        weight = of.where(first, 1.0, share)
         self.recent_return += weight * (score - self.recent_return)
         self.episodes += episodes
 
     def drain(self) -> dict[str, float]:
         """Means over the episodes finished since the last call; empty if there were none."""
-        episodes = self._finished_episodes
+        episodes = host(self._finished_episodes)
         if not episodes.any():
             return {}
         seen = episodes > 0
-        success = self._finished_success[seen] / episodes[seen]
+        success = host(self._finished_success)[seen] / episodes[seen]
+        score = host(self._finished_reward)[seen] / episodes[seen]
+        length = host(self._finished_length)[seen] / episodes[seen]
         out = {
-            "rollout/ep_rew_mean": float((self._finished_reward[seen] / episodes[seen]).mean()),
-            "rollout/ep_len_mean": float((self._finished_length[seen] / episodes[seen]).mean()),
+            "rollout/ep_rew_mean": float(score.mean()),
+            "rollout/ep_len_mean": float(length.mean()),
             "rollout/success_rate": float(success.mean()),
         }
         names = [task for task, finished in zip(self._task_names, seen) if finished]
@@ -175,11 +186,11 @@ class EpisodeTracker:
         return out
 
     def _forget_finished(self) -> None:
-        num_tasks = len(self._task_names)
-        self._finished_reward = np.zeros(num_tasks)
-        self._finished_length = np.zeros(num_tasks)
-        self._finished_success = np.zeros(num_tasks)
-        self._finished_episodes = np.zeros(num_tasks)
+        shape = (len(self._task_names),)
+        self._finished_reward = zeros(shape, self._device)
+        self._finished_length = zeros(shape, self._device)
+        self._finished_success = zeros(shape, self._device)
+        self._finished_episodes = zeros(shape, self._device)
 
     def restart(self) -> None:
         """Forget the episodes in progress."""

@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mtrl.agents.data.arrays import Array, to_tensor
+
 
 class Event(Protocol):
     """A mark in the work that a device was given."""
@@ -32,16 +34,20 @@ class Transfer:
         self.staged = device.type == "cuda"
         self._buffers: list[tuple[Tensor, Event]] = []
 
-    def upload(self, array: NDArray) -> Tensor:
-        """``array`` on the device; the array may change afterwards, but not on a CPU, which shares it."""
-        source = torch.from_numpy(array)
-        if not self.staged:
+    def upload(self, array: Array) -> Tensor:
+        """``array`` on the device; it may change afterwards, but not on a CPU, which shares it."""
+        source = to_tensor(array)
+        if not self.staged or not source.is_cpu:
             return source.to(self.device)
         buffer, event = self._next(source)
         buffer.copy_(source)
         moved = buffer.to(self.device, non_blocking=True)
         event.record()
         return moved
+
+    def place(self, tensor: Tensor, device: torch.device | None) -> Array:
+        """``tensor`` where an environment's arrays live: on its device, or for None as ``download`` gives it."""
+        return self.download(tensor) if device is None else tensor.to(device)
 
     def download(self, tensor: Tensor) -> NDArray:
         """The numbers of ``tensor``; waits for the device. They hold until the call after the next."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,40 +22,11 @@ from mtrl.agents.networks.layers import Named
 from mtrl.agents.networks.lookup import LookupReLU
 from mtrl.agents.networks.parameters import Parameter, he_uniform
 from mtrl.agents.networks.seen import Seen, look
+from mtrl.envs.specs import VIEW_SIDE, GridLayout
 
-SIDE, KERNEL, STRIDE = 7, 3, 2
+SIDE, KERNEL, STRIDE = VIEW_SIDE, 3, 2
 PATCHES = ((SIDE - KERNEL) // STRIDE + 1) ** 2
 WINDOW = 3  # words that the mission's convolution sees at once
-
-
-class GridLayout(NamedTuple):
-    """Categories of one observation row, uint8: a view of 7 x 7 cells (object, color, state), direction, mission.
-
-    Attributes:
-        words: length of the mission in token ids (0 is padding); 0 where missions say no more than the task.
-        vocabulary: number of token ids, padding included.
-    """
-
-    objects: int
-    colors: int
-    states: int
-    directions: int
-    words: int
-    vocabulary: int
-
-    @property
-    def num_bytes(self) -> int:
-        return SIDE * SIDE * 3 + 1 + self.words
-
-    @property
-    def cell(self) -> int:
-        """Columns of one cell's code: object, color and state, one-hot each."""
-        return self.objects + self.colors + self.states
-
-    def sizes(self) -> tuple[int, ...]:
-        """Number of categories of each byte."""
-        view = (self.objects, self.colors, self.states) * (SIDE * SIDE)
-        return (*view, self.directions, *[self.vocabulary] * self.words)
 
 
 MINIGRID = GridLayout(11, 6, 3, 4, 0, 1)  # without missions

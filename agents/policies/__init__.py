@@ -11,13 +11,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mtrl.agents.agent import EnvSpec
 from mtrl.agents.common import scale_action
+from mtrl.agents.data.arrays import Array, as_type
 from mtrl.agents.policies.distributions import (
     categorical,
     categorical_sample,
@@ -75,8 +74,8 @@ class Policy(ABC):
         """The action distribution in numbers that can be compared, ``[..., F]``."""
 
     @abstractmethod
-    def to_env(self, action: NDArray) -> NDArray:
-        """What the environment takes for an action."""
+    def to_env(self, action: Array) -> Array:
+        """What the environment takes for an action, where its arrays live."""
 
     def random(self, rows: int, generator: torch.Generator) -> Tensor:
         """Actions drawn uniformly from what each row's task allows."""
@@ -94,7 +93,7 @@ class _BoxPolicy(Policy):
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         return torch.randn((*shape, self._size), generator=generator)
 
-    def to_env(self, action: NDArray) -> NDArray:
+    def to_env(self, action: Array) -> Array:
         return scale_action(self._spec, action)
 
 
@@ -227,8 +226,8 @@ class Categorical(Policy):
         drawn = self.draw((rows,), generator).to(self.mask.device)
         return self.sample(torch.zeros_like(drawn), drawn)
 
-    def to_env(self, action: NDArray) -> NDArray:
-        return action.astype(np.int64, copy=False)
+    def to_env(self, action: Array) -> Array:
+        return as_type(action, "int64")
 
     def critic_input(self, obs: Tensor, action: Tensor | None) -> Tensor:
         """What the critics read: observations alone, since they value every action."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mtrl.envs.errors import SuiteError
 from mtrl.envs.minigrid.missions import NUM_TOKENS
 from mtrl.envs.minigrid.view import VIEW_BYTES
+from mtrl.envs.specs import GridLayout
 
 VIEW_SHAPE = (7, 7, 3)
 
@@ -51,6 +52,11 @@ class ObsLayout:
     @property
     def num_bytes(self) -> int:
         return VIEW_BYTES + 1 + self.mission_words
+
+    @property
+    def grid(self) -> GridLayout:
+        """The same in numbers, as networks need it."""
+        return GridLayout(*self.channels, self.directions, self.mission_words, self.vocabulary)
 
     def space(self) -> Box:
         """The space of one observation; its upper bounds are the highest categories."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mtrl.envs.minigrid import families as f
+from mtrl.envs.minigrid.graph import BUILDS_ON
 from mtrl.envs.specs import TaskSpec
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class GridTask:
             self.horizon,
             self.skill,
             self.actions if self.actions < 7 else None,
+            BUILDS_ON.get(self.name, ()),
         )
 
     def row(self) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrl import envs
+from mtrl.agents.data.arrays import host
 from mtrl.envs import TaskVectorEnv
 from mtrl.records.record import TaskResult
 from mtrl.settings.config import TrainConfig
@@ -97,21 +98,22 @@ class Evaluator:
             action, memory = policy.predict(
                 obs, memory, start, deterministic=True, task_id=env.task_id
             )
-            obs, reward, terminated, truncated, info = env.step(action)
-            ever |= info["success"]
+            obs, rewards, ends, cuts, info = env.step(action)
+            reward, terminated, success = host(rewards), host(ends), host(info["success"])
+            ever |= success
             episode_return += reward
             length += 1
-            start = terminated | truncated
+            start = terminated | host(cuts)
             counted = start & (done < self._quota)
-            won = success_rule(ever, info["success"], terminated, reward)
-            totals += counted * np.stack([won, info["success"], episode_return, length])
+            won = success_rule(ever, success, terminated, reward)
+            totals += counted * np.stack([won, success, episode_return, length])
             done += counted
             ever[start], episode_return[start], length[start] = False, 0.0, 0
             self._note_starts(start & (done < self._quota))
         return self._per_task(totals)
 
     def _note_starts(self, which: Bools) -> None:
-        """Note what the episodes that begin now in the environments ``which`` start from."""
+        """Record the start content of the episodes that begin now in the environments ``which``."""
         for index in np.flatnonzero(which).tolist():
             self._starts[self.env.task_id[index]].add(self.env.start_content(index))
 

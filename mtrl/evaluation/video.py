@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mtrl import envs
 from mtrl.agents import Agent
+from mtrl.agents.data.arrays import host, placed
 from mtrl.envs.errors import choices
 from mtrl.envs.frames import padded
 from mtrl.errors import ConfigError, WorkbenchError
@@ -99,7 +100,7 @@ def filming_env(config: TrainConfig, camera: str | None = None) -> envs.TaskVect
 
 
 def _draws_closely(config: TrainConfig) -> bool:
-    """Whether the run's environments take a camera and a size: those of Meta-World's native backend do."""
+    """Whether the run's environments accept a camera and a frame size. Meta-World's native backend does."""
     if config.backend == "stock" or envs.get_suite(config.suite).family != "metaworld":
         return False
     return "native" in envs.backends(config.suite)
@@ -130,7 +131,8 @@ def record(env: envs.TaskVectorEnv, agent: Agent, task: int, skip: int) -> Frame
         action, memory = agent.predict(
             obs, memory, start, deterministic=True, task_id=np.array([task])
         )
-        rows, _, terminated, truncated, info = env.step(np.repeat(action, env.num_tasks, axis=0))
+        actions = placed(np.repeat(host(action), env.num_tasks, axis=0), env.device)
+        rows, _, terminated, truncated, info = env.step(actions)
         obs, start = rows[task : task + 1], np.zeros(1, dtype=bool)
         step += 1
         if terminated[task] or truncated[task]:

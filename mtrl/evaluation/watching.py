@@ -11,6 +11,7 @@ import numpy as np
 
 from mtrl import envs
 from mtrl.agents import Agent
+from mtrl.agents.data.arrays import host, placed
 from mtrl.errors import WorkbenchError
 from mtrl.evaluation.video import pace
 
@@ -91,7 +92,8 @@ def _play(
                 return False
         ids = np.array([task])
         action, memory = agent.predict(obs, memory, start, deterministic=True, task_id=ids)
-        rows, _, terminated, truncated, _ = env.step(np.repeat(action, env.num_tasks, axis=0))
+        actions = placed(np.repeat(host(action), env.num_tasks, axis=0), env.device)
+        rows, _, terminated, truncated, _ = env.step(actions)
         obs, start, step = rows[task : task + 1], np.zeros(1, dtype=bool), step + 1
         if terminated[task] or truncated[task]:
             return True

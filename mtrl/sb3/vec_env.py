@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
+from mtrl.agents.data.spec import check_env
 from mtrl.envs import TaskVectorEnv
 from mtrl.sb3.encoding import SB3Spec
 
@@ -38,6 +39,7 @@ class SB3VecEnv(VecEnv):
     """
 
     def __init__(self, env: TaskVectorEnv, encode: bool = True) -> None:
+        check_env(env)
         self.env = env
         self.encoding = SB3Spec.of(env)
         self.encode = encode
@@ -52,7 +54,7 @@ class SB3VecEnv(VecEnv):
         return self.restarted(obs)
 
     def restarted(self, obs: NDArray) -> NDArray:
-        """Take note that every episode began anew with ``obs``; returns what the policy sees."""
+        """Record that every episode began again with ``obs``. Returns the observation that the policy receives."""
         self.ever[:] = False
         return self.observed(obs)
 

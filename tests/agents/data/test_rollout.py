@@ -15,7 +15,7 @@ TASKS, LENGTH, ENVS = 2, 3, 4
 def test_every_field_is_where_its_step_and_environment_put_it(action_dim: int | None) -> None:
     rng = np.random.default_rng(0)
     num = TASKS * ENVS
-    buffer = RolloutBuffer((TASKS, LENGTH, ENVS), 5, action_dim, np.uint8)
+    buffer = RolloutBuffer((TASKS, LENGTH, ENVS), 5, action_dim, "uint8")
     steps, before = [], []
     for step in range(LENGTH):
         obs, next_obs = rng.integers(0, 256, (2, num, 5)).astype(np.uint8)
@@ -43,7 +43,7 @@ def test_every_field_is_where_its_step_and_environment_put_it(action_dim: int | 
 
 
 def test_nothing_is_remembered_without_memory() -> None:
-    rollout = RolloutBuffer((TASKS, LENGTH, ENVS), 5, None, np.float32).rollout(torch.device("cpu"))
+    rollout = RolloutBuffer((TASKS, LENGTH, ENVS), 5, None, "float32").rollout(torch.device("cpu"))
     assert (
         rollout.start is None
         and rollout.memory is None
@@ -52,7 +52,7 @@ def test_nothing_is_remembered_without_memory() -> None:
 
 
 def test_a_step_that_is_reused_by_its_environment_is_kept() -> None:
-    buffer = RolloutBuffer((1, 2, 1), 1, None, np.float32)
+    buffer = RolloutBuffer((1, 2, 1), 1, None, "float32")
     row = np.zeros((1, 1), np.float32)
     for step in range(2):
         row[:] = step

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from mtrl.agents.agent import EnvSpec
 from mtrl.agents.aggregators import parse_aggregator
+from mtrl.agents.data.spec import check_env
 from mtrl.agents.errors import AgentError
 from mtrl.agents.networks.grid import GridLayout, cell_codes, patch_ids, word_ids
 from mtrl.agents.networks.network import Network
@@ -166,9 +167,8 @@ def test_spec_carries_the_layout_and_survives_json() -> None:
     assert spec.layout.sizes() == tuple(
         make_vec("mg10").single_observation_space.high.astype(int) + 1
     )  # type: ignore[attr-defined]
-    fields = json.loads(json.dumps(dataclasses.asdict(spec)))
-    again = EnvSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
-    assert again == spec
+    assert spec.builds_on[1] == ("Empty-16x16",)
+    assert EnvSpec.of_json(json.loads(json.dumps(dataclasses.asdict(spec)))) == spec
 
 
 def test_bytes_that_no_layout_explains_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,10 +178,10 @@ def test_bytes_that_no_layout_explains_are_refused(monkeypatch: pytest.MonkeyPat
     with pytest.raises(
         AgentError, match=r"mg3 observes \(148,\), but .* 4 mission words have 152 bytes"
     ):
-        EnvSpec.of(env)
+        check_env(env)
     monkeypatch.setattr(env, "obs_layout", None)
     with pytest.raises(AgentError, match="mg3 observes bytes without an obs_layout"):
-        EnvSpec.of(env)
+        check_env(env)
 
 
 def test_parameters_are_lookups_of_fixed_scale() -> None:

@@ -1,0 +1,129 @@
+"""An environment whose arrays are tensors on a device: agents learn as from the same one of numpy, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mtrl import make_vec
+from mtrl.agents import MTPPO, MTSAC, Agent
+from mtrl.agents.data.normalize import ObsNormalizer
+from mtrl.agents.data.tracking import EpisodeTracker
+from mtrl.agents.files import read_state, write_state
+from mtrl.agents.state import difference
+from mtrl.envs import TaskVectorEnv
+from mtrl.evaluation.evaluator import Evaluator
+from tests.helpers import fakes
+from tests.helpers.devices import DEVICE, LABEL, DeviceEnv, DeviceTensor
+
+PPO: dict[str, Any] = {"width": 16, "rollout_per_task": 40, "epochs": 2, "minibatches": 2}
+SAC: dict[str, Any] = {"width": 16, "batch_per_task": 8, "learning_starts": 10}
+NOISE = {"noise_correlation": 0.5, "noise_by_failure": True, "curriculum": "success-pacing"}
+MEMORY = {"memory": "gru", "sequence": 5}
+
+
+def _numbers() -> TaskVectorEnv:
+    return fakes.FakeEnv(fakes.get_suite("mt10:fake"), 2, 1, "random", 0, 0.0)
+
+
+def _bytes() -> TaskVectorEnv:
+    return make_vec("mg3", 2, seed=1)
+
+
+Case = tuple[type[Agent], Callable[[], TaskVectorEnv], dict[str, Any], int]
+CASES: dict[str, Case] = {
+    "ppo": (MTPPO, _numbers, PPO, 360),
+    "ppo-noise-and-pauses": (MTPPO, _numbers, PPO | NOISE, 360),
+    "sac": (MTSAC, _numbers, SAC, 180),
+    "sac-curriculum": (MTSAC, _numbers, SAC | {"curriculum": "success-focal"}, 180),
+    "ppo-grid-memory": (MTPPO, _bytes, PPO | MEMORY, 240),
+    "sac-grid": (MTSAC, _bytes, SAC, 120),
+}
+every = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+
+
+@pytest.fixture(autouse=True)
+def device() -> Iterator[None]:
+    with DEVICE:
+        yield
+
+
+def _agent(case: Case, on_device: bool) -> Agent:
+    kind, make, settings, _ = case
+    env = make()
+    return kind(DeviceEnv(env) if on_device else env, seed=1, device="cpu", **settings)
+
+
+@every
+def test_learning_resuming_and_evaluating_equal_those_on_numpy_in_every_bit(
+    case: Case, tmp_path: Path
+) -> None:
+    kind, make, _, total = case
+    plain = _agent(case, on_device=False).learn(total)
+    agent = _agent(case, on_device=True)
+    # Not ``learn``, whose schedules would end half way.
+    agent.begin(total)
+    while agent.env_steps < total // 2:
+        agent.advance()
+    write_state(tmp_path / "state", {"agent": agent.state_dict()})
+    resumed = _agent(case, on_device=True)
+    resumed.env.load_state_dict(agent.env.state_dict())
+    resumed.load_state_dict(read_state(tmp_path / "state")["agent"])
+    for other in (agent, resumed):
+        other.learn(total)
+        assert other.gradient_steps == plain.gradient_steps > 0
+        assert difference(other, plain) is None
+    assert agent.metrics().keys() == plain.metrics().keys()
+    agent.save(tmp_path / "agent")
+    loaded = kind.load(tmp_path / "agent", device="cpu")
+    there = Evaluator(DeviceEnv(make()), 2).evaluate(loaded)
+    assert there == Evaluator(make(), 2).evaluate(plain)
+    loaded.set_env(DeviceEnv(make()))
+    action, _ = loaded.predict(loaded.env.reset()[0])
+    assert isinstance(action, DeviceTensor)
+
+
+def test_a_vector_step_crosses_to_the_agent_once_and_is_stored_at_once() -> None:
+    agent = _agent(CASES["ppo"], on_device=True).learn(120)
+    before = DEVICE.crossings
+    agent.learn(240)
+    # 20 vector steps, each with the observations to act on; then six fields of the rollout, three statistics of tasks.
+    assert DEVICE.crossings - before == 20 + 6 + 3
+    agent = _agent(CASES["sac"], on_device=True).learn(120)
+    before = DEVICE.crossings
+    agent.learn(180)
+    # 10 vector steps, each with the observations to act on and the transitions to store.
+    assert 20 <= DEVICE.crossings - before <= 20 + 3
+
+
+def test_what_is_kept_of_every_step_stays_on_the_device() -> None:
+    agent: Any = _agent(CASES["ppo-noise-and-pauses"], on_device=True).learn(240)
+    kept = (agent._obs, agent._normalizer._mean, agent._episodes.recent_success)
+    assert all(array.device == LABEL for array in kept)
+
+
+def test_the_normalizer_goes_with_the_rows_that_it_counts() -> None:
+    rows = np.random.default_rng(0).normal(3.0, 2.0, (12, 4))
+    there = DeviceTensor(torch.from_numpy(rows.copy()))
+    moved, plain = ObsNormalizer(4), ObsNormalizer(4)
+    for given, normalizer in ((rows, plain), (rows, plain), (there, moved), (rows, moved)):
+        normalizer.count(given)
+    assert isinstance(moved(there), DeviceTensor) and isinstance(moved(rows), np.ndarray)
+    assert np.array_equal(moved(rows), plain(rows))
+    assert np.array_equal(moved(there).cpu().numpy(), plain(rows))
+
+
+def test_episodes_are_counted_alike() -> None:
+    rng = np.random.default_rng(0)
+    plain, there = EpisodeTracker(("a", "b"), 3), EpisodeTracker(("a", "b"), 3, LABEL)
+    for _ in range(40):
+        step = rng.normal(size=6), rng.random(6) < 0.3, rng.random(6) < 0.2
+        active = rng.random(2) < 0.8
+        plain.add(*step, active)
+        there.add(*[DeviceTensor(torch.from_numpy(part)) for part in (*step, active)])
+    assert difference(plain, there) is None and plain.drain() == there.drain() != {}
