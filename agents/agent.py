@@ -17,6 +17,7 @@ from mtrl.agents.data.arrays import Array
 from mtrl.agents.data.spec import check_env, check_same
 from mtrl.agents.errors import AgentError, DivergedError, check_seed, check_total, unknown
 from mtrl.agents.files import read_state, write_state
+from mtrl.agents.graphs import GraphMode, uses_graphs
 from mtrl.agents.settings import AgentConfig as AgentConfig
 from mtrl.agents.settings import values_of
 from mtrl.agents.sharing.hub import local_folder
@@ -44,6 +45,7 @@ class Agent(ABC):
     # data alone gradient_steps.
     unit: ClassVar[str] = "env_steps"
     spec_class: ClassVar[type[EnvSpec]] = EnvSpec
+    records_updates: ClassVar[bool] = False  # whether updates can be recorded as CUDA graphs
     config: AgentConfig
 
     def __init__(
@@ -53,6 +55,7 @@ class Agent(ABC):
         *,
         seed: int = 0,
         device: str | torch.device = "auto",
+        graph: GraphMode = "auto",
         **overrides: Any,
     ) -> None:
         """Bind the agent to ``env``.
@@ -62,7 +65,9 @@ class Agent(ABC):
                 ``set_env``.
             config: settings, an instance of ``config_class``; its defaults if None.
             seed: seed of the parameters, of exploration and of sampling from the buffer, 0 to 2**32 - 1.
-            device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` for a GPU if there is one.
+            device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` for the CPU (see ``auto_remark``).
+            graph: whether updates are recorded as CUDA graphs: ``on``, ``off``, or ``auto`` where the device is a GPU
+                and the update can be recorded.
             overrides: single settings that replace those of ``config``.
 
         Raises:
@@ -75,6 +80,11 @@ class Agent(ABC):
         self.config = override(config or self.config_class(), overrides)
         self.seed = check_seed(seed)
         self.device = resolve_device(device)
+        remark = auto_remark(device)
+        if remark is not None:
+            warnings.warn(remark, stacklevel=2)
+        self.graph: GraphMode = graph
+        uses_graphs(graph, self.device, self.graph_obstacle if not self.records_updates else None)
         self.spec = env if isinstance(env, EnvSpec) else self._spec_of(env)
         if self.spec.discrete and not self.discrete_actions:
             raise AgentError(
@@ -85,6 +95,11 @@ class Agent(ABC):
         self.gradient_steps = 0
         self.logger: Any = Recorder()
         self._hooks = Hooks(self, [])
+
+    @property
+    def graph_obstacle(self) -> str | None:
+        """Why updates cannot be recorded as CUDA graphs; None if they can."""
+        return f"agent {self.name!r} offers none"
 
     @property
     def env(self) -> TaskVectorEnv:
@@ -375,9 +390,9 @@ def override(config: AgentConfig, overrides: dict[str, Any]) -> Any:
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """``auto`` is a GPU if there is one. Raises AgentError for a device that this machine lacks."""
+    """``auto`` is the CPU, see ``auto_remark``. Raises AgentError for a device that this machine lacks."""
     if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cpu")
     try:
         resolved = torch.device(device)
     except RuntimeError:
@@ -389,3 +404,13 @@ def resolve_device(device: str | torch.device) -> torch.device:
             f"device: {str(device)!r} is not there; this machine has {torch.cuda.device_count()} GPUs"
         )
     return resolved
+
+
+def auto_remark(device: str | torch.device) -> str | None:
+    """A sentence on why ``auto`` leaves this machine's GPU alone; None where a device is named or there is no GPU."""
+    if str(device) != "auto" or not torch.cuda.is_available():
+        return None
+    return (
+        "device: auto trains on the CPU though this machine has a GPU, because no part of this suite has been measured "
+        "on one yet; name the device cuda to use it"
+    )

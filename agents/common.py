@@ -214,9 +214,14 @@ def update_dtype(
 
 def check_networks_finite(networks: Networks, gradient_steps: int) -> None:
     """Raise DivergedError, naming the tensor, if any is not finite."""
-    for network, tensors in networks.items():
-        for name, tensor in tensors.items():
-            if not network.endswith("_tasks") and not torch.isfinite(tensor).all():
-                raise DivergedError(
-                    f"{network}.{name} is not finite after {gradient_steps} gradient steps"
-                )
+    checked = {
+        f"{network}.{name}": torch.isfinite(tensor).all()
+        for network, tensors in networks.items()
+        for name, tensor in tensors.items()
+        if not network.endswith("_tasks")
+    }
+    # All answers come in one copy, so that a device is waited for once.
+    answers = torch.stack(list(checked.values())).tolist()
+    for name, finite in zip(checked, answers, strict=True):
+        if not finite:
+            raise DivergedError(f"{name} is not finite after {gradient_steps} gradient steps")

@@ -21,9 +21,10 @@ from torch import Tensor
 from mtrl.agents.common import Networks
 from mtrl.agents.curricula.coupling import MemberPull
 from mtrl.agents.curricula.rounds import Rounds
-from mtrl.agents.data.arrays import Array, placed, to_tensor
+from mtrl.agents.data.arrays import Array, to_tensor
 from mtrl.agents.data.replay import Batch, ByteReplay, ReplayBuffer
 from mtrl.agents.data.tracking import EpisodeTracker
+from mtrl.agents.data.transfer import Transfer
 from mtrl.agents.members import group_rows, with_task_code
 from mtrl.agents.networks.parameters import Params
 from mtrl.agents.phases import Event
@@ -61,6 +62,8 @@ class OffPolicyAgent(ScheduledAgent):
         self._turns_left = 0
         self._turn: tuple[int, MemberPull] | None = None
         self._action: Array | None = None
+        self._grouped: tuple[NDArray, Tensor, Tensor] | None = None
+        self._transfers = {name: Transfer(self.device) for name in ("obs", "noise", "action")}
         self._buffer, self._episodes, self._obs = None, None, None
         self.derive()
 
@@ -99,7 +102,7 @@ class OffPolicyAgent(ScheduledAgent):
         # The simulation runs on threads of its own while this process updates.
         self._pass_phases()
         env, buffer, _, obs = self._collector()
-        self._action = placed(self._exploration_action(obs), env.device)
+        self._action = self._transfers["action"].place(self._exploration_action(obs), env.device)
         env.step_async(self.policy.to_env(self._action))
         self._turns_left, self._turn = 0, None
         self._learns = len(buffer) >= min(self.config.learning_starts, buffer.capacity)
@@ -173,8 +176,8 @@ class OffPolicyAgent(ScheduledAgent):
         if self.env_steps < self.config.learning_starts * self.spec.num_tasks:
             return policy.random(len(ids), self._explore)
         output = self._policy_output(obs, ids, samples=True)
-        noise = policy.draw(output.shape[:-1], self._explore).to(output.device)
-        return policy.sample(output, noise)
+        drawn = policy.draw(output.shape[:-1], self._explore)
+        return policy.sample(output, self._transfers["noise"].upload(drawn))
 
     def _store(self, buffer: ReplayBuffer, *transition: Array) -> None:
         """Write obs, action, reward, terminated and true next obs of one vector step, each ``[T E, ...]``."""
@@ -210,14 +213,23 @@ class OffPolicyAgent(ScheduledAgent):
         # Views of the parameters are made once an update, not once a step.
         if self._acting is None:
             self._acting = network.constants(self.state["actor"]["params"], torch.float32)
-        index, place = group_rows(task_id, self.spec.num_tasks)
         rows = self._stored(obs)
-        grouped = rows[to_tensor(index, rows.device)].to(self.device)
+        index, back = self._grouping(task_id, rows.device)
+        grouped = self._transfers["obs"].upload(rows[index])
         x = grouped.unsqueeze(1 if self._separate else 0)
         x = with_task_code(x, self.config.heads == "one-hot")
         drawn = self.network_noise(network, x) if samples else None
         output = network.forward(self._acting, x, None, drawn, self.share_done).flatten(0, 2)
-        return output[torch.from_numpy(place).to(self.device)]
+        return output[back]
+
+    def _grouping(self, task_id: NDArray, device: torch.device) -> tuple[Tensor, Tensor]:
+        """``group_rows`` of these tasks, for rows on ``device``; kept, since environments keep their order."""
+        known = self._grouped
+        if known is None or known[1].device != device or not np.array_equal(known[0], task_id):
+            index, place = group_rows(task_id, self.spec.num_tasks)
+            known = task_id.copy(), to_tensor(index, device), to_tensor(place, self.device)
+            self._grouped = known
+        return known[1], known[2]
 
     def _policy_features(self) -> Tensor:
         """Features ``[T, n, F]`` of every task's policy at the newest observations of all tasks."""

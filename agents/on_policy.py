@@ -19,11 +19,12 @@ from torch import Tensor
 from mtrl.agents.common import Networks
 from mtrl.agents.curricula.coupling import Features
 from mtrl.agents.curricula.rounds import Rounds
-from mtrl.agents.data.arrays import Array, given, placed, to_tensor
+from mtrl.agents.data.arrays import Array, device_of, given, placed, to_tensor
 from mtrl.agents.data.noise import correlated
 from mtrl.agents.data.normalize import ObsNormalizer
 from mtrl.agents.data.rollout import Memory, Rollout, RolloutBuffer, check_rollout
 from mtrl.agents.data.tracking import EpisodeTracker
+from mtrl.agents.data.transfer import Transfer
 from mtrl.agents.errors import AgentError
 from mtrl.agents.members import group_rows, with_task_code
 from mtrl.agents.networks.memory import Recall
@@ -53,7 +54,7 @@ class OnPolicyAgent(ScheduledAgent):
     _rounds: Rounds
     _episodes: Annotated[EpisodeTracker | None, EXPERIENCE]
     _obs: Annotated[Array | None, EXPERIENCE]
-    _noise: Annotated[Tensor | None, EXPERIENCE]
+    _noise: Annotated[Tensor | None, Mark(experience=True, on_host=True)]
     _memory: Annotated[Memory | None, EXPERIENCE]
     _rollout: Annotated[Rollout | None, EXPERIENCE]
     _planned: int | None
@@ -65,10 +66,18 @@ class OnPolicyAgent(ScheduledAgent):
         self._normalizer = ObsNormalizer(
             self.spec.obs_dim, self.config.normalize_obs and self.spec.layout is None
         )
+        # Small networks may act faster on the CPU beside the simulation, with no copy at a step.
+        self.act_on(self.device)
+        self._acting_log_std: Tensor | None = None
         # The step size of the update that the rollout under way pays for.
         self._step_size = self.config.learning_rate
         self._forget()
         self._check_rollout()
+
+    def act_on(self, device: torch.device) -> None:
+        """Let the networks that act be on ``device`` from the next rollout on."""
+        self.acting_device = device
+        self._transfers = {name: Transfer(device) for name in ("obs", "noise", "action")}
 
     @property
     def sequence(self) -> int:
@@ -136,22 +145,24 @@ class OnPolicyAgent(ScheduledAgent):
         paused = self._paused(env)
         active = np.ones(env.num_tasks, np.bool_) if paused is None else ~paused
         acting = np.repeat(active, env.envs_per_task)
-        moves = torch.from_numpy(acting).to(self.device)
+        moves = torch.from_numpy(acting).to(self.acting_device)
         steps_taken = int(acting.sum())
         # What the environment's arrays are masked by stands where they do.
         acting, active = placed(acting, env.device), placed(active, env.device)
         buffer = self._rollout_buffer(env)
-        actor = self.actor.constants(self.state["actor"]["params"], self.acting_dtype)
+        actor = self.actor.constants(self._acting_params("actor"), self.acting_dtype)
+        if "log_std" in self.state:
+            self._acting_log_std = self._acting_params("log_std").unsqueeze(2)
         critic: Params | None = None
         if self.sequence:
-            critic = self.critic.constants(self.state["critic"]["params"], self.acting_dtype)
+            critic = self.critic.constants(self._acting_params("critic"), self.acting_dtype)
         for step in range(self.config.rollout_per_task // env.envs_per_task):
             # Tasks that pause repeat one observation, which would weigh on the statistics for ever.
             self._normalizer.count(obs if paused is None else obs[acting])
             normal = self._normalizer(obs)
             before = self._before()
-            chosen = self._act(actor, critic, to_tensor(normal, self.device))
-            action = placed(chosen, env.device)
+            rows = self._transfers["obs"].upload(normal)
+            action = self._transfers["action"].place(self._act(actor, critic, rows), env.device)
             env.step_async(self.policy.to_env(action))
             obs, reward, terminated, truncated, info = env.step_wait()
             done = terminated | truncated
@@ -159,7 +170,7 @@ class OnPolicyAgent(ScheduledAgent):
             buffer.add(step, normal, after, action, reward, terminated, done, before=before)
             if before is not None and self._memory is not None:
                 # The memory of a task that pauses stays what it was: no step was taken.
-                start = torch.where(moves, to_tensor(done, self.device), before.start)
+                start = torch.where(moves, to_tensor(done, self.acting_device), before.start)
                 state = torch.where(moves.unsqueeze(-1), self._memory.state, before.state)
                 self._memory = Memory(start, state)
             episodes.add(reward, info["success"], done, None if paused is None else active)
@@ -173,6 +184,10 @@ class OnPolicyAgent(ScheduledAgent):
         self._hooks.rollout_end()
         self._begin_round(self._features_of(rollout))
         return rollout
+
+    def _acting_params(self, network: str) -> Tensor:
+        params: Tensor = self.state[network]["params"]
+        return params.to(self.acting_device)
 
     def _collector(self) -> tuple[TaskVectorEnv, EpisodeTracker, Array]:
         """Environment, tracker and current observations."""
@@ -203,7 +218,8 @@ class OnPolicyAgent(ScheduledAgent):
         )
         action_dim = None if spec.discrete else spec.action_dim
         obs_type = "float32" if spec.layout is None else "uint8"
-        return RolloutBuffer(shape, spec.obs_dim, action_dim, obs_type, env.device)
+        pinned = self.device.type == "cuda"
+        return RolloutBuffer(shape, spec.obs_dim, action_dim, obs_type, env.device, pinned)
 
     @torch.no_grad()
     def _act(self, actor: Params, critic: Params | None, rows: Tensor) -> Tensor:
@@ -224,23 +240,30 @@ class OnPolicyAgent(ScheduledAgent):
             state = torch.cat([hidden, values], -1).flatten(0, 2)
             self._memory = self._memory._replace(state=state)
         output = self.actor.outputs(actor, hidden)
-        noise = self.policy.draw(output.shape[:-1], self._explore).to(self.device)
+        drawn = self.policy.draw(output.shape[:-1], self._explore)
         log_std = None
         if isinstance(self.policy, Gaussian):
-            noise = self._next_noise(noise)
-            log_std = self.state["log_std"]["params"].unsqueeze(2)
-        return self.policy.sample(output, noise, log_std).flatten(0, 2)
+            drawn = self._next_noise(drawn)
+            log_std = self._acting_log_std
+        noise = self._transfers["noise"].upload(drawn)
+        policy = self.policy.on(self.acting_device)
+        return policy.sample(output, noise, log_std).flatten(0, 2)
 
     def _next_noise(self, fresh: Tensor) -> Tensor:
         """The noise of a step from ``fresh`` normal numbers, correlated with the last one's where that is asked for."""
-        self._noise = correlated(self._noise, fresh, self._noise_correlation())
+        correlation = self._noise_correlation()
+        # Noise is made on the host, unless what it follows lives with the environment on a device.
+        where = device_of(correlation)
+        fresh = fresh if where is None else fresh.to(where)
+        self._noise = correlated(self._noise, fresh, correlation)
         return fresh if self._noise is None else self._noise
 
     def _before(self) -> Memory | None:
         """The memory before the next step; None for networks without any."""
         if self.sequence and self._memory is None:
-            state = torch.zeros(self.env.num_envs, 2 * self.config.width, device=self.device)
-            start = torch.ones(self.env.num_envs, dtype=torch.bool, device=self.device)
+            device = self.acting_device
+            state = torch.zeros(self.env.num_envs, 2 * self.config.width, device=device)
+            start = torch.ones(self.env.num_envs, dtype=torch.bool, device=device)
             self._memory = Memory(start, state)
         return self._memory
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtrl.agents.agent import Agent, State
+from mtrl.agents.aggregators.wrappers import skips_solves
 from mtrl.agents.common import Networks, check_networks_finite, obs_rows, stream_seed, task_ids
+from mtrl.agents.curricula import CURRICULA
 from mtrl.agents.curricula.coupling import Features
 from mtrl.agents.curricula.rounds import Rounds, make_rounds, tasks_of
 from mtrl.agents.data.arrays import Array, device_of, placed, to_tensor
 from mtrl.agents.data.tracking import EpisodeTracker, Meter
+from mtrl.agents.graphs import Graph, Recorder, record_on_gpu, uses_graphs
 from mtrl.agents.members import per_task
 from mtrl.agents.networks.network import Network
 from mtrl.agents.optim.task_gradients import Reduction, tracked_gramian
@@ -60,6 +63,7 @@ class ScheduledAgent(Agent):
     """
 
     cycles: ClassVar[bool] = False
+    records_updates: ClassVar[bool] = True
     config: Any
     settings: Any
     actor: Network
@@ -89,8 +93,12 @@ class ScheduledAgent(Agent):
         self._budget: int | None = None
         self._planned = None
         self._build()
+        self._recorded: Graph | None = None
+        self._success: tuple[NDArray, Tensor] | None = None
         self.actor, self.critic = self.settings.actor, self.settings.critic
         self.policy = self.settings.policy
+        if uses_graphs(self.graph, self.device, self.graph_obstacle):
+            self.record(record_on_gpu)
         networks = {"actor": self.actor, "critic": self.critic}
         self.state = self._fresh(self.seed)
         phase_masks(networks, self.state)
@@ -107,6 +115,27 @@ class ScheduledAgent(Agent):
         )
         self._begin_data()
 
+    @property
+    def graph_obstacle(self) -> str | None:
+        if self._separate:
+            return "with heads=separate every task has an update of its own"
+        if self._uses_share:
+            return "a network depends on the share of training done"
+        curriculum = CURRICULA.make(self.config.curriculum).info
+        if curriculum.couples:
+            return f"curriculum {curriculum.name!r} couples the parameters of tasks"
+        if any(skips_solves(aggregator) for aggregator in self.config.aggregators):
+            return "its aggregator solves only every k-th update"
+        return None
+
+    def record(self, recorder: Recorder) -> None:
+        """Record updates from now on."""
+        self._recorded = Graph(self._recordable(), recorder)
+
+    @abstractmethod
+    def _recordable(self) -> Callable[[Networks, Any], Any]:
+        """The part of an update that can be recorded, as a function of tensors alone."""
+
     def set_env(self, env: TaskVectorEnv) -> None:
         super().set_env(env)
         self._rounds.tasks = tasks_of(self.spec)
@@ -121,10 +150,15 @@ class ScheduledAgent(Agent):
 
     def _settings_now(self, settings: Settings) -> Settings:
         """Settings of an update, with the share of training done where a body depends on it."""
-        if not any(net.body.uses_share for net in (self.actor, self.critic)):
+        if not self._uses_share:
             return settings
         now: Settings = replace(settings, share=self.share_done)
         return now
+
+    @property
+    def _uses_share(self) -> bool:
+        """Whether a body depends on the share of training done."""
+        return any(net.body.uses_share for net in (self.actor, self.critic))
 
     @abstractmethod
     def _build(self) -> None:
@@ -193,7 +227,13 @@ class ScheduledAgent(Agent):
             return None
         if self._episodes is None:
             return torch.zeros(1, self.spec.num_tasks, device=self.device)
-        return to_tensor(self._episodes.recent_success, self.device).float().unsqueeze(0)
+        rate = self._episodes.recent_success
+        if isinstance(rate, Tensor):
+            return rate.to(self.device).float().unsqueeze(0)
+        # Rates change when an episode ends, which is seldom beside updates.
+        if self._success is None or not np.array_equal(rate, self._success[0]):
+            self._success = rate.copy(), to_tensor(rate, self.device).float().unsqueeze(0)
+        return self._success[1]
 
     def _note(self, metrics: dict[str, Tensor], task: int | None = None) -> None:
         """Take up the metrics of an update of all tasks, or of one."""
@@ -277,7 +317,7 @@ class ScheduledAgent(Agent):
         if shape is None:
             return None
         # On the CPU, so that exploration does not depend on the device.
-        return torch.rand(shape, generator=self._explore).to(self.device)
+        return torch.rand(shape, generator=self._explore).to(rows.device)
 
     # Metrics and state
 

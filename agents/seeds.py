@@ -18,9 +18,9 @@ from mtrl.agents.agent import Agent
 from mtrl.agents.errors import AgentError, DivergedError
 from mtrl.agents.members import Networks
 from mtrl.agents.ppo.agent import MTPPO
-from mtrl.agents.ppo.update import Draw, PPOInputs, ppo_update
+from mtrl.agents.ppo.update import Draw, PPOInputs
 from mtrl.agents.sac.agent import MTSAC
-from mtrl.agents.sac.update import SACInputs, sac_update
+from mtrl.agents.sac.update import SACInputs
 from mtrl.agents.state import per_seed, stack, unstack
 from mtrl.envs.errors import SuiteError
 
@@ -129,7 +129,7 @@ class Seeds:
             _progress([one.progress for one in inputs]),
             None,
         )
-        metrics = sac_update(stacked.state, *joint)
+        metrics = agents[0].run_update(stacked.state, joint)
         stacked.hand_back()
         for agent, own in zip(agents, per_seed(metrics, len(agents)), strict=True):
             agent.finish_update(own)
@@ -148,7 +148,7 @@ class Seeds:
             _progress([one.progress for one in inputs]),
             None,
         )
-        metrics, _ = ppo_update(stacked.state, *joint)
+        metrics, _ = agents[0].run_update(stacked.state, joint)
         stacked.hand_back()
         # Seeds meet the KL limit at different times, and each accounts for its own passes only.
         passes = [int(count) for count in metrics["epochs"].tolist()]

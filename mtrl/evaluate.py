@@ -30,7 +30,7 @@ Evaluates a run's checkpoint under the official protocol and prints a table. Cha
   --checkpoint=N     env steps of the checkpoint, or its folder; by default the newest
   --seed=N           draws other goals or levels; by default the run's own, which repeats its evaluation
   --envs-per-task=N  parallel environments per task
-  --device=NAME      auto, cpu, cuda or cuda:N
+  --device=NAME      auto (cpu), cpu, cuda or cuda:N
   --video=DIR        film one episode of each task into DIR (mp4 where imageio-ffmpeg is installed, else gif); each
                      ends soon after success, and the last file shows all tasks
   --tasks=A,B        film these tasks only

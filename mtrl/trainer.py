@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from mtrl.agents import DivergedError
-from mtrl.agents.agent import resolve_device
+from mtrl.agents.agent import auto_remark, resolve_device
 from mtrl.agents.seeds import Failure, Seeds
 from mtrl.envs import SuiteError
 from mtrl.errors import (
@@ -96,6 +96,9 @@ def train_together(
         if begun:
             first = configs[next(iter(begun))]
             device = resolve_device(first.device)
+            remark = auto_remark(first.device)
+            if remark is not None:
+                print(f"warning: {remark}", file=sys.stderr)
             with torch_settings(device, first.torch_threads):
                 records |= zip(
                     begun, Trainer(list(begun.values()), command, device, should_stop).run()

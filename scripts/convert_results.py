@@ -26,7 +26,7 @@ from mtrl.leaderboard.files import find, is_other, read_json
 from mtrl.records.record import SCHEMA_VERSION, Budget, Method, Protocol, Provenance, Result
 from mtrl.records.results import NETWORK, Record, method_of, read_result, validate, write_result
 from mtrl.records.rows import place, told_apart
-from mtrl.settings.config import canonical, make_config, run_settings
+from mtrl.settings.config import PLACE_KEYS, canonical, make_config, run_settings
 from mtrl.settings.fields import Flat
 
 MADE_LATER: Flat = {
@@ -171,9 +171,7 @@ def converted(record: Record) -> Record:
         if key in known and not any(name == key or name.startswith(f"{key}.") for name in given):
             params[key] = value
     config = make_config(params)
-    complete = {
-        key: value for key, value in config.flat().items() if key not in ("run_dir", "device")
-    }
+    complete = {key: value for key, value in config.flat().items() if key not in PLACE_KEYS}
     missing = sorted(complete.keys() - canonical(params).keys())
     if missing:
         raise ResultError(

@@ -180,6 +180,15 @@ class Every(Wrapper):
         )
 
 
+def skips_solves(aggregator: Aggregator) -> bool:
+    """Whether an aggregator, or one that it wraps, does not solve in every update."""
+    while isinstance(aggregator, Wrapper):
+        if isinstance(aggregator, Every) and aggregator.k > 1:
+            return True
+        aggregator = aggregator.base
+    return False
+
+
 @dataclass(frozen=True)
 class Ema(Wrapper):
     """CR-MOGM: ``λ ← β λ + (1 − β) w``, starting from the first weights.

@@ -27,4 +27,4 @@ def correlated(last: Tensor | None, fresh: Tensor, correlation: Array | None) ->
         return fresh
     rho = to_tensor(correlation, fresh.device).view(*fresh.shape[:2], 1, 1)
     added = (1 - rho.square()).sqrt().float()
-    return rho.float() * last + added * fresh
+    return rho.float() * last.to(fresh.device) + added * fresh

@@ -8,6 +8,7 @@ from typing import Annotated, NamedTuple
 import torch
 from torch import Tensor
 
+from mtrl.agents.data.transfer import Transfer
 from mtrl.agents.state import Mark
 
 
@@ -59,6 +60,7 @@ class ReplayBuffer:
             num_tasks, capacity, sum(self._sizes), dtype=self.dtype, device=device
         )
         self._task = torch.arange(num_tasks, device=device).unsqueeze(1) * capacity
+        self._transfer = Transfer(self._rows.device)
         self._position = 0
         self._size = 0
         self._generator = torch.Generator(device).manual_seed(seed)
@@ -72,7 +74,7 @@ class ReplayBuffer:
     ) -> None:
         """Store ``E`` transitions of every task, each ``[T, E]`` or ``[T, E, dim]``; discrete actions ``[T, E]``."""
         packed = self._pack(obs, action, reward, terminated, next_obs)
-        rows = packed.to(self._rows.device)
+        rows = self._transfer.upload(packed)
         start = self._position
         count = rows.shape[1]
         first = min(count, self.capacity - start)

@@ -93,6 +93,7 @@ class RolloutBuffer:
         action_dim: None for discrete actions.
         obs_type: ``float32``, or ``uint8`` for categories.
         device: of the environment's arrays; None for numpy's.
+        pinned: whether numpy's are page-locked, which a GPU copies without Python waiting.
     """
 
     def __init__(
@@ -102,22 +103,28 @@ class RolloutBuffer:
         action_dim: int | None,
         obs_type: str,
         device: torch.device | None = None,
+        pinned: bool = False,
     ) -> None:
-        self._shape = shape
+        self._shape, self._pinned = shape, pinned
         tasks, length, envs = shape
         rows = (length, tasks * envs)
         discrete = action_dim is None
         action_shape = rows if action_dim is None else (*rows, action_dim)
         action_type = "int64" if discrete else "float32"
         self._fields = (
-            zeros((*rows, obs_dim), device, obs_type),  # obs
-            zeros((*rows, obs_dim), device, obs_type),  # next_obs
-            zeros(action_shape, device, action_type),  # action
-            zeros(rows, device, "float32"),  # reward
-            zeros(rows, device, "float32"),  # terminated
-            zeros(rows, device, "float32"),  # done
+            self._room((*rows, obs_dim), device, obs_type),  # obs
+            self._room((*rows, obs_dim), device, obs_type),  # next_obs
+            self._room(action_shape, device, action_type),  # action
+            self._room(rows, device, "float32"),  # reward
+            self._room(rows, device, "float32"),  # terminated
+            self._room(rows, device, "float32"),  # done
         )
         self._before: list[Memory] = []
+
+    def _room(self, shape: tuple[int, ...], device: torch.device | None, name: str) -> Array:
+        if device is not None or not self._pinned:
+            return zeros(shape, device, name)
+        return torch.zeros(shape, dtype=getattr(torch, name), pin_memory=True).numpy()
 
     def add(self, step: int, *transition: Array, before: Memory | None = None) -> None:
         """Store one vector step.
@@ -133,8 +140,8 @@ class RolloutBuffer:
 
     def rollout(self, device: torch.device) -> Rollout:
         tasks, length, envs = self._shape
-        fields = [to_tensor(field, device) for field in self._fields]
-        fields += [torch.stack(field) for field in zip(*self._before)]
+        fields = [to_tensor(field).to(device, non_blocking=self._pinned) for field in self._fields]
+        fields += [torch.stack(field).to(device) for field in zip(*self._before)]
         by_task = []
         for field in fields:
             steps = field.view(length, tasks, envs, *field.shape[2:])

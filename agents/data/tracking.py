@@ -53,10 +53,9 @@ class Meter:
             DivergedError: a mean is not finite.
         """
         out: dict[str, float] = {}
-        for name, total in self._sums.items():
+        for name, sums in self._on_host().items():
             count = self._counts[name]
             seen = count > 0
-            sums = total[0].double().cpu().numpy()
             # A task without an update has no mean.
             mean = sums[seen] / count[seen]
             if count.ndim == 2:
@@ -74,6 +73,16 @@ class Meter:
             if not np.isfinite(value):
                 raise DivergedError(f"{name} is {value}")
         return out
+
+    def _on_host(self) -> dict[str, NDArray[np.float64]]:
+        """The sums, copied together, so that a device is waited for once."""
+        if not self._sums:
+            return {}
+        totals = [total[0] for total in self._sums.values()]
+        joined = torch.cat([total.flatten() for total in totals]).double().cpu()
+        parts = joined.split([total.numel() for total in totals])
+        shaped = [part.view(total.shape).numpy() for part, total in zip(parts, totals, strict=True)]
+        return dict(zip(self._sums, shaped, strict=True))
 
 
 @dataclass(init=False, eq=False)

@@ -77,7 +77,7 @@ def _layers(
     members = len(weights[0])
     twins = members // seeds
     rows = x.flatten(1, 2)
-    groups = _groups(members, x.is_cuda)
+    groups = _groups(members, x.is_cpu)
     out = None
     # One group writes its result as a whole; several write into one tensor.
     if len(groups) > 1:
@@ -120,7 +120,7 @@ def _backward(ctx: Any, activation: str, grad: Tensor) -> tuple[Tensor | None, .
     if need_x and twins > 1:
         shared = grad.new_zeros(seeds, tasks * batch, ctx.shape[-1])
     grad_inputs: list[Tensor] = []
-    for index, group in enumerate(_groups(members, grad_hidden.is_cuda)):
+    for index, group in enumerate(_groups(members, grad_hidden.is_cpu)):
         first = index * (depth + 1)
         inputs = saved[first : first + depth]
         outputs = saved[first + 1 : first + 1 + depth]
@@ -191,7 +191,7 @@ def rows_with_gradient(grad: Tensor) -> Tensor | None:
     shape.
     """
     num_rows = grad.shape[1]
-    if grad.is_cuda or num_rows < 8 * ROWS_STEP:
+    if not grad.is_cpu or num_rows < 8 * ROWS_STEP:
         return None
     largest = grad[0].abs().amax(-1)
     # NaN differs from 0, so a row with NaN is kept and reaches the parameters.
@@ -204,9 +204,9 @@ def rows_with_gradient(grad: Tensor) -> Tensor | None:
     return order.indices[:count]
 
 
-def _groups(members: int, is_cuda: bool) -> list[slice]:
+def _groups(members: int, on_cpu: bool) -> list[slice]:
     """Members that are computed in one product: all on a GPU, one on a CPU."""
-    if is_cuda:
+    if not on_cpu:
         return [slice(0, members)]
     return [slice(member, member + 1) for member in range(members)]
 

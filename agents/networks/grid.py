@@ -70,13 +70,13 @@ class GridEncoder(Encoder):
         return parameters
 
     def tables(self, p: Named) -> tuple[Tensor, ...]:
-        if p["view.weight"].is_cuda:
+        if not p["view.weight"].is_cpu:
             return ()
         return encoder_tables(_convolutions(p), tuple(self.layout))
 
     def look(self, x: Tensor) -> Tensor | Seen:
         """Index the distinct rows and patches of ``x``, once for all networks of this encoder; nothing on a GPU."""
-        if x.is_cuda:
+        if not x.is_cpu:
             return x
         return look(x, tuple(self.layout))
 

@@ -221,6 +221,6 @@ def fused(
 
 def has_fused_product(x: Tensor) -> bool:
     """Whether ``fused`` takes ``x``: on a CPU, in bfloat16."""
-    if x.is_cuda or x.dtype != torch.bfloat16:
+    if not x.is_cpu or x.dtype != torch.bfloat16:
         return False
     return torch.backends.mkldnn.is_available()

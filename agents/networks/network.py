@@ -245,7 +245,7 @@ class Network:
         """Own-head outputs ``[K, T, b, out]`` of features ``[K, T, b, F]``."""
         head = params.of("head")
         needs_gradient = torch.is_grad_enabled() or params.scale is not None
-        if hidden.is_cuda or needs_gradient or not self.encoder.compiled:
+        if not hidden.is_cpu or needs_gradient or not self.encoder.compiled:
             return self.heads.outputs(head, hidden, params.scale)
         from mtrl.agents.networks.spread import spread_heads
 

@@ -12,9 +12,13 @@ from torch.optim.adam import adam
 
 @dataclass(frozen=True)
 class AdamSettings:
-    """Settings of Adam (Kingma & Ba 2015, algorithm 1)."""
+    """Settings of Adam (Kingma & Ba 2015, algorithm 1).
 
-    learning_rate: float
+    Attributes:
+        learning_rate: a number, or a float32 tensor of one, which a recorded update reads anew at every call.
+    """
+
+    learning_rate: float | Tensor
     eps: float
     beta1: float = 0.9
     beta2: float = 0.999

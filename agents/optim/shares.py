@@ -8,6 +8,7 @@ preferences get the shares as such. The rest go with shares that only say which 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -92,8 +93,14 @@ def preferences_from(own: tuple[float, ...] | None, weights: Tensor | None, like
     """A user's preferences times a curriculum's factors ``[S, T]``, with sum 1 over tasks; ``like`` is ``[S, T]``."""
     product = torch.ones_like(like) if weights is None else weights.to(like.dtype)
     if own is not None:
-        product = product * torch.tensor(own, dtype=like.dtype, device=like.device)
+        product = product * _on_device(own, like.dtype, like.device)
     return product / product.sum(-1, keepdim=True)
+
+
+@cache
+def _on_device(own: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Preferences as a tensor, copied to a device once and not in every update."""
+    return torch.tensor(own, dtype=dtype).to(device)
 
 
 def undo(weights: Tensor) -> Tensor:

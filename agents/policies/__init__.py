@@ -49,6 +49,10 @@ class Policy(ABC):
         """The policy of one task's agent, where every task has an agent of its own."""
         return self
 
+    def on(self, device: torch.device) -> Self:
+        """The policy with what it holds on ``device``."""
+        return self
+
     @abstractmethod
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """The random numbers of ``sample``, on the CPU, so that exploration does not depend on the device.
@@ -193,6 +197,9 @@ class Categorical(Policy):
     def of_task(self, task: int) -> Self:
         return type(self)(self.mask[task : task + 1])
 
+    def on(self, device: torch.device) -> Self:
+        return self if self.mask.device == device else type(self)(self.mask.to(device))
+
     def logits(self, output: Tensor) -> Tensor:
         """``output`` with the logits of impossible actions out of reach."""
         return output.masked_fill(~self.mask, IMPOSSIBLE)
@@ -214,6 +221,10 @@ class Categorical(Policy):
 
     def features(self, output: Tensor) -> Tensor:
         return self.logits(output).softmax(-1)
+
+    def random(self, rows: int, generator: torch.Generator) -> Tensor:
+        drawn = self.draw((rows,), generator).to(self.mask.device)
+        return self.sample(torch.zeros_like(drawn), drawn)
 
     def to_env(self, action: Array) -> Array:
         return as_type(action, "int64")
@@ -256,7 +267,7 @@ RatioPolicy = Gaussian | Categorical
 
 def action_mask(spec: EnvSpec, device: torch.device, separate: bool) -> Tensor:
     """Which actions each task has, bool ``[1, T, 1, A]``, or ``[T, 1, 1, A]`` where tasks have agents of their own."""
-    counts = torch.tensor(spec.num_actions, device=device)
+    counts = torch.tensor(spec.num_actions).to(device)
     mask = torch.arange(spec.action_dim, device=device) < counts.unsqueeze(1)
     lead = (-1, 1, 1) if separate else (1, -1, 1)
     return mask.view(*lead, spec.action_dim)

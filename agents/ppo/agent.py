@@ -16,7 +16,18 @@ from mtrl.agents.on_policy import OnPolicyAgent
 from mtrl.agents.ppo.build import ppo_settings
 from mtrl.agents.ppo.minibatches import Epochs
 from mtrl.agents.ppo.settings import MTPPOConfig
-from mtrl.agents.ppo.update import PPOInputs, PPOSettings, Progress, init_ppo, ppo_update
+from mtrl.agents.ppo.update import (
+    Pass,
+    PassResult,
+    PPOInputs,
+    PPOSettings,
+    PPOState,
+    Progress,
+    RecordedPass,
+    init_ppo,
+    ppo_update,
+    recordable_pass,
+)
 from mtrl.agents.settings import AgentConfig
 
 
@@ -56,8 +67,23 @@ class MTPPO(OnPolicyAgent):
         if self._rounds.coupled:
             self._update_in_turn(to_members(rollout), self._features_of(rollout))
             return
-        metrics, steps = ppo_update(self.state, *self.update_inputs(rollout))
+        metrics, steps = self.run_update(self.state, self.update_inputs(rollout))
         self.finish_update(metrics, steps)
+
+    def run_update(self, state: PPOState, inputs: PPOInputs) -> tuple[dict[str, Tensor], int]:
+        """``ppo_update`` of one seed or several, with recorded passes where that is asked for."""
+        return ppo_update(state, *inputs, recorded=self._recorded and self._pass)
+
+    def _pass(self, state: PPOState, data: Pass) -> PassResult:
+        assert self._recorded is not None
+        # The schedule changes the step size, so it is an input like any other.
+        assert isinstance(data.learning_rate, float)
+        rate = torch.full((), data.learning_rate, dtype=torch.float32, device=self.device)
+        result: PassResult = self._recorded(state, data._replace(learning_rate=rate))
+        return result
+
+    def _recordable(self) -> RecordedPass:
+        return recordable_pass(self.settings)
 
     def update_inputs(self, rollout: Rollout) -> PPOInputs:
         """The arguments of the agent's whole update, apart from its state."""

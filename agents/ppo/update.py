@@ -8,6 +8,7 @@ learn which seeds have reached the KL limit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import NamedTuple
@@ -72,7 +73,7 @@ class Progress(NamedTuple):
     tasks' losses ``[S, T]``, or ``[S, C, T]`` for minibatches in turn."""
 
     success: Tensor | None = None
-    step: int = 0
+    step: int | None = 0
     weights: Tensor | None = None
 
     def after(self, count: int) -> Progress:
@@ -80,7 +81,30 @@ class Progress(NamedTuple):
         weights = self.weights
         if weights is not None and weights.dim() == 3:
             weights = weights[:, count % weights.shape[1]]
-        return Progress(self.success, self.step + count, weights)
+        step = None if self.step is None else self.step + count
+        return Progress(self.success, step, weights)
+
+
+class Pass(NamedTuple):
+    """What one pass over a rollout reads besides state and settings.
+
+    Attributes:
+        draws: of each minibatch.
+        weights: factors of the tasks' losses ``[S, T]`` in each minibatch, or None.
+        judged: parts of the tasks in the divergence, ``[S, T]`` with sum 1.
+        learning_rate: a number, or a float32 tensor of one where the pass is recorded.
+    """
+
+    samples: Samples
+    draws: dict[str, Draw]
+    weights: dict[str, Tensor | None]
+    success: Tensor | None
+    judged: Tensor
+    learning_rate: float | Tensor
+
+
+PassResult = tuple[dict[str, Tensor], Tensor]
+RecordedPass = Callable[[PPOState, Pass], PassResult]
 
 
 class PPOInputs(NamedTuple):
@@ -135,6 +159,7 @@ def ppo_update(
     settings: PPOSettings,
     progress: Progress | None = None,
     pull: Pull | None = None,
+    recorded: RecordedPass | None = None,
 ) -> tuple[dict[str, Tensor], int]:
     """Learn from one rollout: advantages, value statistics, then epochs of minibatch steps.
 
@@ -143,6 +168,7 @@ def ppo_update(
         epochs: the minibatches of every pass.
         learning_rate: Adam's step size in this update, in place of the one in ``settings``.
         pull: a further loss on the parameters of actor and critic, from a curriculum that couples tasks.
+        recorded: does what ``run_pass`` does for all seeds without a pull; None calls ``run_pass``.
 
     Returns:
         Metrics with a leading axis of seeds, ``[S]`` or ``[S, T]``, left on the device, and the number of steps taken
@@ -153,7 +179,8 @@ def ppo_update(
     # 1 for seeds below the KL limit. A seed past it still computes, which is cheaper than another
     # shape, but neither its parameters nor its metrics move any more.
     active = torch.ones(samples.action.shape[0], device=samples.action.device)
-    members = list(range(len(active)))
+    everyone = list(range(len(active)))
+    members = everyone
     visits = torch.zeros_like(active)
     count = 0
     sums: dict[str, Tensor] = {}
@@ -164,33 +191,73 @@ def ppo_update(
         judged = rollout.fresh.to(judged.dtype)
     judged = judged / judged.sum(-1, keepdim=True)
     for number in range(len(epochs)):
-        made: list[dict[str, Tensor]] = []
-        first = count
-        for draw in epochs[number]:
-            now = progress.after(count)
-            batch = take_samples(samples, draw.rows, settings)
-            made.append(
-                _minibatch_step(state, batch, draw, members, learning_rate, settings, now, pull)
-            )
-            count += 1
-        # Metrics are added up once a pass: small operations at every step would cost more than the sum.
-        for name in made[0]:
-            total = reduce(torch.add, [step[name] for step in made])
+        draws = {str(index): draw for index, draw in enumerate(epochs[number])}
+        weights = {
+            index: progress.after(count + place).weights for place, index in enumerate(draws)
+        }
+        data = Pass(samples, draws, weights, progress.success, judged, learning_rate)
+        if recorded is not None and pull is None and members == everyone:
+            totals, kl = recorded(state, data)
+        else:
+            totals, kl = run_pass(state, data, settings, members, progress.after(count).step, pull)
+        minibatches = len(draws)
+        count += minibatches
+        for name, total in totals.items():
             total = total * _per_seed(active, total)
             sums[name] = sums[name] + total if name in sums else total
         visits += active
         if settings.kl_stop is not None:
-            kl = reduce(torch.add, ((step["approx_kl"] * judged).sum(-1) for step in made))
-            active = active * (kl / (count - first) <= settings.kl_stop)
-            members = active.nonzero().flatten().tolist()  # the one wait for the device in a pass
+            active = active * (kl / minibatches <= settings.kl_stop)
+            moves = active.tolist()  # the one wait for the device in a pass
+            members = [member for member, moving in enumerate(moves) if moving]
             if not members:
                 break
-    steps = visits * (count - first)
+    steps = visits * minibatches
     metrics |= {name: value / _per_seed(steps, value) for name, value in sums.items()}
     return metrics | {
         "epochs": visits,
         "learning_rate": torch.full_like(visits, learning_rate),
     }, count
+
+
+def run_pass(
+    state: PPOState,
+    data: Pass,
+    settings: PPOSettings,
+    members: list[int],
+    step: int | None,
+    pull: Pull | None,
+) -> PassResult:
+    """One pass over the minibatches of a rollout.
+
+    Args:
+        members: the seeds that move.
+        step: minibatches before this pass; None where aggregators are to count on the device.
+
+    Returns:
+        Metrics summed over minibatches, and the sum of the divergences ``[S]``.
+    """
+    made: list[dict[str, Tensor]] = []
+    for place, (index, draw) in enumerate(data.draws.items()):
+        now = Progress(data.success, None if step is None else step + place, data.weights[index])
+        batch = take_samples(data.samples, draw.rows, settings)
+        made.append(
+            _minibatch_step(state, batch, draw, members, data.learning_rate, settings, now, pull)
+        )
+    # Metrics are added up once a pass: small operations at every step would cost more than the sum.
+    totals = {name: reduce(torch.add, [step[name] for step in made]) for name in made[0]}
+    kl = reduce(torch.add, ((step["approx_kl"] * data.judged).sum(-1) for step in made))
+    return totals, kl
+
+
+def recordable_pass(settings: PPOSettings) -> RecordedPass:
+    """``run_pass`` of all seeds as a function of tensors alone; aggregators count minibatches on the device."""
+
+    def run(state: PPOState, data: Pass) -> PassResult:
+        everyone = list(range(len(data.judged)))
+        return run_pass(state, data, settings, everyone, None, None)
+
+    return run
 
 
 def _per_seed(factors: Tensor, value: Tensor) -> Tensor:
@@ -219,7 +286,7 @@ def _minibatch_step(
     batch: Samples,
     draw: Draw,
     members: list[int],
-    learning_rate: float,
+    learning_rate: float | Tensor,
     settings: PPOSettings,
     progress: Progress,
     pull: Pull | None,

@@ -6,7 +6,7 @@ multi-head 400x3 networks, twin critics, Adam 3e-4, one update per vector step.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import ClassVar
 
 import torch
@@ -17,7 +17,17 @@ from mtrl.agents.members import Networks, member, to_members
 from mtrl.agents.off_policy import OffPolicyAgent
 from mtrl.agents.sac.build import member_settings, sac_settings
 from mtrl.agents.sac.settings import MTSACConfig
-from mtrl.agents.sac.update import Progress, SACInputs, SACNoise, SACSettings, init_sac, sac_update
+from mtrl.agents.sac.update import (
+    Progress,
+    Recordable,
+    SACInputs,
+    SACNoise,
+    SACSettings,
+    SACState,
+    init_sac,
+    recordable_update,
+    sac_update,
+)
 from mtrl.agents.settings import AgentConfig
 
 
@@ -47,8 +57,20 @@ class MTSAC(OffPolicyAgent):
         if self._turn is not None:
             self._update_member(batch)
             return
-        metrics = sac_update(self.state, *self.update_inputs(batch))
+        metrics = self.run_update(self.state, self.update_inputs(batch))
         self.finish_update(metrics)
+
+    def run_update(self, state: SACState, inputs: SACInputs) -> dict[str, Tensor]:
+        """``sac_update`` of one seed or several, recorded where that is asked for."""
+        if self._recorded is None or inputs.pull is not None:
+            return sac_update(state, *inputs)
+        progress = inputs.progress
+        varying = Recordable(inputs.batch, inputs.noise, progress.success, progress.weights)
+        metrics: dict[str, Tensor] = self._recorded(state, varying)
+        return metrics
+
+    def _recordable(self) -> Callable[[SACState, Recordable], dict[str, Tensor]]:
+        return recordable_update(self.settings)
 
     def update_inputs(self, batch: Batch) -> SACInputs:
         """The arguments of the agent's whole update, apart from its state."""

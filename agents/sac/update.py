@@ -7,6 +7,7 @@ loop over tasks and no device synchronization, and shapes are static, so the cal
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -84,6 +85,15 @@ class Progress(NamedTuple):
     weights: Tensor | None = None
 
 
+class Recordable(NamedTuple):
+    """The arguments of ``sac_update`` that differ between updates, where it is recorded: tensors alone."""
+
+    batch: Batch
+    noise: SACNoise
+    success: Tensor | None
+    weights: Tensor | None
+
+
 class SACInputs(NamedTuple):
     """The arguments of ``sac_update`` after the state."""
 
@@ -95,6 +105,18 @@ class SACInputs(NamedTuple):
 
 
 NO_PROGRESS = Progress()
+
+
+def recordable_update(
+    settings: SACSettings,
+) -> Callable[[SACState, Recordable], dict[str, Tensor]]:
+    """``sac_update`` without a pull as a function of tensors alone; aggregators count updates on the device."""
+
+    def update(state: SACState, inputs: Recordable) -> dict[str, Tensor]:
+        progress = Progress(inputs.success, None, inputs.weights)
+        return sac_update(state, inputs.batch, inputs.noise, settings, progress)
+
+    return update
 
 
 def init_sac(

@@ -14,7 +14,7 @@ from mtrl.errors import ResultError
 from mtrl.records.provenance import provenance
 from mtrl.records.record import SCHEMA_VERSION
 from mtrl.records.schema import join, show, violations
-from mtrl.settings.config import TrainConfig, shortened
+from mtrl.settings.config import PLACE_KEYS, TrainConfig, shortened
 from mtrl.settings.fields import Flat
 from mtrl.training.run_folder import write_text
 
@@ -48,9 +48,7 @@ def new_record(
         precision: ``bf16`` or ``fp32``, what the agent computes in.
         command: how the run was asked for; none from a program.
     """
-    params = {
-        key: value for key, value in config.flat().items() if key not in ("run_dir", "device")
-    }
+    params = {key: value for key, value in config.flat().items() if key not in PLACE_KEYS}
     planned = {"env_steps": 0, "total_env_steps": config.total_env_steps}
     return {
         "schema_version": SCHEMA_VERSION,

@@ -40,8 +40,11 @@ from mtrl.settings.fields import Flat, flatten, nested
 
 # What may differ between a checkpoint and the run that continues it: where it runs, how long, and what is only shown.
 FREE_KEYS = frozenset(
-    {"run_dir", "device", "total_env_steps", "tensorboard", "num_workers", "num_threads"}
+    {"run_dir", "device", "graph", "total_env_steps", "tensorboard", "num_workers", "num_threads"}
 )
+
+# Where a run takes place, which is no part of what is run.
+PLACE_KEYS = ("run_dir", "device", "graph")
 
 
 class PerTask(int):
@@ -105,7 +108,9 @@ class TrainConfig:
     total_env_steps: EnvSteps = PerTask(2_000_000)
     """Env steps to train for, summed over tasks or as N/task."""
     device: str = "auto"
-    """Auto, cpu, cuda or cuda:N."""
+    """Auto, cpu, cuda or cuda:N. Auto is the CPU, until training has been measured on a GPU."""
+    graph: Literal["auto", "on", "off"] = "auto"
+    """Whether updates are recorded as CUDA graphs; auto does where the device is a GPU and the update can be."""
     run_dir: str | None = None
     """The run's folder; none means runs/SUITE/METHOD/seed-N."""
     envs_per_task: Count = 1
@@ -170,10 +175,8 @@ class TrainConfig:
 
     @property
     def sha256(self) -> str:
-        """Digest of everything but the run folder and the device."""
-        return _digest(
-            {key: value for key, value in self.flat().items() if key not in ("run_dir", "device")}
-        )
+        """Digest of everything but the run folder, the device and how it is driven."""
+        return _digest({key: value for key, value in self.flat().items() if key not in PLACE_KEYS})
 
     @property
     def run_id(self) -> str:

@@ -90,7 +90,9 @@ class Run:
         """Create the agent and the record, or restore both from a checkpoint."""
         config = self.config
         kind = agent_class(config.algorithm)
-        self.agent: Agent = kind(self.env, config.agent, seed=config.seed, device=device)
+        self.agent: Agent = kind(
+            self.env, config.agent, seed=config.seed, device=device, graph=config.graph
+        )
         self.agent.begin(config.total_env_steps)
         self.record = new_record(
             config,

@@ -12,7 +12,7 @@ import pytest
 from mtrl.errors import ResultError
 from mtrl.leaderboard.runs import load
 from mtrl.leaderboard.tables import tables
-from mtrl.settings.config import canonical, make_config
+from mtrl.settings.config import PLACE_KEYS, canonical, make_config
 from scripts.convert_results import GONE, converted, main, plan
 
 OLD = Path(__file__).parent / "old_results"
@@ -101,7 +101,7 @@ def test_settings_are_complete_and_written_out(results: Path) -> None:
     for path in results.rglob("*.json"):
         params = read(path)["method"]["params"]
         flat = make_config(params).flat()
-        assert list(params) == [key for key in flat if key not in ("run_dir", "device")]
+        assert list(params) == [key for key in flat if key not in PLACE_KEYS]
         assert params == {key: flat[key] for key in params}
 
 

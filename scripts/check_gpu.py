@@ -1,0 +1,93 @@
+"""Check and measure the suite on one device, and write what is found as it is found.
+
+    python scripts/check_gpu.py --json gpu.json
+    python scripts/check_gpu.py --device cpu --minutes 2 --json cpu.json
+
+Nothing here ran on a GPU before, so every section stands alone: one that fails is recorded with its error, and one that
+outlasts its minutes is cut off. A run that ends early leaves a whole file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+
+from mtrl.agents.optim.precision import trunk_dtype  # noqa: E402
+from scripts.gpu.collecting import ppo  # noqa: E402
+from scripts.gpu.contracts import contracts  # noqa: E402
+from scripts.gpu.profiling import profiles  # noqa: E402
+from scripts.gpu.report import Report, Section  # noqa: E402
+from scripts.gpu.training import trainings  # noqa: E402
+from scripts.gpu.updates import methods, sac  # noqa: E402
+
+# Shares of the time that is left when a section begins; the last takes what is left.
+SECTIONS = {
+    "contracts": (contracts, 0.12),
+    "mtsac updates": (sac, 0.35),
+    "gradient methods": (methods, 0.2),
+    "mtppo end to end": (ppo, 0.5),
+    "training": (trainings, 0.7),
+    "where the time goes": (profiles, 1.0),
+}
+
+
+def machine(section: Section, device: torch.device) -> None:
+    """What the figures were measured on."""
+    section.note("device", str(device))
+    section.note("cpu", f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
+    section.note("torch", torch.__version__)
+    section.note("torch_threads", torch.get_num_threads())
+    section.note("precision", str(trunk_dtype("auto", device)).removeprefix("torch."))
+    if device.type == "cuda":
+        about: Any = torch.cuda.get_device_properties(device)
+        section.note("gpu", about.name)
+        section.note("gpu_memory_gib", about.total_memory / 2**30)
+        section.note("cuda", torch.version.cuda)
+
+
+def find_device(name: str) -> torch.device:
+    """``auto`` is a GPU if there is one. Exits with a sentence where the device is not there."""
+    found = torch.cuda.is_available()
+    if name == "auto":
+        return torch.device("cuda" if found else "cpu")
+    if name == "cuda" and not found:
+        raise SystemExit("device: 'cuda' is not there; PyTorch finds no GPU on this machine")
+    return torch.device(name)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=8.0, help="for all sections together")
+    parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
+    parser.add_argument("--json", type=Path, required=True, help="the file to write")
+    parser.add_argument("--only", nargs="*", choices=sorted(SECTIONS), help="these sections alone")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse()
+    device = find_device(args.device)
+    report = Report(args.json, 60 * args.minutes)
+    report.run("machine", partial(machine, device=device), 0.1)
+    for name, (section, share) in SECTIONS.items():
+        if not args.only or name in args.only:
+            report.run(name, partial(section, device=device), share)
+    report.finish()
+    failed = [name for name, found in report.figures["sections"].items() if "error" in found]
+    print(f"written to {args.json}" + (f"; failed: {', '.join(failed)}" if failed else ""))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""MTPPO on mt10 end to end: env steps a second with many environments, acting on the CPU or on the device."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any
+
+import torch
+
+from mtrl.agents import MTPPO
+from mtrl.envs import make_vec
+from scripts.gpu.report import Section
+from scripts.gpu.timing import memory, wait
+
+ENVS = (64, 128, 256, 512)
+STEPS = 32  # vector steps of a rollout
+
+
+def ppo(section: Section, device: torch.device) -> None:
+    """One rollout with its update to warm up, then as many as fit."""
+    acting = [torch.device("cpu")] if device.type == "cpu" else [device, torch.device("cpu")]
+    cells = [(envs, where) for envs in ENVS for where in acting]
+    for index, (envs, where) in enumerate(cells):
+        seconds = section.left / (len(cells) - index)
+        key = f"envs 10 x {envs} acting on {where.type}"
+        if index and seconds < 3 * _last(section):
+            section.note(key, {"skipped": f"{seconds:.0f} s are left for it"})
+            continue
+        section.attempt(key, partial(_measure, device, where, envs, 0.5 * seconds))
+
+
+def _last(section: Section) -> float:
+    """Seconds of a rollout with its update at the number of environments before."""
+    found = [entry for entry in section.figures.values() if isinstance(entry, dict)]
+    spans = [entry["rollout_seconds"] for entry in found if "rollout_seconds" in entry]
+    return spans[-1] if spans else 0.0
+
+
+def _measure(
+    device: torch.device, where: torch.device, envs: int, seconds: float
+) -> dict[str, Any]:
+    env = make_vec("mt10", envs, seed=0)
+    try:
+        agent = MTPPO(
+            env, seed=0, device=device, rollout_per_task=STEPS * envs, schedule="constant"
+        )
+        agent.act_on(where)
+        agent.advance()
+        collecting, updating, rollouts = 0.0, 0.0, 0
+        begun = time.perf_counter()
+        while rollouts == 0 or time.perf_counter() - begun < seconds:
+            start = time.perf_counter()
+            rollout = agent.collect()
+            wait(device)
+            middle = time.perf_counter()
+            agent.update(rollout)
+            wait(device)
+            collecting += middle - start
+            updating += time.perf_counter() - middle
+            rollouts += 1
+    finally:
+        env.close()
+    steps = rollouts * STEPS * envs * 10
+    whole = collecting + updating
+    return {
+        "env_steps_per_second": steps / whole,
+        "collecting_share": collecting / whole,
+        "collecting_env_steps_per_second": steps / collecting,
+        "rollout_seconds": whole / rollouts,
+        "rollouts": rollouts,
+    } | memory(device)
