@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from mtrl.agents.settings import Schema, describe, range_of
+from mtrl.agents.settings import Setting, as_text, describe
 from mtrl.envs.errors import UserError
 from mtrl.errors import ConfigError, unknown_key
 
@@ -36,78 +36,57 @@ def _complain(name: str, error: object, status: int) -> int:
     return status
 
 
-def parse(argv: Sequence[str], flags: Sequence[str] = ()) -> tuple[list[str], dict[str, str]]:
-    """Positional words and ``--key=value`` or ``--key value`` pairs; dashes inside keys read as underscores.
+def parse(
+    argv: Sequence[str], kinds: Mapping[str, Any] | None = None
+) -> tuple[list[str], dict[str, Any]]:
+    """Positional words, and options ``--key=value`` or ``--key value``; dashes inside keys read as underscores.
 
     Args:
-        flags: keys that take no value.
+        kinds: the type of each option, bool for one without a value; without it every option is a text. With it
+            ``--help`` answers alone, whatever else is given.
 
-    Raises:
-        ConfigError: a key without a value.
+    Raises ConfigError for an option without its value, an unknown one, and a value of another type.
     """
+    if kinds is not None and {"-h", "--help"} & set(argv):
+        return [], {"help": True}
     words: list[str] = []
-    options: dict[str, str] = {}
+    options: dict[str, Any] = {}
     rest = list(argv)
     while rest:
         token = rest.pop(0)
         if token in ("-h", "--help"):
-            options["help"] = ""
+            options["help"] = True
         elif not token.startswith("-") or token == "-":
             words.append(token)
         else:
             key, equals, value = token.lstrip("-").partition("=")
             key = key.replace("-", "_")
-            if not equals and key not in flags:
+            kind = str if kinds is None else kinds.get(key)
+            if kind is None:
+                raise unknown_key(key, kinds or ())
+            if not equals and kind is not bool:
                 if not rest or rest[0].startswith("--"):
                     raise ConfigError(f"{token}: needs a value, as in {token}=VALUE")
                 value = rest.pop(0)
-            options[key] = value
+            options[key] = True if kind is bool else _typed(key, value, kind)
     return words, options
 
 
-def read_options(options: Mapping[str, str], types: Mapping[str, type]) -> dict[str, Any]:
-    """The options of a command, each read as its type.
-
-    Raises:
-        ConfigError: an unknown option, with the nearest right one, or a value that is not allowed.
-    """
-    found = {}
-    for key, text in options.items():
-        if key not in types:
-            raise unknown_key(key, types)
-        reader: TypeAdapter[Any] = TypeAdapter(types[key])
-        try:
-            found[key] = reader.validate_python(text)
-        except ValidationError:
-            allowed = describe(reader.json_schema())
-            raise ConfigError(f"{key}: {text!r} is not {allowed}") from None
-    return found
+def _typed(key: str, text: str, kind: Any) -> Any:
+    try:
+        return TypeAdapter(kind).validate_python(text)
+    except ValidationError:
+        raise ConfigError(f"{key}: {text!r} is not {describe(kind)}") from None
 
 
-def settings_help(known: Mapping[str, Schema], values: Mapping[str, Any]) -> str:
-    """One paragraph per setting, fitted to the terminal: the flag with its value in force, its type, what it does.
-
-    Args:
-        known: the JSON schema of every setting, by dotted key.
-        values: by the same keys.
-    """
+def settings_help(known: Mapping[str, Setting], values: Mapping[str, Any]) -> str:
+    """One paragraph per setting, fitted to the terminal: the flag with its value in force, its type, what it does."""
     lines = []
-    for key, schema in known.items():
-        about, limits = describe(schema), range_of(schema)
-        if limits:
-            about += f"; must be {limits}"
-        text = f"{about[0].upper()}{about[1:]}. {schema['description']}"
-        lines += [f"  --{key.replace('_', '-')}={as_text(values[key])}", _wrapped(text, " " * 6)]
+    for key, setting in known.items():
+        about = describe(setting.hint)
+        lines.append(f"  --{key.replace('_', '-')}={as_text(values[key])}")
+        lines.append(_wrapped(f"{about[0].upper()}{about[1:]}. {setting.about}", " " * 6))
     return "\n".join(lines)
-
-
-def as_text(value: Any) -> str:
-    """A value as the command line writes it."""
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "none" if value is None else str(value)
 
 
 def columns(rows: Sequence[tuple[str, str]]) -> str:

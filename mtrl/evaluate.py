@@ -58,13 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     from mtrl.evaluation.evaluator import make_evaluator
 
-    words, options = cli.parse(arguments)
-    if not arguments or "help" in options:
+    words, given = cli.parse(arguments, _OPTIONS)
+    if not arguments or "help" in given:
         print(USAGE)
         return 0
     if len(words) != 1:
         raise ConfigError(f"RUN: {len(words)} given; name one run folder")
-    given = cli.read_options(options, _OPTIONS)
     _check_film(given)
     saved = find(Path(words[0]), given.get("checkpoint"))
     config = evaluation_config(saved, given)

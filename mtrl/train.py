@@ -16,7 +16,7 @@ from mtrl.agents.settings import Registry
 from mtrl.envs.specs import Suite
 from mtrl.errors import ConfigError
 from mtrl.settings import presets
-from mtrl.settings.config import TrainConfig, explained
+from mtrl.settings.config import TrainConfig, algorithm_of, explained
 from mtrl.threads import spin_briefly
 from mtrl.training.allocator import keep_freed_memory
 from mtrl.training.console import lasting_streams
@@ -138,7 +138,7 @@ def read_config(words: list[str], options: dict[str, str]) -> TrainConfig:
         config_file, given["run_dir"] = str(Path(resume) / "config.yaml"), resume
     config = presets.resolve(given, Path(config_file) if config_file else None)
     for key in given:
-        owner = presets.owner_of(key)
+        owner = algorithm_of(key)
         if owner not in (None, config.algorithm):
             raise ConfigError(
                 f"{key}: a setting of {owner}, and this run trains {config.algorithm}; choose a --method"

@@ -26,8 +26,7 @@ from mtrl.leaderboard.files import find, is_other, read_json
 from mtrl.records.record import SCHEMA_VERSION, Budget, Method, Protocol, Provenance, Result
 from mtrl.records.results import NETWORK, Record, method_of, read_result, validate, write_result
 from mtrl.records.rows import place, told_apart
-from mtrl.settings.config import PLACE_KEYS, canonical, make_config, run_settings
-from mtrl.settings.fields import Flat
+from mtrl.settings.config import PLACE_KEYS, Flat, flatten, make_config, run_settings
 
 MADE_LATER: Flat = {
     # 3a1c426 added staggered episodes; before it all environments of a task started in phase.
@@ -179,6 +178,18 @@ def converted(record: Record) -> Record:
         )
     made = method_of(complete) | {"num_parameters": method["num_parameters"]}
     return validate(in_order(record | {"method": made}))
+
+
+def canonical(saved: Flat) -> Flat:
+    """Saved settings with choices that were written short written out; settings that are missing stay missing."""
+    known = run_settings(str(saved.get("algorithm")))
+    out: Flat = {}
+    for key, value in saved.items():
+        registry = known[key].registry if key in known else None
+        if registry and value is not None:
+            value = registry.read(value, key)[0].flat()
+        out |= flatten({key: value})
+    return out
 
 
 def _aggregators(params: Flat) -> Flat:

@@ -124,6 +124,7 @@ class MTPPOConfig(AgentConfig):
     """Format of the trunks' matrix products in updates; auto is bf16 where the hardware multiplies it natively."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         from mtrl.agents.ppo.build import (
             check,
         )  # imports torch, which settings do without until they are complete

@@ -86,6 +86,7 @@ class MTSACConfig(AgentConfig):
     """Format of the trunks' matrix products; auto is bf16 where the hardware multiplies it natively."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         from mtrl.agents.sac.build import (
             check,
         )  # imports torch, which settings do without until they are complete

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtrl import cli
-from mtrl.commands.arguments import read, wants_help
 from mtrl.errors import ConfigError
 
 USAGE = """usage: mtrl compare A B
@@ -26,10 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    if wants_help(argv):
+    words, options = cli.parse(argv, {})
+    if not argv or "help" in options:
         print(USAGE)
         return 0
-    words = read(argv, {}).words
     if len(words) != 2:
         raise ConfigError(f"A and B: {len(words)} given; name two runs or folders of runs")
     from mtrl.analysis.compare import read_side, report

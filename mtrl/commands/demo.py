@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mtrl import cli, demos
-from mtrl.commands.arguments import Arguments, read, wants_help
 from mtrl.errors import ConfigError
 from mtrl.threads import spin_briefly
 
@@ -33,19 +33,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    if wants_help(argv):
+    words, options = cli.parse(argv, _KINDS)
+    if not argv or "help" in options:
         print(USAGE.format(names=", ".join(demos.names())))
         return 0
-    given = read(argv, _KINDS)
-    if len(given.words) != 1:
-        raise ConfigError(
-            f"SUITE: {len(given.words)} given; name one of {', '.join(demos.names())}"
-        )
-    show(demos.demo_folder(given.words[0]), given)
+    if len(words) != 1:
+        raise ConfigError(f"SUITE: {len(words)} given; name one of {', '.join(demos.names())}")
+    show(demos.demo_folder(words[0]), options)
     return 0
 
 
-def show(folder: Path, given: Arguments) -> None:
+def show(folder: Path, options: dict[str, Any]) -> None:
     """Evaluate and film the agent of a shared folder."""
     from mtrl.evaluate import say_file, table
     from mtrl.evaluation.evaluator import make_evaluator
@@ -55,7 +53,6 @@ def show(folder: Path, given: Arguments) -> None:
     from mtrl.sharing.pack import read_packed
 
     flat, _ = read_packed(folder)
-    options = given.options
     if "episodes" in options:
         flat["eval.episodes_per_task"] = options["episodes"]
     config = make_config(flat)

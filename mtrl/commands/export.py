@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtrl import cli
-from mtrl.commands.arguments import read, wants_help
 from mtrl.errors import ConfigError
 
 USAGE = """usage: mtrl export RUN FILE
@@ -28,10 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    if wants_help(argv):
+    words, options = cli.parse(argv, {})
+    if not argv or "help" in options:
         print(USAGE)
         return 0
-    words = read(argv, {}).words
     if len(words) != 2:
         raise ConfigError(f"RUN and FILE: {len(words)} given; name a run and the file to write")
     from mtrl.sharing.export import export

@@ -6,9 +6,9 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mtrl import cli
-from mtrl.commands.arguments import Arguments, read, wants_help
 from mtrl.envs.errors import choices
 from mtrl.errors import ConfigError
 
@@ -29,22 +29,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    if wants_help(argv):
+    words, options = cli.parse(argv, {"private": bool})
+    if not argv or "help" in options:
         print(USAGE)
         return 0
-    given = read(argv, {}, flags=("private",))
-    print(_result(given))
+    print(_result(words, options))
     return 0
 
 
-def _result(given: Arguments) -> str:
+def _result(words: list[str], options: dict[str, Any]) -> str:
     """Run the requested action. Returns the folder that was written or the address of the upload."""
-    verb, *words = given.words or [""]
+    verb, *words = words or [""]
     if verb not in _WORDS:
         raise ConfigError(f"hub: {verb!r} is unknown; {choices(verb, _WORDS)}")
     if len(words) != len(_WORDS[verb]):
         raise ConfigError(f"hub {verb}: needs {' and '.join(_WORDS[verb])}")
-    if given.options and verb != "push":
+    if options and verb != "push":
         raise ConfigError(f"private: goes with push, not with {verb}")
     from mtrl.agents.sharing import hub
     from mtrl.sharing.pack import pack
@@ -55,7 +55,7 @@ def _result(given: Arguments) -> str:
         return str(pack(Path(words[0]), Path(words[1])))
     with tempfile.TemporaryDirectory() as folder:
         packed = pack(Path(words[0]), Path(folder) / "agent")
-        return hub.upload(packed, words[1], private=given.options.get("private", False))
+        return hub.upload(packed, words[1], private=options.get("private", False))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtrl import cli
-from mtrl.commands.arguments import read, wants_help
 from mtrl.errors import ConfigError
 
 USAGE = """usage: mtrl plot RUN [RUN ...] [--out FILE]
@@ -28,17 +27,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    if wants_help(argv):
+    words, options = cli.parse(argv, {"out": str})
+    if not argv or "help" in options:
         print(USAGE)
         return 0
-    given = read(argv, {"out": str})
-    if not given.words:
+    if not words:
         raise ConfigError("RUN: none given; name one run or more")
     from mtrl.analysis.figure import draw
     from mtrl.analysis.series import read_series
 
-    series = read_series([Path(word) for word in given.words])
-    print(draw(series, Path(given.options.get("out", "learning-curves.png"))))
+    series = read_series([Path(word) for word in words])
+    print(draw(series, Path(options.get("out", "learning-curves.png"))))
     return 0
 
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtrl import cli
-from mtrl.commands.arguments import read, wants_help
 from mtrl.errors import ConfigError
 from mtrl.threads import spin_briefly
 
@@ -42,18 +41,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    if wants_help(argv):
+    words, options = cli.parse(argv, {"folder": str})
+    if not argv or "help" in options:
         print(USAGE)
         return 0
-    given = read(argv, {"folder": str})
-    if len(given.words) != 1:
-        raise ConfigError(f"SPEC: {len(given.words)} given; name one YAML file")
+    if len(words) != 1:
+        raise ConfigError(f"SPEC: {len(words)} given; name one YAML file")
     from mtrl.tuning.spec import read_tune_spec
 
-    spec = read_tune_spec(Path(given.words[0]))
+    spec = read_tune_spec(Path(words[0]))
     from mtrl.tuning.search import describe, search, shown
 
-    study = search(spec, Path(given.options.get("folder", f"tuning/{spec.name}")))
+    study = search(spec, Path(options.get("folder", f"tuning/{spec.name}")))
     best = study.best_trial
     chosen = [f"--{key.replace('_', '-')}={shown(value)}" for key, value in best.params.items()]
     fixed = [f"--{key.replace('_', '-')}={value}" for key, value in spec.fixed.items()]

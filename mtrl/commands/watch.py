@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mtrl import cli
-from mtrl.commands.arguments import Arguments, read, wants_help
 from mtrl.errors import ConfigError
 from mtrl.threads import spin_briefly
 
@@ -31,23 +31,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    if wants_help(argv):
+    words, options = cli.parse(argv, _KINDS)
+    if not argv or "help" in options:
         print(USAGE)
         return 0
-    given = read(argv, _KINDS)
-    if len(given.words) != 1:
-        raise ConfigError(f"RUN: {len(given.words)} given; name one run folder")
-    _watch(given)
+    if len(words) != 1:
+        raise ConfigError(f"RUN: {len(words)} given; name one run folder")
+    _watch(Path(words[0]), options)
     return 0
 
 
-def _watch(given: Arguments) -> None:
+def _watch(folder: Path, options: dict[str, Any]) -> None:
     from mtrl.evaluation.video import filming_env, places
     from mtrl.evaluation.watching import check_screen, watch
     from mtrl.sharing.loading import load_trained
 
-    options = given.options
-    config, agent = load_trained(Path(given.words[0]))
+    config, agent = load_trained(folder)
     tasks = places(config.suite, options["tasks"].split(",") if "tasks" in options else None)
     check_screen()
     env = filming_env(config, options.get("camera"))

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from mtrl import cli
-from mtrl.envs.errors import nearest
 from mtrl.errors import ConfigError
 from mtrl.leaderboard import export, files, outside, page, runs, svg, text
 from mtrl.leaderboard.board import Board, make_board
@@ -23,22 +22,14 @@ plots/ (SVG) and rliable/ (matrices of runs and tasks). Equal results give equal
   --docs=URL      where the documentation is, as seen from the page: each row then links to its method there
 
 Exit status 1 if files had to be left out (each is named, on stderr and on the page), 2 if nothing could be built."""
-_OPTIONS = ("out", "outside", "docs")
 
 
 def run(arguments: list[str]) -> int:
     """Build everything; the status is 1 if a file was left out."""
-    words, options = cli.parse(arguments)
+    words, options = cli.parse(arguments, dict.fromkeys(("out", "outside", "docs"), str))
     if not arguments or "help" in options:
         print(USAGE)
         return 0
-    for key in options:
-        if key not in _OPTIONS:
-            close = nearest(key, _OPTIONS)
-            raise ConfigError(
-                f"{key}: unknown setting; "
-                + (f"did you mean {close}?" if close else "--help shows all")
-            )
     if len(words) != 1:
         raise ConfigError(f"RESULTS: {len(words)} given; name one folder")
     out = Path(options.get("out", "leaderboard"))

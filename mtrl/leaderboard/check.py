@@ -21,15 +21,15 @@ problem: the file, the place in it, what is wrong. Exit status 2 if there is any
 
 def run(arguments: list[str]) -> int:
     """Check every file; the status is 2 if one has a problem."""
-    words, options = cli.parse(arguments, flags=("schema",))
+    words, options = cli.parse(arguments, {"schema": bool})
     if not arguments or "help" in options:
         print(USAGE)
         return 0
-    if "schema" in options and len(options) == 1 and not words:
+    if options:
+        if words:
+            raise ConfigError(f"schema: goes without files; {words[0]!r} is one")
         print(schema_path())
         return 0
-    if options:
-        raise ConfigError(f"{next(iter(options))}: unknown setting; check takes files and folders")
     complaints, seen, files = 0, dict[tuple[str, str], str](), 0
     for path in _files(words):
         files += 1

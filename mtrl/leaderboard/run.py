@@ -32,25 +32,24 @@ result is the same to the bit. A finished seed is left out; a group that breaks 
 
 SPEC holds
 {_KEYS}"""
-_OPTIONS = {"jobs": int, "ray": str, "cpus": int, "dry_run": str}
+_OPTIONS = {"jobs": int, "ray": str, "cpus": int, "dry_run": bool}
 
 
 def run(arguments: list[str]) -> int:
     """Run the command; the status is 1 if a run failed or diverged."""
-    words, options = cli.parse(arguments, flags=("dry_run",))
-    if not arguments or "help" in options:
+    words, given = cli.parse(arguments, _OPTIONS)
+    if not arguments or "help" in given:
         print(USAGE)
         return 0
     if len(words) != 1:
         raise ConfigError(f"SPEC: {len(words)} given; name one YAML file")
-    given = cli.read_options(options, _OPTIONS)
     for key in ("jobs", "cpus"):
         if given.get(key, 1) < 1:
             raise ConfigError(f"{key}: {given[key]} is too small; it must be at least 1")
     if "cpus" in given and "ray" not in given:
         raise ConfigError("cpus: is of use only with --ray; --jobs shares out this machine's CPUs")
     spec = read_spec(Path(words[0]))
-    if "dry_run" in options:
+    if "dry_run" in given:
         from mtrl.sweeps.estimate import (
             plan,
         )  # PyTorch and the environments, which a sweep itself does not need

@@ -19,8 +19,7 @@ from mtrl.leaderboard.tables import tables
 from mtrl.records.record import TaskResult
 from mtrl.records.results import Record, read_result, success_mean
 from mtrl.records.rows import budget_name
-from mtrl.settings.config import canonical
-from mtrl.settings.fields import Flat
+from mtrl.settings.config import Flat, shortened
 from mtrl.settings.presets import read_yaml
 from mtrl.statistics import t_interval, wilson_interval
 from mtrl.training.checkpoint import Checkpoint
@@ -67,11 +66,10 @@ class Claim:
 
 def run(arguments: list[str]) -> int:
     """Run the command; the status is 1 if the row does not hold."""
-    words, options = cli.parse(arguments)
-    if not arguments or "help" in options:
+    words, given = cli.parse(arguments, _OPTIONS)
+    if not arguments or "help" in given:
         print(USAGE)
         return 0
-    given = cli.read_options(options, _OPTIONS)
     if not words:
         raise ConfigError("ROW: none given; name SUITE/LABEL, run folders or result files")
     results, runs = Path(given.get("results", "results")), Path(given.get("runs", "runs"))
@@ -252,7 +250,7 @@ def _evaluate(entry: Claim, changes: dict[str, Any]) -> dict[str, TaskResult]:
 
 
 def _is_of(config: Flat, record: Record) -> bool:
-    saved, params = canonical(config), canonical(record["method"]["params"])
+    saved, params = shortened(config), shortened(record["method"]["params"])
     return all(saved.get(key) == value for key, value in params.items() if key != "total_env_steps")
 
 

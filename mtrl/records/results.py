@@ -14,8 +14,7 @@ from mtrl.errors import ResultError
 from mtrl.records.provenance import provenance
 from mtrl.records.record import SCHEMA_VERSION
 from mtrl.records.schema import join, show, violations
-from mtrl.settings.config import PLACE_KEYS, TrainConfig, shortened
-from mtrl.settings.fields import Flat
+from mtrl.settings.config import PLACE_KEYS, Flat, TrainConfig, shortened
 from mtrl.training.run_folder import write_text
 
 Record = dict[str, Any]

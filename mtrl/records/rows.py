@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from mtrl import envs
-from mtrl.agents.settings import Schema, allows_none, parts
+from mtrl.agents.settings import CONTINUOUS, Setting
 from mtrl.envs.errors import UserError
-from mtrl.settings.config import run_settings, shortened
-from mtrl.settings.fields import Flat
-from mtrl.settings.presets import methods, plain, resolve
+from mtrl.settings.config import Flat, run_settings, shortened
+from mtrl.settings.presets import methods, resolve
 
 MACHINE_KEYS = frozenset(
     (
@@ -68,9 +67,7 @@ def _idle(suite: str, algorithm: str) -> frozenset[str]:
     if not envs.get_suite(suite).discrete:
         return frozenset()
     return frozenset(
-        key
-        for key, schema in run_settings(algorithm).items()
-        if any("only" in part for part in parts(schema))
+        key for key, setting in run_settings(algorithm).items() if CONTINUOUS in setting.notes
     )
 
 
@@ -86,7 +83,7 @@ def changes(params: Flat, file: Path | None = None) -> dict[str, str]:
     """
     suite, algorithm = str(params.get("suite")), str(params.get("algorithm"))
     usual: Flat = {}
-    settings: dict[str, Schema] = {}
+    settings: dict[str, Setting] = {}
     own = params
     try:
         usual = _reference(suite, str(params.get("method")), algorithm, file)
@@ -109,7 +106,7 @@ def _reference(suite: str, method: str, algorithm: str, file: Path | None) -> Fl
     elif file is not None:
         config = resolve({"suite": suite, "method": str(file)})
     else:
-        config = plain(suite, algorithm)
+        config = resolve({"suite": suite, "algorithm": algorithm})
     return shortened(config.flat())
 
 
@@ -153,17 +150,17 @@ def folder_name(row: str) -> str:
     return f"{name[: _LONGEST - 9].rstrip('-.')}-{hashlib.sha256(row.encode()).hexdigest()[:8]}"
 
 
-def _words(key: str, value: Any, schema: Schema | None) -> str:
+def _words(key: str, value: Any, setting: Setting | None) -> str:
     """A setting and its value as a person writes them: ``without stagger``, ``fp32``, ``width 1024``."""
     name = key.removeprefix("agent.")
     if value is True:
         return f"with {name}"
-    if value is None or value is False or value == "none" or _turned_off(value, schema):
+    if value is None or value is False or value == "none" or _turned_off(value, setting):
         return f"without {name}"
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     return text if key in _SPEAKING else f"{name} {text}"
 
 
-def _turned_off(value: Any, schema: Schema | None) -> bool:
+def _turned_off(value: Any, setting: Setting | None) -> bool:
     """Whether a number is 0 and that is its way to be left out; where null is, 0 is a number like others."""
-    return schema is not None and value == 0 and not allows_none(schema)
+    return setting is not None and value == 0 and not setting.optional

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pkgutil
 from typing import TYPE_CHECKING, NamedTuple
 
-from mtrl.agents.settings import AgentConfig, Entry
+from mtrl.agents.settings import AgentConfig
 from mtrl.errors import unknown
 
 if TYPE_CHECKING:
@@ -30,11 +31,11 @@ def settings_class(name: str) -> type[AgentConfig]:
     """The settings of an algorithm. Raises ConfigError if there is no such one."""
     if name not in ALGORITHMS:
         raise unknown("algorithm", name, ALGORITHMS)
-    found: type[AgentConfig] = Entry(ALGORITHMS[name].settings, "").load()
+    found: type[AgentConfig] = pkgutil.resolve_name(ALGORITHMS[name].settings)
     return found
 
 
 def agent_class(name: str) -> type[Agent]:
     """The agent of an algorithm; imports torch."""
-    found: type[Agent] = Entry(ALGORITHMS[name].agent, "").load()
+    found: type[Agent] = pkgutil.resolve_name(ALGORITHMS[name].agent)
     return found

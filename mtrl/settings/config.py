@@ -1,24 +1,18 @@
-"""The configuration of a run: parsed once at the door, frozen, and written into the run folder."""
+"""The configuration of a run: merged and checked once at the door, frozen, and written into the run folder."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    BeforeValidator,
-    InstanceOf,
-    PlainValidator,
-    SerializeAsAny,
-    TypeAdapter,
-    ValidationInfo,
-    WithJsonSchema,
-)
+from pydantic import BeforeValidator, InstanceOf, SerializeAsAny, ValidationInfo, WrapValidator
 
 from mtrl import envs
 from mtrl.agents.errors import AgentError
@@ -27,21 +21,20 @@ from mtrl.agents.settings import (
     Choice,
     Count,
     Natural,
-    Registry,
-    Schema,
-    registries,
+    Setting,
     settings,
     settings_of,
     values_of,
 )
 from mtrl.errors import ConfigError, unknown_key
-from mtrl.settings.algorithms import settings_class
-from mtrl.settings.fields import Flat, flatten, nested
+from mtrl.settings.algorithms import ALGORITHMS, settings_class
 
-# What may differ between a checkpoint and the run that continues it: where it runs, how long, and what is only shown.
+Flat = dict[str, Any]
+"""Settings by dotted key, as YAML, the command line and records write them."""
 FREE_KEYS = frozenset(
     {"run_dir", "device", "graph", "total_env_steps", "tensorboard", "num_workers", "num_threads"}
 )
+"""What may differ between a checkpoint and the run that continues it: where it runs, how long, what is only shown."""
 
 # Where a run takes place, which is no part of what is run.
 PLACE_KEYS = ("run_dir", "device", "graph")
@@ -51,10 +44,9 @@ class PerTask(int):
     """A number of env steps for each task of a suite; YAML and the command line write ``20_000/task``."""
 
 
-def _env_steps(value: Any) -> int:
-    """A number of env steps: summed over tasks, or for each task."""
+def _env_steps(value: Any, count: Callable[[Any], int]) -> int:
     text = str(value)
-    steps: int = _COUNT.validate_python(text.removesuffix("/task"))
+    steps = count(text.removesuffix("/task"))
     return PerTask(steps) if text.endswith("/task") or isinstance(value, PerTask) else steps
 
 
@@ -69,13 +61,8 @@ def _agent(value: Any, run: ValidationInfo) -> Any:
     return settings_class(str(run.data.get("algorithm")))(**value)
 
 
-_COUNT: TypeAdapter[int] = TypeAdapter(Count)
 EnvSteps = Annotated[
-    int,
-    PlainValidator(_env_steps),
-    WithJsonSchema(
-        {"type": "string", "minimum": 1, "words": "a whole number of env steps as N or N/task"}
-    ),
+    Count, WrapValidator(_env_steps), "a whole number of env steps of at least 1 as N or N/task"
 ]
 
 
@@ -142,14 +129,15 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         tasks = envs.get_suite(self.suite).num_tasks
-        evaluation = dataclasses.replace(self.eval, every=_summed(self.eval.every, tasks))
-        checkpoint_every = (
-            evaluation.every if self.checkpoint_every is None else self.checkpoint_every
-        )
-        object.__setattr__(self, "eval", evaluation)
-        object.__setattr__(self, "total_env_steps", _summed(self.total_env_steps, tasks))
-        object.__setattr__(self, "checkpoint_every", _summed(checkpoint_every, tasks))
-        object.__setattr__(self, "log_every", _summed(self.log_every, tasks))
+        every = _summed(self.eval.every, tasks)
+        summed = {
+            "eval": dataclasses.replace(self.eval, every=every),
+            "total_env_steps": _summed(self.total_env_steps, tasks),
+            "checkpoint_every": _summed(self.checkpoint_every or every, tasks),
+            "log_every": _summed(self.log_every, tasks),
+        }
+        for name, value in summed.items():
+            object.__setattr__(self, name, value)
 
     @property
     def saves_every(self) -> int:
@@ -185,88 +173,136 @@ class TrainConfig:
         return f"{self.suite.replace(':', '-')}_{self.method}_s{self.seed}_{_digest(fixed)[:8]}"
 
 
-def run_settings(algorithm: str) -> dict[str, Schema]:
+def run_settings(algorithm: str) -> dict[str, Setting]:
     """Every setting of a run with this algorithm, by dotted key; a choice is one setting."""
     of_agent = settings_of(settings_class(algorithm))
-    return settings_of(TrainConfig) | {f"agent.{key}": schema for key, schema in of_agent.items()}
+    return settings_of(TrainConfig) | {f"agent.{key}": part for key, part in of_agent.items()}
 
 
-def run_choices(algorithm: str) -> dict[str, Registry[Any]]:
-    """The settings of a run that are choices, by dotted key."""
-    found = registries(settings_class(algorithm))
-    return {f"agent.{key}": registry for key, registry in found.items()}
-
-
-def explained(config: TrainConfig) -> dict[str, Schema]:
-    """The JSON schema of every key of ``config.flat()``."""
+def explained(config: TrainConfig) -> dict[str, Setting]:
+    """The setting behind every key of ``config.flat()``."""
     known, flat = run_settings(config.algorithm), config.flat()
-    for key, registry in run_choices(config.algorithm).items():
-        if f"{key}.kind" in flat:
-            parts = {"kind": known[key]} | registry.settings(flat[f"{key}.kind"])
-            known |= {f"{key}.{name}": schema for name, schema in parts.items()}
+    for key, setting in list(known.items()):
+        if setting.registry and f"{key}.kind" in flat:
+            parts = {"kind": setting} | setting.registry.settings(flat[f"{key}.kind"])
+            known |= {f"{key}.{name}": part for name, part in parts.items()}
     return {key: known[key] for key in flat}
 
 
-def make_config(values: Flat, sources: Mapping[str, str] | None = None) -> TrainConfig:
-    """Check flat values and freeze them.
+def make_config(given: Flat, files: Mapping[str, Flat] = MappingProxyType({})) -> TrainConfig:
+    """Merge settings, check them and freeze them.
 
     All names are checked before any value, and choices last, so that a mistake is answered before torch is imported.
+    A layer that names a choice takes the weaker layers' settings of that choice with it.
 
     Args:
-        values: by dotted key, from YAML or as text; must hold ``algorithm``.
-        sources: where each key was read, for the messages.
+        given: by dotted key, as text or as YAML has them; stronger than all files.
+        files: what each file holds, the weaker first.
 
-    Raises:
-        ConfigError: an unknown key, with the nearest right one, or a value that is not allowed.
+    Raises ConfigError for an unknown key, with the nearest right one, and for a value that is not allowed.
     """
-    origins = sources or {}
-    algorithm = str(values.get("algorithm"))
-    known, chosen = run_settings(algorithm), run_choices(algorithm)
-    for key in values:
-        if key not in known and key.rpartition(".")[0] not in chosen:
-            raise unknown_key(key, [*known, "config", "resume", "seeds"], origins.get(key, ""))
-    for key in chosen:
-        default = known[key].get("default")
-        if default and key not in values and f"{key}.kind" not in values:
-            settings_of_it = {key: {"kind": default["kind"]} | dict(default["settings"])}
-            values = flatten(settings_of_it) | values
+    layers = [*((f"{file}: ", values) for file, values in files.items()), ("", given)]
+    named = [str(values["algorithm"]) for _, values in layers if "algorithm" in values]
+    algorithm = named[-1] if named else ""
+    known = run_settings(algorithm)
+    merged: dict[str, tuple[Any, str]] = {
+        f"{key}.kind": (setting.default.kind, "")
+        for key, setting in known.items()
+        if isinstance(setting.default, Choice)
+    }
+    for source, layer in layers:
+        own = _of_algorithm(layer, algorithm, source)
+        chosen = {key.removesuffix(".kind") for key in own}
+        owners = {_owner(key) for key in own}
+        for key in [key for key in merged if _owner(key) in chosen or key in owners]:
+            del merged[key]
+        merged |= {key: (value, source) for key, value in own.items()}
     try:
-        return TrainConfig(**{"agent": {}} | nested(values, known))
+        return TrainConfig(**{"agent": {}} | _nested({key: merged[key][0] for key in merged}))
     except AgentError as error:
-        key = str(error).partition(":")[0]
-        origin = next((origins[name] for name in origins if f"{name}.".startswith(f"{key}.")), "")
-        raise ConfigError(f"{origin}{error}") from None
+        key = re.split(r"[^\w.]", str(error))[0]
+        whole = key if key in known else _owner(key)
+        near = [key] * (key in merged) or [name for name in merged if _owner(name) == whole]
+        raise ConfigError(f"{merged[near[-1]][1] if near else ''}{error}") from None
 
 
-def canonical(saved: Flat) -> Flat:
-    """Saved flat settings in today's form: choices that were written short are written out.
+def _owner(key: str) -> str:
+    return key.rpartition(".")[0]
 
-    Settings that did not exist when they were saved stay missing.
+
+def _of_algorithm(layer: Flat, algorithm: str, source: str) -> Flat:
+    """The settings of a layer by their full keys, a choice by its ``kind``, those of other algorithms left out.
+
+    ``ALGORITHM.key`` stands for ``agent.key``, and so does ``key`` alone where no setting of the run has that name.
     """
-    return _rewritten(saved, lambda _, choice: choice.flat(), only_short=True)
+    found: Flat = {}
+    for key, value in layer.items():
+        head, owner = key.partition(".")[0], algorithm_of(key)
+        known = run_settings(owner or algorithm)
+        name = key.replace(head, "agent", 1) if owner else key
+        if name not in known and f"agent.{head}" in known:
+            name = f"agent.{key}"
+        setting, choice = known.get(name), known.get(_owner(name))
+        if setting is None and (choice is None or choice.registry is None):
+            names = [*known, "config", "resume", "seeds"]
+            right = [name.replace("agent.", f"{head}.") if owner else name for name in names]
+            raise unknown_key(key, right, source)
+        if setting:
+            value = setting.read(value)
+            name += ".kind" * (setting.registry is not None and value is not None)
+        if owner in (None, algorithm):
+            found[name] = value
+    return found
+
+
+def algorithm_of(key: str) -> str | None:
+    """The algorithm that a key ``ALGORITHM.key`` is a setting of; None for other keys."""
+    head, dot, _ = key.replace("-", "_").partition(".")  # the command line has none of the dashes
+    return next((name for name in ALGORITHMS if dot and name.replace("-", "_") == head), None)
+
+
+def _nested(flat: Flat) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key in sorted(flat):  # a choice that is none comes before settings of it
+        *path, name = key.split(".")
+        place = tree
+        for part in path:
+            place[part] = place.get(part) or {}
+            place = place[part]
+        place[name] = flat[key]
+    return tree
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Flat:
+    """Nested values by dotted key."""
+    flat: Flat = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
 
 
 def shortened(flat: Flat) -> Flat:
     """Flat settings with each choice as one text, such as ``cagrad:c=0.9``, in the place of its first key."""
-    return _rewritten(flat, Registry.short)
-
-
-def _rewritten(
-    flat: Flat, write: Callable[[Registry[Any], Choice], Any], only_short: bool = False
-) -> Flat:
-    algorithm = str(flat.get("algorithm"))
-    tree = nested(flat, run_settings(algorithm))
-    agent = tree.get("agent", {})
-    for name, registry in registries(settings_class(algorithm)).items():
-        given = agent.get(name)
-        if given is not None and not (only_short and isinstance(given, dict)):
-            agent[name] = write(registry, registry.complete(given, f"agent.{name}"))
-    return flatten(tree)
+    known = run_settings(str(flat.get("algorithm")))
+    choices = {key: setting.registry for key, setting in known.items() if setting.registry}
+    short: Flat = {}
+    for key, value in flat.items():
+        owner, _, part = key.rpartition(".")
+        if owner in choices:
+            short[owner] = short.get(owner, {}) | {part: value}
+        else:
+            short[key] = value
+    for key in choices.keys() & short.keys():
+        short[key] = choices[key].short(short[key])
+    return short
 
 
 def difference(saved: Flat, config: TrainConfig) -> str | None:
     """The first setting in which a saved configuration differs from this one, in words; None if the run is the same."""
-    current, before = config.flat(), canonical(saved)
+    current, before = shortened(config.flat()), shortened(saved)
     for key in sorted((before.keys() | current.keys()) - FREE_KEYS):
         if before.get(key) != current.get(key):
             return f"{key} is {before.get(key)!r} there and {current.get(key)!r} here"

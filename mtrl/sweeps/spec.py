@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from mtrl.cli import as_text
+from mtrl.agents.settings import as_text
 from mtrl.envs import SuiteError
 from mtrl.envs.errors import nearest
 from mtrl.errors import ConfigError

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from mtrl.agents.aggregators.registry import AGGREGATORS
 from mtrl.agents.curricula.registry import CURRICULA
-from mtrl.agents.settings import Choice
-from mtrl.cli import as_text
+from mtrl.agents.settings import Choice, as_text
 from mtrl.envs import get_suite
 from mtrl.leaderboard.row import Row
 from mtrl.leaderboard.tables import short

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtrl.agents.settings import Schema, describe, range_of
-from mtrl.cli import as_text
+from mtrl.agents.settings import Choice, Setting, as_text, describe
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
@@ -33,17 +32,15 @@ def bare_task(name: str) -> str:
     return name.removesuffix("-v3")
 
 
-def settings_table(known: Mapping[str, Schema], values: Mapping[str, Any] | None = None) -> str:
+def settings_table(known: Mapping[str, Setting], values: Mapping[str, Any] | None = None) -> str:
     """A table of settings: name, default (or the value in ``values``), allowed values, description.
 
     Args:
-        known: the JSON schema of each setting, by name.
+        known: by name.
     """
     rows = []
-    for name, schema in known.items():
-        value = (values or {}).get(name, schema.get("default"))
-        shown = value["kind"] if isinstance(value, dict) else value
-        limits = range_of(schema)
-        allowed = describe(schema) + (f"; must be {limits}" if limits else "")
-        rows.append([code(name), code(as_text(shown)), allowed, schema["description"]])
+    for name, setting in known.items():
+        value = (values or {}).get(name, setting.default)
+        shown = value.kind if isinstance(value, Choice) else value
+        rows.append([code(name), code(as_text(shown)), describe(setting.hint), setting.about])
     return table(["setting", "default", "allowed", "what it does"], rows)

@@ -72,17 +72,23 @@ def complaint(command: str, status: int, capsys: pytest.CaptureFixture[str]) -> 
         ("mt10:fake --seed", "--seed: needs a value, as in --seed=VALUE"),
         ("mt10:fake --seed --log-every=3", "--seed: needs a value"),
         ("mt10:fake --seed x", "seed: 'x' is not a whole number"),
-        ("mt10:fake --seed=-1", "seed: -1 is out of range; it must be at least 0"),
+        ("mt10:fake --seed=-1", "seed: '-1' is not a whole number of at least 0"),
         (
             "mt10:fake --total-env-steps=0",
-            "total_env_steps: 0 is out of range; it must be at least 1",
+            "total_env_steps: '0' is not a whole number of env steps of at least 1 as N or N/task",
         ),
-        ("mt10:fake --eval.every=0", "eval.every: 0 is out of range; it must be at least 1"),
+        (
+            "mt10:fake --eval.every=0",
+            "eval.every: '0' is not a whole number of env steps of at least 1 as N or N/task",
+        ),
         (
             "mt10:fake --eval.every=1/tsk",
-            "eval.every: '1/tsk' is not a whole number of env steps as N or N/task",
+            "eval.every: '1/tsk' is not a whole number of env steps of at least 1 as N or N/task",
         ),
-        ("mt10:fake --num-threads=0", "num_threads: 0 is out of range; it must be at least 1"),
+        (
+            "mt10:fake --num-threads=0",
+            "num_threads: '0' is not a whole number of at least 1 or none",
+        ),
         ("mt10:fake --goals=fixed", "goals: 'fixed' is unknown; use one of cycle, random"),
         ("mt10:fake --tensorboard=perhaps", "tensorboard: 'perhaps' is not true or false"),
         ("mt10:fake --device=tpu", "device: 'tpu' is unknown; use auto, cpu, cuda or cuda:N"),
@@ -261,7 +267,7 @@ def test_evaluate_repeats_the_record(run: Path) -> None:
         ("RUN --episode=3", "episode: unknown setting; did you mean episodes?"),
         ("RUN --qqq=3", "qqq: unknown setting; --help shows all"),
         ("RUN --episodes=many", "episodes: 'many' is not a whole number"),
-        ("RUN --episodes=0", "eval.episodes_per_task: 0 is out of range; it must be at least 1"),
+        ("RUN --episodes=0", "eval.episodes_per_task: 0 is not a whole number of at least 1"),
         ("RUN --checkpoint=7", "checkpoint: 7 is not there; the run has 90, 60"),
         ("RUN --device=cuda:99", "device: 'cuda:99' is not there"),
         ("RUN --camera=close", "camera: goes with --video=DIR"),
@@ -291,21 +297,25 @@ def test_evaluate_falls_back_with_a_warning(run: Path, capsys: pytest.CaptureFix
 def test_parse() -> None:
     words, options = cli.parse(["mt10", "--a-b=1", "--agent.c-d", "-2", "--e=", "-h"])
     assert words == ["mt10"]
-    assert options == {"a_b": "1", "agent.c_d": "-2", "e": "", "help": ""}
+    assert options == {"a_b": "1", "agent.c_d": "-2", "e": "", "help": True}
     with pytest.raises(ConfigError, match="needs a value"):
         cli.parse(["--last"])
 
 
 def test_options_of_commands() -> None:
-    types = {"jobs": int, "ray": str}
-    assert cli.read_options({"jobs": "3", "ray": "3"}, types) == {"jobs": 3, "ray": "3"}
-    for options, words in (
-        ({"jobs": "x"}, "jobs: 'x' is not a whole number"),
-        ({"job": "3"}, "job: unknown setting; did you mean jobs?"),
-        ({"qqq": "3"}, "qqq: unknown setting; --help shows all"),
+    kinds = {"jobs": int, "ray": str, "dry_run": bool}
+    assert cli.parse(["a", "--jobs=3", "--dry-run", "--ray", "3"], kinds) == (
+        ["a"],
+        {"jobs": 3, "ray": "3", "dry_run": True},
+    )
+    assert cli.parse(["a", "--job=3", "-h"], kinds) == ([], {"help": True})
+    for token, words in (
+        ("--jobs=x", "jobs: 'x' is not a whole number"),
+        ("--job=3", "job: unknown setting; did you mean jobs?"),
+        ("--qqq=3", "qqq: unknown setting; --help shows all"),
     ):
         with pytest.raises(ConfigError, match=words.replace("?", r"\?")):
-            cli.read_options(options, types)
+            cli.parse([token], kinds)
 
 
 def test_a_reader_that_leaves_early_gets_no_traceback() -> None:

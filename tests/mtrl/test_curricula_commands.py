@@ -106,7 +106,10 @@ def test_the_shipped_methods_run(faked: None, tmp_path: Path, method: str) -> No
             ["--heads=separate", "--aggregator=pcgrad"],
             "aggregator: 'pcgrad' has no shared gradient",
         ),
-        (["--curriculum=mrcl:windw=3"], "'windw' is unknown; did you mean 'window'?"),
+        (
+            ["--curriculum=mrcl:windw=3"],
+            "curriculum.windw: unknown setting; did you mean 'window'?",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_sentence(

@@ -12,8 +12,8 @@ import pytest
 from mtrl.errors import ResultError
 from mtrl.leaderboard.runs import load
 from mtrl.leaderboard.tables import tables
-from mtrl.settings.config import PLACE_KEYS, canonical, make_config
-from scripts.convert_results import GONE, converted, main, plan
+from mtrl.settings.config import PLACE_KEYS, make_config
+from scripts.convert_results import GONE, canonical, converted, main, plan
 
 OLD = Path(__file__).parent / "old_results"
 PLACES = {

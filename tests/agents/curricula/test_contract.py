@@ -66,7 +66,7 @@ def test_describes_itself_and_parses_back(name: str) -> None:
     ("text", "message"),
     [
         ("camr", "curriculum: 'camr' is unknown; did you mean 'camrl'"),
-        ("camrl:lamda3=0", "'lamda3' is unknown; did you mean 'lambda3'"),
+        ("camrl:lamda3=0", "curriculum.lamda3: unknown setting; did you mean 'lambda3'"),
         ("camrl:lambda3=-1", "lambda3=-1.0 is not allowed; it must be at least 0"),
         ("camrl:combination=half", "one of convex, printed"),
         ("camrl:steps=1.5", "steps: '1.5' is not a whole number"),

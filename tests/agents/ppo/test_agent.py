@@ -270,9 +270,12 @@ def test_nan_is_reported_by_name() -> None:
         ({"kl_stop": -1.0}, "kl_stop: -1.0"),
         ({"gae_lambda": 1.5}, "gae_lambda: 1.5 .* at least 0 and at most 1"),
         ({"popart_step": 2.0}, "popart_step: 2.0 .* at least 0 and at most 1"),
-        ({"entropy_coef": -0.1}, "entropy_coef: -0.1 is out of range"),
-        ({"advantage_floor": -0.1}, "advantage_floor: -0.1 is out of range"),
-        ({"noise_until": 1.5}, "noise_until: 1.5 is out of range"),
+        ({"entropy_coef": -0.1}, "entropy_coef: -0.1 is not a number of at least 0"),
+        ({"advantage_floor": -0.1}, "advantage_floor: -0.1 is not a number of at least 0"),
+        (
+            {"noise_until": 1.5},
+            "noise_until: 1.5 is not a number of at least 0 and at most 1 or none",
+        ),
         (
             {"noise_until": 0.5, "schedule": "constant"},
             "noise_until: 0.5 never comes .* schedule=linear",

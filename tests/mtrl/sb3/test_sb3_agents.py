@@ -111,15 +111,11 @@ def test_a_nan_is_named() -> None:
     ("kind", "setting", "words"),
     [
         (SB3PPO, {"batch_size": 1}, "batch_size: 1 is out of range; it must be at least 2"),
-        (SB3PPO, {"n_steps": 0}, "n_steps: 0 is out of range; it must be at least 1"),
-        (
-            SB3PPO,
-            {"gamma": 1.5},
-            r"gamma: 1.5 is out of range; it must be at least 0 and at most 1",
-        ),
+        (SB3PPO, {"n_steps": 0}, "n_steps: 0 is not a whole number of at least 1"),
+        (SB3PPO, {"gamma": 1.5}, "gamma: 1.5 is not a number of at least 0 and at most 1"),
         (SB3PPO, {"clip_rnge": 1}, "did you mean 'clip_range'"),
-        (SB3SAC, {"learning_rate": 0.0}, "learning_rate: 0.0 is out of range"),
-        (SB3SAC, {"net_arch": (8, 0)}, r"net_arch: 0 is out of range; it must be at least 1"),
+        (SB3SAC, {"learning_rate": 0.0}, "learning_rate: 0.0 is not a number above 0"),
+        (SB3SAC, {"net_arch": (8, 0)}, "net_arch: 0 is not a whole number of at least 1"),
     ],
 )
 def test_bad_settings(kind: type[SB3Agent], setting: dict[str, Any], words: str) -> None:

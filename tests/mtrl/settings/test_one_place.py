@@ -44,7 +44,7 @@ def run(
 def test_help_shows_it(copy: Path) -> None:
     shown = run(copy, "mg3", "--help").stdout
     assert (
-        "--agent.curiosity=0.25\n      A number; must be at least 0 and at most 1. How curious the agent is."
+        "--agent.curiosity=0.25\n      A number of at least 0 and at most 1. How curious the agent is."
         in shown
     )
 
@@ -54,7 +54,7 @@ def test_the_command_line_checks_it(copy: Path) -> None:
     refused = run(copy, "mg3", "--agent.curiosity=2")
     assert (refused.returncode, refused.stderr) == (
         2,
-        "mtrl.train: agent.curiosity: 2 is out of range; it must be at least 0 and at most 1\n",
+        "mtrl.train: agent.curiosity: '2' is not a number of at least 0 and at most 1\n",
     )
     mistyped = run(copy, "mg3", "--agent.curiosty=1")
     assert "agent.curiosty: unknown setting; did you mean agent.curiosity?" in mistyped.stderr

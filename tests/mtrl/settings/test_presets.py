@@ -13,8 +13,7 @@ from mtrl.agents.settings import Registry, values_of
 from mtrl.envs import SuiteError
 from mtrl.errors import ConfigError
 from mtrl.settings.algorithms import ALGORITHMS, settings_class
-from mtrl.settings.config import TrainConfig, difference, make_config, to_yaml
-from mtrl.settings.fields import flatten
+from mtrl.settings.config import TrainConfig, difference, flatten, make_config, to_yaml
 from mtrl.settings.presets import (
     FOLDER,
     method_file,
@@ -200,7 +199,7 @@ def test_digests(short_config: ShortConfig) -> None:
         ("algorithm: fake\nlog_evry: 3", "log_evry: unknown setting; did you mean log_every?"),
         (
             "algorithm: fake\nlog_every: often",
-            "log_every: 'often' is not a whole number of env steps as N or N/task",
+            "log_every: 'often' is not a whole number of env steps of at least 1 as N or N/task",
         ),
         ("seed: 1\nseed: 2", "seed stands there twice"),
         (
@@ -213,7 +212,7 @@ def test_digests(short_config: ShortConfig) -> None:
         ),
         (
             "algorithm: fake\nenvs_per_task: 0",
-            "envs_per_task: 0 is out of range; it must be at least 1",
+            "envs_per_task: 0 is not a whole number of at least 1",
         ),
         ("algorithm: fake\ngoals: cycel", "goals: 'cycel' is unknown; did you mean 'cycle'?"),
         ("seed: 1", "algorithm is missing"),
@@ -239,9 +238,7 @@ def test_settings_of_other_algorithms_do_not_leak(faked: None) -> None:
 @pytest.mark.parametrize("registry", [AGGREGATORS, CURRICULA], ids=["aggregators", "curricula"])
 def test_every_setting_of_a_choice_is_explained(registry: Registry[object]) -> None:
     for name in registry:
-        unexplained = [
-            key for key, schema in registry.settings(name).items() if not schema["description"]
-        ]
+        unexplained = [key for key, setting in registry.settings(name).items() if not setting.about]
         assert not unexplained, name
         assert registry.entries[name].summary.endswith(".")
 
@@ -250,17 +247,20 @@ def test_every_setting_of_a_choice_is_explained(registry: Registry[object]) -> N
     ("given", "words"),
     [
         ({"aggregator": "cagard"}, "agent.aggregator: 'cagard' is unknown; did you mean 'cagrad'?"),
-        ({"aggregator": "cagrad:cc=3"}, "agent.aggregator: parameter of 'cagrad': 'cc' is unknown"),
+        ({"aggregator": "cagrad:cc=3"}, "agent.aggregator.cc: unknown setting; did you mean 'c'?"),
         ({"aggregator": "cagrad:c"}, "agent.aggregator: 'c' in 'cagrad:c' is not of the form"),
-        ({"aggregator": "cagrad:c=x"}, "agent.aggregator: c: 'x' is not a number"),
-        ({"aggregator": "cagrad:c=inf"}, "agent.aggregator: c: 'inf' is not a finite number"),
-        ({"aggregator": "cagrad:c=-1"}, "agent.aggregator: c=-1.0 is not allowed"),
+        ({"aggregator": "cagrad:c=x"}, "agent.aggregator.c: 'x' is not a number"),
+        ({"aggregator": "cagrad:c=inf"}, "agent.aggregator.c: 'inf' is not a finite number"),
+        ({"aggregator": "cagrad:c=-1"}, "agent.aggregator.c=-1.0 is not allowed"),
         ({"aggregator": "mean:every=0"}, "agent.aggregator: k=0 is not allowed"),
-        ({"aggregator": 3}, "agent.aggregator: 3 is not an aggregator as NAME or NAME:KEY=VALUE"),
-        ({"aggregator.c": 3}, "agent.aggregator: parameter of 'mean': 'c' is unknown"),
+        (
+            {"aggregator": 3},
+            "agent.aggregator: {'kind': 3} is not an aggregator as NAME or NAME:KEY=VALUE",
+        ),
+        ({"aggregator.c": 3}, "agent.aggregator.c: unknown setting; use one of ema, every"),
         (
             {"actor_aggregator.c": 3},
-            "agent.actor_aggregator: {'c': 3} has no kind; use one of aligned-mtl",
+            "agent.actor_aggregator: {'c': 3} is not an aggregator as NAME or NAME:KEY=VALUE,...",
         ),
         ({"actor_aggregator": "famo"}, "agent.actor_aggregator: 'famo' takes logarithms or ratios"),
         ({"curriculum.kind": "mrlc"}, "agent.curriculum: 'mrlc' is unknown; did you mean 'mrcl'?"),
@@ -278,9 +278,12 @@ def test_runs_are_configured_in_a_program_too() -> None:
     assert config.agent == MTPPOConfig(width=8)
     assert config == make_config({"suite": "mt10", "algorithm": "mtppo", "agent.width": "8"})
     for given, words in (
-        ({"agent": {"width": 0}}, "agent.width: 0 is out of range; it must be at least 1"),
+        ({"agent": {"width": 0}}, "agent.width: 0 is not a whole number of at least 1"),
         ({"agent": 3}, "agent: 3 is not allowed; input should be an instance of AgentConfig"),
-        ({"agent": {}, "eval": {"every": 0}}, "eval.every: 0 is out of range"),
+        (
+            {"agent": {}, "eval": {"every": 0}},
+            "eval.every: '0' is not a whole number of env steps of at least 1",
+        ),
         ({"agent": {}, "suite": "mt11"}, "There is no suite 'mt11'"),
     ):
         with pytest.raises(AgentError) as caught:
@@ -289,7 +292,9 @@ def test_runs_are_configured_in_a_program_too() -> None:
 
 
 def test_agents_say_the_same_of_their_settings() -> None:
-    with pytest.raises(AgentError, match=r"aggregator: .* has no kind"):
+    with pytest.raises(
+        AgentError, match=r"aggregator: {'c': 1} is not an aggregator as NAME or NAME:KEY=VALUE"
+    ):
         MTPPOConfig(aggregator={"c": 1})  # type: ignore[arg-type]
     with pytest.raises(AgentError, match=r"widht: unknown setting; did you mean 'width'?"):
         MTPPOConfig(widht=3)  # type: ignore[call-arg]

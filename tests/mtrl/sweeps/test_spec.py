@@ -158,7 +158,7 @@ def test_overrides_of_a_method_beat_those_of_the_sweep(faked: None, make_spec: M
         ({"settings": {"eval": {"every": 3}}}, "eval: unknown setting; did you mean"),
         (
             {"settings": {"mtsac.width": 0}, "methods": ["mtsac"]},
-            "width: 0 is out of range; it must be at least 1",
+            "width: 0 is not a whole number of at least 1",
         ),
         ({"seeds": 0}, "seeds: 0 is not a list of whole numbers, or how many"),
         ({"seeds": [1, "a"]}, "seeds: [1, 'a'] is not"),
