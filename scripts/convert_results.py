@@ -35,6 +35,8 @@ MADE_LATER: Flat = {
     "agent.network": "mlp",
     "agent.actor_network": None,
     "agent.critic_network": None,
+    # So did the weights of MTSAC's tasks by temperature.
+    "agent.temperature_weights": False,
     # a4fa8bb gave MTSAC an encoder of MiniGrid views; on Meta-World, where older runs are, the setting does nothing.
     "agent.channels": 32,
     # d84ebf8 made a limit of rewards a setting; before c7164ed critics' targets had no bound.
