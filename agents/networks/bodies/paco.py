@@ -58,11 +58,16 @@ class PaCo(Body):
         return found
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
+        composed = self.constants(p) if "mixture" in p else p
+        return hidden_layers(composed, x, step.size)
+
+    def constants(self, p: Named) -> Named:
+        """The tasks' weights, without the mixture that they are made by."""
         composed = {}
         for name, sets in p.items():
             if name != "mixture":
                 composed[name] = compose(sets, p["mixture"])
-        return hidden_layers(composed, x, step.size)
+        return composed
 
     def mask(self, losses: Tensor) -> Tensor:
         # NaN is above every limit.
