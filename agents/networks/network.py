@@ -116,9 +116,12 @@ class Network:
         return self.layout.views(flat, dtype)
 
     def constants(self, flat: Tensor, dtype: torch.dtype) -> Params:
-        """``views`` for acting until ``flat`` changes, without gradients, with what the encoder computes ahead."""
+        """``views`` for acting until ``flat`` changes, without gradients, with what encoder and body compute ahead."""
         params = self.views(flat.detach(), dtype)
-        return replace(params, tables=self.encoder.tables(params.of("encoder")))
+        named = {name: view for name, view in params.named.items() if not name.startswith("body.")}
+        for name, view in self.body.constants(params.of("body")).items():
+            named[f"body.{name}"] = view
+        return Params(named, tables=self.encoder.tables(params.of("encoder")))
 
     def owned(self, flat: Tensor) -> dict[str, Tensor]:
         """Views ``[K, T, ...]`` of what each task owns, of parameters ``[..., P]`` with all leading axes as members."""

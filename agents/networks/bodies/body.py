@@ -115,6 +115,10 @@ class Body(ABC):
             p: the body's parameters ``[K, G, ...]``, with ``G`` as in ``parameters``.
         """
 
+    def constants(self, p: Named) -> Named:
+        """What ``features`` takes in place of ``p`` while parameters stay the same, as in acting: ``p`` by default."""
+        return p
+
     def num_features(self, size: Size) -> int:
         """F."""
         return size.width

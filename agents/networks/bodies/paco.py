@@ -4,7 +4,8 @@ All sets start identical, so every convex mixture of them starts as the same fun
 random convex one. One mixture serves actor and critics and is trained by the losses of both. Each task's weights are
 formed once for all of its rows, so the products cost what they cost the plain MLP, whatever the number of sets.
 
-A task whose losses explode is left out of the update, and its mixture becomes a random convex one of the other tasks'.
+A task whose losses explode is left out of the update, and its mixture becomes a random convex one of the other tasks',
+unless the losses of all do.
 To know, each update computes all losses once more, before its first step.
 
 Reading: the heads are those of the agent's settings, where the paper composes them too; a head of each task can be what
@@ -57,15 +58,23 @@ class PaCo(Body):
         return found
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
+        composed = self.constants(p) if "mixture" in p else p
+        return hidden_layers(composed, x, step.size)
+
+    def constants(self, p: Named) -> Named:
+        """The tasks' weights, without the mixture that they are made by."""
         composed = {}
         for name, sets in p.items():
             if name != "mixture":
                 composed[name] = compose(sets, p["mixture"])
-        return hidden_layers(composed, x, step.size)
+        return composed
 
     def mask(self, losses: Tensor) -> Tensor:
         # NaN is above every limit.
-        return (losses <= self.loss_limit).to(losses.dtype)
+        learns = losses <= self.loss_limit
+        # Without another task there is no mixture to draw from, and left out for ever none would recover.
+        alone = ~learns.any(-1, keepdim=True)
+        return (learns | alone).to(losses.dtype)
 
     def redraw_size(self, size: Size) -> int:
         """One weight for each task that another's mixture can be made of."""
@@ -78,7 +87,6 @@ class PaCo(Body):
         weights = -torch.log1p(-of_members(step.noise, len(mixture)))
         weights = weights * ~masked.unsqueeze(1)
         total = weights.sum(-1, keepdim=True)
-        # Where all tasks are masked, there is no mixture to draw from.
         redrawn = masked.unsqueeze(-1) & (total > 0)
         others = (weights / total.clamp_min(TINY)) @ mixture
         return {"mixture": torch.where(redrawn, others, mixture)}
