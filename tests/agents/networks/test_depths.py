@@ -1,8 +1,9 @@
-"""Networks whose tasks take ways of their own through layers: heads at several depths, and branches that are learned."""
+"""Networks whose tasks take ways of their own through the layers: heads at several depths, and learned branches."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -78,7 +79,7 @@ def test_choices_are_drawn_in_the_search_and_learn_until_its_end() -> None:
     p = draw(body, members=50)
     shares = [0.1, 0.2, 0.3, 0.4]
     drawn = [body.choose(p["choice"], p["noise"], share).argmax(-1) for share in shares]
-    assert all((one != other).any() for one, other in zip(drawn, drawn[1:]))
+    assert all((one != other).any() for one, other in pairwise(drawn))
     counts = torch.stack(drawn).flatten().bincount(minlength=4) / (4 * 50 * TASKS)
     assert counts.tolist() == pytest.approx([0.25] * 4, abs=0.07)
     for share, learns in ((0.4, True), (0.5, False)):
@@ -109,7 +110,7 @@ def test_tasks_that_need_the_same_features_end_in_the_same_branch() -> None:
 
 
 def test_a_search_that_ends_before_it_begins_is_refused() -> None:
-    with pytest.raises(AgentError, match="warmup: 0.6 ends after the search"):
+    with pytest.raises(AgentError, match=r"warmup: 0\.6 ends after the search"):
         LTB(warmup=0.6)
-    with pytest.raises(AgentError, match="end: 6.0 is above the temperature at the start"):
+    with pytest.raises(AgentError, match=r"end: 6\.0 is above the temperature at the start"):
         LTB(end=6.0)
