@@ -107,9 +107,10 @@ def make_network(
         raise AgentError(
             f"memory: {memory!r} is offered on MiniGrid only; use none for {spec.suite}"
         )
+    inputs = body.num_inputs(encoder.num_features, num_tasks)
     # Where tasks have networks of their own, none knows of the others.
     depths = task_depths(spec.task_names) if num_tasks == spec.num_tasks else ()
-    size = Size(encoder.num_features, width, depth, activation, num_tasks, depths)
+    size = Size(inputs, width, depth, activation, num_tasks, depths)
     features = body.num_features(size)
     recurrent = None
     if memory != "none":

@@ -52,10 +52,20 @@ def group_rows(task_id: NDArray, num_tasks: int) -> tuple[NDArray[np.int64], NDA
     return index.reshape(num_tasks, -1), place
 
 
-def with_task_code(obs: Tensor, wanted: bool) -> Tensor:
-    """Task-major observations ``[S, T, n, D]`` with T one-hot columns of their task behind them, if ``wanted``."""
+def with_task_code(obs: Tensor, wanted: bool, code: Tensor | None = None) -> Tensor:
+    """Task-major observations ``[S, T, n, D]`` with T one-hot columns of their task behind them, if ``wanted``.
+
+    Args:
+        code: other columns ``[S, T, n, C]``.
+    """
     if not wanted:
         return obs
+    columns = task_code(obs) if code is None else code.to(obs.dtype)
+    return torch.cat([obs, columns], -1)
+
+
+def task_code(obs: Tensor) -> Tensor:
+    """The one-hot code of the task of every row of ``[S, T, n, D]``, ``[S, T, n, T]`` of the same type."""
     seeds, tasks, rows, _ = obs.shape
     code = torch.eye(tasks, dtype=obs.dtype, device=obs.device)
-    return torch.cat([obs, code[None, :, None].expand(seeds, -1, rows, -1)], -1)
+    return code[None, :, None].expand(seeds, -1, rows, -1)

@@ -25,6 +25,7 @@ from mtrl.agents.data.replay import Batch, ByteReplay, ReplayBuffer
 from mtrl.agents.data.tracking import EpisodeTracker
 from mtrl.agents.members import group_rows, with_task_code
 from mtrl.agents.networks.parameters import Params
+from mtrl.agents.phases import Event
 from mtrl.agents.scheduled import EXPERIENCE, PROBES, ActorOutputs, ScheduledAgent
 from mtrl.agents.state import Mark
 from mtrl.envs.vector import TaskVectorEnv
@@ -48,6 +49,7 @@ class OffPolicyAgent(ScheduledAgent):
     _episodes: Annotated[EpisodeTracker | None, EXPERIENCE]
     _obs: Annotated[NDArray | None, EXPERIENCE]
     _planned: int | None
+    _phase: int | None
 
     def _begin_data(self) -> None:
         self.state["target_critic"]["params"].copy_(self.state["critic"]["params"])
@@ -64,6 +66,10 @@ class OffPolicyAgent(ScheduledAgent):
     def derive(self) -> None:
         """Drop the actor's views, which are of parameters that are no longer those in use."""
         self._acting: Params | None = None
+
+    def _begin_phase(self, event: Event, fresh: Networks) -> None:
+        super()._begin_phase(event, fresh)
+        self.derive()
 
     @abstractmethod
     def update(self, batch: Batch) -> None:
@@ -90,6 +96,7 @@ class OffPolicyAgent(ScheduledAgent):
     def start_step(self) -> None:
         """Act in every environment, and count the updates that become due; the simulation goes on by itself."""
         # The simulation runs on threads of its own while this process updates.
+        self._pass_phases()
         env, buffer, _, obs = self._collector()
         self._action = self._exploration_action(obs)
         env.step_async(self.policy.to_env(self._action))

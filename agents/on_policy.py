@@ -56,6 +56,7 @@ class OnPolicyAgent(ScheduledAgent):
     _memory: Annotated[Memory | None, EXPERIENCE]
     _rollout: Annotated[Rollout | None, EXPERIENCE]
     _planned: int | None
+    _phase: int | None
 
     def _begin_data(self) -> None:
         self._explore = torch.Generator().manual_seed(self._stream(1))
@@ -90,7 +91,7 @@ class OnPolicyAgent(ScheduledAgent):
 
     @property
     def follows_total(self) -> bool:
-        return bool(self.config.schedule != "constant")
+        return bool(self.config.schedule != "constant") or super().follows_total
 
     def ends_at(self, total: int) -> int | None:
         # Tasks that pause take no steps, and which will pause is decided as training goes on.
@@ -129,6 +130,7 @@ class OnPolicyAgent(ScheduledAgent):
         """Take ``rollout_per_task`` env steps with the present policy, of every task or of those that do not pause."""
         # The step size is that of the time at which the rollout begins, whose update it pays for.
         self._step_size = self.config.learning_rate * self._share_left()
+        self._pass_phases()
         env, episodes, obs = self._collector()
         paused = self._paused(env)
         active = np.ones(env.num_tasks, np.bool_) if paused is None else ~paused

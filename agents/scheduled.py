@@ -21,12 +21,14 @@ from mtrl.agents.data.tracking import EpisodeTracker, Meter
 from mtrl.agents.members import per_task
 from mtrl.agents.networks.network import Network
 from mtrl.agents.optim.task_gradients import Reduction, tracked_gramian
+from mtrl.agents.phases import Event, begin_phase, events_of, phase_masks
 from mtrl.agents.policies import ActorCriticPolicy, RatioPolicy
 from mtrl.agents.state import Mark
 from mtrl.envs.vector import TaskVectorEnv
 
 Settings = TypeVar("Settings", bound=Any)
 EXPERIENCE = Mark(experience=True)
+PHASES = 100  # added to a phase's number, this is the random stream of its new initial values
 PROBES = 8  # observations of each task at which policies are compared
 
 
@@ -68,6 +70,7 @@ class ScheduledAgent(Agent):
     _episodes: EpisodeTracker | None
     _obs: NDArray | None
     _planned: int | None
+    _phase: int | None
 
     def __init__(
         self,
@@ -88,6 +91,10 @@ class ScheduledAgent(Agent):
         self.actor, self.critic = self.settings.actor, self.settings.critic
         self.policy = self.settings.policy
         networks = {"actor": self.actor, "critic": self.critic}
+        self.state = self._fresh(self.seed)
+        phase_masks(networks, self.state)
+        self._events = events_of(networks)
+        self._phase = 0 if self._events else None
         self._rounds = make_rounds(
             self.config.curriculum,
             self.spec,
@@ -116,7 +123,29 @@ class ScheduledAgent(Agent):
 
     @abstractmethod
     def _build(self) -> None:
-        """Set ``settings``, and ``state`` with fresh networks."""
+        """Set ``settings``."""
+
+    @abstractmethod
+    def _fresh(self, seed: int) -> Networks:
+        """Networks and optimizers as they are before training."""
+
+    # Phases
+
+    @property
+    def follows_total(self) -> bool:
+        return bool(self._events) or any(net.body.uses_share for net in (self.actor, self.critic))
+
+    def _pass_phases(self) -> None:
+        """Begin the phases whose share of training is done; called before experience is collected."""
+        while self._phase is not None and self._phase < len(self._events):
+            event = self._events[self._phase]
+            if event.share > self.share_done:
+                return
+            self._phase += 1
+            self._begin_phase(event, self._fresh(self._stream(PHASES + self._phase)))
+
+    def _begin_phase(self, event: Event, fresh: Networks) -> None:
+        begin_phase(self.state, fresh, event, self.settings)
 
     @abstractmethod
     def _begin_data(self) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.members import task_code, with_task_code
+from mtrl.agents.networks.bodies.body import Body, Step, Stepped
 from mtrl.agents.networks.encoder import Encoder
 from mtrl.agents.networks.heads import Heads, Scale
 from mtrl.agents.networks.layers import Size
@@ -43,6 +44,11 @@ class Network:
     def noise_shape(self, rows: Sequence[int]) -> tuple[int, ...] | None:
         """Shape of the random numbers that the body draws for an array of rows; None where it draws none."""
         return (*rows, self.body.noise_size) if self.body.noise_size else None
+
+    @property
+    def num_redrawn(self) -> int:
+        """Random numbers of each task that ``after_step`` takes."""
+        return self.body.redraw_size(self.size)
 
     # Parameters
 
@@ -76,6 +82,11 @@ class Network:
     def owns_heads_only(self) -> bool:
         """Whether all tasks share everything before the heads."""
         return all(name.startswith("head.") for name in self.layout.owned)
+
+    @cached_property
+    def treats_tasks_alike(self) -> bool:
+        """Whether a row has the same features in all tasks."""
+        return self.owns_heads_only and not self.body.wants_one_hot
 
     @cached_property
     def hidden_weights(self) -> list[str]:
@@ -117,6 +128,55 @@ class Network:
         # Float32 views share memory with ``flat``.
         self.heads.rescale(self.views(flat, flat.dtype).of("head"), old, new)
 
+    # Changes between steps
+
+    @torch.no_grad()
+    def after_step(
+        self,
+        flat: Tensor,
+        masked: Tensor | None,
+        noise: Tensor | None,
+        members: Sequence[int] | None = None,
+        tied: bool = False,
+    ) -> None:
+        """Correct ``flat`` ``[K, P]`` in place as the body does after an optimizer step.
+
+        Args:
+            masked, noise: as of ``Stepped``.
+            members: those that took the step; None for all.
+            tied: whether to correct what is tied to another network, or all else.
+        """
+        if not self.body.corrects_steps:
+            return
+        views = self.views(flat, flat.dtype).of("body")
+        values = self.body.after_step(views, Stepped(self.size, masked, noise))
+        every = range(len(flat)) if members is None else members
+        for name, value in values.items():
+            if (self.layout.all[f"body.{name}"].tied is not None) is not tied:
+                continue
+            for member in every:
+                views[name][member].copy_(value[member])
+
+    @torch.no_grad()
+    def begin_phase(self, flat: Tensor, fresh: Tensor, number: int) -> Tensor:
+        """Change ``flat`` ``[K, P]`` in place as the body does at the beginning of a phase.
+
+        Args:
+            fresh: new initial values, of the shape of ``flat``.
+
+        Returns:
+            Which parameters train in the phase, bool ``[P]``.
+        """
+        views = self.views(flat, flat.dtype).of("body")
+        anew = self.views(fresh, flat.dtype).of("body")
+        phase = self.body.on_phase(views, anew, number, self.size)
+        for name, value in phase.values.items():
+            views[name].copy_(value)
+        trains = torch.ones(self.num_parameters, dtype=torch.bool, device=flat.device)
+        for name in phase.frozen:
+            trains[self.layout.places[f"body.{name}"]] = False
+        return trains
+
     # Inputs
 
     def look(self, x: Tensor) -> Any:
@@ -140,6 +200,7 @@ class Network:
         recall: Recall | None = None,
         noise: Tensor | None = None,
         share: float = 0.0,
+        code: Tensor | None = None,
     ) -> Tensor:
         """Own-head outputs ``[K, T, b, out]`` float32 of task-major inputs ``[S, T, b, in]``.
 
@@ -149,10 +210,11 @@ class Network:
             x: inputs, or the result of ``look`` for them.
             recall: for networks with memory.
             noise, share: as of ``Step``.
+            code: of the task of each row ``[S, T, b, n]``, for bodies that want it; by default that of its place in T.
         """
         if params.split:
             return self._forward_alone(params, self.encoder.rows(x), recall, noise, share)
-        hidden, inverse = self._hidden(params, x, recall, noise, share)
+        hidden, inverse = self._hidden(params, x, recall, noise, share, code)
         if inverse is None:
             return self.outputs(params, hidden)
         if params.scale is not None:
@@ -200,6 +262,7 @@ class Network:
             encoded, inverse = self.encoder.encode(params.of("encoder"), x, params.tables)
             if inverse is not None:
                 encoded = _spread(encoded, inverse)
+            encoded = with_task_code(encoded, self.body.wants_one_hot)
             return self.body.extra(params.of("body"), encoded, Step(self.size, noise, share))
 
         return extra
@@ -211,13 +274,15 @@ class Network:
         recall: Recall | None,
         noise: Tensor | None,
         share: float,
+        code: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Features ``[K, T, b, F]``, or ``[K, 1, r, F]`` of rows without repetitions and each observation's row."""
         encoded, inverse = self.encoder.encode(params.of("encoder"), x, params.tables)
         # A row of several tasks has one encoding, but features of its own in each of them.
-        if inverse is not None and not (self.owns_heads_only and noise is None):
+        if inverse is not None and not (self.treats_tasks_alike and noise is None):
             encoded = _spread(encoded, inverse)
             inverse = None
+        encoded = with_task_code(encoded, self.body.wants_one_hot, code)
         hidden = self.body.features(params.of("body"), encoded, Step(self.size, noise, share))
         if self.memory is None:
             return hidden, inverse
@@ -251,7 +316,10 @@ class Network:
             state = recall.state.flatten(0, 1).unsqueeze(1)
             recall = Recall(state, alone(recall.start))
         drawn = None if noise is None else alone(noise)
-        out = self.forward(Params(named), alone(x), recall, drawn, share)
+        code = None
+        if self.body.wants_one_hot:
+            code = alone(task_code(x).to(torch.float32))
+        out = self.forward(Params(named), alone(x), recall, drawn, share, code)
         return out.view(members, tasks, *out.shape[2:])
 
 

@@ -63,8 +63,14 @@ class Ties:
         max_norm: float | None,
         settings: AdamSettings,
         members: list[int] | None = None,
+        masked: Tensor | None = None,
+        noise: Tensor | None = None,
     ) -> None:
-        """Step the common values by the gradients collected, and copy them to both networks."""
+        """Step the common values by the gradients collected, and copy them to both networks.
+
+        Args:
+            members, masked, noise: as of ``Network.after_step``, by which the critic's body corrects the values.
+        """
         tied = state["tied"]
         clip_by_norm(tied["grad"], max_norm)
         adam_step(tied, tied["grad"], settings, members)
@@ -72,6 +78,20 @@ class Ties:
         with torch.no_grad():
             for role in self.places:
                 self._write(role, state, tied["params"])
+        if self.critic.body.corrects_steps:
+            critics = state["critic"]["params"]
+            flat = critics.view(-1, critics.shape[-1])
+            self.critic.after_step(flat, masked, noise, members, tied=True)
+            self.adopt(state)
+
+    @torch.no_grad()
+    def adopt(self, state: States) -> None:
+        """Make the critic's values the common ones, in place."""
+        critics = state["critic"]["params"]
+        by_copy = critics.view(len(critics), -1, critics.shape[-1])
+        state["tied"]["params"].copy_(self._read("critic", by_copy[:, 0]))
+        for role in self.places:
+            self._write(role, state, state["tied"]["params"])
 
     def _read(self, role: str, flat: Tensor) -> Tensor:
         """A copy of the common values ``[..., P]`` among those of a network."""

@@ -16,6 +16,7 @@ from mtrl.agents.aggregators.base import Aggregator, parse_preference
 from mtrl.agents.aggregators.registry import AGGREGATORS
 from mtrl.agents.curricula.base import CurriculumInfo
 from mtrl.agents.errors import AgentError, unknown
+from mtrl.agents.networks.bodies.body import Body
 
 ACCEPTED = {
     "equal": ("losses", "preferences", "groups", "none"),
@@ -35,11 +36,30 @@ def refuse_shares(curriculum: CurriculumInfo, aggregators: Iterable[Aggregator])
         why = "needs every task in every update"
         if info.shares == "groups":
             why = "has no way to prefer tasks"
-        fitting = sorted(name for name, cls in AGGREGATORS.items() if cls().info.shares in accepted)
+        fitting = _accepting(curriculum.shares)
         raise AgentError(
             f"aggregator: {info.name!r} {why}, and curriculum {curriculum.name!r} gives tasks different shares; "
             f"use one of {', '.join(fitting)}"
         )
+
+
+def refuse_masks(networks: Iterable[Body], aggregators: Iterable[Aggregator]) -> None:
+    """Raise AgentError for a gradient method that needs every task, where a network leaves some out of updates."""
+    if not any(body.masks_tasks for body in networks):
+        return
+    for aggregator in aggregators:
+        if aggregator.info.shares not in ACCEPTED["groups"]:
+            raise AgentError(
+                f"aggregator: {aggregator.info.name!r} needs every task in every update, and the network leaves out "
+                f"tasks whose loss explodes; use one of {', '.join(_accepting('groups'))}"
+            )
+
+
+def _accepting(shares: str) -> list[str]:
+    """The methods that go with shares of a kind."""
+    return sorted(
+        name for name, cls in AGGREGATORS.items() if cls().info.shares in ACCEPTED[shares]
+    )
 
 
 def task_preferences(aggregator: Aggregator, task_names: Sequence[str]) -> tuple[float, ...] | None:

@@ -161,6 +161,7 @@ class Reduction:
         *,
         again: Losses,
         extra: Losses | None = None,
+        trains: Tensor | None = None,
     ) -> tuple[Tensor, State, dict[str, Tensor]]:
         """The update's gradient.
 
@@ -173,12 +174,14 @@ class Reduction:
             weights: factors of the tasks' losses ``[S, T]`` from a curriculum; None for 1. A task at 0 does not train.
             again: computes the losses once more, for methods that look at them elsewhere.
             extra: computes a loss of each member ``[K]`` that mixes tasks; its gradient joins after aggregation.
+            trains: bool ``[S, ..., P]``, the parameters that train now, whose gradients alone a method looks at; None
+                for all. The caller sets the gradient of the others to 0.
 
         Returns:
             Gradient ``[K, P]`` float32, the new state, and metrics ``[S]`` or ``[S, T]``.
         """
         grad, state, metrics = self._aggregate(
-            losses, leaves, state, noise, success, step, weights, again
+            losses, leaves, state, noise, success, step, weights, again, trains
         )
         if extra is not None:
             plain = self.network.layout.plain(leaves)
@@ -198,6 +201,7 @@ class Reduction:
         step: int | None,
         weights: Tensor | None,
         again: Losses,
+        trains: Tensor | None,
     ) -> tuple[Tensor, State, dict[str, Tensor]]:
         """``gradient`` of the tasks' own losses."""
         layout = self.network.layout
@@ -220,7 +224,8 @@ class Reduction:
             return self._masked(layout.flatten(by_leaf), kept), state | kept, metrics
 
         pieces, own = self._task_gradients(weighted, leaves)
-        pieces = self._masked_pieces(pieces, state)
+        masks = self._masks(state, trains)
+        pieces = self._masked_pieces(pieces, masks)
         tracked = self._tracked(pieces, state, weights)
         inputs = self._inputs(pieces, losses.detach(), noise, success, step)
         metrics = {}
@@ -229,7 +234,7 @@ class Reduction:
             there = again(moved)
             metrics["sharpness"] = there.detach() - losses.detach()
             weighted_there = there if weights is None else there * weights
-            inputs = self._with_perturbed(inputs, weighted_there, moved, state)
+            inputs = self._with_perturbed(inputs, weighted_there, moved, masks)
         combined, state, about, task_weight = self._reduce(inputs, pieces, weights, state)
         metrics |= about
         if inputs.gramian is not None or self.diagnose:
@@ -286,13 +291,23 @@ class Reduction:
             grad[:, : mask.shape[1]] *= mask
         return grad
 
-    def _masked_pieces(self, pieces: list[Tensor], state: State) -> list[Tensor]:
-        """The same for pieces ``[S, twins, groups, n]``."""
-        if "mask" not in state:
-            return pieces
-        members = state["mask"].unflatten(1, (self.twins, -1))
-        masks = members.split([piece.shape[3] for piece in pieces], 2)
-        return [piece * mask.unsqueeze(2) for piece, mask in zip(pieces, masks)]
+    def _masks(self, state: State, trains: Tensor | None) -> list[Tensor]:
+        """Which shared parameters a method looks at, bool ``[S, twins, n]`` each: of sparse training, of the phase."""
+        masks = []
+        if "mask" in state:
+            masks.append(state["mask"].unflatten(1, (self.twins, -1)))
+        if trains is not None:
+            members = trains.view(len(trains), self.twins, -1)
+            masks.append(members[..., : self.network.layout.num_shared])
+        return masks
+
+    def _masked_pieces(self, pieces: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
+        """Pieces ``[S, twins, groups, n]`` with 0 where one of the masks is."""
+        sizes = [piece.shape[3] for piece in pieces]
+        for mask in masks:
+            parts = mask.split(sizes, 2)
+            pieces = [piece * part.unsqueeze(2) for piece, part in zip(pieces, parts)]
+        return pieces
 
     def _task_gradients(self, losses: Tensor, leaves: Params) -> tuple[list[Tensor], list[Tensor]]:
         """Gradients of ``losses`` ``[S, T]`` from one backward pass.
@@ -327,13 +342,13 @@ class Reduction:
         return Params(moved, split=True)
 
     def _with_perturbed(
-        self, inputs: Inputs, losses: Tensor, moved: Params, state: State
+        self, inputs: Inputs, losses: Tensor, moved: Params, masks: list[Tensor]
     ) -> Inputs:
         """``inputs`` with the gradients of ``losses`` at moved parameters."""
         leaves = [moved.named[name] for name in self.network.layout.shared]
         grads = torch.autograd.grad(losses.sum(), leaves)
         shape = (losses.shape[0], self.twins, self.groups, -1)
-        pieces = self._masked_pieces([grad.reshape(shape) for grad in grads], state)
+        pieces = self._masked_pieces([grad.reshape(shape) for grad in grads], masks)
         return replace(inputs, perturbed_jacobian=jacobian_of(pieces))
 
     def _diagnostics(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtrl.agents.curricula.coupling import Features, Pull
 from mtrl.agents.data.rollout import Rollout
-from mtrl.agents.members import member, to_members
+from mtrl.agents.members import Networks, member, to_members
 from mtrl.agents.on_policy import OnPolicyAgent
 from mtrl.agents.ppo.build import ppo_settings
 from mtrl.agents.ppo.minibatches import Epochs
@@ -41,8 +41,10 @@ class MTPPO(OnPolicyAgent):
 
     def _build(self) -> None:
         self.settings = ppo_settings(self.config, self.spec, self.device)
-        seeds = [self.seed] * self._lead[0]
-        self.state = init_ppo(self.settings, seeds, self.config.initial_std, self.device)
+
+    def _fresh(self, seed: int) -> Networks:
+        seeds = [seed] * self._lead[0]
+        return init_ppo(self.settings, seeds, self.config.initial_std, self.device)
 
     @property
     def acting_dtype(self) -> torch.dtype:
@@ -92,9 +94,13 @@ class MTPPO(OnPolicyAgent):
 
     def _inputs(self, rollout: Rollout, settings: PPOSettings, pull: Pull | None) -> PPOInputs:
         settings = self._settings_now(settings)
-        sizes = (settings.actor.body.noise_size, settings.critic.body.noise_size)
+        networks = settings.actor, settings.critic
+        sizes = (networks[0].body.noise_size, networks[1].body.noise_size)
+        redraws = networks[0].num_redrawn, networks[1].num_redrawn
         noise_shapes = [reduction.noise_shape() for reduction in self._reductions()]
         lead, together = rollout.reward.shape[:2], max(self.sequence, 1)
-        self._epochs = Epochs(lead, self.config, together, noise_shapes, sizes, self._shuffle)
+        self._epochs = Epochs(
+            lead, self.config, together, noise_shapes, sizes, redraws, self._shuffle
+        )
         progress = Progress(self._recent_success(), self.gradient_steps, self._rounds.weights)
         return PPOInputs(rollout, self._epochs, self._step_size, settings, progress, pull)

@@ -13,7 +13,7 @@ from mtrl.agents.curricula import CURRICULA
 from mtrl.agents.errors import AgentError
 from mtrl.agents.networks.ties import make_ties
 from mtrl.agents.optim.adam import AdamSettings
-from mtrl.agents.optim.shares import refuse_shares, task_preferences
+from mtrl.agents.optim.shares import refuse_masks, refuse_shares, task_preferences
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import Categorical, Gaussian, RatioPolicy, action_mask
 from mtrl.agents.ppo.settings import MTPPOConfig
@@ -25,6 +25,7 @@ def check(config: MTPPOConfig) -> None:
     actor, critic = config.aggregators
     refuse_aggregator(config.heads, config.precision, (actor, critic))
     refuse_shares(CURRICULA.make(config.curriculum).info, (actor, critic))
+    refuse_masks(config.networks, (actor, critic))
     if actor.info.needs_positive_loss:
         raise AgentError(
             f"actor_aggregator: {actor.info.name!r} takes logarithms or ratios of losses, and PPO's actor loss changes "

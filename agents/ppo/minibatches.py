@@ -15,14 +15,16 @@ NoiseShape = tuple[int, ...] | None
 
 class Draw(NamedTuple):
     """Randomness of one step: the samples of each task in its minibatch, int64 ``[S, T, m]`` below ``L E``, and uniform
-    draws for the aggregators that ask for them (``Reduction.noise_shape``) and for the networks' bodies that do,
-    ``[S, T, m, n]``."""
+    draws for the aggregators that ask for them (``Reduction.noise_shape``), for the networks' bodies that do,
+    ``[S, T, m, n]``, and for what these change after a step, ``[S, T, n]``."""
 
     rows: Tensor
     actor_tasks: Tensor | None = None
     critic_tasks: Tensor | None = None
     actor_network: Tensor | None = None
     critic_network: Tensor | None = None
+    actor_redraw: Tensor | None = None
+    critic_redraw: Tensor | None = None
 
 
 class Passes(Protocol):
@@ -42,6 +44,7 @@ class Epochs:
         sequence: steps that stay together, since gradients flow through them; 1 without memory.
         noise_shapes: of the aggregators of actor and critic, None where one draws nothing.
         row_noise: numbers that a row draws in the bodies of actor and critic.
+        redraws: numbers of each task that these bodies take after a step.
         generator: what all of it is drawn from, on the device of the rollout.
     """
 
@@ -52,12 +55,13 @@ class Epochs:
         sequence: int,
         noise_shapes: list[NoiseShape],
         row_noise: tuple[int, int],
+        redraws: tuple[int, int],
         generator: torch.Generator,
     ) -> None:
         self._shape = (*lead, config.rollout_per_task // sequence)
         self._sequence, self._minibatches, self._most = sequence, config.minibatches, config.epochs
         self._noise_shapes, self._generator = noise_shapes, generator
-        self._row_noise = row_noise
+        self._row_noise, self._redraws = row_noise, redraws
         self._states: list[Tensor] = []
 
     def __len__(self) -> int:
@@ -78,8 +82,9 @@ class Epochs:
                 rows = (first.unsqueeze(-1) * self._sequence + within).flatten(2)
             actor_noise = self._uniform(self._noise_shapes[0])
             critic_noise = self._uniform(self._noise_shapes[1])
-            of_rows = [self._per_row(rows, size) for size in self._row_noise]
-            draws.append(Draw(rows, actor_noise, critic_noise, *of_rows))
+            of_rows = [self._numbers(rows.shape, size) for size in self._row_noise]
+            of_tasks = [self._numbers(rows.shape[:2], size) for size in self._redraws]
+            draws.append(Draw(rows, actor_noise, critic_noise, *of_rows, *of_tasks))
         return draws
 
     def keep(self, steps: int) -> None:
@@ -88,10 +93,11 @@ class Epochs:
         if passes < len(self._states):
             self._generator.set_state(self._states[passes])
 
-    def _per_row(self, rows: Tensor, size: int) -> Tensor | None:
+    def _numbers(self, lead: tuple[int, ...], size: int) -> Tensor | None:
+        """Uniform ``[*lead, size]``; None where ``size`` is 0."""
         if not size:
             return None
-        shape = (*rows.shape, size)
+        shape = (*lead, size)
         return torch.rand(shape, generator=self._generator, device=self._generator.device)
 
     def _uniform(self, shape: NoiseShape) -> Tensor | None:

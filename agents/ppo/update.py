@@ -21,7 +21,7 @@ from mtrl.agents.networks.network import Network
 from mtrl.agents.networks.parameters import Params
 from mtrl.agents.networks.ties import Ties
 from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step
-from mtrl.agents.optim.clipping import clip_parts
+from mtrl.agents.optim.step import masked_tasks, masked_weights, masks_tasks, step_network
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import Gaussian, RatioPolicy
 from mtrl.agents.ppo.minibatches import Draw, Passes
@@ -226,11 +226,49 @@ def _minibatch_step(
 ) -> dict[str, Tensor]:
     """One step of actor and critic for the seeds in ``members``; the others only compute."""
     adam = AdamSettings(learning_rate, settings.adam.eps)
-    metrics = _update_actor(state, batch, draw, members, adam, settings, progress, pull)
-    metrics |= _update_critic(state, batch, draw, members, adam, settings, progress, pull)
+    masked = _masked_tasks(state, batch, draw, settings)
+    progress = progress._replace(weights=masked_weights(progress.weights, masked))
+    metrics = _update_actor(state, batch, draw, members, adam, settings, progress, pull, masked)
+    metrics |= _update_critic(state, batch, draw, members, adam, settings, progress, pull, masked)
+    if masked is not None:
+        metrics["masked"] = masked.float()
     if settings.ties is not None:
-        settings.ties.step(state, settings.max_grad_norm, adam, members)
+        settings.ties.step(state, settings.max_grad_norm, adam, members, masked, draw.critic_redraw)
     return metrics
+
+
+@torch.no_grad()
+def _masked_tasks(
+    state: PPOState, batch: Samples, draw: Draw, settings: PPOSettings
+) -> Tensor | None:
+    """Which tasks a body leaves out of this step by their losses, bool ``[S, T]``; None where no body masks."""
+    if not masks_tasks(settings):
+        return None
+    actor = settings.actor.views(state["actor"]["params"], settings.dtype)
+    critic = settings.critic.views(state["critic"]["params"], settings.dtype)
+    log_std = state["log_std"]["params"] if "log_std" in state else None
+    of_actor = _actor_losses(actor, log_std, batch, draw, settings)[0]
+    of_critic = _critic_losses(critic, batch, draw, settings)
+    return masked_tasks(settings, of_actor + of_critic)
+
+
+def _actor_losses(
+    params: Params, log_std: Tensor | None, batch: Samples, draw: Draw, settings: PPOSettings
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The actor's losses and their surrogates ``[S, T]``, entropies and log ratios ``[S, T, m]``."""
+    goes_on = recall(batch.start, batch.memory, settings, 0)
+    output = settings.actor.forward(params, batch.obs, goes_on, draw.actor_network, settings.share)
+    log_prob, entropy = settings.policy.log_prob(output, batch.action, log_std)
+    log_ratio = log_prob - batch.log_prob
+    surrogate = clipped_surrogate(log_ratio, batch.advantage, settings.clip)
+    return surrogate - settings.entropy_coef * entropy.mean(-1), surrogate, entropy, log_ratio
+
+
+def _critic_losses(params: Params, batch: Samples, draw: Draw, settings: PPOSettings) -> Tensor:
+    """The critic's losses ``[S, T]``."""
+    goes_on = recall(batch.start, batch.memory, settings, 1)
+    value = settings.critic.forward(params, batch.obs, goes_on, draw.critic_network, settings.share)
+    return value_loss(value.squeeze(-1), batch.target)
 
 
 def _update_actor(
@@ -242,47 +280,36 @@ def _update_actor(
     settings: PPOSettings,
     progress: Progress,
     pull: Pull | None,
+    masked: Tensor | None,
 ) -> dict[str, Tensor]:
     actor, tasks = state["actor"], settings.actor_tasks
     leaves = tasks.leaves(actor["params"], settings.dtype)
     log_std = state["log_std"]["params"].detach().requires_grad_() if "log_std" in state else None
-    goes_on = recall(batch.start, batch.memory, settings, 0)
-
-    def losses_at(params: Params) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        output = settings.actor.forward(
-            params, batch.obs, goes_on, draw.actor_network, settings.share
-        )
-        log_prob, entropy = settings.policy.log_prob(output, batch.action, log_std)
-        log_ratio = log_prob - batch.log_prob
-        surrogate = clipped_surrogate(log_ratio, batch.advantage, settings.clip)
-        return surrogate - settings.entropy_coef * entropy.mean(-1), surrogate, entropy, log_ratio
-
-    losses, surrogate, entropy, log_ratio = losses_at(leaves)
+    losses, surrogate, entropy, log_ratio = _actor_losses(leaves, log_std, batch, draw, settings)
     # Every task has standard deviations of its own, so their gradient is no part of what the
     # aggregator reduces; it is taken first, while the graph is there.
     log_std_grad = None
     if log_std is not None:
         weighted = losses if progress.weights is None else losses * progress.weights
         (log_std_grad,) = torch.autograd.grad(weighted.sum(), [log_std], retain_graph=True)
+        if masked is not None:
+            log_std_grad = log_std_grad * ~masked.unsqueeze(-1)
     grad, state["actor_tasks"], about = tasks.gradient(
         losses,
         leaves,
         state["actor_tasks"],
         draw.actor_tasks,
         *progress,
-        again=lambda at: losses_at(at)[0],
+        again=lambda at: _actor_losses(at, log_std, batch, draw, settings)[0],
         extra=settings.actor.extra_of(batch.obs, draw.actor_network, settings.share),
+        trains=actor.get("trains"),
     )
     if log_std_grad is not None:
         std_adam = replace(adam, learning_rate=adam.learning_rate * settings.std_rate)
         adam_step(state["log_std"], log_std_grad, std_adam, members)
-    # A curriculum's pull is no loss of a task: it is added after tasks are reduced, before the clip.
-    if pull is not None:
-        pull.add("actor", settings.actor, actor["params"], grad)
-    if settings.ties is not None:
-        settings.ties.collect(state, "actor", grad)
-    about |= clip_parts(grad, settings.actor, settings.max_grad_norm)
-    adam_step(actor, grad, adam, members)
+    about |= step_network(
+        state, "actor", grad, settings, adam, pull, masked, draw.actor_redraw, members
+    )
     with torch.no_grad():
         metrics = {
             "actor_loss": surrogate.detach(),
@@ -302,32 +329,23 @@ def _update_critic(
     settings: PPOSettings,
     progress: Progress,
     pull: Pull | None,
+    masked: Tensor | None,
 ) -> dict[str, Tensor]:
     critic, tasks = state["critic"], settings.critic_tasks
     leaves = tasks.leaves(critic["params"], settings.dtype)
-    goes_on = recall(batch.start, batch.memory, settings, 1)
-
-    def losses_at(params: Params) -> Tensor:
-        value = settings.critic.forward(
-            params, batch.obs, goes_on, draw.critic_network, settings.share
-        )
-        return value_loss(value.squeeze(-1), batch.target)
-
-    losses = losses_at(leaves)
+    losses = _critic_losses(leaves, batch, draw, settings)
     grad, state["critic_tasks"], about = tasks.gradient(
         losses,
         leaves,
         state["critic_tasks"],
         draw.critic_tasks,
         *progress,
-        again=losses_at,
+        again=lambda at: _critic_losses(at, batch, draw, settings),
         extra=settings.critic.extra_of(batch.obs, draw.critic_network, settings.share),
+        trains=critic.get("trains"),
     )
-    if pull is not None:
-        pull.add("critic", settings.critic, critic["params"], grad)
-    if settings.ties is not None:
-        settings.ties.collect(state, "critic", grad)
-    about |= clip_parts(grad, settings.critic, settings.max_grad_norm)
-    adam_step(critic, grad, adam, members)
+    about |= step_network(
+        state, "critic", grad, settings, adam, pull, masked, draw.critic_redraw, members
+    )
     metrics = {"critic_loss": losses.detach()}
     return metrics | {f"critic_{name}": value for name, value in about.items()}

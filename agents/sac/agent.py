@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.data.replay import Batch
-from mtrl.agents.members import member, to_members
+from mtrl.agents.members import Networks, member, to_members
 from mtrl.agents.off_policy import OffPolicyAgent
 from mtrl.agents.sac.build import member_settings, sac_settings
 from mtrl.agents.sac.settings import MTSACConfig
@@ -37,8 +37,10 @@ class MTSAC(OffPolicyAgent):
 
     def _build(self) -> None:
         self.settings = sac_settings(self.config, self.spec, self.device)
-        seeds, alpha = [self.seed] * self._lead[0], self.config.initial_alpha
-        self.state = init_sac(self.settings, seeds, alpha, self.device, self._separate)
+
+    def _fresh(self, seed: int) -> Networks:
+        seeds, alpha = [seed] * self._lead[0], self.config.initial_alpha
+        return init_sac(self.settings, seeds, alpha, self.device, self._separate)
 
     def update(self, batch: Batch) -> None:
         """Take one gradient step on ``batch`` ``[1, T, b, ...]``, or ``[1, 1, b, ...]`` where one task has its turn."""
@@ -83,7 +85,9 @@ class MTSAC(OffPolicyAgent):
         normal = torch.randn(shape, generator=self._noise, device=self.device)
         askers = self.settings.actor_tasks.noise_shape(), self.settings.critic_tasks.noise_shape()
         bodies = self.actor.noise_shape(rows), self.critic.noise_shape(rows)
-        uniform = [self._uniform(each) for each in (*askers, *bodies)]
+        redraws = [(rows[0], net.num_redrawn) for net in (self.actor, self.critic)]
+        after = [each if each[1] else None for each in redraws]
+        uniform = [self._uniform(each) for each in (*askers, *bodies, *after)]
         return SACNoise(normal[0], normal[1], *uniform)
 
     def _uniform(self, shape: tuple[int, ...] | None) -> Tensor | None:

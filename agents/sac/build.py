@@ -15,7 +15,7 @@ from mtrl.agents.curricula import CURRICULA
 from mtrl.agents.errors import AgentError
 from mtrl.agents.networks.ties import make_ties
 from mtrl.agents.optim.adam import AdamSettings
-from mtrl.agents.optim.shares import refuse_shares, task_preferences
+from mtrl.agents.optim.shares import refuse_masks, refuse_shares, task_preferences
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import ActorCriticPolicy, Categorical, SquashedGaussian, action_mask
 from mtrl.agents.sac.settings import MTSACConfig
@@ -33,6 +33,7 @@ def check(config: MTSACConfig) -> None:
         )
     refuse_aggregator(config.heads, config.precision, config.aggregators)
     refuse_shares(curriculum, config.aggregators)
+    refuse_masks(config.networks, config.aggregators)
     if config.aggregators[0].info.needs_positive_loss:
         raise AgentError(
             f"actor_aggregator: {config.aggregators[0].info.name!r} takes logarithms or ratios of losses, and SAC's "

@@ -21,7 +21,7 @@ from mtrl.agents.networks.network import Network
 from mtrl.agents.networks.parameters import Params
 from mtrl.agents.networks.ties import Ties
 from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step
-from mtrl.agents.optim.clipping import clip_parts
+from mtrl.agents.optim.step import masked_tasks, masked_weights, masks_tasks, step_network
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import ActorCriticPolicy
 
@@ -60,7 +60,8 @@ class SACSettings:
 class SACNoise(NamedTuple):
     """Random numbers of one update: standard normal ``[S, T, b, A]`` for the actions at ``next_obs`` and at ``obs``
     (empty for discrete actions), and uniform draws for the aggregators that ask for them
-    (``Reduction.noise_shape``) and for the networks' bodies that do, ``[S, T, b, n]``."""
+    (``Reduction.noise_shape``), for the networks' bodies that do, ``[S, T, b, n]``, and for what these change after a
+    step, ``[S, T, n]``."""
 
     next_action: Tensor
     action: Tensor
@@ -68,6 +69,8 @@ class SACNoise(NamedTuple):
     critic_tasks: Tensor | None = None
     actor_network: Tensor | None = None
     critic_network: Tensor | None = None
+    actor_redraw: Tensor | None = None
+    critic_redraw: Tensor | None = None
 
 
 class Progress(NamedTuple):
@@ -149,10 +152,20 @@ def sac_update(
     # Targets, critics and actor all see the temperatures from before this step.
     alpha = state["log_alpha"]["params"].exp()
     target = critic_target(state, batch, noise.next_action, alpha, settings)
-    metrics = _update_critic(state, batch, target, noise, settings, progress, pull)
-    metrics |= _update_actor_and_alpha(state, batch, alpha, noise, settings, progress, pull)
+    masked = _masked_tasks(state, batch, target, alpha, noise, settings)
+    progress = progress._replace(weights=masked_weights(progress.weights, masked))
+    metrics = _update_critic(state, batch, target, noise, settings, progress, pull, masked)
+    metrics |= _update_actor_and_alpha(state, batch, alpha, noise, settings, progress, pull, masked)
+    if masked is not None:
+        metrics["masked"] = masked.float()
     if settings.ties is not None:
-        settings.ties.step(state, settings.max_grad_norm, settings.adam)
+        settings.ties.step(
+            state,
+            settings.max_grad_norm,
+            settings.adam,
+            masked=masked,
+            noise=noise.critic_redraw,
+        )
     # In place, since CUDA graphs and stacked seeds hold on to this very tensor.
     with torch.no_grad():
         state["target_critic"]["params"].lerp_(state["critic"]["params"], settings.tau)
@@ -193,6 +206,51 @@ def alpha_gradient(log_prob: Tensor, target_entropy: float | Tensor) -> Tensor:
     return -(log_prob + target_entropy).mean(-1)
 
 
+def _critic_losses(
+    params: Params, batch: Batch, target: Tensor, noise: SACNoise, settings: SACSettings
+) -> tuple[Tensor, Tensor]:
+    """The critics' losses ``[S, T]`` and the values ``[S, 2, T, b]`` that they are of."""
+    every = _critics(params, batch.obs, settings, batch.action, noise.critic_network)
+    q = settings.policy.taken(every, batch.action)
+    return critic_loss(q, target), q
+
+
+def _actor_losses(
+    params: Params,
+    critic: Params,
+    batch: Batch,
+    alpha: Tensor,
+    noise: SACNoise,
+    settings: SACSettings,
+) -> tuple[Tensor, Tensor]:
+    """The actor's losses ``[S, T]`` and the log-probabilities ``[S, T, b]`` of its actions."""
+    obs = with_task_code(batch.obs, settings.one_hot)
+    critics = partial(_critics, critic, batch.obs, settings)
+    output = settings.actor.forward(params, obs, None, noise.actor_network, settings.share)
+    value, log_prob = settings.policy.soft_value(output, noise.action, critics, alpha)
+    return -value.mean(-1), log_prob
+
+
+@torch.no_grad()
+def _masked_tasks(
+    state: SACState,
+    batch: Batch,
+    target: Tensor,
+    alpha: Tensor,
+    noise: SACNoise,
+    settings: SACSettings,
+) -> Tensor | None:
+    """Which tasks a body leaves out of this update by their losses, bool ``[S, T]``; None where no body masks."""
+    if not masks_tasks(settings):
+        return None
+    critic = settings.critic.views(state["critic"]["params"].flatten(0, 1), settings.dtype)
+    actor = settings.actor.views(state["actor"]["params"], settings.dtype)
+    of_critic, _ = _critic_losses(critic, batch, target, noise, settings)
+    of_actor, log_prob = _actor_losses(actor, critic, batch, alpha, noise, settings)
+    of_alpha = alpha.log() * alpha_gradient(log_prob, settings.target_entropy)
+    return masked_tasks(settings, of_critic + of_actor + of_alpha)
+
+
 def _update_critic(
     state: SACState,
     batch: Batch,
@@ -201,34 +259,27 @@ def _update_critic(
     settings: SACSettings,
     progress: Progress,
     pull: Pull | None,
+    masked: Tensor | None,
 ) -> dict[str, Tensor]:
     critic, tasks = state["critic"], settings.critic_tasks
     leaves = tasks.leaves(critic["params"].flatten(0, 1), settings.dtype)
-
-    def losses_at(params: Params) -> tuple[Tensor, Tensor]:
-        every = _critics(params, batch.obs, settings, batch.action, noise.critic_network)
-        q = settings.policy.taken(every, batch.action)
-        return critic_loss(q, target), q
-
-    losses, q = losses_at(leaves)
+    losses, q = _critic_losses(leaves, batch, target, noise, settings)
     flat, state["critic_tasks"], about = tasks.gradient(
         losses,
         leaves,
         state["critic_tasks"],
         noise.critic_tasks,
         *progress,
-        again=lambda at: losses_at(at)[0],
+        again=lambda at: _critic_losses(at, batch, target, noise, settings)[0],
         extra=settings.critic.extra_of(
             _critic_input(batch.obs, settings, batch.action), noise.critic_network, settings.share
         ),
+        trains=critic.get("trains"),
     )
     grad = flat.view_as(critic["params"])  # twins share one reduction, so their gradient comes flat
-    if pull is not None:
-        pull.add("critic", settings.critic, critic["params"], grad)
-    if settings.ties is not None:
-        settings.ties.collect(state, "critic", grad)
-    about |= clip_parts(grad, settings.critic, settings.max_grad_norm)
-    adam_step(critic, grad, settings.adam)
+    about |= step_network(
+        state, "critic", grad, settings, settings.adam, pull, masked, noise.critic_redraw
+    )
     metrics = {
         "critic_loss": losses.detach(),
         "q_value": q.detach().mean((1, 3)),
@@ -244,37 +295,32 @@ def _update_actor_and_alpha(
     settings: SACSettings,
     progress: Progress,
     pull: Pull | None,
+    masked: Tensor | None,
 ) -> dict[str, Tensor]:
     actor, tasks = state["actor"], settings.actor_tasks
     leaves = tasks.leaves(actor["params"], settings.dtype)
     critic = settings.critic.views(state["critic"]["params"].flatten(0, 1), settings.dtype)
-    critics = partial(_critics, critic, batch.obs, settings)
+    losses, log_prob = _actor_losses(leaves, critic, batch, alpha, noise, settings)
     obs = with_task_code(batch.obs, settings.one_hot)
-
-    def losses_at(params: Params) -> tuple[Tensor, Tensor]:
-        output = settings.actor.forward(params, obs, None, noise.actor_network, settings.share)
-        value, log_prob = settings.policy.soft_value(output, noise.action, critics, alpha)
-        return -value.mean(-1), log_prob
-
-    losses, log_prob = losses_at(leaves)
     grad, state["actor_tasks"], about = tasks.gradient(
         losses,
         leaves,
         state["actor_tasks"],
         noise.actor_tasks,
         *progress,
-        again=lambda at: losses_at(at)[0],
+        again=lambda at: _actor_losses(at, critic, batch, alpha, noise, settings)[0],
         extra=settings.actor.extra_of(obs, noise.actor_network, settings.share),
+        trains=actor.get("trains"),
     )
-    if pull is not None:
-        pull.add("actor", settings.actor, actor["params"], grad)
-    if settings.ties is not None:
-        settings.ties.collect(state, "actor", grad)
-    about |= clip_parts(grad, settings.actor, settings.max_grad_norm)
-    adam_step(actor, grad, settings.adam)
+    about |= step_network(
+        state, "actor", grad, settings, settings.adam, pull, masked, noise.actor_redraw
+    )
     # The temperature of a task follows its own entropy alone and is not clipped.
     log_prob = log_prob.detach()
-    adam_step(state["log_alpha"], alpha_gradient(log_prob, settings.target_entropy), settings.adam)
+    slope = alpha_gradient(log_prob, settings.target_entropy)
+    if masked is not None:
+        slope = slope * ~masked
+    adam_step(state["log_alpha"], slope, settings.adam)
     metrics = {
         "actor_loss": losses.detach(),
         "entropy": -log_prob.mean(-1),

@@ -63,6 +63,8 @@ def features_of(config: TrainConfig, discrete: bool) -> Features:
     found |= {"ours", f"curriculum:{curriculum.info.name}"}
     found |= {"curriculum"} if curriculum.info.name != "uniform" else set()
     found |= {"separate"} if agent.heads == "separate" else set()  # type: ignore[attr-defined]
+    masks = any(body.masks_tasks for body in agent.networks)  # type: ignore[attr-defined]
+    found |= {"masks"} if masks else set()
     for network, aggregator in zip(("actor", "critic"), agent.aggregators):  # type: ignore[attr-defined]
         info, track = aggregator.info, curriculum.info.gramian
         forms = bool(info.needs & {"gramian", "jacobian", "cross_gramian"}) or info.direction_only
@@ -176,6 +178,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("train/critic_shared_clip", "Clip factor of the critic's shared parameters.", "separate", **_OURS),
     Metric("train/critic_owned_clip", "Factor of the clip of the critic's gradient of what each task owns.",
            when=lambda own: "ours" in own and "separate" not in own, condition="heads of the tasks' own"),
+    Metric("train/masked", "Share of updates that left a task out, because its loss was too large.", "both",
+           when=_has("masks"), condition="networks that mask tasks"),
     Metric("train/approx_kl", "Divergence of the policy from the one that collected, in nats; `kl_stop` limits it.",
            "both", **_PPO),
     Metric("train/clip_fraction", "Share of samples whose ratio was out of the clip range.", "both", **_PPO),

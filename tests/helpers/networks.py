@@ -26,7 +26,9 @@ def network(
     num_tasks: int | None = None,
 ) -> Network:
     """A network of ``num_tasks``, by default as many as it has heads."""
-    size = Size(encoder.num_features, width, depth, activation, num_tasks or num_heads)
+    tasks = num_tasks or num_heads
+    inputs = body.num_inputs(encoder.num_features, tasks)
+    size = Size(inputs, width, depth, activation, tasks)
     features = body.num_features(size)
     recurrent = GRU(features, width) if memory else None
     heads = Heads(width if memory else features, out_dim, num_heads)

@@ -7,7 +7,8 @@ says which task a row is of.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor
@@ -32,6 +33,35 @@ class Step:
     share: float = 0.0
 
 
+@dataclass(frozen=True)
+class Stepped:
+    """What a correction after an optimizer step is told besides parameters.
+
+    Attributes:
+        size: the body's sizes.
+        masked: bool ``[S, T]``, tasks that ``mask`` left out of the step; None where nothing masks.
+        noise: uniform numbers in [0, 1) of each task, ``[S, T, n]`` with ``n`` the body's ``redraw_size``; None where
+            that is 0.
+    """
+
+    size: Size
+    masked: Tensor | None = None
+    noise: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What a phase of training changes.
+
+    Attributes:
+        values: parameters that begin the phase with other values, by name.
+        frozen: names of the parameters that do not train in it.
+    """
+
+    values: Named = field(default_factory=dict)
+    frozen: Collection[str] = ()
+
+
 class Body(ABC):
     """An architecture between encoder and head.
 
@@ -40,11 +70,22 @@ class Body(ABC):
             and deterministic actions draw none.
         uses_share: whether features depend on the share of training done.
         mixes_tasks: whether ``extra`` gives a loss.
+        wants_one_hot: whether the last T of its inputs are the task's one-hot code, behind what the encoder gives.
+        masks_tasks: whether ``mask`` leaves tasks out of updates.
+        corrects_steps: whether ``after_step`` changes parameters.
     """
 
     noise_size: ClassVar[int] = 0
     uses_share: ClassVar[bool] = False
     mixes_tasks: ClassVar[bool] = False
+    wants_one_hot: ClassVar[bool] = False
+    masks_tasks: ClassVar[bool] = False
+    corrects_steps: ClassVar[bool] = False
+
+    @property
+    def phases(self) -> tuple[float, ...]:
+        """Shares of training, ascending and above 0, at which a phase begins that ``on_phase`` describes."""
+        return ()
 
     @abstractmethod
     def parameters(self, size: Size) -> dict[str, Parameter]:
@@ -64,6 +105,10 @@ class Body(ABC):
         """F."""
         return size.width
 
+    def num_inputs(self, features: int, num_tasks: int) -> int:
+        """Inputs of a row for which the encoder gives ``features``."""
+        return features + num_tasks if self.wants_one_hot else features
+
     def extra(self, p: Named, x: Tensor, step: Step) -> Tensor:
         """A loss of each member ``[K]`` that is none of a single task; its gradient is added after aggregation.
 
@@ -71,3 +116,37 @@ class Body(ABC):
             p, x, step: as of ``features``.
         """
         raise NotImplementedError(f"{type(self).__name__} has no loss of its own")
+
+    def mask(self, losses: Tensor) -> Tensor:
+        """Factors ``[S, T]`` of the tasks' losses in one update, 0 for tasks to leave out, else 1.
+
+        Args:
+            losses: ``[S, T]``, of actor, critics and temperature together, before the update.
+        """
+        raise NotImplementedError(f"{type(self).__name__} masks no task")
+
+    def redraw_size(self, size: Size) -> int:
+        """Uniform numbers of each task that ``after_step`` takes."""
+        return 0
+
+    def after_step(self, p: Named, step: Stepped) -> Named:
+        """The parameters, by name, that are to have other values than an optimizer step gave them.
+
+        Called after every step of the trained networks, not for target networks, which follow. Tied parameters are
+        asked for once, as the critic's.
+
+        Args:
+            p: the body's parameters ``[K, G, ...]`` float32 after the step.
+        """
+        raise NotImplementedError(f"{type(self).__name__} corrects no step")
+
+    def on_phase(self, p: Named, fresh: Named, number: int, size: Size) -> Phase:
+        """What changes when the phase ``number`` begins, from 1 for the first of ``phases``; no shape does.
+
+        Called between updates, for target networks too. The network's optimizer starts afresh.
+
+        Args:
+            p: the body's parameters ``[K, G, ...]`` float32.
+            fresh: new initial values of them all.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no phases")

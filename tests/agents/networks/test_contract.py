@@ -11,6 +11,7 @@ from torch import Tensor
 
 import mtrl.agents
 from mtrl.agents.aggregators import parse_aggregator
+from mtrl.agents.members import task_code
 from mtrl.agents.networks.encoder import Encoder, Identity
 from mtrl.agents.networks.grid import MINIGRID, GridEncoder
 from mtrl.agents.networks.layers import Activation
@@ -142,7 +143,9 @@ def test_permuted_tasks_have_permuted_outputs(name: str, place: str) -> None:
     if recall is not None:
         permuted = Recall(recall.state[:, order], recall.start[:, order])
     out = made.forward(made.views(flat, torch.float32), x, recall)
-    other = made.forward(made.views(moved, torch.float32), x[:, order], permuted)
+    # Rows keep the code of their task, for bodies that read it.
+    code = task_code(x)[:, order]
+    other = made.forward(made.views(moved, torch.float32), x[:, order], permuted, code=code)
     torch.testing.assert_close(other, out[:, order])
 
 
