@@ -73,6 +73,7 @@ class Body(ABC):
         wants_one_hot: whether the last T of its inputs are the task's one-hot code, behind what the encoder gives.
         masks_tasks: whether ``mask`` leaves tasks out of updates.
         corrects_steps: whether ``after_step`` changes parameters.
+        corrects_heads: whether ``heads_after_step`` changes the heads' weights.
     """
 
     noise_size: ClassVar[int] = 0
@@ -81,6 +82,7 @@ class Body(ABC):
     wants_one_hot: ClassVar[bool] = False
     masks_tasks: ClassVar[bool] = False
     corrects_steps: ClassVar[bool] = False
+    corrects_heads: ClassVar[bool] = False
 
     @property
     def phases(self) -> tuple[float, ...]:
@@ -139,6 +141,13 @@ class Body(ABC):
             p: the body's parameters ``[K, G, ...]`` float32 after the step.
         """
         raise NotImplementedError(f"{type(self).__name__} corrects no step")
+
+    def heads_after_step(self, weight: Tensor, step: Stepped) -> Tensor:
+        """The weights that heads are to have instead of those ``[K, G, O, F]`` that an optimizer step gave them.
+
+        Called as ``after_step`` is. ``G`` is 1 for a head that all tasks share.
+        """
+        raise NotImplementedError(f"{type(self).__name__} corrects no heads")
 
     def on_phase(self, p: Named, fresh: Named, number: int, size: Size) -> Phase:
         """What changes when the phase ``number`` begins, from 1 for the first of ``phases``; no shape does.
