@@ -24,8 +24,8 @@ EPS = 1e-12  # of norms: a weight of 0 stays 0
 class SparseHeads(Body):
     """Hidden layers, LayerNorm without gain and bias, and heads whose weights ``W_j`` of feature j shrink at each step.
 
-    After a step ``W_j ← W_j max(0, 1 − shrink / ‖W_j‖)`` for every head. Without a fixed scale of features the penalty would do nothing: features would grow as weights shrink. Where heads
-    read a memory's state, that state is bounded instead.
+    After a step ``W_j ← W_j max(0, 1 − shrink / ‖W_j‖)`` for every head. Without a fixed scale of features the penalty
+    would do nothing: they would grow as weights shrink. Where heads read a memory's state, that state is bounded.
     """
 
     corrects_heads: ClassVar[bool] = True
