@@ -81,7 +81,7 @@ def _is_layer(key: str, layer: str, what: str, body: Body) -> bool:
 
 @pytest.mark.parametrize("kind", ["exclusive", "excluded"])
 def test_an_expert_that_is_not_for_a_task_gets_no_gradient_from_it(kind: Any) -> None:
-    body = MMoEEx(experts=6, unique=0.5, kind=kind)
+    body = MMoEEx(experts=6, unique=0.5, uniqueness=kind)
     p = draw(body)
     allowed = p["allowed"][0] > 0.5
     per_expert = allowed.sum(0).tolist()
