@@ -66,23 +66,31 @@ class Body(ABC):
     """An architecture between encoder and head.
 
     Attributes:
-        noise_size: numbers that a row draws in acting and in the losses, such as those of stochastic routing; targets
-            and deterministic actions draw none.
         uses_share: whether features depend on the share of training done.
-        mixes_tasks: whether ``extra`` gives a loss.
         wants_one_hot: whether the last T of its inputs are the task's one-hot code, behind what the encoder gives.
         masks_tasks: whether ``mask`` leaves tasks out of updates.
         corrects_steps: whether ``after_step`` changes parameters.
         corrects_heads: whether ``heads_after_step`` changes the heads' weights.
     """
 
-    noise_size: ClassVar[int] = 0
     uses_share: ClassVar[bool] = False
-    mixes_tasks: ClassVar[bool] = False
     wants_one_hot: ClassVar[bool] = False
     masks_tasks: ClassVar[bool] = False
     corrects_steps: ClassVar[bool] = False
     corrects_heads: ClassVar[bool] = False
+
+    @property
+    def noise_size(self) -> int:
+        """Numbers that a row draws in acting and in the losses, such as those of stochastic routing.
+
+        Targets and deterministic actions draw none.
+        """
+        return 0
+
+    @property
+    def mixes_tasks(self) -> bool:
+        """Whether ``extra`` gives a loss."""
+        return False
 
     @property
     def phases(self) -> tuple[float, ...]:
