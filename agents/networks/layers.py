@@ -62,7 +62,7 @@ def hidden_parameters(size: Size) -> dict[str, Parameter]:
 
 def hidden_layers(p: Named, x: Tensor, size: Size) -> Tensor:
     """All hidden layers' output ``[K, T, b, width]`` float32 for ``[S, T, b, inputs]``."""
-    params = [p[name] for name in _names(size)]
+    params = [p[name] for name in hidden_names(size)]
     x = x.to(params[0].dtype)
     if size.activation == "layer_norm" or any(differs_by_task(param) for param in params):
         for layer in range(size.depth):
@@ -77,7 +77,7 @@ def hidden_layers(p: Named, x: Tensor, size: Size) -> Tensor:
 
 
 @cache
-def _names(size: Size) -> tuple[str, ...]:
+def hidden_names(size: Size) -> tuple[str, ...]:
     """The names of ``hidden_parameters``, which acting needs at every step."""
     return tuple(hidden_parameters(size))
 

@@ -10,7 +10,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.layers import Named, Size, hidden_layers, hidden_parameters
+from mtrl.agents.networks.layers import (
+    Named,
+    Size,
+    hidden_layers,
+    hidden_names,
+    hidden_parameters,
+)
 from mtrl.agents.networks.linear import experts_as_members
 from mtrl.agents.networks.parameters import Kind, Parameter
 
@@ -27,7 +33,7 @@ def expert_parameters(
 
 def experts_of(p: Named, size: Size, prefix: str = "") -> Named:
     """The parameters of ``expert_parameters`` with experts as members, ``[K E, G, ...]``, without ``prefix``."""
-    names = hidden_parameters(size)
+    names = hidden_names(size)
     return {name: experts_as_members(p[prefix + name]) for name in names}
 
 

@@ -152,16 +152,23 @@ class Network:
             members: those that took the step; None for all.
             tied: whether to correct what is tied to another network, or all else.
         """
-        if not self.body.corrects_steps:
+        if not (self.body.corrects_steps or self.body.corrects_heads):
             return
-        views = self.views(flat, flat.dtype).of("body")
-        values = self.body.after_step(views, Stepped(self.size, masked, noise))
+        params = self.views(flat, flat.dtype)
+        step = Stepped(self.size, masked, noise)
+        views = params.of("body")
+        corrected = []
+        if self.body.corrects_steps:
+            for name, value in self.body.after_step(views, step).items():
+                if (self.layout.all[f"body.{name}"].tied is not None) is tied:
+                    corrected.append((views[name], value))
+        if self.body.corrects_heads and not tied:
+            weight = params.of("head")["weight"]
+            corrected.append((weight, self.body.heads_after_step(weight, step)))
         every = range(len(flat)) if members is None else members
-        for name, value in values.items():
-            if (self.layout.all[f"body.{name}"].tied is not None) is not tied:
-                continue
+        for view, value in corrected:
             for member in every:
-                views[name][member].copy_(value[member])
+                view[member].copy_(value[member])
 
     @torch.no_grad()
     def begin_phase(self, flat: Tensor, fresh: Tensor, number: int) -> Tensor:

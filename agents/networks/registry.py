@@ -126,6 +126,10 @@ NETWORKS: Registry[Body] = Registry(
             "mtrl.agents.networks.bodies.ltb:LTB",
             "A tree of layers whose branches are learned (Guo et al. 2020).",
         ),
+        "sparse-heads": Entry(
+            "mtrl.agents.networks.bodies.sparse_heads:SparseHeads",
+            "Heads that read few features, by a group lasso (Lachapelle et al. 2023).",
+        ),
     },
 )
 NetworkChoice = Annotated[Choice, BeforeValidator(NETWORKS.choice), NETWORKS]

@@ -69,14 +69,14 @@ class Body(ABC):
         encoder_tied: whose losses train the encoder that actor and critic then share, as of ``Parameter.tied``; None
             where each has its own.
         uses_share: whether features depend on the share of training done.
-        mixes_tasks: whether ``extra`` gives a loss.
         wants_one_hot: whether the last T of its inputs are the task's one-hot code, behind what the encoder gives.
+        corrects_heads: whether ``heads_after_step`` changes the heads' weights.
     """
 
     encoder_tied: ClassVar[Literal["critic", "both"] | None] = None
     uses_share: ClassVar[bool] = False
-    mixes_tasks: ClassVar[bool] = False
     wants_one_hot: ClassVar[bool] = False
+    corrects_heads: ClassVar[bool] = False
 
     @property
     def masks_tasks(self) -> bool:
@@ -89,17 +89,22 @@ class Body(ABC):
         return False
 
     @property
-    def phases(self) -> tuple[float, ...]:
-        """Shares of training, ascending and above 0, at which a phase begins that ``on_phase`` describes."""
-        return ()
-
-    @property
     def noise_size(self) -> int:
         """Numbers that a row draws in acting and in the losses, such as those of stochastic routing.
 
         Targets and deterministic actions draw none.
         """
         return 0
+
+    @property
+    def mixes_tasks(self) -> bool:
+        """Whether ``extra`` gives a loss."""
+        return False
+
+    @property
+    def phases(self) -> tuple[float, ...]:
+        """Shares of training, ascending and above 0, at which a phase begins that ``on_phase`` describes."""
+        return ()
 
     @abstractmethod
     def parameters(self, size: Size) -> dict[str, Parameter]:
@@ -157,6 +162,13 @@ class Body(ABC):
             p: the body's parameters ``[K, G, ...]`` float32 after the step.
         """
         raise NotImplementedError(f"{type(self).__name__} corrects no step")
+
+    def heads_after_step(self, weight: Tensor, step: Stepped) -> Tensor:
+        """The weights that heads are to have instead of those ``[K, G, O, F]`` that an optimizer step gave them.
+
+        Called as ``after_step`` is. ``G`` is 1 for a head that all tasks share.
+        """
+        raise NotImplementedError(f"{type(self).__name__} corrects no heads")
 
     def on_phase(self, p: Named, fresh: Named, number: int, size: Size) -> Phase:
         """What changes when the phase ``number`` begins, from 1 for the first of ``phases``; no shape does.

@@ -32,7 +32,7 @@ class CGC(Body):
 
     def parameters(self, size: Size) -> dict[str, Parameter]:
         experts = self.shared + self.own
-        parameters = {}
+        parameters: dict[str, Parameter] = {}
         for level, part in enumerate(self._levels(size)):
             gate = (experts, part.inputs)
             parameters |= expert_parameters(part, self.shared, f"{level}.shared.")

@@ -40,7 +40,7 @@ class HoME(Body):
     def parameters(self, size: Size) -> dict[str, Parameter]:
         numbers = self._numbers(size)
         groups = max(numbers, default=0) + 1
-        parameters = {}
+        parameters: dict[str, Parameter] = {}
         for level, part in enumerate(_levels(size)):
             last = level == size.depth - 1
             inputs = part.inputs

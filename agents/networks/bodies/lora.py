@@ -5,7 +5,7 @@ The base trains with the adapters.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -89,7 +89,9 @@ class AlignLoRA(Adapted):
     align: NonNegative = 0.01
     """Weight of the loss that aligns tasks."""
 
-    mixes_tasks: ClassVar[bool] = True
+    @property
+    def mixes_tasks(self) -> bool:
+        return self.align > 0
 
     def adapters(self, size: Size, layer: int) -> dict[str, Parameter]:
         return low_rank(size, self.rank, f"{layer}.")
@@ -101,12 +103,12 @@ class AlignLoRA(Adapted):
         named = self.composed(p, step)
         activation = step.size.activation
         hidden = x
-        total = torch.zeros(len(p["0.down"]), device=x.device)
+        parts = []
         for layer in range(step.size.depth):
-            total = total + divergence(linear(hidden, p[f"{layer}.down"]))
+            parts.append(divergence(linear(hidden, p[f"{layer}.down"])))
             plain = before_activation(named, layer, hidden, activation)
             hidden = activate(plain, activation)
-        return self.align * total
+        return self.align * torch.stack(parts).sum(0)
 
 
 def divergence(codes: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ noise.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -50,8 +50,6 @@ class M3ViT(Body):
     experts, and an expert's load the sum over rows of its chance of being picked.
     """
 
-    mixes_tasks: ClassVar[bool] = True
-
     experts: Count = 8
     """Experts of a sparse layer, each of the agent's width."""
     k: Count = 2
@@ -70,9 +68,13 @@ class M3ViT(Body):
             raise AgentError(f"k: {self.k} is more than the {self.experts} experts there are")
 
     @property
-    def noise_size(self) -> int:  # type: ignore[override]
+    def noise_size(self) -> int:
         """Uniform numbers of a row: one an expert and sparse layer."""
         return self.experts * self.sparse if self.noise else 0
+
+    @property
+    def mixes_tasks(self) -> bool:
+        return self.balance > 0
 
     def parameters(self, size: Size) -> dict[str, Parameter]:
         dense = self._dense(size)
@@ -92,12 +94,12 @@ class M3ViT(Body):
 
     def extra(self, p: Named, x: Tensor, step: Step) -> Tensor:
         _, picks = self._run(p, x, step)
-        total = torch.zeros(len(p["0.gate"] if "0.gate" in p else p["0.weight"]), device=x.device)
+        parts = []
         for gates, load in picks:
-            total = total + _variation(gates.sum((1, 2)))
+            parts.append(_variation(gates.sum((1, 2))))
             if load is not None:
-                total = total + _variation(load.sum((1, 2)))
-        return self.balance * total
+                parts.append(_variation(load.sum((1, 2))))
+        return self.balance * torch.stack(parts).sum(0)
 
     def _run(
         self, p: Named, x: Tensor, step: Step

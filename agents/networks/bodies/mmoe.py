@@ -60,12 +60,12 @@ class MMoEEx(MMoE):
     """Experts, each an MLP of the agent's width and depth."""
     unique: Share = 0.5
     """Share of the experts that is not for all tasks; at least one always is."""
-    kind: Uniqueness = "exclusive"
+    uniqueness: Uniqueness = "exclusive"
     """Whether an expert that is not for all tasks is for one task, or for all but one."""
 
     def parameters(self, size: Size) -> dict[str, Parameter]:
         count = min(int(self.unique * self.experts), self.experts - 1)
-        allowed = partial(_draw_allowed, count, self.kind)
+        allowed = partial(_draw_allowed, count, self.uniqueness)
         mask = Parameter((self.experts,), allowed, "fixed", exact=True)
         return super().parameters(size) | {"allowed": mask}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,8 +33,6 @@ class MoLoRA(Body):
     layers, with ``f_e`` the share of picks that expert e has among all tasks' rows, and ``P_e`` its mean probability.
     """
 
-    mixes_tasks: ClassVar[bool] = True
-
     experts: Count = 8
     """Experts of a layer."""
     k: Count = 2
@@ -52,6 +49,10 @@ class MoLoRA(Body):
     def __post_init__(self) -> None:
         if self.k > self.experts:
             raise AgentError(f"k: {self.k} is more than the {self.experts} experts there are")
+
+    @property
+    def mixes_tasks(self) -> bool:
+        return self.balance > 0
 
     def parameters(self, size: Size) -> dict[str, Parameter]:
         parameters = hidden_parameters(size)
@@ -70,12 +71,12 @@ class MoLoRA(Body):
 
     def extra(self, p: Named, x: Tensor, step: Step) -> Tensor:
         _, routed = self._run(p, x, step.size)
-        total = torch.zeros(len(p["0.down"]), device=x.device)
+        parts = []
         for scores, gates in routed:
             picked = (gates > 0).float().mean((1, 2)) / self.k
             probability = scores.softmax(-1).mean((1, 2))
-            total = total + self.experts * (picked * probability).sum(-1)
-        return self.balance * total
+            parts.append(self.experts * (picked * probability).sum(-1))
+        return self.balance * torch.stack(parts).sum(0)
 
     def _run(self, p: Named, x: Tensor, size: Size) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Features, and the router's scores and gates of each layer, ``[K, T, b, E]``."""

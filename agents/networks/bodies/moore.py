@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.networks.bodies.body import Body, Step
-from mtrl.agents.networks.layers import Named, Size, hidden_layers, hidden_parameters
+from mtrl.agents.networks.layers import Named, Size, hidden_layers
 from mtrl.agents.networks.linear import experts_as_members, linear
+from mtrl.agents.networks.mixture import expert_parameters, experts_of
 from mtrl.agents.networks.parameters import Parameter, he_uniform
 from mtrl.agents.settings import Count, settings
 
@@ -28,9 +29,7 @@ class MOORE(Body):
     """Experts, each an MLP of the agent's width and depth; 4 on MT10 and 6 on MT50 in the paper."""
 
     def parameters(self, size: Size) -> dict[str, Parameter]:
-        parameters = {}
-        for name, one in hidden_parameters(_hidden(size)).items():
-            parameters[name] = Parameter((self.experts, *one.shape), one.init)
+        parameters = expert_parameters(_hidden(size), self.experts)
         fan_in = size.width if size.depth > 1 else size.inputs
         last = (self.experts, size.width, fan_in)
         parameters["last.weight"] = Parameter(last, he_uniform(fan_in))
@@ -41,13 +40,11 @@ class MOORE(Body):
         return parameters
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
-        experts = {}
-        for name, view in p.items():
-            if name != "mixture":
-                experts[name] = experts_as_members(view)
         size = _hidden(step.size)
-        hidden = hidden_layers(experts, x, size) if size.depth else x
-        outputs = linear(hidden, experts["last.weight"], experts["last.bias"])
+        hidden = hidden_layers(experts_of(p, size), x, size) if size.depth else x
+        weight = experts_as_members(p["last.weight"])
+        bias = experts_as_members(p["last.bias"])
+        outputs = linear(hidden, weight, bias)
         # The projection is float32 also where the experts are not: it subtracts nearly equal numbers.
         by_expert = outputs.float().unflatten(0, (-1, self.experts))
         mixture = p["mixture"]

@@ -105,7 +105,7 @@ class CPoly(Adapted):
     """Factor s of adapters."""
 
     @property
-    def noise_size(self) -> int:  # type: ignore[override]
+    def noise_size(self) -> int:
         """Uniform numbers of a row, of which a task's first row is used: one a shared adapter."""
         return self.shared
 
