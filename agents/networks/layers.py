@@ -110,8 +110,9 @@ def before_activation(
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:
-    """ReLU or tanh of ``x``, which changes in place."""
-    return x.tanh_() if activation == "tanh" else x.relu_()
+    """ReLU or tanh of ``x``."""
+    # Not in place: ``x`` may be a view of a product, whose gradient autograd would copy as a whole.
+    return x.tanh() if activation == "tanh" else x.relu()
 
 
 def affine_parameters(
