@@ -171,6 +171,20 @@ def test_nothing_flows_back_from_the_next_episode() -> None:
     )
 
 
+def test_targets_and_explained_variance_by_hand() -> None:
+    """Without discounting the target is the reward, and the advantage what the critic misses of it."""
+    settings = _settings(gamma=0.0, normalize_advantages=False, popart_step=None)
+    state, rollout = _init(settings, [0]), _rollout(0)
+    samples, metrics = prepare(state, rollout, settings)
+    reward = rollout.reward.flatten(2)
+    value = values(state, settings.actor.look(rollout.obs.flatten(2, 3)), settings)
+    torch.testing.assert_close(samples.target, reward)
+    torch.testing.assert_close(samples.advantage, reward - value)
+    torch.testing.assert_close(metrics["value"], value.mean(-1))
+    missed = (reward - value).var(-1) / reward.var(-1)
+    torch.testing.assert_close(metrics["explained_variance"], 1 - missed)
+
+
 @pytest.mark.parametrize("discrete", [False, True])
 def test_first_values_are_near_zero_and_first_actions_alike(discrete: bool) -> None:
     """First values above every return would make the end of an episode look bad."""
