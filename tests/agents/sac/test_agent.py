@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 from mtrl.agents import MTSAC, AgentError, DivergedError, EnvSpec
+from mtrl.agents.files import write_state
 from mtrl.agents.sac.build import sac_settings
 from mtrl.agents.sac.settings import MTSACConfig
 from mtrl.agents.state import join_state, split_state
@@ -221,3 +224,20 @@ def test_a_limit_of_rewards_bounds_returns() -> None:
     assert (
         bound() is None and bound(max_reward=10.0, gamma=1.0) is None
     )  # sums without discount have no limit
+
+
+def test_agents_saved_before_specifications_had_a_graph_take_that_of_their_environment(
+    tmp_path: Path,
+) -> None:
+    agent = _agent(curriculum="mrcl")
+    saved = agent.saved()
+    fields = json.loads(saved["about"]["spec"])
+    del fields["builds_on"]
+    saved["about"]["spec"] = json.dumps(fields)
+    write_state(tmp_path / "agent", saved)
+    env = _env()
+    tasks = [replace(task, builds_on=("task-0",)) for task in env.suite.tasks[1:]]
+    env.suite = replace(env.suite, tasks=(env.suite.tasks[0], *tasks))
+    loaded = MTSAC.load(tmp_path / "agent", env, device="cpu")
+    assert loaded._rounds.tasks.builds_on.tolist() == [[False] * 3, *[[True, False, False]] * 2]
+    assert loaded.learn(60).env_steps == 60
