@@ -19,15 +19,19 @@ STEPS = 32  # vector steps of a rollout
 
 def ppo(section: Section, device: torch.device) -> None:
     """One rollout with its update to warm up, then as many as fit."""
-    acting = [torch.device("cpu")] if device.type == "cpu" else [device, torch.device("cpu")]
-    cells = [(envs, where) for envs in ENVS for where in acting]
-    for index, (envs, where) in enumerate(cells):
+    cpu = torch.device("cpu")
+    cells = [(envs, cpu, "auto") for envs in ENVS]
+    if device.type != "cpu":
+        eager = [(ENVS[0], device, "off")]
+        cells = eager + [(envs, where, "auto") for envs in ENVS for where in (device, cpu)]
+    for index, (envs, where, graph) in enumerate(cells):
         seconds = section.left / (len(cells) - index)
-        key = f"envs 10 x {envs} acting on {where.type}"
-        if index and seconds < 3 * _last(section):
+        key = f"envs 10 x {envs} acting on {where.type} graph {graph}"
+        # Twice as many environments may take twice as long, once to warm up and once to measure.
+        if seconds < 4 * _last(section):
             section.note(key, {"skipped": f"{seconds:.0f} s are left for it"})
             continue
-        section.attempt(key, partial(_measure, device, where, envs, 0.5 * seconds))
+        section.attempt(key, partial(_measure, device, where, envs, graph, 0.5 * seconds))
 
 
 def _last(section: Section) -> float:
@@ -38,12 +42,17 @@ def _last(section: Section) -> float:
 
 
 def _measure(
-    device: torch.device, where: torch.device, envs: int, seconds: float
+    device: torch.device, where: torch.device, envs: int, graph: str, seconds: float
 ) -> dict[str, Any]:
     env = make_vec("mt10", envs, seed=0)
     try:
-        agent = MTPPO(
-            env, seed=0, device=device, rollout_per_task=STEPS * envs, schedule="constant"
+        agent: Any = MTPPO(
+            env,
+            seed=0,
+            device=device,
+            graph=graph,
+            rollout_per_task=STEPS * envs,
+            schedule="constant",
         )
         agent.act_on(where)
         agent.advance()

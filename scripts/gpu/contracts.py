@@ -46,7 +46,8 @@ def _far(one: Any, other: Any) -> dict[str, float]:
     """For each network ``max |a - b| / max |b|`` of its parameters."""
     found = {}
     for network in ("actor", "critic"):
-        a, b = (each.state[network]["params"].double().cpu() for each in (one, other))
+        a = one.state[network]["params"].double().cpu()
+        b = other.state[network]["params"].double().cpu()
         found[network] = ((a - b).abs().max() / b.abs().max()).item()
     return found
 

@@ -93,6 +93,11 @@ def complaint(command: str, status: int, capsys: pytest.CaptureFixture[str]) -> 
         ("mt10:fake --tensorboard=perhaps", "tensorboard: 'perhaps' is not true or false"),
         ("mt10:fake --device=tpu", "device: 'tpu' is unknown; use auto, cpu, cuda or cuda:N"),
         ("mt10:fake --device=cuda:99", "device: 'cuda:99' is not there"),
+        (
+            "mt10:fake --device=cpu --graph=on",
+            "graph: 'on' records CUDA graphs, and the device is cpu; use auto or off, or a GPU",
+        ),
+        ("mt10:fake --graph=yes", "graph: 'yes' is unknown; use one of auto, off, on"),
         ("mt10:fake --backend=warp", "backend must be one of"),
         ("--resume nowhere", "resume: nowhere is not a run folder (no config.yaml)"),
         ("mt10:fake --config nowhere.yaml", "nowhere.yaml: cannot be read"),

@@ -42,6 +42,19 @@ def test_evaluations_and_checkpoints_fall_on_their_boundaries(short_config: Shor
     ]
 
 
+def test_a_run_says_why_it_leaves_the_gpu_alone(
+    short_config: ShortConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = short_config(device="auto", total_env_steps=150)
+    # Only the trainer finds a GPU, which the rest would use.
+    monkeypatch.setattr(trainer, "auto_remark", lambda device: f"device: {device} is the CPU")
+    record = train(config)
+    assert record["provenance"]["device"] == "cpu"
+    assert "warning: device: auto is the CPU\n" in capsys.readouterr().err
+
+
 def test_intervals_that_no_vector_step_hits(short_config: ShortConfig) -> None:
     record = train(short_config(envs_per_task=7, eval__every=100, total_env_steps=250))
     assert steps_of(record) == [105, 210, 252]
