@@ -135,7 +135,9 @@ def test_trains_on_minigrid_with_and_without_memory(name: str, memory: str) -> N
 def test_names_and_settings_are_checked_at_the_door() -> None:
     with pytest.raises(AgentError, match="network: 'mor' is unknown; did you mean 'moore'"):
         _agent(MTPPO, network="mor")
-    with pytest.raises(AgentError, match=r"network\.expert: unknown setting; did you mean 'experts'"):
+    with pytest.raises(
+        AgentError, match=r"network\.expert: unknown setting; did you mean 'experts'"
+    ):
         _agent(MTSAC, network="moore:expert=2")
     with pytest.raises(
         AgentError, match=r"actor_network\.experts: '0' is not a whole number of at least 1"
