@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import layer_norm
 
 from mtrl.agents.networks.chain import ReLUTrunk, TanhTrunk, plain_trunk
-from mtrl.agents.networks.linear import by_group, differs_by_task, linear
+from mtrl.agents.networks.linear import by_group, differs_by_task, linear, scale_rows
 from mtrl.agents.networks.parameters import Parameter, he_uniform
 
 Activation = Literal["relu", "tanh", "layer_norm"]
@@ -87,6 +87,11 @@ def before_activation(p: Named, layer: int, x: Tensor, activation: Activation) -
     normalized = by_group(layer_norm(product, shape), gain)
     scaled = torch.addcmul(bias.unsqueeze(2), normalized, gain.unsqueeze(2))
     return scaled.view(product.shape)
+
+
+def normalized(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+    """LayerNorm of ``x`` ``[K, T, b, n]``, in float32, with learned ``gain`` and ``bias`` ``[K, G, n]``."""
+    return scale_rows(layer_norm(x.float(), x.shape[-1:]), gain.float(), bias.float())
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -64,14 +64,25 @@ class Network:
         declared = {}
         for part, parameters in parts.items():
             for name, parameter in parameters.items():
-                frozen = self.follows and parameter.tied == "critic"
-                kept = replace(parameter, kind="frozen") if frozen else parameter
+                kept = parameter
+                if self.follows and parameter.tied == "critic":
+                    kept = replace(parameter, kind="frozen", per_task=parameter.kind == "owned")
                 declared[f"{part}.{name}"] = kept
         return Layout(declared, self.size.num_tasks)
 
     @property
     def num_parameters(self) -> int:
         return self.layout.num_parameters
+
+    @overload
+    def trained(self, flat: Tensor) -> Tensor: ...
+    @overload
+    def trained(self, flat: None) -> None: ...
+    def trained(self, flat: Tensor | None) -> Tensor | None:
+        """The part of ``flat`` ``[..., P]`` that is not frozen, a view; None of None."""
+        if flat is None:
+            return None
+        return flat[..., : self.num_parameters - self.layout.num_frozen]
 
     @property
     def out_dim(self) -> int:
@@ -85,7 +96,8 @@ class Network:
     @cached_property
     def treats_tasks_alike(self) -> bool:
         """Whether a row has the same features in all tasks."""
-        return self.owns_heads_only and not self.body.wants_one_hot
+        by_task = any(parameter.per_task for parameter in self.layout.frozen.values())
+        return self.owns_heads_only and not self.body.wants_one_hot and not by_task
 
     @cached_property
     def hidden_weights(self) -> list[str]:

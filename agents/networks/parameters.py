@@ -36,6 +36,7 @@ class Parameter:
         exact: whether products with it are float32, whatever the arithmetic of the update is.
         tied: whose losses move a parameter that actor and critic have in common: the ``critic``'s alone or ``both``;
             None where each network has its own.
+        per_task: whether each task has values of its own; of a frozen one, since an owned one always has.
     """
 
     shape: tuple[int, ...]
@@ -43,6 +44,7 @@ class Parameter:
     kind: Kind = "shared"
     exact: bool = False
     tied: Literal["critic", "both"] | None = None
+    per_task: bool = False
 
     def draw(self, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Initial values of ``size``, float32 on the generator's device."""
@@ -65,6 +67,20 @@ def he_uniform(fan_in: int, scale: float = 1.0) -> Draw:
 def _uniform(bound: float, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
     values = torch.empty(size, device=generator.device)
     return values.uniform_(-bound, bound, generator=generator)
+
+
+def orthogonal(gain: float = 1.0) -> Draw:
+    """Draws matrices with orthonormal rows or columns, whichever are fewer (Saxe et al. 2014), times ``gain``."""
+    return partial(_orthogonal, gain)
+
+
+def _orthogonal(gain: float, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    normal = torch.randn(size, generator=generator, device=generator.device)
+    wide = size[-1] > size[-2]
+    q, r = torch.linalg.qr(normal.mT if wide else normal)
+    # Without the signs of r the matrices would not be uniform over the orthogonal ones.
+    q = q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
+    return gain * (q.mT if wide else q)
 
 
 @dataclass(frozen=True)
@@ -127,7 +143,8 @@ class Layout:
 
     def _full(self, name: str) -> tuple[int, ...]:
         """Shape ``(G, *shape)`` of one member."""
-        groups = self.num_tasks if name in self.owned else 1
+        by_task = name in self.owned or self.all[name].per_task
+        groups = self.num_tasks if by_task else 1
         return (groups, *self.all[name].shape)
 
     def _size(self, names: Iterable[str]) -> int:
