@@ -22,15 +22,19 @@ from mtrl.agents.common import Networks
 from mtrl.agents.curricula.coupling import MemberPull
 from mtrl.agents.curricula.rounds import Rounds
 from mtrl.agents.data.arrays import Array, to_tensor
+from mtrl.agents.data.registry import REWARD_SCALES
 from mtrl.agents.data.replay import Batch, ByteReplay, ReplayBuffer
+from mtrl.agents.data.rewards import PER_TASK
 from mtrl.agents.data.tracking import EpisodeTracker
 from mtrl.agents.data.transfer import Transfer
 from mtrl.agents.members import group_rows, with_task_code
 from mtrl.agents.networks.parameters import Params
-from mtrl.agents.phases import Event
+from mtrl.agents.phases import Event, restart
 from mtrl.agents.scheduled import EXPERIENCE, PROBES, ActorOutputs, ScheduledAgent
 from mtrl.agents.state import Mark
 from mtrl.envs.vector import TaskVectorEnv
+
+HOST = torch.device("cpu")
 
 
 @dataclass(init=False, eq=False, repr=False)
@@ -52,6 +56,7 @@ class OffPolicyAgent(ScheduledAgent):
     _obs: Annotated[Array | None, EXPERIENCE]
     _planned: int | None
     _phase: int | None
+    _scale: Annotated[dict[str, Tensor], Mark(experience=True, on_host=True)]
 
     def _begin_data(self) -> None:
         self.state["target_critic"]["params"].copy_(self.state["critic"]["params"])
@@ -65,6 +70,8 @@ class OffPolicyAgent(ScheduledAgent):
         self._grouped: tuple[NDArray, Tensor, Tensor] | None = None
         self._transfers = {name: Transfer(self.device) for name in ("obs", "noise", "action")}
         self._buffer, self._episodes, self._obs = None, None, None
+        self._reward_scale = REWARD_SCALES.make(self.config.reward_scale)
+        self._scale: dict[str, Tensor] = {}
         self.derive()
 
     def derive(self) -> None:
@@ -72,8 +79,36 @@ class OffPolicyAgent(ScheduledAgent):
         self._acting: Params | None = None
 
     def _begin_phase(self, event: Event, fresh: Networks) -> None:
-        super()._begin_phase(event, fresh)
+        if event.whose == "agent":
+            restart(self.state, fresh)
+            buffer = self._buffer
+            assert buffer is not None
+            if self._holds_enough(buffer):
+                self._scale = self._reward_scale.restart(self._scale, buffer)
+                self._updates_due += self.config.reset_updates
+        else:
+            super()._begin_phase(event, fresh)
         self.derive()
+
+    @property
+    def resets(self) -> int:
+        return int(self.config.resets)
+
+    def _scaled(self, batch: Batch, task: int | None = None) -> Batch:
+        """``batch`` of every task or of one with rewards on the scale that critics learn."""
+        if not self._scale:
+            return batch
+        factors = self._reward_scale.factors(self._scale, self._entropy_value())
+        own = factors if task is None else factors[task : task + 1]
+        scale = own.to(batch.reward.device).view(1, -1, 1)
+        return batch._replace(reward=batch.reward * scale)
+
+    def _entropy_value(self) -> Tensor:
+        """The part of a value that each task's entropy bonus makes up at its target, ``[T]``."""
+        target = torch.as_tensor(self.settings.target_entropy).flatten().abs()
+        alpha = self.state["log_alpha"]["params"].flatten().exp()
+        horizon = 1 / max(1 - self.config.gamma, 1e-3)
+        return (alpha * target.to(alpha.device) * horizon).cpu()
 
     @abstractmethod
     def update(self, batch: Batch) -> None:
@@ -100,16 +135,20 @@ class OffPolicyAgent(ScheduledAgent):
     def start_step(self) -> None:
         """Act in every environment, and count the updates that become due; the simulation goes on by itself."""
         # The simulation runs on threads of its own while this process updates.
-        self._pass_phases()
         env, buffer, _, obs = self._collector()
+        self._pass_phases()
         self._action = self._transfers["action"].place(self._exploration_action(obs), env.device)
         env.step_async(self.policy.to_env(self._action))
         self._turns_left, self._turn = 0, None
-        self._learns = len(buffer) >= min(self.config.learning_starts, buffer.capacity)
+        self._learns = self._holds_enough(buffer)
         if self._learns:
             if self._rounds.due:
                 self._begin_round(self._policy_features)
             self._updates_due += self.config.utd_ratio
+
+    def _holds_enough(self, buffer: ReplayBuffer) -> bool:
+        """Whether there are transitions enough to learn from."""
+        return len(buffer) >= min(self.config.learning_starts, buffer.capacity)
 
     def next_batch(self) -> Batch | None:
         """The next batch to learn from in this step, ``[1, T, b, ...]``; None when no more updates are due.
@@ -127,12 +166,12 @@ class OffPolicyAgent(ScheduledAgent):
             self._turns_left = tasks if self._rounds.coupled else 1
         if not self._rounds.coupled:
             self._turns_left = 0
-            return self._buffer.sample(size)
+            return self._scaled(self._buffer.sample(size))
         steps_ahead = self.env.envs_per_task * (tasks - self._turns_left) / tasks
         # Whose turn it is depends on what the updates before it did to the networks.
         self._turn = self._rounds.member(steps_ahead, self.state, self._policy_features)
         self._turns_left -= 1
-        return self._buffer.sample(size, self._turn[0])
+        return self._scaled(self._buffer.sample(size, self._turn[0]), self._turn[0])
 
     def finish_step(self) -> None:
         """Wait for the simulation, and store what it did."""
@@ -143,7 +182,9 @@ class OffPolicyAgent(ScheduledAgent):
             self._rounds.count(env.envs_per_task)
         next_obs, reward, terminated, truncated, info = env.step_wait()
         self._store(buffer, obs, self._action, reward, terminated, info["final_obs"])
-        episodes.add(reward, info["success"], terminated | truncated)
+        done = terminated | truncated
+        episodes.add(reward, info["success"], done)
+        self._observe_rewards(reward, done)
         self._obs, self._turn = next_obs, None
         self.env_steps += env.num_envs
         self._hooks.step(reward, terminated, truncated, info)
@@ -168,6 +209,19 @@ class OffPolicyAgent(ScheduledAgent):
             )
         if self._episodes is None:
             self._episodes = EpisodeTracker(self.spec.task_names, env.envs_per_task, env.device)
+            # What is known of the tasks' returns stays; episodes under way start afresh.
+            fresh = self._reward_scale.init(env.num_tasks, env.envs_per_task)
+            known = {name: self._scale[name] for name in PER_TASK if name in self._scale}
+            self._scale = fresh | known
+
+    def _observe_rewards(self, reward: Array, done: Array) -> None:
+        """Let the scale of rewards learn from a vector step."""
+        if not self._scale:
+            return
+        by_task = (self.spec.num_tasks, -1)
+        rewards = to_tensor(reward, HOST).float().view(by_task)
+        ends = to_tensor(done, HOST).view(by_task)
+        self._scale = self._reward_scale.observe(self._scale, rewards, ends, self.config.gamma)
 
     def _exploration_action(self, obs: Array) -> Tensor:
         """Actions as they are stored: uniform until ``learning_starts``, then from the policy."""

@@ -22,7 +22,7 @@ class Event(NamedTuple):
 
     Attributes:
         share: of training done.
-        whose: ``actor`` or ``critic``.
+        whose: ``actor`` or ``critic``, or ``agent`` for a reset of all.
         number: which of its phases, from 1.
     """
 
@@ -31,9 +31,9 @@ class Event(NamedTuple):
     number: int
 
 
-def events_of(networks: dict[str, Network]) -> list[Event]:
-    """All events of the networks, in the order in which they come."""
-    events = []
+def events_of(networks: dict[str, Network], resets: int) -> list[Event]:
+    """All events of the networks, and resets at equal shares of training, in the order in which they come."""
+    events = [Event(number / (resets + 1), "agent", number) for number in range(1, resets + 1)]
     for whose, network in networks.items():
         for number, share in enumerate(network.body.phases, start=1):
             events.append(Event(share, whose, number))
@@ -46,6 +46,14 @@ def phase_masks(networks: dict[str, Network], state: States) -> None:
         if network.body.phases:
             params = state[role]["params"]
             state[role]["trains"] = torch.ones_like(params, dtype=torch.bool)
+
+
+@torch.no_grad()
+def restart(state: States, fresh: States) -> None:
+    """Give all networks and optimizers the values of ``fresh``, in place."""
+    for name, tensors in fresh.items():
+        for key, value in tensors.items():
+            state[name][key].copy_(value.view_as(state[name][key]))
 
 
 def begin_phase(state: States, fresh: States, event: Event, settings: Networks) -> None:

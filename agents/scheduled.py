@@ -102,7 +102,7 @@ class ScheduledAgent(Agent):
         networks = {"actor": self.actor, "critic": self.critic}
         self.state = self._fresh(self.seed)
         phase_masks(networks, self.state)
-        self._events = events_of(networks)
+        self._events = events_of(networks, self.resets)
         self._phase = 0 if self._events else None
         self._rounds = make_rounds(
             self.config.curriculum,
@@ -169,6 +169,11 @@ class ScheduledAgent(Agent):
         """Networks and optimizers as they are before training."""
 
     # Phases
+
+    @property
+    def resets(self) -> int:
+        """How often all networks start afresh."""
+        return 0
 
     @property
     def follows_total(self) -> bool:

@@ -102,6 +102,12 @@ class ReplayBuffer:
         columns = rows.view(1, *shape, -1).split(self._sizes, -1)
         return self._unpack(*columns)
 
+    def mean_reward(self) -> Tensor:
+        """Mean reward of each task's transitions, ``[T]``."""
+        rows = self._rows[:, : self._size]
+        columns = rows.split(self._sizes, -1)
+        return self._unpack(*columns).reward.mean(1)
+
     def newest_obs(self, per_task: int) -> Tensor:
         """The newest observations of every task, task after task, ``[T * n, D]`` with n at most ``per_task``."""
         count = min(per_task, self._size)

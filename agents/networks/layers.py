@@ -16,6 +16,7 @@ from mtrl.agents.networks.linear import (
     differs_by_task,
     experts_as_members,
     linear,
+    scale_rows,
 )
 from mtrl.agents.networks.parameters import Parameter, he_uniform
 
@@ -107,6 +108,11 @@ def before_activation(
     normalized = by_group(layer_norm(product, shape), gain)
     scaled = torch.addcmul(bias.unsqueeze(2), normalized, gain.unsqueeze(2))
     return scaled.view(product.shape)
+
+
+def normalized(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+    """LayerNorm of ``x`` ``[K, T, b, n]``, in float32, with learned ``gain`` and ``bias`` ``[K, G, n]``."""
+    return scale_rows(layer_norm(x.float(), x.shape[-1:]), gain.float(), bias.float())
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -75,6 +75,16 @@ class Network:
     @property
     def num_parameters(self) -> int:
         return self.layout.num_parameters
+
+    @overload
+    def trained(self, flat: Tensor) -> Tensor: ...
+    @overload
+    def trained(self, flat: None) -> None: ...
+    def trained(self, flat: Tensor | None) -> Tensor | None:
+        """The part of ``flat`` ``[..., P]`` that is not frozen, a view; None of None."""
+        if flat is None:
+            return None
+        return flat[..., : self.num_parameters - self.layout.num_frozen]
 
     @property
     def out_dim(self) -> int:

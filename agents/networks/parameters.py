@@ -77,6 +77,20 @@ def _uniform(bound: float, size: tuple[int, ...], generator: torch.Generator) ->
     return values.uniform_(-bound, bound, generator=generator)
 
 
+def orthogonal(gain: float = 1.0) -> Draw:
+    """Draws matrices with orthonormal rows or columns, whichever are fewer (Saxe et al. 2014), times ``gain``."""
+    return partial(_orthogonal, gain)
+
+
+def _orthogonal(gain: float, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    normal = torch.randn(size, generator=generator, device=generator.device)
+    wide = size[-1] > size[-2]
+    q, r = torch.linalg.qr(normal.mT if wide else normal)
+    # Without the signs of r the matrices would not be uniform over the orthogonal ones.
+    q = q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
+    return gain * (q.mT if wide else q)
+
+
 @dataclass(frozen=True)
 class Params:
     """Parameters of a forward pass.

@@ -130,6 +130,18 @@ NETWORKS: Registry[Body] = Registry(
             "mtrl.agents.networks.bodies.sparse_heads:SparseHeads",
             "Heads that read few features, by a group lasso (Lachapelle et al. 2023).",
         ),
+        "simba": Entry(
+            "mtrl.agents.networks.bodies.simba:SimBa",
+            "Residual blocks that normalize before they compute (Lee et al. 2025).",
+        ),
+        "simba-v2": Entry(
+            "mtrl.agents.networks.bodies.simba_v2:SimBaV2",
+            "Features and weights on the unit sphere (Lee et al. 2025).",
+        ),
+        "bro": Entry(
+            "mtrl.agents.networks.bodies.bro:BRO",
+            "Residual blocks that normalize after each product (Nauman et al. 2024).",
+        ),
     },
 )
 NetworkChoice = Annotated[Choice, BeforeValidator(NETWORKS.choice), NETWORKS]

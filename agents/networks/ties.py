@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtrl.agents.errors import AgentError
 from mtrl.agents.networks.network import Network
-from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step
+from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step, decay
 from mtrl.agents.optim.clipping import clip_by_norm
 
 States = dict[str, dict[str, Tensor]]
@@ -73,6 +73,7 @@ class Ties:
         """
         tied = state["tied"]
         clip_by_norm(tied["grad"], max_norm)
+        decay(tied["params"], settings, members=members)
         adam_step(tied, tied["grad"], settings, members)
         tied["grad"].zero_()
         with torch.no_grad():

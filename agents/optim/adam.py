@@ -16,12 +16,15 @@ class AdamSettings:
 
     Attributes:
         learning_rate: a number, or a float32 tensor of one, which a recorded update reads anew at every call.
+        weight_decay: share of the parameters, times the step size, that ``decay`` takes (AdamW, Loshchilov & Hutter
+            2019).
     """
 
     learning_rate: float | Tensor
     eps: float
     beta1: float = 0.9
     beta2: float = 0.999
+    weight_decay: float = 0.0
 
 
 def adam_state(params: Tensor, per_member: bool = False) -> dict[str, Tensor]:
@@ -80,3 +83,28 @@ def adam_step(
         eps=settings.eps,
         maximize=False,
     )
+
+
+@torch.no_grad()
+def decay(
+    params: Tensor,
+    settings: AdamSettings,
+    trains: Tensor | None = None,
+    members: Sequence[int] | None = None,
+) -> None:
+    """Shrink parameters ``[S, ...]`` in place by AdamW's decoupled decay; apart from its gradients, so called before.
+
+    Biases and gains of normalizations decay too, as where published code gives an optimizer all of a network.
+
+    Args:
+        trains: bool of the shape of ``params``, those that train now; None for all.
+        members: the members to shrink; None for all.
+    """
+    if not settings.weight_decay:
+        return
+    kept = 1 - settings.learning_rate * settings.weight_decay
+    for member in range(len(params)) if members is None else members:
+        if trains is None:
+            params[member] *= kept
+        else:
+            params[member] *= torch.where(trains[member], kept, 1.0)

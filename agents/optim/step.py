@@ -11,7 +11,7 @@ from torch import Tensor
 from mtrl.agents.curricula.coupling import Pull, add_pull
 from mtrl.agents.networks.network import Network
 from mtrl.agents.networks.ties import Ties
-from mtrl.agents.optim.adam import AdamSettings, adam_step
+from mtrl.agents.optim.adam import AdamSettings, adam_step, decay
 from mtrl.agents.optim.clipping import clip_parts
 
 States = dict[str, dict[str, Tensor]]
@@ -64,6 +64,7 @@ def step_network(
     if settings.ties is not None:
         settings.ties.collect(state, role, grad)
     about |= clip_parts(grad, network, settings.max_grad_norm)
+    decay(network.trained(own["params"]), adam, network.trained(own.get("trains")), members)
     adam_step(own, grad, adam, members)
     flat = own["params"].view(-1, network.num_parameters)
     network.after_step(flat, masked, noise, members)

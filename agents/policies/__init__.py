@@ -161,6 +161,16 @@ class SquashedGaussian(_BoxPolicy):
         """Values ``[S, 2, T, b]`` of ``action`` among the critics' outputs ``[S, 2, T, b, 1]``."""
         return q.squeeze(-1)
 
+    def taken_atoms(self, outputs: Tensor, action: Tensor) -> Tensor:
+        """Atoms ``[S, 2, T, b, N]`` of ``action`` among the critics' outputs ``[S, 2, T, b, 1, N]``."""
+        return outputs.squeeze(-2)
+
+    def soft_actions(self, output: Tensor, noise: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        """A sampled action, its weight 1, and its log density, the last two ``[S, T, b, 1]``."""
+        action, log_prob = squashed_gaussian(output, noise)
+        log_prob = log_prob.unsqueeze(-1)
+        return action, torch.ones_like(log_prob), log_prob
+
     def soft_value(
         self,
         output: Tensor,
@@ -237,6 +247,16 @@ class Categorical(Policy):
         """Values ``[S, 2, T, b]`` of the actions ``[S, T, b]`` or ``[S, T, b, 1]`` among ``[S, 2, T, b, A]``."""
         index = action.long().view(q.shape[0], 1, *q.shape[2:4], 1).expand(-1, 2, -1, -1, -1)
         return q.gather(-1, index).squeeze(-1)
+
+    def taken_atoms(self, outputs: Tensor, action: Tensor) -> Tensor:
+        """Atoms ``[S, 2, T, b, N]`` of the actions ``[S, T, b]`` or ``[S, T, b, 1]`` among ``[S, 2, T, b, A, N]``."""
+        index = action.long().view(outputs.shape[0], 1, *outputs.shape[2:4], 1, 1)
+        return outputs.take_along_dim(index, -2).squeeze(-2)
+
+    def soft_actions(self, output: Tensor, noise: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        """No action, since critics value all, and every action's probability and its logarithm, ``[S, T, b, A]``."""
+        log_prob = torch.log_softmax(self.logits(output), -1)
+        return None, log_prob.exp(), log_prob
 
     def soft_value(
         self,

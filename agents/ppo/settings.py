@@ -83,6 +83,8 @@ class MTPPOConfig(AgentConfig):
     """Linear lets step sizes and noise correlation fall to 0 over the env steps asked of learn."""
     adam_eps: Positive = 1e-5
     """Adam epsilon."""
+    weight_decay: NonNegative = 0.0
+    """Weight decay of actor and critics (AdamW): their share that each step takes, times the step size."""
     max_grad_norm: Positive = 1.0
     """Gradient norm clip of actor and critic, in each of what tasks share and of their own heads apart."""
     gamma: Share = 0.99

@@ -292,7 +292,7 @@ def _minibatch_step(
     pull: Pull | None,
 ) -> dict[str, Tensor]:
     """One step of actor and critic for the seeds in ``members``; the others only compute."""
-    adam = AdamSettings(learning_rate, settings.adam.eps)
+    adam = replace(settings.adam, learning_rate=learning_rate)
     masked = _masked_tasks(state, batch, draw, settings)
     progress = progress._replace(weights=masked_weights(progress.weights, masked))
     metrics = _update_actor(state, batch, draw, members, adam, settings, progress, pull, masked)

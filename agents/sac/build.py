@@ -23,6 +23,7 @@ from mtrl.agents.optim.shares import (
 )
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import ActorCriticPolicy, Categorical, SquashedGaussian, action_mask
+from mtrl.agents.sac.registry import VALUES
 from mtrl.agents.sac.settings import MTSACConfig
 from mtrl.agents.sac.update import SACSettings
 
@@ -45,11 +46,37 @@ def check(config: MTSACConfig) -> None:
             )
         refuse_weights("temperature_weights", config.aggregators)
     refuse_masks(config.networks, config.aggregators)
+    _check_scaling(config)
     if config.aggregators[0].info.needs_positive_loss:
         raise AgentError(
             f"actor_aggregator: {config.aggregators[0].info.name!r} takes logarithms or ratios of losses, and SAC's "
             f"actor loss changes sign; give the actor one of {', '.join(positive_loss_free())}"
         )
+
+
+def _check_scaling(config: MTSACConfig) -> None:
+    """Raise AgentError for values, resets and scales of rewards that do not go together."""
+    if config.value.kind == "categorical" and config.max_reward is not None:
+        raise AgentError(
+            f"max_reward: {config.max_reward} bounds the targets of a scalar value; a categorical one has low and high"
+        )
+    if config.reset_updates and not config.resets:
+        raise AgentError("reset_updates: there is no reset; set resets too")
+    if config.reward_scale.kind == "balance" and not config.resets:
+        raise AgentError("reward_scale: 'balance' changes at resets; set resets too")
+    if config.shared_alpha and config.heads == "separate":
+        raise AgentError(
+            "shared_alpha: tasks with agents of their own share no temperature; use multi-head or one-hot"
+        )
+    if not config.resets:
+        return
+    curriculum = CURRICULA.make(config.curriculum).info
+    if curriculum.couples:
+        raise AgentError(
+            f"resets: curriculum {curriculum.name!r} couples tasks from one origin, which a reset would lose; use 0"
+        )
+    if any(body.phases for body in config.networks):
+        raise AgentError("resets: the network has phases of its own; use 0")
 
 
 def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SACSettings:
@@ -61,10 +88,11 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
     columns = spec.num_tasks if one_hot else 0
     separate = config.heads == "separate"
     policy: ActorCriticPolicy = SquashedGaussian(spec)
-    critic_inputs, critic_outputs = spec.action_dim, 1
+    value = VALUES.make(config.value)
+    critic_inputs, critic_outputs = spec.action_dim, value.num_outputs
     if spec.discrete:
         policy = Categorical(action_mask(spec, device, separate))
-        critic_inputs, critic_outputs = 0, spec.action_dim
+        critic_inputs, critic_outputs = 0, spec.action_dim * value.num_outputs
     make = partial(
         make_network,
         spec,
@@ -106,10 +134,14 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
         max_target=_max_target(config),
         target_entropy=_target_entropy(config, spec, lead, device),
         max_grad_norm=config.max_grad_norm,
-        adam=AdamSettings(config.learning_rate, config.adam_eps),
+        adam=AdamSettings(config.learning_rate, config.adam_eps, weight_decay=config.weight_decay),
         dtype=update_dtype(config.precision, config.aggregators, device),
         ties=make_ties(actor, critic),
         temperature_weights=config.temperature_weights,
+        value=value,
+        target_twins=config.target_twins,
+        actor_twins=config.actor_twins,
+        shared_alpha=config.shared_alpha,
     )
 
 

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from mtrl.agents.aggregators.registry import AGGREGATORS, AggregatorChoice
 from mtrl.agents.curricula.registry import CurriculumChoice
+from mtrl.agents.data.registry import RewardScaleChoice
 from mtrl.agents.networks.registry import NETWORKS, NetworkChoice
+from mtrl.agents.sac.registry import ValueChoice
 from mtrl.agents.settings import (
     AgentConfig,
     Choice,
     Count,
     Heads,
+    Natural,
+    NonNegative,
     Number,
     Positive,
     Share,
@@ -47,6 +51,8 @@ class MTSACConfig(AgentConfig):
     """Adam step size of actor, critics and temperatures."""
     adam_eps: Positive = 1e-5
     """Adam epsilon."""
+    weight_decay: NonNegative = 0.0
+    """Weight decay of actor and critics (AdamW): their share that each step takes, times the step size."""
     max_grad_norm: Positive | None = 1.0
     """Gradient norm clip of actor and critics (both twins as one), in each of what tasks share and of their own heads
     apart; null for none. The temperatures are not clipped."""
@@ -56,11 +62,25 @@ class MTSACConfig(AgentConfig):
     """Share of the critic mixed into the target critic at each update."""
     max_reward: Positive | None = None
     """Largest size of a reward: the critics' targets are kept within max_reward / (1 - gamma). Null for no bound."""
+    value: ValueChoice = Choice("scalar")
+    """What the critics give: a number, or a distribution over atoms, as in categorical:atoms=101,low=-10,high=10."""
+    target_twins: Literal["min", "mean"] = "min"
+    """How the two target critics count in the critics' targets."""
+    actor_twins: Literal["min", "mean", "first"] = "min"
+    """How the two critics count in the actor's loss."""
+    reward_scale: RewardScaleChoice = Choice("none")
+    """Factor of each task's rewards in batches: none, return:bound=10 by its largest return, or balance at resets."""
+    resets: Natural = 0
+    """How often all networks and temperatures start afresh, at equal shares of training; the replay buffer is kept."""
+    reset_updates: Natural = 0
+    """Updates right after each reset, before the next env step."""
     initial_alpha: Positive = 1.0
     """Initial entropy temperature of every task."""
     target_entropy: Number | None = None
     """Entropy target of every task in nats; None is minus the number of action dimensions (-4 on Meta-World). For
     discrete actions it is a share of the entropy of acting at random, in [0, 1]; None is 0.3."""
+    shared_alpha: bool = False
+    """Whether all tasks have one temperature, by the mean of their entropies; else each has its own."""
     batch_per_task: Count = 128
     """Transitions per task in a batch."""
     buffer_per_task: Count = 100_000

@@ -25,8 +25,10 @@ from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step
 from mtrl.agents.optim.step import masked_tasks, masked_weights, masks_tasks, step_network
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import ActorCriticPolicy
+from mtrl.agents.sac.values import Scalar, Twins, Value, join
 
 SACState = dict[str, dict[str, Tensor]]
+SCALAR = Scalar()
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,9 @@ class SACSettings:
         share: of training done, from 0 to 1, for bodies that depend on it.
         ties: parameters that actor and critics have in common; None without.
         temperature_weights: whether losses are weighed by the tasks' temperatures.
+        value: what the critics' outputs are.
+        target_twins, actor_twins: how two critics count in targets and in the actor's loss.
+        shared_alpha: whether all tasks have one temperature.
     """
 
     actor: Network
@@ -58,6 +63,10 @@ class SACSettings:
     share: float = 0.0
     ties: Ties | None = None
     temperature_weights: bool = False
+    value: Value = SCALAR
+    target_twins: Twins = "min"
+    actor_twins: Twins = "min"
+    shared_alpha: bool = False
 
 
 class SACNoise(NamedTuple):
@@ -212,7 +221,8 @@ def critic_target(
 ) -> Tensor:
     """``r + gamma (1 - terminated) (min_k Q'_k(s', a') - alpha log pi(a'|s'))`` with a' ~ pi(s'), ``[S, T, b]``.
 
-    With discrete actions the bracket is its exact expectation. With ``max_target`` it is kept within that size.
+    With discrete actions the bracket is its exact expectation. With ``max_target`` it is kept within that size. A
+    categorical value has a distribution ``[S, T, b, N]`` instead.
     """
     # The present policy acts at the next observation: actions of the buffer there would be off by policy.
     actor = settings.actor.views(state["actor"]["params"], settings.dtype)
@@ -222,17 +232,21 @@ def critic_target(
     next_obs = with_task_code(batch.next_obs, settings.one_hot)
     output = settings.actor.forward(actor, next_obs, None, None, settings.share)
     critics = partial(_critics, target_critic, batch.next_obs, settings)
-    value, _ = settings.policy.soft_value(output, noise, critics, alpha)
     # Truncation is no termination: the value of the true next observation counts then.
-    target = batch.reward + settings.gamma * (1 - batch.terminated) * value
+    discount = settings.gamma * (1 - batch.terminated)
+    target = settings.value.target(
+        settings.policy,
+        output,
+        noise,
+        critics,
+        alpha,
+        batch.reward,
+        discount,
+        settings.target_twins,
+    )
     if settings.max_target is None:
         return target
     return target.clamp(-settings.max_target, settings.max_target)
-
-
-def critic_loss(q: Tensor, target: Tensor) -> Tensor:
-    """Squared error of both critics ``[S, 2, T, b]`` against ``[S, T, b]``: one loss per task, ``[S, T]``."""
-    return 0.5 * (q - target.unsqueeze(1)).square().mean(-1).sum(1)
 
 
 def alpha_gradient(log_prob: Tensor, target_entropy: float | Tensor) -> Tensor:
@@ -245,8 +259,7 @@ def _critic_losses(
 ) -> tuple[Tensor, Tensor]:
     """The critics' losses ``[S, T]`` and the values ``[S, 2, T, b]`` that they are of."""
     every = _critics(params, batch.obs, settings, batch.action, noise.critic_network)
-    q = settings.policy.taken(every, batch.action)
-    return critic_loss(q, target), q
+    return settings.value.losses(settings.policy, every, batch.action, target)
 
 
 def _actor_losses(
@@ -259,7 +272,11 @@ def _actor_losses(
 ) -> tuple[Tensor, Tensor]:
     """The actor's losses ``[S, T]`` and the log-probabilities ``[S, T, b]`` of its actions."""
     obs = with_task_code(batch.obs, settings.one_hot)
-    critics = partial(_critics, critic, batch.obs, settings)
+
+    def critics(action: Tensor | None) -> Tensor:
+        outputs = _critics(critic, batch.obs, settings, action)
+        return join(settings.value.mean(outputs), settings.actor_twins)
+
     output = settings.actor.forward(params, obs, None, noise.actor_network, settings.share)
     value, log_prob = settings.policy.soft_value(output, noise.action, critics, alpha)
     return -value.mean(-1), log_prob
@@ -354,6 +371,9 @@ def _update_actor_and_alpha(
     slope = alpha_gradient(log_prob, settings.target_entropy)
     if masked is not None:
         slope = slope * ~masked
+    if settings.shared_alpha:
+        # Written out: the fused step reads gradients as they lie in memory.
+        slope = slope.mean(-1, keepdim=True).expand_as(slope).contiguous()
     adam_step(state["log_alpha"], slope, settings.adam)
     metrics = {
         "actor_loss": losses.detach(),

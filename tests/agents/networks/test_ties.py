@@ -21,6 +21,7 @@ from mtrl.agents.optim.adam import AdamSettings
 from mtrl.agents.seeds import Seeds
 from mtrl.agents.settings import Entry, settings
 from mtrl.agents.state import split_state
+from tests.agents.ppo.test_agent import DiscreteEnv
 from tests.helpers import fakes
 
 SHORT: dict[type[Agent], dict[str, Any]] = {
@@ -169,3 +170,20 @@ def test_stacked_seeds_equal_seeds_alone(kind: type[Agent]) -> None:
 def test_networks_that_cannot_be_tied_are_refused(kind: type[Agent]) -> None:
     with pytest.raises(AgentError, match="critic_network: ties parameters to the actor's network"):
         _agent(kind, network="mlp", critic_network="tied")
+
+
+@pytest.mark.parametrize("kind", [MTPPO, MTSAC])
+def test_what_each_task_owns_in_the_critic_is_each_tasks_in_the_actor_too(
+    kind: type[Agent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = Entry("mtrl.agents.networks.bodies.bro:BRO", "Ties an embedding of each task.")
+    monkeypatch.setitem(NETWORKS.entries, "embedded", entry)
+    env = DiscreteEnv()
+    agent: Any = kind(
+        env, seed=1, device="cpu", **SHORT[kind] | {"network": "embedded:embedding=4"}
+    )
+    _advance(agent)
+    actor, critic = (_named(agent, role)["body.embedding"] for role in ("actor", "critic"))
+    assert actor.shape[1] == env.num_tasks and torch.equal(actor, critic[:1])
+    # The same rows have features of their own in each task, also where repeated ones are computed once.
+    assert not agent.actor.treats_tasks_alike

@@ -22,11 +22,11 @@ from mtrl.agents.sac.update import (
     SACSettings,
     SACState,
     alpha_gradient,
-    critic_loss,
     critic_target,
     init_sac,
     sac_update,
 )
+from mtrl.agents.sac.values import critic_loss
 from tests.helpers.networks import mlp
 
 TASKS, BATCH, OBS, ACTIONS = 3, 8, 5, 2
