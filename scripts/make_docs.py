@@ -49,7 +49,7 @@ def write_pages(folder: Path) -> None:
 
 
 def main() -> int:
-    """Do what the command line asks for; returns the exit status."""
+    """Parse the command line and build. Returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""The table of a suite: each method's success, its interval and what it cost."""
+"""The score table of a suite: success, interval and cost of each method."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _head(kind: str, text: str, tip: str) -> str:
 
 
 def _heads(table: Table) -> list[tuple[str, str, str]]:
-    """The columns: class, name, and what the short name stands for."""
+    """The columns as tuples of CSS class, short name and explanation."""
     worst = table.rows[0].worst_k
     return [
         ("method", "method", ""),
