@@ -66,17 +66,19 @@ class Body(ABC):
     """An architecture between encoder and head.
 
     Attributes:
-        encoder_tied: whose losses train the encoder that actor and critic then share, as of ``Parameter.tied``; None
-            where each has its own.
         uses_share: whether features depend on the share of training done.
         wants_one_hot: whether the last T of its inputs are the task's one-hot code, behind what the encoder gives.
         corrects_heads: whether ``heads_after_step`` changes the heads' weights.
     """
 
-    encoder_tied: ClassVar[Literal["critic", "both"] | None] = None
     uses_share: ClassVar[bool] = False
     wants_one_hot: ClassVar[bool] = False
     corrects_heads: ClassVar[bool] = False
+
+    @property
+    def encoder_tied(self) -> Literal["critic", "both"] | None:
+        """Whose losses train the encoder that actor and critic then share, as of ``Parameter.tied``; None if none."""
+        return None
 
     @property
     def masks_tasks(self) -> bool:

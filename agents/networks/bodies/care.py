@@ -1,6 +1,7 @@
 """Contextual attention over encoders (CARE, Sodhani et al. 2021): a task's code mixes encoders of the observation.
 
-Encoders and task code are the same in actor and critics, and trained by the critic's loss alone. Three readings: the
+Encoders and task code are the same in actor and critics, and trained by the critic's loss alone; on MiniGrid so is the
+network's encoder. PPO's critic says little of actions, so there ``trained_by=both`` may serve. Three readings: the
 code's frozen input is the words of a task's name, as a unit vector with a number for each word of the suite, where the
 paper takes a sentence through a language model; ``metadata=none`` learns it instead. Targets follow all of a critic at
 one rate. The heads are those of the agent's settings, where the paper has one head.
@@ -14,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -48,14 +49,18 @@ class CARE(Body):
     No gradient passes from ``a_t`` to the task's code ``c_t``.
     """
 
-    encoder_tied: ClassVar[Literal["critic", "both"] | None] = "critic"
-
     encoders: Count = 6
     """Encoders that are mixed; 6 on MT10 and 10 on MT50 in the paper."""
     units: Count = 50
     """Units of the layers of encoders, task code and attention."""
     metadata: Literal["words", "none"] = "words"
     """What the code is made of: the words of the task's name, or numbers that are learned for each task."""
+    trained_by: Literal["critic", "both"] = "critic"
+    """Whose losses train encoders and code: the critic's, as in the paper, or those of actor and critic."""
+
+    @property
+    def encoder_tied(self) -> Literal["critic", "both"]:
+        return self.trained_by
 
     def parameters(self, size: Size) -> dict[str, Parameter]:
         units = self.units
@@ -76,7 +81,7 @@ class CARE(Body):
         tied = {}
         for name, parameter in found.items():
             is_fixed = parameter.kind == "fixed"
-            tied[name] = parameter if is_fixed else replace(parameter, tied="critic")
+            tied[name] = parameter if is_fixed else replace(parameter, tied=self.trained_by)
         return tied | named("trunk", hidden_parameters(self._trunk(size)))
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:

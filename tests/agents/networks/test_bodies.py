@@ -159,6 +159,8 @@ def test_encoders_and_codes_get_the_critics_gradient_alone(kind: type[Agent], su
     assert set(tied) <= set(critic.layout.trained)
     assert set(tied) <= set(actor.layout.frozen)
     assert all(not name.startswith("body.trunk") for name in tied)
+    both = _agent(kind, "care:trained_by=both")
+    assert set(tied_names(both.critic)) <= set(both.actor.layout.trained)  # type: ignore[attr-defined]
 
 
 # PaCo
