@@ -9,6 +9,7 @@ columns at every layer; here weights of a column start at .9 for itself and sum 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -36,14 +37,14 @@ class CrossStitch(Body):
         for layer in range(size.depth - 1):
             # What is learned is the difference to the weights at the start.
             parameters[f"{layer}.stitch"] = Parameter(square, 0.0, exact=True)
-        start = partial(_draw_columns, self._start())
+        start = partial(_draw_columns, self._start)
         parameters["stitch"] = Parameter(square[:1], start, "owned", exact=True)
         return parameters
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
         size = step.size
         columns = experts_of(p, size)
-        start = self._start().to(p["stitch"])
+        start = self._start(p["stitch"].device)
         hidden = x
         for layer in range(size.depth):
             plain = before_activation(columns, layer, hidden, size.activation)
@@ -52,18 +53,21 @@ class CrossStitch(Body):
                 hidden = recombine(outputs, start + p[f"{layer}.stitch"]).flatten(0, 1)
         return recombine(outputs.float(), p["stitch"].unsqueeze(2)).squeeze(1)
 
-    def _start(self) -> Tensor:
+    def _start(self, device: torch.device) -> Tensor:
         """Weights ``[C, C]`` at the start, row c for column c."""
-        if self.columns == 1:
-            return torch.ones(1, 1)
-        others = (1 - self.diagonal) / (self.columns - 1)
-        return torch.full((self.columns, self.columns), others).fill_diagonal_(self.diagonal)
+        count = self.columns
+        if count == 1:
+            return torch.ones(1, 1, device=device)
+        others = (1 - self.diagonal) / (count - 1)
+        return torch.full((count, count), others, device=device).fill_diagonal_(self.diagonal)
 
 
-def _draw_columns(start: Tensor, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
+def _draw_columns(
+    start: Callable[[torch.device], Tensor], size: tuple[int, ...], generator: torch.Generator
+) -> Tensor:
     """Rows ``[K, T, C]`` of ``start``: tasks begin with columns in a random order, each equally often."""
     members, tasks, columns = size
-    rows = start.to(generator.device)
+    rows = start(generator.device)
     drawn = []
     for _ in range(members):
         order = torch.randperm(tasks, generator=generator, device=generator.device)

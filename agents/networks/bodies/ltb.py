@@ -14,7 +14,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from mtrl.agents.errors import AgentError
 from mtrl.agents.networks.bodies.body import Body, Step
@@ -106,7 +105,8 @@ class LTB(Body):
 
 def _largest(scores: Tensor) -> Tensor:
     """1 at the largest of ``[..., C]``, else 0."""
-    return one_hot(scores.argmax(-1), scores.shape[-1]).to(scores.dtype)
+    largest = scores.argmax(-1, keepdim=True)
+    return torch.zeros_like(scores).scatter(-1, largest, 1.0)
 
 
 def _gumbel(size: tuple[int, ...], generator: torch.Generator) -> Tensor:

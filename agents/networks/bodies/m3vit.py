@@ -3,8 +3,9 @@
 The paper's layers are those of a vision transformer; here an expert is one hidden layer of the MLP. Each task picks
 ``k`` experts for a row by noisy scores, and a loss over the rows of all tasks balances the experts' use. All experts
 are computed for all rows, and those not picked weigh 0, so that shapes stay the same. Public code draws the noise's
-weights at random; here they start at 0, so that noise is equal everywhere. Targets and deterministic actions have no
-noise.
+weights at random; here they start at 0, so that noise is equal everywhere. The scores' weights are drawn: if they
+started at 0 as well, noise alone would pick experts, and PPO would compare the probabilities of different policies.
+Targets and deterministic actions have no noise.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from mtrl.agents.networks.mixture import (
     mix,
     softmax_of_largest,
 )
-from mtrl.agents.networks.parameters import Parameter
+from mtrl.agents.networks.parameters import Parameter, he_uniform, uniform
 from mtrl.agents.settings import Count, NonNegative, settings
 
 LEAST_NOISE = (
@@ -82,11 +83,12 @@ class M3ViT(Body):
         for layer in range(dense, size.depth):
             part = _layer(size, layer)
             fan_in = (part.inputs,) if self.gate == "obs" else ()
-            scores = Parameter((self.experts, *fan_in), 0.0, "owned", exact=True)
+            shape = (self.experts, *fan_in)
+            start = he_uniform(part.inputs) if self.gate == "obs" else uniform(1.0)
             parameters |= expert_parameters(part, self.experts, f"{layer}.expert.")
-            parameters[f"{layer}.gate"] = scores
+            parameters[f"{layer}.gate"] = Parameter(shape, start, "owned", exact=True)
             if self.noise:
-                parameters[f"{layer}.noise"] = scores
+                parameters[f"{layer}.noise"] = Parameter(shape, 0.0, "owned", exact=True)
         return parameters
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:

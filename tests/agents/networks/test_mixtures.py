@@ -160,7 +160,8 @@ def _use_after_training(balance: float) -> Tensor:
     size = replace(SIZE, depth=1, width=8)
     body = M3ViT(experts=6, k=2, sparse=1, balance=balance)
     p = draw(body, size)
-    p["0.gate"].data[..., 0] += 0.4 * torch.tensor([1.0, 1.0, -1.0, -1.0, -1.0, -1.0])
+    p["0.gate"].data.zero_()
+    p["0.gate"].data[..., 0] = 0.4 * torch.tensor([1.0, 1.0, -1.0, -1.0, -1.0, -1.0])
     x = rows(size, 128)
     x[..., 0] = 1.0
     target = torch.stack([x[0, task].roll(task, -1).square().sum(-1) for task in range(TASKS)])
