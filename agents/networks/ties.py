@@ -72,7 +72,7 @@ class Ties:
             members, masked, noise: as of ``Network.after_step``, by which the critic's body corrects the values.
         """
         tied = state["tied"]
-        clip_by_norm(tied["grad"], max_norm)
+        clip_by_norm([tied["grad"]], max_norm)
         decay(tied["params"], settings, members=members)
         adam_step(tied, tied["grad"], settings, members)
         tied["grad"].zero_()
