@@ -93,6 +93,22 @@ def test_adam_equals_torch() -> None:
     torch.testing.assert_close(state["params"], reference.detach())
 
 
+def test_members_that_do_not_step_keep_their_state_and_count_their_own_steps() -> None:
+    """Adam's first step is the step size times the gradient's sign, whatever happened to other members before."""
+    state = adam_state(torch.zeros(2, 3), per_member=True)
+    settings = AdamSettings(0.01, 1e-12)
+    adam_step(state, torch.ones(2, 3), settings, [0])
+    assert state["step"].tolist() == [1, 0]
+    torch.testing.assert_close(state["params"], torch.tensor([[-0.01] * 3, [0.0] * 3]))
+    assert not state["exp_avg"][1].any() and not state["exp_avg_sq"][1].any()
+    adam_step(state, -2 * torch.ones(2, 3), settings)
+    assert state["step"].tolist() == [2, 1]
+    torch.testing.assert_close(state["params"][1], torch.full((3,), 0.01))
+    # m = 0.9 · 0.1 - 0.2 = -0.11 over 0.19, v = 0.001 · 0.999 + 0.004 over 0.001999.
+    moved = 0.01 * (0.11 / 0.19) / (0.004999 / 0.001999) ** 0.5
+    torch.testing.assert_close(state["params"][0], torch.full((3,), -0.01 + moved))
+
+
 def test_initial_weights_are_he_uniform_with_zero_biases() -> None:
     network = mlp(in_dim=24, width=64, depth=2, out_dim=3, num_heads=5)
     flat = network.init(2, torch.Generator().manual_seed(0))
