@@ -184,12 +184,7 @@ def ppo_update(
     visits = torch.zeros_like(active)
     count = 0
     sums: dict[str, Tensor] = {}
-    # The divergence is that of the tasks whose rows are of this round: those of a task that paused
-    # were collected by an older policy, and are far from the present one from the start.
-    judged = torch.ones(samples.action.shape[:2], device=active.device)
-    if rollout.fresh is not None:
-        judged = rollout.fresh.to(judged.dtype)
-    judged = judged / judged.sum(-1, keepdim=True)
+    judged = _judged(rollout)
     for number in range(len(epochs)):
         draws = {str(index): draw for index, draw in enumerate(epochs[number])}
         weights = {
@@ -214,10 +209,19 @@ def ppo_update(
                 break
     steps = visits * minibatches
     metrics |= {name: value / _per_seed(steps, value) for name, value in sums.items()}
-    return metrics | {
-        "epochs": visits,
-        "learning_rate": torch.full_like(visits, learning_rate),
-    }, count
+    metrics |= {"epochs": visits, "learning_rate": torch.full_like(visits, learning_rate)}
+    return metrics, count
+
+
+def _judged(rollout: Rollout) -> Tensor:
+    """Each task's part in the divergence ``[S, T]``: equal among the tasks whose rows are of this round.
+
+    Those of a task that paused were collected by an older policy, and are far from the present one from the start.
+    """
+    judged = torch.ones(rollout.reward.shape[:2], device=rollout.reward.device)
+    if rollout.fresh is not None:
+        judged = rollout.fresh.to(judged.dtype)
+    return judged / judged.sum(-1, keepdim=True)
 
 
 def run_pass(

@@ -17,6 +17,17 @@ ENVS = (64, 128, 256, 512)
 STEPS = 32  # vector steps of a rollout
 
 
+def engine(section: Section, device: torch.device) -> None:
+    """Seconds until mt10 has taken its first step, in which the engine may be compiled, and until a second one has."""
+    for key in ("first", "second"):
+        begun = time.perf_counter()
+        env = make_vec("mt10", seed=0)
+        env.reset()
+        env.step(env.action_space.sample())
+        env.close()
+        section.note(key, time.perf_counter() - begun)
+
+
 def ppo(section: Section, device: torch.device) -> None:
     """One rollout with its update to warm up, then as many as fit."""
     cpu = torch.device("cpu")

@@ -22,15 +22,19 @@ KINDS: dict[str, tuple[type[Agent], dict[str, Any]]] = {
 UPDATES = 5
 
 
-def contracts(section: Section, device: torch.device) -> None:
-    """Each contract on its own; a number is the largest relative difference of a network's parameters."""
+def of_updates(section: Section, device: torch.device) -> None:
+    """Contracts of single updates; a number is the largest relative difference of a network's parameters."""
+    section.attempt("first updates beside the CPU", partial(_beside_cpu, device))
+    for method in ("mean", "pcgrad", "cagrad", "fairgrad"):
+        section.attempt(f"recorded beside eager, {method}", partial(_recorded, device, method))
+
+
+def of_runs(section: Section, device: torch.device) -> None:
+    """Contracts of whole training loops, with environments."""
     for name in KINDS:
         section.attempt(f"{name}: resumed beside whole", partial(_resumed, name, device))
         section.attempt(f"{name}: recorded beside eager", partial(_recorded_run, name, device))
         section.attempt(f"{name}: stacked beside alone", partial(_stacked, name, device))
-    section.attempt("first updates beside the CPU", partial(_beside_cpu, device))
-    for method in ("mean", "pcgrad", "cagrad", "fairgrad"):
-        section.attempt(f"recorded beside eager, {method}", partial(_recorded, device, method))
 
 
 def _agent(name: str, device: torch.device, seed: int = 0, **settings: Any) -> Any:

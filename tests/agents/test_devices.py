@@ -107,6 +107,14 @@ def test_a_network_stays_on_its_device(kind: type[Agent], network: str) -> None:
         _check(watch, _agent(kind, network=network, **_method(kind, "pcgrad")))
 
 
+@pytest.mark.parametrize(("kind", "suite"), [(MTSAC, ""), (MTPPO, "mg3")])
+def test_compiled_loops_for_bfloat16_are_not_asked_for_tensors_on_a_device(
+    kind: type[Agent], suite: str
+) -> None:
+    with Watch() as watch:
+        _check(watch, _agent(kind, suite=suite, precision="bf16", **_method(kind, "pcgrad")))
+
+
 @pytest.mark.parametrize("name", sorted(AGGREGATORS))
 def test_every_gradient_method_stays_on_its_device(name: str) -> None:
     with Watch() as watch:

@@ -96,7 +96,7 @@ def test_sizes_that_would_not_end_are_skipped() -> None:
     skipped = [
         found for found in figures.values() if isinstance(found, dict) and "skipped" in found
     ]
-    assert len(figures) == 9 and len(skipped) == 8
+    assert len(figures) == 8 and len(skipped) == 7
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
