@@ -25,7 +25,7 @@ Networks = dict[str, dict[str, Tensor]]
 
 
 def stream_seed(seed: int, index: int) -> int:
-    """A seed for one of the agent's random streams, independent of those of other indices."""
+    """Derive a seed for one of the agent's random streams. Seeds of different indices are independent."""
     sequence = np.random.SeedSequence((seed, index))
     # 63 bits, so that the seed fits a signed integer.
     return int(sequence.generate_state(1, np.uint64)[0] >> 1)

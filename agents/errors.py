@@ -11,7 +11,7 @@ MAX_SEED = 2**32 - 1  # the largest that environments take, which agents reset w
 
 
 class AgentError(UserError, ValueError):
-    """A setting, space or file that the agent cannot work with; the message says what is allowed."""
+    """A setting, space or file is invalid for the agent. The message names the allowed values."""
 
 
 class DivergedError(RuntimeError):
@@ -24,7 +24,7 @@ def unknown(field: str, value: str, allowed: Iterable[str]) -> AgentError:
 
 
 def check_seed(seed: Any) -> int:
-    """``seed`` as an int. Raises AgentError for what is none."""
+    """Return ``seed`` as an int. Raises AgentError unless it is an integer from 0 to ``MAX_SEED``."""
     number = as_integer(seed)
     if number is None or not 0 <= number <= MAX_SEED:
         raise AgentError(f"seed: {seed!r} is not an integer from 0 to {MAX_SEED}")
@@ -32,7 +32,7 @@ def check_seed(seed: Any) -> int:
 
 
 def check_total(total_env_steps: Any) -> int:
-    """Env steps to learn for, as an int. Raises AgentError for what is no whole number of at least 0."""
+    """Return a number of env steps as an int. Raises AgentError unless it is a whole number of at least 0."""
     whole = isinstance(total_env_steps, float) and total_env_steps.is_integer()
     number = int(total_env_steps) if whole else as_integer(total_env_steps)
     if number is None or number < 0:

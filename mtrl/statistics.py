@@ -106,7 +106,7 @@ def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> Scores:
 
 
 def worst_k_mean(scores: ArrayLike, k: int) -> float:
-    """Mean score of each run's ``k`` worst tasks, averaged over runs: what a mean over many easy tasks hides.
+    """Average the scores of each run's ``k`` worst tasks, then over runs. A mean over all tasks can hide those tasks.
 
     Raises:
         ValueError: ``k`` is not between 1 and the number of tasks.

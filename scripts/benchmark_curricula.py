@@ -38,11 +38,10 @@ def make_agents(width: int, steps: int) -> dict[str, MTSAC]:
     for heads, curricula in (("separate", SEPARATE), ("multi-head", SHARED)):
         for name, curriculum in curricula.items():
             # SON-GOKU decides at every step, and looks at the Gramian every 200.
-            rounds = (
-                ""
-                if name == "son-goku"
-                else f"{',' if ':' in curriculum else ':'}round_steps={steps}"
-            )
+            rounds = ""
+            if name != "son-goku":
+                separator = "," if ":" in curriculum else ":"
+                rounds = f"{separator}round_steps={steps}"
             settings: dict[str, Any] = {"heads": heads, "curriculum": curriculum + rounds}
             env = make_vec("mt10", seed=0, num_threads=1)
             found[name] = MTSAC(

@@ -63,7 +63,7 @@ def _stock(suite: str) -> Callable[[], float]:
 
 
 def _envpool(suite: str) -> Callable[[], float] | None:
-    """EnvPool on those of the suite's tasks that it has; its levels and resets are its own."""
+    """Steps EnvPool on the tasks of the suite that it offers. It draws its own levels and resets."""
     if importlib.util.find_spec("envpool") is None:
         return None
     import envpool

@@ -87,7 +87,7 @@ class Move:
 
 
 def upgraded(record: Record) -> Record:
-    """A record of version 1 as one of version 2; what it does not tell is null."""
+    """Convert a record of version 1 to version 2. Facts that version 1 lacks become null."""
     old, params = record["method"], dict(record["method"]["params"])
     # 0 was the default and did nothing: every evaluation played the run's own goals.
     params["eval.seed"] = None

@@ -20,7 +20,7 @@ LEFT_OUT = ("torch",)
 
 
 def floors(project: dict[str, Any]) -> list[str]:
-    """``name==floor`` for every run-time dependency of a ``[project]`` table, and for those of ``EXTRAS``.
+    """List ``name==floor`` for every run-time dependency of a ``[project]`` table and of ``EXTRAS``.
 
     Raises:
         ValueError: a dependency has no oldest release.

@@ -1,4 +1,4 @@
-"""Build the documentation into ``build/docs``; any warning is an error. Needs the extra ``docs``.
+"""Build the documentation and the leaderboard into ``build/docs``; any warning is an error. Needs the extra ``docs``.
 
 python -m scripts.make_docs           # generated pages, then HTML
 python -m scripts.make_docs --pages    # generated pages only, into docs/generated
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from mtrl.leaderboard import build
 from scripts.pages import choices, methods, metrics, readme, results, speed, suites
 from scripts.pages.text import ROOT
 
@@ -48,7 +49,7 @@ def write_pages(folder: Path) -> None:
 
 
 def main() -> int:
-    """Do what the command line asks for; returns the exit status."""
+    """Parse the command line and build. Returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -64,8 +65,12 @@ def main() -> int:
     write_pages(ROOT / "docs" / "generated")
     if given.pages:
         return 0
-    build = ["-m", "sphinx", "-W", "--keep-going", "-q", "docs", "build/docs"]
-    return subprocess.run([sys.executable, *build], cwd=ROOT).returncode
+    sphinx = ["-m", "sphinx", "-W", "--keep-going", "-q", "docs", "build/docs"]
+    status = subprocess.run([sys.executable, *sphinx], cwd=ROOT).returncode
+    if status == 0:
+        page = ROOT / "build" / "docs" / "leaderboard"
+        build.write(build.read(ROOT / "results", page), page, docs="..")
+    return status
 
 
 if __name__ == "__main__":

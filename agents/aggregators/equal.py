@@ -86,7 +86,7 @@ def _equal(gramian: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 def _with_mean_at_zero(
     gramian: Tensor, weights: Tensor, residual: Tensor, fine: Tensor
 ) -> Solution:
-    """A solution whose weights are those of the mean if all gradients are zero."""
+    """Replace the weights by those of the mean where all gradients are zero."""
     none = ~(diagonal(gramian) > 0).any(-1)
     weights = torch.where(none.unsqueeze(-1), 1 / gramian.shape[-1], weights)
     converged = none | (fine & (residual < 1e-3))

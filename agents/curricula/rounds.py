@@ -240,7 +240,7 @@ class Rounds:
         return owned(params, self._networks)
 
     def _adopt(self, plan: Plan) -> None:
-        """Make ``plan`` that of the round under way."""
+        """Set ``plan`` as the plan of the current round."""
         self._share, self._coupled, self._active = plan.share, plan.coupled, plan.active
         self._log = _in_float64(plan.log)
         self._cycle = plan.cycle if self._cycles else None

@@ -14,7 +14,7 @@ SHARED_FILES = ("agent.safetensors", "config.yaml", "result.json", "README.md")
 
 
 def local_folder(name: str | Path) -> Path:
-    """The folder or file that ``name`` means: a path that exists, else what the Hub has under ``ORG/NAME``.
+    """Return the local path ``name`` if it exists; otherwise download the Hub repository ``ORG/NAME``.
 
     Raises:
         AgentError: there is no such path, and the name is no Hub id or the Hub does not have it.

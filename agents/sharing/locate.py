@@ -13,7 +13,7 @@ AGENT_FILE = "agent.safetensors"
 
 
 def agent_file(path: Path) -> Path:
-    """The file to read the agent from: ``path`` itself, the one in a folder, or that of a run's newest checkpoint.
+    """Find the agent file: ``path`` itself, the one in that folder, or the newest checkpoint of that run.
 
     A checkpoint whose file does not match its digest is left out with a warning, as when a run continues.
 

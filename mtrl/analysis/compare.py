@@ -1,4 +1,4 @@
-"""Two methods side by side: what is set differently, each task's success, and a verdict."""
+"""Compare two methods: their settings, the success of each task, and a verdict."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read_side(name: str, path: Path) -> Series:
 
 
 def setting_changes(a: Series, b: Series) -> list[tuple[str, Any, Any]]:
-    """Settings that differ, with the values of A and B; those of the machine and the seed are left out."""
+    """List the settings that differ, with the values of A and B. Settings of the machine and the seed do not count."""
     first = shortened(a.records[0]["method"]["params"])
     second = shortened(b.records[0]["method"]["params"])
     kept = MACHINE_KEYS - {"method", "total_env_steps"}
@@ -53,7 +53,7 @@ def setting_changes(a: Series, b: Series) -> list[tuple[str, Any, Any]]:
 
 
 def differences(a: Series, b: Series) -> list[Difference]:
-    """Each task's difference at the last evaluations, then that of the mean over tasks; Welch's 95 % intervals."""
+    """Compute ``B - A`` of the last evaluations, by task and for their mean, with Welch's 95 % intervals."""
     one_suite([a, b])
     rows = [(name, a.last_rates[:, i], b.last_rates[:, i]) for i, name in enumerate(a.tasks)]
     rows.append((MEAN, a.last_rates.mean(1), b.last_rates.mean(1)))

@@ -1,4 +1,4 @@
-"""Runs that differ in their seeds as one series: what a learning curve or a bar is drawn from.
+"""Group runs that differ only in their seeds into one series. A learning curve or a bar shows one series.
 
 Letters: S seeds, E evaluations, T tasks.
 """

@@ -1,1 +1,1 @@
-"""The smaller commands, one module each; what is heavy to import is imported in their bodies."""
+"""The smaller commands, one module each. A command imports heavy packages inside its functions."""

@@ -38,7 +38,7 @@ def _run(argv: list[str]) -> int:
 
 
 def _result(words: list[str], options: dict[str, Any]) -> str:
-    """Do what is asked for. Returns the folder or address that came of it."""
+    """Run the requested action. Returns the folder that was written or the address of the upload."""
     verb, *words = words or [""]
     if verb not in _WORDS:
         raise ConfigError(f"hub: {verb!r} is unknown; {choices(verb, _WORDS)}")

@@ -111,7 +111,7 @@ class Evaluator:
         return self._per_task(totals)
 
     def _note_starts(self, which: Bools) -> None:
-        """Note what the episodes that begin now in the environments ``which`` start from."""
+        """Record the start content of the episodes that begin now in the environments ``which``."""
         for index in np.flatnonzero(which).tolist():
             self._starts[self.env.task_id[index]].add(self.env.start_content(index))
 

@@ -99,7 +99,7 @@ def filming_env(config: TrainConfig, camera: str | None = None) -> envs.TaskVect
 
 
 def _draws_closely(config: TrainConfig) -> bool:
-    """Whether the run's environments take a camera and a size: those of Meta-World's native backend do."""
+    """Whether the run's environments accept a camera and a frame size. Meta-World's native backend does."""
     if config.backend == "stock" or envs.get_suite(config.suite).family != "metaworld":
         return False
     return "native" in envs.backends(config.suite)

@@ -11,7 +11,7 @@ from mtrl.leaderboard import export, files, outside, page, runs, svg, text
 from mtrl.leaderboard.board import Board, make_board
 from mtrl.training.run_folder import write_text, writing
 
-USAGE = """usage: python -m mtrl.leaderboard build RESULTS [--out=DIR] [--outside=FILE]
+USAGE = """usage: python -m mtrl.leaderboard build RESULTS [--out=DIR] [--outside=FILE] [--docs=URL]
 
 Reads every result file below RESULTS and writes into DIR: index.html (one self-contained page), leaderboard.md, csv/,
 plots/ (SVG) and rliable/ (matrices of runs and tasks). Equal results give equal bytes.
@@ -19,13 +19,14 @@ plots/ (SVG) and rliable/ (matrices of runs and tasks). Equal results give equal
   --out=DIR       by default leaderboard
   --outside=FILE  CSV of numbers published elsewhere, as reference lines; by default those that ship with mtrl; none
                   leaves them out
+  --docs=URL      where the documentation is, as seen from the page: each row then links to its method there
 
 Exit status 1 if files had to be left out (each is named, on stderr and on the page), 2 if nothing could be built."""
 
 
 def run(arguments: list[str]) -> int:
     """Build everything; the status is 1 if a file was left out."""
-    words, options = cli.parse(arguments, dict.fromkeys(("out", "outside"), str))
+    words, options = cli.parse(arguments, dict.fromkeys(("out", "outside", "docs"), str))
     if not arguments or "help" in options:
         print(cli.fitted(USAGE))
         return 0
@@ -38,7 +39,7 @@ def run(arguments: list[str]) -> int:
     if not board.tables:
         _complain(board)
         raise ConfigError(f"RESULTS: {words[0]} holds no valid result file")
-    write(board, out)
+    write(board, out, options.get("docs"))
     _complain(board)
     faults = sum(omission.fault for omission in board.omitted)
     total = sum(len(row.runs) for table in board.tables for row in table.rows)
@@ -60,8 +61,11 @@ def read(results: Path, out: Path, outside_file: str | None = None) -> Board:
     return make_board(found, published, omitted)
 
 
-def write(board: Board, out: Path) -> None:
+def write(board: Board, out: Path, docs: str | None = None) -> None:
     """Write every file; what an earlier build left in the folders of plots and data is removed.
+
+    Args:
+        docs: as of ``page.render``.
 
     Raises:
         WriteError: the folder cannot be written, or the disk is full.
@@ -77,7 +81,7 @@ def write(board: Board, out: Path) -> None:
     for name, content in text.csv_files(board).items():
         _write(out / "csv" / name, content)
     write_text(out / "leaderboard.md", text.markdown(board))
-    write_text(out / "index.html", page.render(board))
+    write_text(out / "index.html", page.render(board, docs))
 
 
 def _clear(out: Path) -> None:

@@ -1,4 +1,4 @@
-"""``python -m mtrl.leaderboard check FILE ...``: say what is wrong with result files."""
+"""``python -m mtrl.leaderboard check FILE ...``: list the faults of result files."""
 
 from __future__ import annotations
 

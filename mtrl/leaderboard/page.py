@@ -23,14 +23,18 @@ def asset(name: str) -> str:
     return (_ASSETS / name).read_text(encoding="utf-8")
 
 
-def render(board: Board) -> str:
-    """The whole page. What comes from files is escaped, and a policy forbids all but its own style and script."""
+def render(board: Board, docs: str | None = None) -> str:
+    """The whole page. What comes from files is escaped, and a policy forbids all but its own style and script.
+
+    Args:
+        docs: address of the built documentation, where rows link to their method's page; None for no links.
+    """
     style, script = asset("plot.css") + asset("page.css"), asset("page.js")
     policy = (
         f"default-src 'none'; style-src 'sha256-{_digest(style)}'; script-src 'sha256-{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    body = "".join(_section(board, table) for table in board.tables)
+    body = "".join(_section(board, table, docs) for table in board.tables)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -62,7 +66,29 @@ def _header(board: Board) -> str:
     ]
     if faults:
         links.append(f'<a href="#left-out">{counted(faults, "file")} left out</a>')
-    return f'<header><h1>mtrl leaderboard</h1>\n<p class="lead">{counts}</p>\n<nav>{"".join(links)}</nav></header>'
+    return (
+        f'<header><h1>mtrl leaderboard</h1>\n<p class="lead">{counts}</p>\n<nav>{"".join(links)}</nav>\n'
+        f"{_filter(board)}</header>"
+    )
+
+
+def _filter(board: Board) -> str:
+    """Choices of a suite and a budget; the script shows them, since they do nothing without it."""
+    suites = dict.fromkeys(table.suite for table in board.tables)
+    budgets = {budget for table in board.tables for budget, _ in table.budgets}
+    choices = (
+        ("suite", [(suite, suite) for suite in suites]),
+        ("budget", [(str(budget), f"{budget:,} env steps") for budget in sorted(budgets)]),
+    )
+    fields = []
+    for name, values in choices:
+        options = "".join(
+            f'<option value="{escape(value)}">{escape(shown)}</option>' for value, shown in values
+        )
+        fields.append(
+            f'<label>{name} <select name="{name}"><option value="">all</option>{options}</select></label>'
+        )
+    return f'<form class="filter" hidden>{"".join(fields)}<output></output></form>'
 
 
 def counted(count: int, noun: str) -> str:
@@ -123,7 +149,7 @@ def levels_in_words(table: Table) -> str:
     return f"{', '.join(words)} of {episodes}" if words else ""
 
 
-def _section(board: Board, table: Table) -> str:
+def _section(board: Board, table: Table, docs: str | None) -> str:
     facts = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
         for name, value in protocol_facts(table)
@@ -137,9 +163,9 @@ def _section(board: Board, table: Table) -> str:
     ]
     name = f"{escape(table.suite)} <small>{escape(table.protocol['backend'])}</small>"
     return (
-        f'<section id="{table.slug}">\n<h2>{name}</h2>\n'
+        f'<section id="{table.slug}" data-suite="{escape(table.suite)}">\n<h2>{name}</h2>\n'
         f'<dl class="protocol">{facts}</dl>\n'
-        f"{score_table(table, board.published(table), board.columns(table))}\n{remarks(table)}"
+        f"{score_table(table, board.published(table), board.columns(table), docs)}\n{remarks(table)}"
         f'<div class="figures">{"".join(cards)}</div>\n{details.rows(table)}\n</section>\n'
     )
 

@@ -1,4 +1,4 @@
-"""The table of a suite: each method's success, its interval and what it cost."""
+"""The score table of a suite: success, interval and cost of each method."""
 
 from __future__ import annotations
 
@@ -12,12 +12,22 @@ from mtrl.leaderboard.outside import Outside, finals
 from mtrl.leaderboard.row import Row
 from mtrl.leaderboard.svg import escape
 from mtrl.leaderboard.tables import Comparison, Table
+from mtrl.settings.presets import methods
 
 _MINI_WIDTH, _MINI_HEIGHT = 164, 24
 
 
-def score_table(table: Table, published: Sequence[Outside], columns: Sequence[Column]) -> str:
-    """One line per row, in a body of its own for each budget; references below, which sorting leaves alone."""
+def score_table(
+    table: Table,
+    published: Sequence[Outside],
+    columns: Sequence[Column],
+    docs: str | None = None,
+) -> str:
+    """One line per row, in a body of its own for each budget; references below, which sorting leaves alone.
+
+    Args:
+        docs: address of the built documentation; None where rows link to no method's page.
+    """
     heads = "".join(_head(*head) for head in _heads(table))
     span = len(_heads(table))
     position = {row: index for index, row in enumerate(row for row in table.rows if row.seeds)}
@@ -26,8 +36,8 @@ def score_table(table: Table, published: Sequence[Outside], columns: Sequence[Co
         title = (
             f'<tr class="budget"><th colspan="{span}">planned for {budget:,} env steps</th></tr>'
         )
-        lines = [_line(table, row, svg.color(position.get(row, svg.COLORS))) for row in rows]
-        bodies.append(f"<tbody>{title}{''.join(lines)}</tbody>\n")
+        lines = [_line(table, row, svg.color(position.get(row, svg.COLORS)), docs) for row in rows]
+        bodies.append(f'<tbody data-budget="{budget}">{title}{"".join(lines)}</tbody>\n')
     if any(column.reference for column in columns):
         title = f'<tr class="budget"><th colspan="{span}">single-task reference: one agent for each task</th></tr>'
         lines = [_reference_line(column, span) for column in columns if column.reference]
@@ -45,7 +55,7 @@ def _head(kind: str, text: str, tip: str) -> str:
 
 
 def _heads(table: Table) -> list[tuple[str, str, str]]:
-    """The columns: class, name, and what the short name stands for."""
+    """The columns as tuples of CSS class, short name and explanation."""
     worst = table.rows[0].worst_k
     return [
         ("method", "method", ""),
@@ -73,7 +83,7 @@ def _heads(table: Table) -> list[tuple[str, str, str]]:
     ]
 
 
-def _line(table: Table, row: Row, color: str) -> str:
+def _line(table: Table, row: Row, color: str, docs: str | None) -> str:
     name = f'<span class="swatch {color}"></span><a href="#{details.row_id(table, row)}">{escape(row.label)}</a>'
     tags = [
         f'<span class="tag">{text}</span>' for text in (["preliminary"] if row.preliminary else [])
@@ -82,7 +92,7 @@ def _line(table: Table, row: Row, color: str) -> str:
     comparison = table.comparisons.get(row)
     summary = row.summaries
     cells = [
-        _cell("method", "", row.label, f"{name}<div>{''.join(tags)}</div>"),
+        _cell("method", "", row.label, f"{name}<div>{''.join(tags)}{_links(table, row, docs)}</div>"),
         _cell("chart", "", "", _mini(row, color)),
         _cell("success", "success", row.headline.value, _success(row)),
         _cell("", "vs plain", comparison.difference.value if comparison else math.nan,
@@ -98,6 +108,15 @@ def _line(table: Table, row: Row, color: str) -> str:
         _cell("", "hardware", row.hardware, escape(svg.shorten(row.hardware, 48))),
     ]  # fmt: skip
     return f"<tr>{''.join(cells)}</tr>\n"
+
+
+def _links(table: Table, row: Row, docs: str | None) -> str:
+    """Where to read on: the method's page, and the raw files in the row's details."""
+    found = [f'<a href="#{details.row_id(table, row)}">files</a>']
+    if docs is not None and row.method in methods():
+        page = f"{docs.rstrip('/')}/methods/{row.method}.html"
+        found.insert(0, f'<a href="{escape(page)}">method</a>')
+    return f'<span class="links">{" · ".join(found)}</span>'
 
 
 def _cell(kind: str, name: str, value: object, content: str) -> str:

@@ -68,7 +68,7 @@ class Table:
 
     @cached_property
     def comparisons(self) -> dict[Row, Comparison]:
-        """Each row that has a plain baseline, and what the difference is."""
+        """Map each row that has a plain baseline to its difference from that baseline."""
         found = {}
         for _, rows in self.budgets:
             for row in rows:

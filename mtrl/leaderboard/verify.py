@@ -137,7 +137,7 @@ def _place_in_sweep(path: Path) -> list[Path]:
 
 
 def verdict(claims: Sequence[Claim], again: Sequence[dict[str, TaskResult]]) -> tuple[str, bool]:
-    """What was published beside what was found, and whether the new mean lies in the row's interval.
+    """Describe the published and the repeated evaluations, and say whether the new mean lies in the row's interval.
 
     The interval is the t-interval over the published per-seed means, widened to the Wilson interval of the pooled
     episodes where that is wider: few seeds that happen to agree do not make the evaluation itself exact. A level that

@@ -1,1 +1,1 @@
-"""Result records: what they hold, their schema, provenance, and which make one row."""
+"""Result records: their fields and schema, their provenance, and the rule that puts runs into one row."""

@@ -77,7 +77,7 @@ class SB3Agent(Agent):
 
     @abstractmethod
     def _train(self) -> int:
-        """SB3's own training on what was collected; returns the optimizer steps taken so far in all."""
+        """Call SB3's own ``train`` on the collected data. Returns all optimizer steps so far."""
 
     def _build(self) -> Any:
         from stable_baselines3.common.logger import Logger

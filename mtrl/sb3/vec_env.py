@@ -52,7 +52,7 @@ class SB3VecEnv(VecEnv):
         return self.restarted(obs)
 
     def restarted(self, obs: NDArray) -> NDArray:
-        """Take note that every episode began anew with ``obs``; returns what the policy sees."""
+        """Record that every episode began again with ``obs``. Returns the observation that the policy receives."""
         self.ever[:] = False
         return self.observed(obs)
 

@@ -81,7 +81,7 @@ def _lines(
 
 
 def _speeds(rows: Mapping[tuple[str, str], Unit]) -> dict[tuple[str, str], Speed]:
-    """Speed of every suite and method in ``rows``, of which each has one run."""
+    """Measure or look up the speed of each pair of suite and method in ``rows``, which maps it to one of its runs."""
     rates = {row: measured_rate(unit) for row, unit in rows.items()}
     speeds = {row: Speed(rate, "measured") for row, rate in rates.items() if rate is not None}
     unknown = {row: unit.config for row, unit in rows.items() if row not in speeds}

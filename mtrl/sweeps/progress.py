@@ -51,13 +51,12 @@ class SweepProgress:
 
     def retry(self, name: str, line: str, status: int, alone: bool = False) -> None:
         """Runs ended before their time and start once more, each ``alone`` or as before."""
-        cause = (
-            f"killed by signal {-status}"
-            if -65 < status < 0
-            else "lost"
-            if status < 0
-            else f"exit status {status}"
-        )
+        if status >= 0:
+            cause = f"exit status {status}"
+        elif status > -65:
+            cause = f"killed by signal {-status}"
+        else:
+            cause = "lost"
         how = "going on with each seed alone" if alone else "going on with it once more"
         self.say(f"{name}: ended early ({cause}{': ' if line else ''}{line}); {how}")
 

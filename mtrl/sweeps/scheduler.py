@@ -1,4 +1,4 @@
-"""The loop of a sweep: start what is left, collect what is over, try once more what failed."""
+"""The loop of a sweep: start the remaining runs, collect finished ones, retry each failed run once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where each run of a sweep stands, read from its files alone: so a restarted sweep knows what a killed one knew."""
+"""The state of each run of a sweep, read from its files alone, so that a restarted sweep continues a killed one."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def state_of(unit: Unit) -> State:
 
 
 def collect(unit: Unit, gave_up: bool = False) -> State:
-    """Copy the record of a run that is over to the results folder; also that of one that failed for good.
+    """Copy the record of a finished run, or of one that failed for good, into the results folder.
 
     Args:
         gave_up: the run is not tried again, so a record that says ``running`` counts as failed.

@@ -1,1 +1,1 @@
-"""Training runs: what a run owns, its folder, checkpoints and logs."""
+"""Training runs: the run, its folder, its checkpoints and its logs."""

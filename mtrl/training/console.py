@@ -1,4 +1,4 @@
-"""Standard streams that outlive their reader: training goes on, and saves, when nobody reads what it says."""
+"""Standard streams that survive a closed reader, so that training continues and saves without one."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class LastingStream(io.TextIOBase):
         return getattr(self._stream, name)
 
     def _give_up(self) -> None:
-        """Fall silent, and lead what is still buffered nowhere, so that Python's own flush at exit cannot fail."""
+        """Stop writing and send buffered text to the null device, so that Python's flush at exit cannot fail."""
         stream, self._stream = self._stream, None
         with contextlib.suppress(OSError, ValueError, AttributeError):
             nowhere = os.open(os.devnull, os.O_WRONLY)

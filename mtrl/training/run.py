@@ -87,7 +87,7 @@ class Run:
             raise
 
     def _start(self, found: Checkpoint | None, command: str, device: torch.device) -> None:
-        """Make the agent and the record, or continue those of a checkpoint."""
+        """Create the agent and the record, or restore both from a checkpoint."""
         config = self.config
         kind = agent_class(config.algorithm)
         self.agent: Agent = kind(self.env, config.agent, seed=config.seed, device=device)
@@ -325,7 +325,7 @@ class Run:
             self._clock.leave()
 
     def close(self) -> None:
-        """Free what the run holds; its files are as ``write`` left them."""
+        """Close the environments and logs. Files stay as the last ``write`` left them."""
         self._close_events()
         if self._evaluator is not None:
             self._evaluator.close()

@@ -98,7 +98,7 @@ class RunFolder:
         return Contents(files, frozenset(self._events()))
 
     def restore(self, before: Contents) -> None:
-        """Take back what was written since ``contents``, as far as the disk allows."""
+        """Undo every write since ``before`` was read, as far as the disk allows."""
         for path, content in before.files.items():
             with contextlib.suppress(OSError, WriteError):
                 if content is None:
@@ -111,7 +111,7 @@ class RunFolder:
                     path.rmdir() if path.is_dir() else path.unlink()
 
     def _events(self) -> list[Path]:
-        """The folder ``tensorboard/`` and what is below it, in this order; nothing if there is none."""
+        """The folder ``tensorboard/`` and its files, in this order; empty if there is none."""
         return (
             [self.tensorboard, *sorted(self.tensorboard.rglob("*"))]
             if self.tensorboard.exists()
@@ -151,7 +151,7 @@ class RunFolder:
             self._name = None
 
     def _clean(self) -> None:
-        """Remove what a killed process left half-written."""
+        """Remove the unfinished files of a killed process."""
         for folder in (self.path, self.checkpoints):
             for entry in folder.iterdir() if folder.is_dir() else ():
                 if is_temporary(entry):

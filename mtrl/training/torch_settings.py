@@ -47,7 +47,7 @@ _under_way: list[_Settings] = []  # for each training, what the first one found
 
 @contextlib.contextmanager
 def torch_settings(device: torch.device, threads: int | None) -> Iterator[None]:
-    """Set PyTorch up for a training on ``device``, and restore what was there, also after an error.
+    """Set PyTorch's global options for training on ``device``, and restore the earlier ones afterwards.
 
     On a CPU, operations whose result is not reproducible become errors; on a GPU the caller's choice stands. The
     settings belong to the process: code in other threads sees them too, and of trainings that overlap in threads the

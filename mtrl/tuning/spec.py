@@ -57,7 +57,9 @@ class TuneSpec:
     sampler_seed: int = 0
 
     def config(self, values: dict[str, Any], seed: int, run_dir: Path | None) -> TrainConfig:
-        """The run of one seed with these values of the space. Raises ConfigError for what is not allowed."""
+        """Build the configuration of one seed with these values of the search space. Raises ConfigError for invalid
+        values.
+        """
         given = {
             "suite": self.suite,
             "method": self.method,

@@ -1,4 +1,4 @@
-"""Gradient methods, curricula and networks, from what they declare about themselves."""
+"""Pages about gradient methods, curricula and networks, generated from their classes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NEEDS = {
 
 
 def aggregators() -> str:
-    """An overview, then a section each with what it does and its settings."""
+    """An overview, then a section for each method with its description and settings."""
     costs = json.loads((RESULTS / "benchmark_aggregators.json").read_text())
     rows = []
     for name, entry in AGGREGATORS.entries.items():
@@ -59,7 +59,7 @@ def aggregators() -> str:
 
 
 def curricula() -> str:
-    """An overview, then a section each with what it does and its settings."""
+    """An overview, then a section for each curriculum with its description and settings."""
     costs = json.loads((RESULTS / "benchmark_curricula.json").read_text())["mt10"]
     own = costs["over_uniform"] | {"camrl": costs["camrl_over_single_task"]}
     rows = []
@@ -87,7 +87,7 @@ def curricula() -> str:
 
 
 def networks() -> str:
-    """An overview, then a section each with what it does and its settings."""
+    """An overview, then a section for each network with its description and settings."""
     rows = [
         [_link("network", name), entry.summary, _measured("network", name)]
         for name, entry in NETWORKS.entries.items()

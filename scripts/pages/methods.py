@@ -50,7 +50,7 @@ def page_parts(method: str) -> str:
 
 
 def overview() -> str:
-    """One line a preset: what it is, and its best published number a suite."""
+    """One line for each preset: its description and its best published number on each suite."""
     rows = []
     for name, path in presets.methods().items():
         rows.append([f"[`{name}`](/methods/{name}.md)", presets.summary(path), _numbers(name)])

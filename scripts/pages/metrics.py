@@ -1,4 +1,4 @@
-"""Every name that a run logs, when it is logged, and what it means.
+"""Every logged name, with its meaning and when it is logged.
 
 ``tests/docs/test_metrics.py`` compares this table with the names that short runs write.
 """

@@ -33,7 +33,7 @@ def bare_task(name: str) -> str:
 
 
 def settings_table(known: Mapping[str, Setting], values: Mapping[str, Any] | None = None) -> str:
-    """Name, default (or the value in ``values``), what is allowed, and what the setting does.
+    """A table of settings: name, default (or the value in ``values``), allowed values, description.
 
     Args:
         known: by name.

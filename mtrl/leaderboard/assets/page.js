@@ -22,8 +22,31 @@ for (const button of document.querySelectorAll("th button")) {
     }
   });
 }
+const filter = document.querySelector(".filter");
+const choose = () => {
+  const { suite, budget } = Object.fromEntries(new FormData(filter));
+  let rows = 0;
+  for (const section of document.querySelectorAll("section[data-suite]")) {
+    const bodies = [...section.querySelectorAll("tbody[data-budget]")];
+    for (const body of bodies) body.hidden = budget !== "" && body.dataset.budget !== budget;
+    const shown = bodies.filter((body) => !body.hidden);
+    section.hidden = (suite !== "" && section.dataset.suite !== suite) || shown.length === 0;
+    if (!section.hidden) rows += shown.reduce((sum, body) => sum + body.rows.length - 1, 0);
+  }
+  const all = suite === "" && budget === "";
+  filter.querySelector("output").textContent = all ? "" : rows === 0 ? "no row" : rows === 1 ? "1 row" : `${rows} rows`;
+};
+filter.hidden = false;
+filter.addEventListener("change", choose);
+choose(); // a browser may restore earlier choices
 const reveal = () => {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (target === null) return;
+  const section = target.closest("section");
+  if (section !== null && section.hidden) {
+    filter.reset();
+    choose();
+  }
   if (target instanceof HTMLDetailsElement) {
     target.open = true;
     target.scrollIntoView();

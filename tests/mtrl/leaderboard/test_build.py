@@ -127,6 +127,33 @@ def test_the_page_shows_what_the_protocol_asks_for(results: Path, tmp_path: Path
     assert {link[1:] for link in links if link.startswith("#")} <= ids
 
 
+def test_suites_and_budgets_can_be_chosen(results: Path, tmp_path: Path) -> None:
+    assert build(results, tmp_path / "out") == 0
+    tags = Reader((tmp_path / "out" / "index.html").read_text(encoding="utf-8")).tags
+    offered = {attributes["value"] for tag, attributes in tags if tag == "option"}
+    sections = {attributes["data-suite"] for _, attributes in tags if "data-suite" in attributes}
+    bodies = {attributes["data-budget"] for _, attributes in tags if "data-budget" in attributes}
+    assert len(sections) == 2 and len(bodies) > 1
+    assert offered == sections | bodies | {""}
+    # Without the script, which shows it, the form would do nothing.
+    form = next(attributes for tag, attributes in tags if tag == "form")
+    assert "hidden" in form
+
+
+def test_rows_link_to_their_methods_where_the_documentation_is_named(
+    results: Path, tmp_path: Path
+) -> None:
+    def pages() -> set[str]:
+        tags = Reader((tmp_path / "out" / "index.html").read_text(encoding="utf-8")).tags
+        links = [attributes["href"] or "" for tag, attributes in tags if tag == "a"]
+        return {link for link in links if "/methods/" in link}
+
+    assert main(["build", str(results), f"--out={tmp_path / 'out'}"]) == 0
+    assert pages() == set()
+    assert main(["build", str(results), f"--out={tmp_path / 'out'}", "--docs=../site/"]) == 0
+    assert "../site/methods/mtppo.html" in pages()
+
+
 def test_files_from_a_changed_tree_are_named(results: Path, tmp_path: Path) -> None:
     record = make_record(method="mtppo", seed=0, rates=[0.9] * 10)
     record["provenance"]["git_dirty"] = True
