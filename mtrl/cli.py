@@ -97,7 +97,19 @@ def columns(rows: Sequence[tuple[str, str]]) -> str:
     )
 
 
+def fitted(text: str) -> str:
+    """A usage text whose lines fit the terminal; what does not goes on under its line."""
+    indents = [len(line) - len(line.lstrip()) for line in text.splitlines()]
+    return "\n".join(
+        _wrapped(line.lstrip(), " " * (indent + 4), " " * indent)
+        for line, indent in zip(text.splitlines(), indents)
+    )
+
+
 def _wrapped(text: str, indent: str, first: str | None = None) -> str:
     """The text in lines as long as the terminal's."""
     width = max(40, min(shutil.get_terminal_size((100, 24)).columns, 120))
-    return textwrap.fill(text, width, initial_indent=first or indent, subsequent_indent=indent)
+    first = indent if first is None else first
+    return textwrap.fill(
+        text, width, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
+    )

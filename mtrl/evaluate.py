@@ -60,7 +60,7 @@ def _run(arguments: list[str]) -> int:
 
     words, given = cli.parse(arguments, _OPTIONS)
     if not arguments or "help" in given:
-        print(USAGE)
+        print(cli.fitted(USAGE))
         return 0
     if len(words) != 1:
         raise ConfigError(f"RUN: {len(words)} given; name one run folder")

@@ -44,13 +44,14 @@ def _run(arguments: list[str]) -> int:
     if not arguments or (
         wants_help and not words and not {"resume", "config", "suite"} & options.keys()
     ):
-        print(f"{USAGE}\n\n{overview()}")
+        print(f"{cli.fitted(USAGE)}\n\n{overview()}")
         return 0
     tracker = options.pop("track", None)
     configs = read_configs(words, options)
     if wants_help:
         config = configs[0]
-        print(f"{USAGE}\n\nSettings of {config.suite} with {config.method}:\n{_settings(config)}")
+        title = f"Settings of {config.suite} with {config.method}:"
+        print(f"{cli.fitted(USAGE)}\n\n{title}\n{_settings(config)}")
         return 0
     from mtrl.trainer import (
         train_together,

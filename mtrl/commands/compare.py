@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     words, options = cli.parse(argv, {})
     if not argv or "help" in options:
-        print(USAGE)
+        print(cli.fitted(USAGE))
         return 0
     if len(words) != 2:
         raise ConfigError(f"A and B: {len(words)} given; name two runs or folders of runs")

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     words, options = cli.parse(argv, _KINDS)
     if not argv or "help" in options:
-        print(USAGE.format(names=", ".join(demos.names())))
+        print(cli.fitted(USAGE.format(names=", ".join(demos.names()))))
         return 0
     if len(words) != 1:
         raise ConfigError(f"SUITE: {len(words)} given; name one of {', '.join(demos.names())}")

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     words, options = cli.parse(argv, {})
     if not argv or "help" in options:
-        print(USAGE)
+        print(cli.fitted(USAGE))
         return 0
     if len(words) != 2:
         raise ConfigError(f"RUN and FILE: {len(words)} given; name a run and the file to write")

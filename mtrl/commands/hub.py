@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     words, options = cli.parse(argv, {"private": bool})
     if not argv or "help" in options:
-        print(USAGE)
+        print(cli.fitted(USAGE))
         return 0
     print(_result(words, options))
     return 0

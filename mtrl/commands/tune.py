@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     words, options = cli.parse(argv, {"folder": str})
     if not argv or "help" in options:
-        print(USAGE)
+        print(cli.fitted(USAGE))
         return 0
     if len(words) != 1:
         raise ConfigError(f"SPEC: {len(words)} given; name one YAML file")

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     words, options = cli.parse(argv, _KINDS)
     if not argv or "help" in options:
-        print(USAGE)
+        print(cli.fitted(USAGE))
         return 0
     if len(words) != 1:
         raise ConfigError(f"RUN: {len(words)} given; name one run folder")

@@ -28,7 +28,7 @@ def run(arguments: list[str]) -> int:
     """Build everything; the status is 1 if a file was left out."""
     words, options = cli.parse(arguments, dict.fromkeys(("out", "outside", "docs"), str))
     if not arguments or "help" in options:
-        print(USAGE)
+        print(cli.fitted(USAGE))
         return 0
     if len(words) != 1:
         raise ConfigError(f"RESULTS: {len(words)} given; name one folder")

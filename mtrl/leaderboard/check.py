@@ -23,7 +23,7 @@ def run(arguments: list[str]) -> int:
     """Check every file; the status is 2 if one has a problem."""
     words, options = cli.parse(arguments, {"schema": bool})
     if not arguments or "help" in options:
-        print(USAGE)
+        print(cli.fitted(USAGE))
         return 0
     if options:
         if words:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 from mtrl.leaderboard.runs import Run, settings_of
-from mtrl.records.rows import changes, label
+from mtrl.records.rows import PROTOCOL_KEYS, changes, label
 
 Key = tuple[int, str]
 """Budget and method of a row."""
@@ -17,20 +17,27 @@ _SAID = 4
 def labels(firsts: Mapping[Key, Run]) -> dict[Key, str]:
     """A label for each row, different within a budget.
 
+    It names a difference from the preset that another row of the method does not have, or that no other row of the
+    budget has. What all rows of a method share with others is a condition of the comparison.
+
     Args:
         firsts: a run of each row, by budget and method.
     """
     alike: dict[tuple[int, str], list[Key]] = defaultdict(list)
     for key, run in firsts.items():
         alike[key[0], run.method["name"]].append(key)
+    own: dict[Key, dict[str, str]] = {}
+    for keys in alike.values():
+        own |= zip(keys, _differences([firsts[key] for key in keys]))
+    shared = Counter((key[0], *item) for key, words in own.items() for item in words.items())
     found: dict[Key, str] = {}
-    for (_, name), keys in alike.items():
-        differences = _differences([firsts[key] for key in keys])
-        for key, own in zip(keys, differences):
+    for (budget, name), keys in alike.items():
+        for key in keys:
             words = [
                 text
-                for setting, text in own.items()
-                if any(other.get(setting) != text for other in differences)
+                for setting, text in own[key].items()
+                if shared[budget, setting, text] == 1
+                or any(own[other].get(setting) != text for other in keys)
             ]
             more = [f"and {len(words) - _SAID} more"] if len(words) > _SAID else []
             found[key] = label(name, [*plan_words(firsts[key]), *words[:_SAID], *more])
@@ -39,8 +46,11 @@ def labels(firsts: Mapping[Key, Run]) -> dict[Key, str]:
 
 def _differences(runs: list[Run]) -> list[dict[str, str]]:
     """How each run differs from its method's preset, by setting; the precision only where it tells rows apart."""
-    found = [changes(settings_of(run.method, run.protocol)) for run in runs]
-    for run, own in zip(runs, found):
+    found = []
+    for run in runs:
+        said = changes(settings_of(run.method, run.protocol))
+        own = {key: text for key, text in said.items() if key not in PROTOCOL_KEYS}
+        found.append(own)
         precision = run.provenance["precision"]
         others = [other for other in runs if other.settings_key == run.settings_key]
         if precision and any(other.provenance["precision"] != precision for other in others):

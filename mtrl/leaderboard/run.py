@@ -39,7 +39,7 @@ def run(arguments: list[str]) -> int:
     """Run the command; the status is 1 if a run failed or diverged."""
     words, given = cli.parse(arguments, _OPTIONS)
     if not arguments or "help" in given:
-        print(USAGE)
+        print(cli.fitted(USAGE))
         return 0
     if len(words) != 1:
         raise ConfigError(f"SPEC: {len(words)} given; name one YAML file")

@@ -68,7 +68,7 @@ def run(arguments: list[str]) -> int:
     """Run the command; the status is 1 if the row does not hold."""
     words, given = cli.parse(arguments, _OPTIONS)
     if not arguments or "help" in given:
-        print(USAGE)
+        print(cli.fitted(USAGE))
         return 0
     if not words:
         raise ConfigError("ROW: none given; name SUITE/LABEL, run folders or result files")
@@ -203,7 +203,7 @@ def _paths(word: str, results: Path) -> Iterator[Path]:
         raise ConfigError(f"ROW: {results} holds no result files")
     # The whole name first, since a label may be the beginning of others.
     named = [row for row, names in rows.items() if word in names] or [
-        row for row in rows if word == f"{row.first.protocol['suite']}/{row.method}"
+        row for row in rows if word in _of_method(row)
     ]
     if not named:
         raise _unknown(word, rows)
@@ -213,6 +213,12 @@ def _paths(word: str, results: Path) -> Iterator[Path]:
     (row,) = named
     for run in row.with_status("finished") or row.runs:
         yield results / run.file
+
+
+def _of_method(row: Row) -> tuple[str, str]:
+    """What stands for a row where its method has only one, of all budgets or of its own."""
+    suite = row.first.protocol["suite"]
+    return f"{suite}/{row.method}", f"{suite}/{budget_name(row.budget)}/{row.method}"
 
 
 def _unknown(word: str, rows: dict[Row, list[str]]) -> ConfigError:

@@ -55,6 +55,7 @@ class SB3PPOConfig(AgentConfig):
     """Epochs end where the divergence from the old policy exceeds 1.5 times this; none never stops early."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.normalize_advantage and self.batch_size < 2:
             raise AgentError(
                 f"batch_size: {self.batch_size} is out of range; it must be at least 2"

@@ -45,9 +45,9 @@ class PerTask(int):
 
 
 def _env_steps(value: Any, count: Callable[[Any], int]) -> int:
-    text = str(value)
-    steps = count(text.removesuffix("/task"))
-    return PerTask(steps) if text.endswith("/task") or isinstance(value, PerTask) else steps
+    per_task = isinstance(value, PerTask) or str(value).endswith("/task")
+    steps = count(value.removesuffix("/task") if isinstance(value, str) else value)
+    return PerTask(steps) if per_task else steps
 
 
 def _summed(steps: int, tasks: int) -> int:

@@ -195,7 +195,7 @@ def test_lists_and_help(
         "one shared head",
     ):
         assert words in overview
-    for width in (60, 120):
+    for width in (40, 60, 120):
         monkeypatch.setenv("COLUMNS", str(width))
         assert train.main(["mt10:fake", f"--method={METHOD}", "--agent.widths=3,4", "--help"]) == 0
         text = capsys.readouterr().out
@@ -207,7 +207,7 @@ def test_lists_and_help(
             "One of random, cycle",
         ):
             assert words in settings
-        assert max(map(len, settings.splitlines())) <= width
+        assert max(map(len, text.splitlines())) <= width
 
 
 def test_evaluate_prints_a_table(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,6 +91,18 @@ def test_a_label_says_what_differs_from_the_preset_and_from_other_rows(tmp_path:
     ]
 
 
+def test_the_only_row_of_a_method_says_what_no_other_row_of_the_budget_has(tmp_path: Path) -> None:
+    (table,) = grouped(tmp_path / "alone", make_record(stagger=False, agent__gamma=0.9))
+    assert labels(table) == ["mtsac, without stagger, gamma 0.9"]
+    (table,) = grouped(
+        tmp_path / "together",
+        make_record(stagger=False, agent__gamma=0.9),
+        make_record(method="mtsac-wide", stagger=False),
+        make_record(env_steps=1, agent__gamma=0.9),
+    )
+    assert labels(table) == ["mtsac, gamma 0.9", "mtsac, gamma 0.9", "mtsac-wide, width 400"]
+
+
 def test_settings_that_only_some_rows_know(tmp_path: Path) -> None:
     later = {"agent__about": 1, "agent__beyond": 2, "agent__curve": 3, "agent__dim": 4}
     (table,) = grouped(tmp_path, make_record(agent__width=1024, **later), make_record())
@@ -233,7 +245,7 @@ def test_a_table_does_not_depend_on_the_order_of_its_files(tmp_path: Path) -> No
     assert (
         [row.label for row in first.rows]
         == [row.label for row in second.rows]
-        == ["toppo", "mtppo", "mtsac"]
+        == ["toppo, algorithm toppo", "mtppo", "mtsac"]
     )
     assert all(np.array_equal(a.scores, b.scores) for a, b in zip(first.rows, second.rows))
 

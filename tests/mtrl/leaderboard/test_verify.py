@@ -83,8 +83,8 @@ def test_a_method_of_several_rows_is_asked_about(
         path.write_text(json.dumps(record))
     assert main(["verify", "mt10:fake/fake", f"--results={results}"]) == 2
     assert (
-        "mt10:fake/fake has 2 rows; name one of mt10:fake/90/fake; mt10:fake/60/fake"
-        in capsys.readouterr().err
+        "mt10:fake/fake has 2 rows; name one of mt10:fake/90/fake, learning_rate 0.1; "
+        "mt10:fake/60/fake, learning_rate 0.1" in capsys.readouterr().err
     )
     assert main(["verify", "mt10:fake/60/fake", f"--results={results}"]) == 0
     assert "over 2 seeds" in capsys.readouterr().out

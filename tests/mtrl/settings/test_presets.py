@@ -273,6 +273,35 @@ def test_wrong_choices_get_one_sentence(given: dict[str, object], words: str) ->
     assert words in str(caught.value)
 
 
+def test_an_algorithm_without_a_method_has_the_values_of_the_suite_alone() -> None:
+    plain = resolve({"suite": "mg3", "algorithm": "mtppo"})
+    assert (plain.method, plain.agent) == ("mtppo", resolve({"suite": "mg3"}).agent)
+    with pytest.raises(ConfigError, match="algorithm: '' is unknown; use one of mtppo, mtsac"):
+        make_config({"suite": "mg3"})
+
+
+def test_a_wrong_value_names_the_file_that_it_stands_in_last(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("suite: mt10\naggregator.kind: cagrad\naggregator.c: -1\nlog_every: 0\n")
+    for given, start in (
+        ({"log_every": 9}, f"{own}: agent.aggregator.c=-1"),
+        ({"log_every": 9, "aggregator.every": 2}, f"{own}: agent.aggregator.c=-1"),
+        ({"aggregator": "mean"}, f"{own}: log_every: 0 is not"),
+        ({"aggregator": "mean", "log_every": "0"}, "log_every: '0' is not"),
+        ({"log_every": 9, "aggregator": "cagrad:c=-2"}, "agent.aggregator.c=-2"),
+        ({"log_every": 9, "aggregator": "none"}, "agent.aggregator: 'none' is unknown"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            resolve(given, own)
+        assert str(caught.value).startswith(start)
+
+
+def test_a_choice_that_is_none_takes_no_settings() -> None:
+    given = {"suite": "mt10", "actor_aggregator.c": 0.9, "actor_aggregator": "none"}
+    with pytest.raises(ConfigError, match=r"agent.actor_aggregator: {'c': 0.9} is not an aggre"):
+        resolve(given)
+
+
 def test_runs_are_configured_in_a_program_too() -> None:
     config = TrainConfig(suite="mt10", algorithm="mtppo", agent={"width": 8})  # type: ignore[arg-type]
     assert config.agent == MTPPOConfig(width=8)
@@ -282,7 +311,7 @@ def test_runs_are_configured_in_a_program_too() -> None:
         ({"agent": 3}, "agent: 3 is not allowed; input should be an instance of AgentConfig"),
         (
             {"agent": {}, "eval": {"every": 0}},
-            "eval.every: '0' is not a whole number of env steps of at least 1",
+            "eval.every: 0 is not a whole number of env steps of at least 1",
         ),
         ({"agent": {}, "suite": "mt11"}, "There is no suite 'mt11'"),
     ):
