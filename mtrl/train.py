@@ -11,7 +11,9 @@ from typing import Any
 from mtrl import cli, envs
 from mtrl.agents.aggregators.registry import AGGREGATORS
 from mtrl.agents.curricula.registry import CURRICULA
+from mtrl.agents.data.registry import REWARD_SCALES
 from mtrl.agents.networks.registry import NETWORKS
+from mtrl.agents.sac.registry import VALUES
 from mtrl.agents.settings import Registry
 from mtrl.envs.specs import Suite
 from mtrl.errors import ConfigError
@@ -160,6 +162,8 @@ def overview() -> str:
         "Networks (--network NAME[:KEY=VALUE,...])": _entries(NETWORKS),
         "Gradient methods (--aggregator NAME[:KEY=VALUE,...])": _entries(AGGREGATORS),
         "Curricula (--curriculum NAME[:KEY=VALUE,...])": _entries(CURRICULA),
+        "Values of MTSAC's critics (--value NAME[:KEY=VALUE,...])": _entries(VALUES),
+        "Scales of MTSAC's rewards (--reward-scale NAME[:KEY=VALUE,...])": _entries(REWARD_SCALES),
     }
     return "\n\n".join(f"{title}:\n{cli.columns(rows)}" for title, rows in parts.items())
 

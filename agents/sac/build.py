@@ -56,10 +56,6 @@ def check(config: MTSACConfig) -> None:
 
 def _check_scaling(config: MTSACConfig) -> None:
     """Raise AgentError for values, resets and scales of rewards that do not go together."""
-    if config.value.kind == "categorical" and config.max_reward is not None:
-        raise AgentError(
-            f"max_reward: {config.max_reward} bounds the targets of a scalar value; a categorical one has low and high"
-        )
     if config.reset_updates and not config.resets:
         raise AgentError("reset_updates: there is no reset; set resets too")
     if config.reward_scale.kind == "balance" and not config.resets:
@@ -147,19 +143,26 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
 
 def _max_target(config: MTSACConfig) -> float | None:
     """No return is larger; None where there is no limit."""
-    return (
-        None
-        if config.max_reward is None or config.gamma == 1
-        else config.max_reward / (1 - config.gamma)
-    )
+    if config.max_reward is None or config.gamma == 1:
+        return None
+    # The limit is of rewards as the environment gives them, and atoms are a limit of their own.
+    if config.reward_scale.kind != "none" or config.value.kind != "scalar":
+        return None
+    return config.max_reward / (1 - config.gamma)
 
 
 def _target_entropy(
     config: MTSACConfig, spec: EnvSpec, lead: tuple[int, int, int], device: torch.device
 ) -> float | Tensor:
+    usual = ENTROPY_SHARE if spec.discrete else -float(spec.action_dim)
+    target = config.target_entropy
+    if target is None:
+        target = usual
+    elif isinstance(target, str):
+        target = usual / 2
     if not spec.discrete:
-        return -float(spec.action_dim) if config.target_entropy is None else config.target_entropy
-    share = ENTROPY_SHARE if config.target_entropy is None else config.target_entropy
+        return target
+    share = target
     if not 0 <= share <= 1:
         raise AgentError(
             f"target_entropy: {share} is out of range; for discrete actions it must lie in [0, 1]"

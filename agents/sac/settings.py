@@ -61,7 +61,8 @@ class MTSACConfig(AgentConfig):
     tau: Share = 0.005
     """Share of the critic mixed into the target critic at each update."""
     max_reward: Positive | None = None
-    """Largest size of a reward: the critics' targets are kept within max_reward / (1 - gamma). Null for no bound."""
+    """Largest size of a reward: the critics' targets are kept within max_reward / (1 - gamma). Null for no bound; there
+    is none either where rewards are scaled or values are categorical."""
     value: ValueChoice = Choice("scalar")
     """What the critics give: a number, or a distribution over atoms, as in categorical:atoms=101,low=-10,high=10."""
     target_twins: Literal["min", "mean"] = "min"
@@ -76,9 +77,10 @@ class MTSACConfig(AgentConfig):
     """Updates right after each reset, before the next env step."""
     initial_alpha: Positive = 1.0
     """Initial entropy temperature of every task."""
-    target_entropy: Number | None = None
-    """Entropy target of every task in nats; None is minus the number of action dimensions (-4 on Meta-World). For
-    discrete actions it is a share of the entropy of acting at random, in [0, 1]; None is 0.3."""
+    target_entropy: Number | Literal["half"] | None = None
+    """Entropy target of every task in nats; None is minus the number of action dimensions (-4 on Meta-World), half is
+    half of that. For discrete actions it is a share of the entropy of acting at random, in [0, 1]; None is 0.3, half is
+    0.15."""
     shared_alpha: bool = False
     """Whether all tasks have one temperature, by the mean of their entropies; else each has its own."""
     batch_per_task: Count = 128

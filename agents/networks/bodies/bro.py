@@ -41,7 +41,7 @@ class BRO(Body):
     def parameters(self, size: Size) -> dict[str, Parameter]:
         units = self.num_features(size)
         inputs = size.inputs + self.embedding
-        parameters = {}
+        parameters: dict[str, Parameter] = {}
         for name in self._layers():
             parameters |= {
                 f"{name}.weight": Parameter((units, inputs), orthogonal(math.sqrt(2))),

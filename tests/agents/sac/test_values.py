@@ -279,7 +279,6 @@ def test_weight_decay_moves_parameters_without_gradients(kind: Any) -> None:
 
 
 REFUSED = [
-    ({"value": "categorical", "max_reward": 1.0}, "max_reward"),
     ({"value": "categorical:atoms=1"}, "atoms"),
     ({"value": "categorical:low=2,high=1"}, "low"),
     ({"reset_updates": 3}, "reset_updates"),
@@ -293,3 +292,22 @@ REFUSED = [
 def test_what_does_not_go_together_is_refused(settings: dict[str, Any], named: str) -> None:
     with pytest.raises(AgentError, match=named):
         _agent(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "bound"),
+    [({}, 1000.0), ({"value": "categorical"}, None), ({"reward_scale": "return"}, None)],
+)
+def test_the_bound_of_rewards_is_of_plain_ones(
+    settings: dict[str, Any], bound: float | None
+) -> None:
+    assert _agent(max_reward=10.0, **settings).settings.max_target == pytest.approx(bound)
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_half_is_half_the_usual_entropy_target(discrete: bool) -> None:
+    half = _agent(discrete=discrete, target_entropy="half").settings.target_entropy
+    whole = _agent(discrete=discrete).settings.target_entropy
+    torch.testing.assert_close(torch.as_tensor(half) * 2, torch.as_tensor(whole))
+    if not discrete:
+        assert half == -_agent().spec.action_dim / 2
