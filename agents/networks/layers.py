@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
+from mtrl.agents.errors import AgentError
 from mtrl.agents.networks.chain import ReLUTrunk, TanhTrunk, plain_trunk
 from mtrl.agents.networks.linear import (
     by_group,
@@ -46,6 +47,27 @@ class Size:
     task_names: tuple[str, ...] = ()
     actions: int = 0
     depths: tuple[int, ...] = ()
+
+
+def numbers_of(key: str, text: str) -> tuple[int, ...]:
+    """The whole numbers of a setting that has one for each task, as in ``0/0/1``.
+
+    Raises:
+        AgentError: anything else.
+    """
+    parts = text.split("/") if text else []
+    if not all(part.isdecimal() for part in parts):
+        raise AgentError(f"{key}: {text!r} is no list of whole numbers, such as 0/0/1")
+    return tuple(int(part) for part in parts)
+
+
+def check_count(key: str, numbers: tuple[int, ...], num_tasks: int) -> None:
+    """Raise AgentError unless there is one number for each task."""
+    if len(numbers) != num_tasks:
+        given = "/".join(map(str, numbers))
+        raise AgentError(
+            f"{key}: {given} has {len(numbers)} numbers; there must be one for each of {num_tasks} tasks"
+        )
 
 
 def hidden_parameters(size: Size) -> dict[str, Parameter]:

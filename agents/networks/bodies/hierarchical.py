@@ -14,11 +14,13 @@ from mtrl.agents.networks.layers import (
     Size,
     activate,
     before_activation,
+    check_count,
     hidden_parameters,
+    numbers_of,
 )
 from mtrl.agents.networks.linear import of_members
 from mtrl.agents.networks.parameters import Parameter, table
-from mtrl.agents.settings import Count, settings
+from mtrl.agents.settings import settings
 
 
 @settings
@@ -32,8 +34,12 @@ class Hierarchical(Body):
 
     shortcuts: bool = True
     """Whether layers after the first also read what the first one reads."""
-    layers: tuple[Count, ...] | None = None
-    """The layer of each task, counted from 1; none takes the layers from the graph of skills."""
+    layers: str = ""
+    """The layer of each task, counted from 1, as in 1/1/2; empty takes the layers from the graph of skills."""
+
+    def __post_init__(self) -> None:
+        if 0 in numbers_of("layers", self.layers):
+            raise AgentError(f"layers: {self.layers} names layer 0; the first one is 1")
 
     def parameters(self, size: Size) -> dict[str, Parameter]:
         parameters = {}
@@ -72,15 +78,12 @@ class Hierarchical(Body):
 
     def _layers(self, size: Size) -> tuple[int, ...]:
         """The layer of each task, counted from 1; empty where each has the last."""
-        if self.layers is None or size.num_tasks == 1:
+        if not self.layers or size.num_tasks == 1:
             return tuple(min(1 + depth, size.depth) for depth in size.depths)
-        if len(self.layers) != size.num_tasks:
+        numbers = numbers_of("layers", self.layers)
+        check_count("layers", numbers, size.num_tasks)
+        if max(numbers) > size.depth:
             raise AgentError(
-                f"layers: {self.layers} has {len(self.layers)} numbers; there must be one for each of "
-                f"{size.num_tasks} tasks"
+                f"layers: {max(numbers)} is no layer of a network of depth {size.depth}"
             )
-        if max(self.layers) > size.depth:
-            raise AgentError(
-                f"layers: {max(self.layers)} is no layer of a network of depth {size.depth}"
-            )
-        return self.layers
+        return numbers

@@ -14,13 +14,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from mtrl.agents.errors import AgentError
 from mtrl.agents.networks.bodies.body import Body, Step
-from mtrl.agents.networks.layers import Named, Size, before_activation
+from mtrl.agents.networks.layers import (
+    Named,
+    Size,
+    before_activation,
+    check_count,
+    numbers_of,
+)
 from mtrl.agents.networks.linear import experts_as_members, linear, of_members
 from mtrl.agents.networks.mixture import expert_parameters, experts_of, mix
 from mtrl.agents.networks.parameters import Kind, Parameter, he_uniform, table
-from mtrl.agents.settings import Count, Natural, settings
+from mtrl.agents.settings import Count, settings
 
 
 @settings
@@ -34,8 +39,11 @@ class HoME(Body):
 
     rank: Count = 16
     """Rank of the gates of features."""
-    groups: tuple[Natural, ...] | None = None
-    """The number of each task's group, counted from 0; none puts tasks in a group that build on equally many others."""
+    groups: str = ""
+    """Each task's group, counted from 0, as in 0/0/1; empty puts tasks in one that build on equally many others."""
+
+    def __post_init__(self) -> None:
+        numbers_of("groups", self.groups)
 
     def parameters(self, size: Size) -> dict[str, Parameter]:
         numbers = self._numbers(size)
@@ -88,15 +96,12 @@ class HoME(Body):
     def _numbers(self, size: Size) -> tuple[int, ...]:
         """The number of each task's group; empty where all are in one."""
         # A task that has networks of its own is in no group.
-        if self.groups is None or size.num_tasks == 1:
+        if not self.groups or size.num_tasks == 1:
             levels = sorted(set(size.depths))
             return tuple(levels.index(depth) for depth in size.depths)
-        if len(self.groups) != size.num_tasks:
-            raise AgentError(
-                f"groups: {self.groups} has {len(self.groups)} numbers; there must be one for each of "
-                f"{size.num_tasks} tasks"
-            )
-        return self.groups
+        numbers = numbers_of("groups", self.groups)
+        check_count("groups", numbers, size.num_tasks)
+        return numbers
 
 
 def _outputs(p: Named, x: Tensor, size: Size, prefix: str) -> Tensor:

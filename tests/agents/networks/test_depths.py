@@ -38,7 +38,7 @@ def test_a_task_trains_the_layers_below_its_head_alone() -> None:
 
 
 def test_heads_at_the_last_layer_without_shortcuts_are_the_plain_network() -> None:
-    body = Hierarchical(shortcuts=False, layers=(2, 2, 2))
+    body = Hierarchical(shortcuts=False, layers="2/2/2")
     p = draw(body)
     plain = {name: view for name, view in p.items() if name != "layer"}
     out = body.features(p, rows(), Step(SIZE))
@@ -49,10 +49,12 @@ def test_heads_at_the_last_layer_without_shortcuts_are_the_plain_network() -> No
 
 
 def test_layers_are_given_for_every_task_and_exist() -> None:
-    with pytest.raises(AgentError, match=r"layers: \(1, 2\) has 2 numbers; there must be one"):
-        Hierarchical(layers=(1, 2)).parameters(SIZE)
+    with pytest.raises(AgentError, match="layers: 1/2 has 2 numbers; there must be one"):
+        Hierarchical(layers="1/2").parameters(SIZE)
     with pytest.raises(AgentError, match="layers: 3 is no layer of a network of depth 2"):
-        Hierarchical(layers=(1, 2, 3)).parameters(SIZE)
+        Hierarchical(layers="1/2/3").parameters(SIZE)
+    with pytest.raises(AgentError, match="layers: 0/1 names layer 0"):
+        Hierarchical(layers="0/1")
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 1.0])

@@ -190,7 +190,7 @@ def test_more_experts_a_row_than_there_are_is_refused() -> None:
 
 
 def test_experts_of_a_group_are_trained_by_its_tasks_alone() -> None:
-    body = HoME(groups=(0, 1, 0), rank=2)
+    body = HoME(groups="0/1/0", rank=2)
     p = draw(body)
     for task in range(TASKS):
         grad = gradients(body, p, task)
@@ -217,5 +217,7 @@ def test_groups_come_from_the_graph_of_skills_or_are_given_for_every_task() -> N
     deep = replace(SIZE, depths=(0, 2, 0))
     allowed = draw(HoME(), deep)["allowed"][0]
     assert allowed.tolist() == [[1, 1, 0], [1, 0, 1], [1, 1, 0]]
-    with pytest.raises(AgentError, match=r"groups: \(0, 1\) has 2 numbers; there must be one"):
-        HoME(groups=(0, 1)).parameters(SIZE)
+    with pytest.raises(AgentError, match="groups: 0/1 has 2 numbers; there must be one"):
+        HoME(groups="0/1").parameters(SIZE)
+    with pytest.raises(AgentError, match="groups: 'a/1' is no list of whole numbers"):
+        HoME(groups="a/1")
