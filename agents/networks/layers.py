@@ -90,5 +90,6 @@ def before_activation(p: Named, layer: int, x: Tensor, activation: Activation) -
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:
-    """ReLU or tanh of ``x``, which changes in place."""
-    return x.tanh_() if activation == "tanh" else x.relu_()
+    """ReLU or tanh of ``x``."""
+    # Not in place: ``x`` may be a view of a product, whose gradient autograd would copy as a whole.
+    return x.tanh() if activation == "tanh" else x.relu()
