@@ -66,7 +66,7 @@ class Ties:
     ) -> None:
         """Step the common values by the gradients collected, and copy them to both networks."""
         tied = state["tied"]
-        clip_by_norm(tied["grad"], max_norm)
+        clip_by_norm([tied["grad"]], max_norm)
         adam_step(tied, tied["grad"], settings, members)
         tied["grad"].zero_()
         with torch.no_grad():

@@ -6,6 +6,8 @@ about √T. Under one norm for both parts that length would decide how far the h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -25,31 +27,31 @@ def clip_parts(grad: Tensor, network: Network, max_norm: float | None) -> dict[s
         multiplied by, ``shared_clip`` and, where tasks own parameters, ``owned_clip``.
     """
     layout = network.layout
-    norm, factor = clip_by_norm(grad[..., : layout.num_shared], max_norm)
-    if not layout.owned:
-        return {"grad_norm": norm, "shared_clip": factor}
-    # Frozen parameters come last, and their gradient is 0.
-    owned_norm, owned_factor = clip_by_norm(grad[..., layout.num_shared :], max_norm)
-    return {
-        "grad_norm": torch.hypot(norm, owned_norm),
-        "shared_clip": factor,
-        "owned_clip": owned_factor,
-    }
+    parts = [grad[..., : layout.num_shared]]
+    if layout.owned:
+        # Frozen parameters come last, and their gradient is 0.
+        parts.append(grad[..., layout.num_shared :])
+    norms, factors = clip_by_norm(parts, max_norm)
+    about = {"grad_norm": torch.linalg.vector_norm(norms, dim=0), "shared_clip": factors[0]}
+    if layout.owned:
+        about["owned_clip"] = factors[1]
+    return about
 
 
-def clip_by_norm(grad: Tensor, max_norm: float | None) -> tuple[Tensor, Tensor]:
-    """Scale each member of ``grad`` ``[S, ...]`` in place to a norm of at most ``max_norm``; not at all if None.
+def clip_by_norm(parts: Sequence[Tensor], max_norm: float | None) -> tuple[Tensor, Tensor]:
+    """Scale each member of every part ``[S, ...]`` in place to a norm of at most ``max_norm``; not at all if None.
 
     Returns:
-        The norms before clipping and the factors, ``[S]`` each.
+        The norms before clipping and the factors, ``[parts, S]`` each.
     """
-    # Over several axes of a slice the norm is seven times slower than row by row.
-    of_rows = torch.linalg.vector_norm(grad, dim=-1)
-    norm = torch.linalg.vector_norm(of_rows.view(len(grad), -1), dim=1)
+    # Over several axes of a slice a norm is seven times slower than row by row.
+    of_rows = torch.stack([torch.linalg.vector_norm(part, dim=-1) for part in parts])
+    norms = torch.linalg.vector_norm(of_rows.flatten(2), dim=2) if of_rows.dim() > 2 else of_rows
     if max_norm is None:
-        return norm, torch.ones_like(norm)
+        return norms, torch.ones_like(norms)
     # A gradient of zeros has no norm to divide by.
-    factor = (max_norm / norm.clamp_min(1e-12)).clamp_max(1.0)
-    trailing = [1] * (grad.dim() - 1)
-    grad.mul_(factor.view(-1, *trailing))
-    return norm, factor
+    factors = (max_norm / norms.clamp_min(1e-12)).clamp_max(1.0)
+    for part, factor in zip(parts, factors):
+        trailing = [1] * (part.dim() - 1)
+        part.mul_(factor.view(-1, *trailing))
+    return norms, factors
