@@ -10,9 +10,6 @@ from torch import Tensor
 
 from mtrl.agents.networks.linear import fused, has_fused_product
 
-ROWS_STEP = 64
-"""Where rows are left out of a product, the number of the others is rounded up to a multiple of this."""
-
 
 class ReLUTrunk(torch.autograd.Function):
     """``x -> ReLU(W_L ... ReLU(W_1 x + b_1) ... + b_L)`` for ``K`` members.
@@ -124,16 +121,7 @@ def _backward(ctx: Any, activation: str, grad: Tensor) -> tuple[Tensor | None, .
         first = index * (depth + 1)
         inputs = saved[first : first + depth]
         outputs = saved[first + 1 : first + 1 + depth]
-        delta = grad_hidden[group]
-        # Gradients of parameters sum over all rows, so rows are left out only where none is asked for.
-        rows = None
-        if twins > 1 and not need_params:
-            rows = rows_with_gradient(delta)
-        if rows is not None:
-            delta = delta.index_select(1, rows)
-            outputs = [output.index_select(1, rows) for output in outputs]
-        # After rows were left out, so that fewer are converted.
-        delta = delta.to(ctx.dtype)
+        delta = grad_hidden[group].to(ctx.dtype)
         for layer in reversed(range(depth)):
             delta = _activation_gradient(delta, outputs[layer], activation)
             grad_weight = grad_params[2 * layer]
@@ -150,12 +138,7 @@ def _backward(ctx: Any, activation: str, grad: Tensor) -> tuple[Tensor | None, .
         if shared is None:
             grad_inputs.append(delta)
         else:
-            _add_to_seeds(
-                shared[_seeds(group, twins)],
-                delta,
-                rows,
-                twins,
-            )
+            _add_to_seeds(shared[_seeds(group, twins)], delta, twins)
     if not need_x:
         return None, *grad_params
     grad_x = shared
@@ -164,44 +147,10 @@ def _backward(ctx: Any, activation: str, grad: Tensor) -> tuple[Tensor | None, .
     return grad_x.view(ctx.shape).to(ctx.dtype), *grad_params
 
 
-def _add_to_seeds(
-    total: Tensor,
-    delta: Tensor,
-    rows: Tensor | None,
-    twins: int,
-) -> None:
-    """Add the members' gradients of their shared inputs to those of the seeds, in float32.
-
-    Args:
-        total: ``[s, rows, in]`` float32, changed in place.
-        rows: where the rows of ``delta`` belong if some were left out.
-    """
-    if rows is not None:
-        total.index_add_(1, rows, delta.to(total.dtype))
-        return
+def _add_to_seeds(total: Tensor, delta: Tensor, twins: int) -> None:
+    """Add the members' gradients of their shared inputs to ``total`` ``[s, rows, in]`` float32, those of the seeds."""
     per_seed = min(twins, delta.shape[0])
     total += delta.view(-1, per_seed, *delta.shape[1:]).sum(1)
-
-
-def rows_with_gradient(grad: Tensor) -> Tensor | None:
-    """Rows that a backward pass from ``grad`` ``[1, rows, width]`` computes on a CPU; None for all.
-
-    These are the rows that are not zero and a few more. A minimum over twin critics sends its gradient into one of them
-    per row, so half of their rows are zero. The number is rounded up because oneDNN compiles a product anew for every
-    shape.
-    """
-    num_rows = grad.shape[1]
-    if grad.is_cuda or num_rows < 8 * ROWS_STEP:
-        return None
-    largest = grad[0].abs().amax(-1)
-    # NaN differs from 0, so a row with NaN is kept and reaches the parameters.
-    nonzero = largest != 0
-    steps = -(-int(nonzero.sum()) // ROWS_STEP)
-    count = steps * ROWS_STEP
-    if count >= num_rows:
-        return None
-    order = nonzero.to(torch.uint8).sort(descending=True, stable=True)
-    return order.indices[:count]
 
 
 def _groups(members: int, is_cuda: bool) -> list[slice]:
