@@ -83,7 +83,7 @@ def before_activation(p: Named, layer: int, x: Tensor, activation: Activation) -
     one_member = gain.shape[:2] == (1, 1)
     if one_member:
         # Only one member's gain and bias have the shape that the fused kernel takes.
-        return layer_norm(product, shape, gain[0, 0], bias[0, 0])
+        return layer_norm(product, shape, gain.view(shape), bias.view(shape))
     normalized = by_group(layer_norm(product, shape), gain)
     scaled = torch.addcmul(bias.unsqueeze(2), normalized, gain.unsqueeze(2))
     return scaled.view(product.shape)

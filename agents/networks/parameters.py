@@ -114,21 +114,19 @@ class Layout:
         self.trained = self.shared | self.owned
         self.places: dict[str, slice] = {}
         self._end_of_rounded = 0
+        self._shapes: dict[str, tuple[int, ...]] = {}
         end = 0
         for name, parameter in self.all.items():
+            groups = num_tasks if name in self.owned else 1
+            self._shapes[name] = (groups, *parameter.shape)
             start = end
-            end += math.prod(self._full(name))
+            end += math.prod(self._shapes[name])
             self.places[name] = slice(start, end)
             if not parameter.exact:
                 self._end_of_rounded = end
         self.num_parameters = end
         self.num_shared = self._size(self.shared)
         self.num_frozen = self._size(self.frozen)
-
-    def _full(self, name: str) -> tuple[int, ...]:
-        """Shape ``(G, *shape)`` of one member."""
-        groups = self.num_tasks if name in self.owned else 1
-        return (groups, *self.all[name].shape)
 
     def _size(self, names: Iterable[str]) -> int:
         """How many numbers the parameters of these names have."""
@@ -138,7 +136,7 @@ class Layout:
         """Initial values ``[members, P]``, drawn in the order of the flat tensor."""
         parts = []
         for name, parameter in self.all.items():
-            values = parameter.draw((members, *self._full(name)), generator)
+            values = parameter.draw((members, *self._shapes[name]), generator)
             parts.append(values.flatten(1))
         return torch.cat(parts, 1)
 
@@ -149,7 +147,7 @@ class Layout:
         named = {}
         for name, place in self.places.items():
             source = flat if self.all[name].exact else rounded
-            named[name] = source[:, place].view(len(flat), *self._full(name))
+            named[name] = source[:, place].view(len(flat), *self._shapes[name])
         return Params(named)
 
     def leaves(self, flat: Tensor, dtype: torch.dtype) -> Params:

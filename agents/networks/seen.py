@@ -158,15 +158,13 @@ def _fill_up(rows: Tensor) -> Tensor:
 
 def arrays_of(*tensors: Tensor) -> list[NDArray]:
     """Arrays that share the tensors' memory; bfloat16 as the uint16 that hold its bits."""
-    arrays = []
-    for tensor in tensors:
-        # ``numpy`` refuses tensors that require gradients.
-        known = tensor.detach() if tensor.requires_grad else tensor
-        arrays.append(_array(known))
-    return arrays
+    return [_array(tensor) for tensor in tensors]
 
 
 def _array(tensor: Tensor) -> NDArray:
+    if tensor.requires_grad:
+        # ``numpy`` would refuse it.
+        tensor = tensor.detach()
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.view(torch.uint16)
     array: NDArray = tensor.numpy()
