@@ -28,8 +28,8 @@ def check(config: MTPPOConfig) -> None:
     refuse_shares(curriculum.info, (actor, critic))
     if curriculum.round_steps != CURRICULA[config.curriculum.kind].round_steps:
         raise AgentError(
-            f"curriculum: round_steps={curriculum.round_steps} does nothing, since MTPPO begins a round at every rollout; "
-            "leave it out, or set rollout_per_task"
+            f"curriculum: round_steps={curriculum.round_steps} does nothing, since MTPPO begins a round at every "
+            "rollout; leave it out, or set rollout_per_task"
         )
     if actor.info.needs_positive_loss:
         raise AgentError(
