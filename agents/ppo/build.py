@@ -21,11 +21,17 @@ from mtrl.agents.ppo.update import PPOSettings
 
 
 def check(config: MTPPOConfig) -> None:
-    """Raise AgentError for a gradient method that MTPPO does not go with."""
+    """Raise AgentError for a gradient method or a round that MTPPO does not go with."""
     actor, critic = config.aggregators
     refuse_aggregator(config.heads, config.precision, (actor, critic))
-    refuse_shares(CURRICULA.make(config.curriculum).info, (actor, critic))
     refuse_masks(config.networks, (actor, critic))
+    curriculum = CURRICULA.make(config.curriculum)
+    refuse_shares(curriculum.info, (actor, critic))
+    if curriculum.round_steps != CURRICULA[config.curriculum.kind].round_steps:
+        raise AgentError(
+            f"curriculum: round_steps={curriculum.round_steps} does nothing, since MTPPO begins a round at every "
+            "rollout; leave it out, or set rollout_per_task"
+        )
     if actor.info.needs_positive_loss:
         raise AgentError(
             f"actor_aggregator: {actor.info.name!r} takes logarithms or ratios of losses, and PPO's actor loss changes "

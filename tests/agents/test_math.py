@@ -70,6 +70,15 @@ def test_categorical_and_its_gradients(seed: int, actions: int) -> None:
         torch.testing.assert_close(own, expected)
 
 
+@pytest.mark.parametrize("lead", [(1,), (2, 1), (1, 2, 1, 3)])
+def test_categorical_by_hand_with_any_leading_axes(lead: tuple[int, ...]) -> None:
+    """Logits 0 and log 3 are probabilities of a quarter and three quarters."""
+    logits = torch.tensor([1.0, 3.0]).log().expand(*lead, 2)
+    log_prob, entropy = categorical(logits, torch.ones(lead, dtype=torch.int64))
+    torch.testing.assert_close(log_prob, torch.full(lead, -0.2876821))
+    torch.testing.assert_close(entropy, torch.full(lead, 0.5623351))
+
+
 def test_log_density_is_finite_where_the_action_saturates() -> None:
     action, log_prob = squashed_gaussian(torch.tensor([50.0, 0.0]), torch.zeros(1))
     assert action.item() == 1.0 and torch.isfinite(log_prob)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from mtrl.agents.ppo.update import (
     Draw,
     PPOSettings,
     PPOState,
+    Progress,
     approx_kl,
     clipped_surrogate,
     init_ppo,
@@ -193,6 +195,30 @@ def test_first_values_are_near_zero_and_first_actions_alike(discrete: bool) -> N
     assert values(state, obs, settings).abs().max() < 0.05
     actor = settings.actor.views(state["actor"]["params"], torch.float32)
     assert settings.actor.forward(actor, obs).abs().max() < 0.05
+
+
+def test_minibatches_take_a_cycles_factors_in_turn_by_hand() -> None:
+    cycle = torch.tensor([[[2.0, 0, 1], [0, 2, 1]]])
+    begun = Progress(step=10, weights=cycle)
+    for count, factors in ((0, [2, 0, 1]), (1, [0, 2, 1]), (4, [2, 0, 1]), (5, [0, 2, 1])):
+        now = begun.after(count)
+        assert now.step == 10 + count and now.weights is not None
+        assert now.weights.tolist() == [factors]
+    same = Progress(weights=cycle[:, 0]).after(1).weights
+    assert same is not None and same.tolist() == [[2, 0, 1]]
+
+
+def test_what_is_logged_is_the_mean_over_all_minibatches_by_hand() -> None:
+    """With steps of no length the policy stays a standard normal in two dimensions, of entropy log 2πe."""
+    settings = _settings()
+    metrics, count = ppo_update(
+        _init(settings, [0]), _rollout(0), _epochs(0, 2, settings), 0.0, settings
+    )
+    assert count == 6
+    entropy = torch.full((1, TASKS), math.log(2 * math.pi * math.e))
+    torch.testing.assert_close(metrics["entropy"], entropy)
+    torch.testing.assert_close(metrics["approx_kl"], torch.zeros(1, TASKS), rtol=0, atol=1e-6)
+    assert metrics["epochs"].tolist() == [2]
 
 
 def test_losses_by_hand() -> None:

@@ -194,6 +194,17 @@ def test_losses_by_hand() -> None:
     assert alpha_gradient(log_prob, -4.0).tolist() == [[4.0]]
 
 
+def test_the_entropy_that_is_logged_is_that_of_the_samples() -> None:
+    """An actor of zeros has standard normal pre-activations, and noise of 0 takes the action 0 with density 1 / 2π."""
+    settings = _settings()
+    state = _init(settings, [0])
+    state["actor"]["params"].zero_()
+    batch, noise = _draws(0)
+    noise = noise._replace(action=torch.zeros_like(noise.action))
+    metrics = sac_update(state, batch, noise, settings)
+    torch.testing.assert_close(metrics["entropy"], torch.full((1, TASKS), math.log(2 * math.pi)))
+
+
 def test_entropy_above_target_lowers_alpha_and_below_raises_it() -> None:
     assert alpha_gradient(torch.tensor([[[-3.0]]]), 2.0).item() > 0
     assert alpha_gradient(torch.tensor([[[-1.0]]]), 2.0).item() < 0
