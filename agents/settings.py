@@ -343,7 +343,7 @@ class Registry(Generic[T]):
         Raises AgentError for an unknown name or parameter and for a value that is not allowed.
         """
         cls = self[self.choice(name).kind]
-        for key in params.keys() - settings_of(cls).keys():
+        for key in [key for key in params if key not in settings_of(cls)]:
             raise unknown(f"{self.what}: parameter of {name!r}", key, settings_of(cls))
         return cls(**params)
 
