@@ -9,6 +9,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mtrl.agents.aggregators.registry import AGGREGATORS
 from mtrl.agents.curricula.registry import CURRICULA
+from mtrl.agents.networks.registry import NETWORKS
+from mtrl.agents.settings import Entry
 from mtrl.envs import get_suite
 from mtrl.settings import presets
 from mtrl.trainer import train
@@ -57,6 +59,7 @@ CASES = [
     "mg3 mtsac aggregator=cagrad gradient_diagnostics=true",
     "mg3 mtppo aggregator=cagrad:flat_minima=0.05",
     "mg3 mtppo critic_aggregator=famo",
+    "mg3 mtppo network=changing",
     "mg3 single-task-ppo",
     "mg3 camrl",
     "mg3 camrl-ppo curriculum=camrl:warmup=0,switch=false",
@@ -74,6 +77,13 @@ CASES = [
 SLOW = [f"mg3 {name}" for name in presets.methods() if name not in ("camrl-ppo-prior", "sb3-sac")]
 SLOW += [f"mg3 mtppo critic_aggregator={name}" for name in AGGREGATORS]
 SLOW += ["mg3 mtsac curriculum=success-focal", "mg3 mtppo-pcgrad gradient_diagnostics=true"]
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that masks tasks."""
+    entry = Entry("tests.agents.networks.test_changes:Changing", "Masks tasks.")
+    monkeypatch.setitem(NETWORKS.entries, "changing", entry)
 
 
 def config_of(case: str, folder: Path) -> presets.TrainConfig:
