@@ -17,7 +17,7 @@ from mtrl.agents.data.arrays import Array
 from mtrl.agents.data.spec import check_env, check_same
 from mtrl.agents.errors import AgentError, DivergedError, check_seed, check_total, unknown
 from mtrl.agents.files import read_state, write_state
-from mtrl.agents.graphs import GraphMode, uses_graphs
+from mtrl.agents.optim.graphs import GraphMode, uses_graphs
 from mtrl.agents.settings import AgentConfig as AgentConfig
 from mtrl.agents.settings import values_of
 from mtrl.agents.sharing.hub import local_folder

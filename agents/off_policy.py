@@ -29,7 +29,7 @@ from mtrl.agents.data.tracking import EpisodeTracker
 from mtrl.agents.data.transfer import Transfer
 from mtrl.agents.members import group_rows, with_task_code
 from mtrl.agents.networks.parameters import Params
-from mtrl.agents.phases import Event, restart
+from mtrl.agents.optim.phases import Event, restart
 from mtrl.agents.scheduled import EXPERIENCE, PROBES, ActorOutputs, ScheduledAgent
 from mtrl.agents.state import Mark
 from mtrl.envs.vector import TaskVectorEnv

@@ -20,11 +20,11 @@ from mtrl.agents.curricula.coupling import Features
 from mtrl.agents.curricula.rounds import Rounds, make_rounds, tasks_of
 from mtrl.agents.data.arrays import Array, device_of, placed, to_tensor
 from mtrl.agents.data.tracking import EpisodeTracker, Meter
-from mtrl.agents.graphs import Graph, Recorder, record_on_gpu, uses_graphs
 from mtrl.agents.members import per_task
 from mtrl.agents.networks.network import Network
+from mtrl.agents.optim.graphs import Graph, Recorder, record_on_gpu, uses_graphs
+from mtrl.agents.optim.phases import Event, begin_phase, events_of, phase_masks
 from mtrl.agents.optim.task_gradients import Reduction, tracked_gramian
-from mtrl.agents.phases import Event, begin_phase, events_of, phase_masks
 from mtrl.agents.policies import ActorCriticPolicy, RatioPolicy
 from mtrl.agents.state import Mark
 from mtrl.envs.specs import EnvSpec

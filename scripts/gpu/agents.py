@@ -9,7 +9,7 @@ import torch
 
 from mtrl.agents import MTSAC, EnvSpec
 from mtrl.agents.data.replay import Batch
-from mtrl.agents.graphs import record_on_gpu
+from mtrl.agents.optim.graphs import record_on_gpu
 from mtrl.agents.sac.update import SACInputs
 from mtrl.agents.seeds import Stack
 from mtrl.agents.state import stack

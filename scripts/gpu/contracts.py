@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from mtrl.agents import MTPPO, MTSAC, Agent
-from mtrl.agents.graphs import record_by_call, record_on_gpu
+from mtrl.agents.optim.graphs import record_by_call, record_on_gpu
 from mtrl.agents.seeds import Seeds
 from mtrl.agents.state import clone, difference
 from mtrl.envs import make_vec

@@ -175,7 +175,7 @@ def test_nan_is_reported_by_name() -> None:
         ({"aggregator": "pcgrd"}, "did you mean 'pcgrad'"),
         (
             {"critic_aggregator": "cagrad:d=1"},
-            "critic_aggregator.d: unknown setting; did you mean 'c'",
+            "critic_aggregator.d: unknown setting; use one of c, ema",
         ),
         (
             {"actor_aggregator": "famo"},

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mtrl.agents import MTPPO, MTSAC, Agent, AgentError
-from mtrl.agents.graphs import Graph, in_place, record_by_call, uses_graphs
+from mtrl.agents.optim.graphs import Graph, in_place, record_by_call, uses_graphs
 from mtrl.agents.seeds import Seeds
 from mtrl.agents.state import difference
 from mtrl.envs.make import make_vec
