@@ -35,8 +35,16 @@ MADE_LATER: Flat = {
     "agent.network": "mlp",
     "agent.actor_network": None,
     "agent.critic_network": None,
-    # So did the weights of MTSAC's tasks by temperature.
+    # So did weights of MTSAC's tasks by temperature, distributions of returns, scales of rewards, resets and decay.
     "agent.temperature_weights": False,
+    "agent.value": "scalar",
+    "agent.target_twins": "min",
+    "agent.actor_twins": "min",
+    "agent.reward_scale": "none",
+    "agent.resets": 0,
+    "agent.reset_updates": 0,
+    "agent.shared_alpha": False,
+    "agent.weight_decay": 0.0,
     # a4fa8bb gave MTSAC an encoder of MiniGrid views; on Meta-World, where older runs are, the setting does nothing.
     "agent.channels": 32,
     # d84ebf8 made a limit of rewards a setting; before c7164ed critics' targets had no bound.

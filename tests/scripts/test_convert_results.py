@@ -18,7 +18,8 @@ from scripts.convert_results import GONE, canonical, converted, main, plan
 OLD = Path(__file__).parent / "old_results"
 PLACES = {
     "camrl-ppo-no-loss-rank_seed-1.json":
-        "camrl-minigrid/315k/camrl-ppo-no-loss-rank-rollout-per-task-1000-minibatches-4/seed-1.json",
+        "camrl-minigrid/315k/camrl-ppo-no-loss-rank-rollout-per-task-1000-minibatches-4-without-advantage-floor"
+        "/seed-1.json",
     "mtppo-paced_seed-1_3m.json":
         "mt10/3m/mtppo-paced-noise-correlation-0.4-without-noise-until-without-noise-by-failure/seed-1.json",
     "mtsac_reach-v3_seed-1_80k.json": "mt1-reach-v3/80k/mtsac-without-stagger-without-max-reward/seed-1.json",
