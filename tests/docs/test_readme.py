@@ -57,7 +57,10 @@ def test_the_table_has_at_most_eight_rows() -> None:
         ("mg3/600k/mtppo", "results"),
         ("mg7/1.4m/mtppo", "results"),
         ("mg7/350k/camrl-ppo", "curricula"),
-        ("camrl-minigrid/315k/camrl-ppo-rollout-per-task-1000-minibatches-4", "curricula"),
+        (
+            "camrl-minigrid/315k/camrl-ppo-rollout-per-task-1000-minibatches-4-without-advantage-floor",
+            "curricula",
+        ),
     ],
 )
 def test_numbers_in_prose_are_those_of_the_results(row: str, pages: str) -> None:

@@ -22,10 +22,14 @@ DEEP = replace(SIZE, depth=3, depths=(0, 1, 4))
 
 
 def test_depths_are_the_longest_chains_of_what_tasks_build_on() -> None:
-    assert task_depths(("pick-place-v3", "reach-v3", "push-v3")) == (2, 0, 1)
+    def depths(*names: str) -> tuple[int, ...]:
+        tasks = {task.name: task for task in get_suite("mt10").tasks}
+        return task_depths(names, [tasks[name].builds_on for name in names])
+
+    assert depths("pick-place-v3", "reach-v3", "push-v3") == (2, 0, 1)
     # What is not in the suite does not count.
-    assert task_depths(("pick-place-v3", "window-open-v3")) == (0, 0)
-    assert max(task_depths(get_suite("mt10").task_names)) == 3
+    assert depths("pick-place-v3", "window-open-v3") == (0, 0)
+    assert max(depths(*get_suite("mt10").task_names)) == 3
 
 
 def test_a_task_trains_the_layers_below_its_head_alone() -> None:

@@ -84,7 +84,7 @@ def test_pull_prints_the_folder(
         ("pack nowhere x", "RUN: nowhere is not a run folder (no config.yaml)"),
         ("pack RUN RUN", "is not empty"),
         ("push RUN agent", "hub_id: 'agent' is not written ORG/NAME"),
-        ("pull RUN --privat", "--privat: needs a value"),
+        ("pull RUN --privat", "privat: unknown setting; did you mean private?"),
         ("pull RUN --qqq=1", "qqq: unknown setting; --help shows all"),
     ],
 )

@@ -424,8 +424,10 @@ class Cells(HTMLParser):
         elif tag == "td" and "data-value" in given:
             self._row[given.get("data-label", given["class"])] = given["data-value"]
         elif tag == "a" and "-row-" in given.get("href", "") and "method" in self._row:
-            self.rows.append(self._row | {"place": given["href"]})
-            self._row = self.rows[-1]
+            # The label leads there, and so does the link to the files.
+            assert self._row.setdefault("place", given["href"]) == given["href"]
+            if self._row not in self.rows[-1:]:
+                self.rows.append(self._row)
 
 
 def test_the_page_itself(built: Built) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from mtrl.agents.aggregators.registry import AGGREGATORS
 from mtrl.agents.curricula.registry import CURRICULA
 from mtrl.agents.errors import AgentError
 from mtrl.agents.networks.registry import NETWORKS
-from mtrl.agents.settings import Registry, Schema, settings_of
+from mtrl.agents.settings import Registry, Setting, settings_of
 from mtrl.agents.state import split_state
 from mtrl.envs import SuiteError, TaskVectorEnv, make_vec
 from mtrl.errors import ConfigError
@@ -52,6 +52,7 @@ COMMON: dict[str, Change] = {
     "learning_rate": Change(0.002),
     "adam_eps": Change(0.1),
     "max_grad_norm": Change(0.01),
+    "weight_decay": Change(0.1),
     "gamma": Change(0.5),
     "aggregator": Change("sum"),
     "actor_aggregator": Change("pcgrad"),
@@ -94,6 +95,14 @@ OF_SAC: dict[str, Change] = {
     "buffer_per_task": Change(20),
     "learning_starts": Change(30),
     "utd_ratio": Change(0.5),
+    "value": Change("categorical:atoms=11"),
+    "target_twins": Change("mean"),
+    "actor_twins": Change("first"),
+    "reward_scale": Change("return"),
+    "resets": Change(1),
+    "reset_updates": Change(3, {"resets": 1}),
+    "shared_alpha": Change(True),
+    "temperature_weights": Change(True),
 }
 SMALL: dict[str, Values] = {
     "mtppo": {"width": 8, "rollout_per_task": 40, "minibatches": 2, "epochs": 2},
@@ -173,6 +182,7 @@ OF_RUNS: dict[str, Any] = {
 }
 IDLE: dict[str, Any] = {
     "device": "auto",
+    "graph": "off",
     "run_dir": "elsewhere",
     "num_workers": 1,
     "num_threads": 1,
@@ -275,6 +285,14 @@ SPECIAL: dict[str, tuple[Any, Values]] = {
     "sam-gs.gamma": (0.9, {}),
     "sam-gs.test": ("any", {"gamma": 0.5}),
     "gls.floor": (10.0, {}),
+    "yolor.units": (5, {"mode": "concatenate"}),
+    "home.groups": ("0/0/1", {}),
+    "hierarchical.layers": ("1/2/2", {}),
+    "ltb.warmup": (0.4, {}),
+    "simba.units": (6, {}),
+    "simba-v2.units": (6, {}),
+    "bro.units": (6, {}),
+    "paco.loss_limit": (1.0, {}),
 }
 """By ``name.setting``: a value where not every one is allowed, and what else it needs to matter."""
 
@@ -301,12 +319,19 @@ def _written(name: str, values: Values) -> str:
     return ":".join(filter(None, [name, ",".join(texts)]))
 
 
-def _other(value: Any, schema: Schema) -> Any:
+def _named(hint: Any) -> tuple[Any, ...]:
+    """The values that a hint names one by one."""
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    return tuple(value for part in get_args(hint) for value in _named(part))
+
+
+def _other(value: Any, setting: Setting) -> Any:
     """Another value that is allowed."""
     if isinstance(value, bool):
         return not value
-    if "enum" in schema:
-        return next(each for each in schema["enum"] if each != value)
+    if _named(setting.hint):
+        return next(each for each in _named(setting.hint) if each != value)
     if isinstance(value, int):
         return value + 1
     return value / 2 if value else 0.5
@@ -317,11 +342,10 @@ def _changed(registry: Registry[Any], name: str, key: str) -> tuple[str, str]:
     known = registry.settings(name)
     # success-focal is a gradient method and a curriculum.
     context = {own: value for own, value in CONTEXTS.get(name, {}).items() if own in known}
-    schema = known[key]
     value, more = SPECIAL.get(f"{name}.{key}", (None, {}))
     context = context | more
     if value is None:
-        value = _other(context.get(key, schema.get("default")), schema)
+        value = _other(context.get(key, known[key].default), known[key])
     return _written(name, context), _written(name, context | {key: value})
 
 
