@@ -84,7 +84,9 @@ class Agent(ABC):
         if remark is not None:
             warnings.warn(remark, stacklevel=2)
         self.graph: GraphMode = graph
-        uses_graphs(graph, self.device, self.graph_obstacle if not self.records_updates else None)
+        uses_graphs(
+            graph, self.device, self.graph_obstacle if not self.records_updates else None
+        )
         self.spec = env if isinstance(env, EnvSpec) else self._spec_of(env)
         if self.spec.discrete and not self.discrete_actions:
             raise AgentError(
@@ -308,7 +310,10 @@ class Agent(ABC):
 
     @classmethod
     def load(
-        cls, path: str | Path, env: TaskVectorEnv | None = None, device: str | torch.device = "auto"
+        cls,
+        path: str | Path,
+        env: TaskVectorEnv | None = None,
+        device: str | torch.device = "auto",
     ) -> Self:
         """Read what ``save`` wrote.
 
@@ -339,7 +344,10 @@ class Agent(ABC):
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, env: TaskVectorEnv | None = None, device: str | torch.device = "auto"
+        cls,
+        name: str | Path,
+        env: TaskVectorEnv | None = None,
+        device: str | torch.device = "auto",
     ) -> Self:
         """The agent of a folder on this machine, else of a repository of the Hugging Face Hub.
 

@@ -45,7 +45,8 @@ def group_rows(task_id: NDArray, num_tasks: int) -> tuple[NDArray[np.int64], NDA
     counts = np.bincount(task_id, minlength=num_tasks)
     order = np.argsort(task_id, kind="stable")
     slot = np.empty(len(task_id), np.int64)
-    slot[order] = np.arange(len(task_id)) - np.repeat(np.cumsum(counts) - counts, counts)
+    first = np.cumsum(counts) - counts
+    slot[order] = np.arange(len(task_id)) - np.repeat(first, counts)
     place = task_id * counts.max() + slot
     index = np.zeros(num_tasks * counts.max(), np.int64)
     index[place] = np.arange(len(task_id))

@@ -137,7 +137,9 @@ class OffPolicyAgent(ScheduledAgent):
         # The simulation runs on threads of its own while this process updates.
         env, buffer, _, obs = self._collector()
         self._pass_phases()
-        self._action = self._transfers["action"].place(self._exploration_action(obs), env.device)
+        self._action = self._transfers["action"].place(
+            self._exploration_action(obs), env.device
+        )
         env.step_async(self.policy.to_env(self._action))
         self._turns_left, self._turn = 0, None
         self._learns = self._holds_enough(buffer)
@@ -292,7 +294,11 @@ class OffPolicyAgent(ScheduledAgent):
         obs = self._buffer.newest_obs(PROBES)
         ids = np.repeat(np.arange(tasks), len(obs))
         output = self._policy_output(obs.repeat(tasks, 1), ids)
-        return self.policy.of_rows(torch.from_numpy(ids)).features(output).unflatten(0, (tasks, -1))
+        return (
+            self.policy.of_rows(torch.from_numpy(ids))
+            .features(output)
+            .unflatten(0, (tasks, -1))
+        )
 
     # Metrics and state
 

@@ -312,7 +312,11 @@ class OnPolicyAgent(ScheduledAgent):
             return None
         # Without a state an episode begins, as where SB3's recurrent policies are given none.
         shape = (rows, self.config.width)
-        kept = torch.zeros(shape) if state is None else to_tensor(given(state), self.device).float()
+        kept = (
+            torch.zeros(shape)
+            if state is None
+            else to_tensor(given(state), self.device).float()
+        )
         if kept.shape != shape:
             raise AgentError(
                 f"state: shape {tuple(kept.shape)} is not {shape}, the memory of {rows} observations"
@@ -342,7 +346,9 @@ class OnPolicyAgent(ScheduledAgent):
         grouped = with_task_code(x[rows].unsqueeze(lead), self.config.heads == "one-hot")
         if recalled is not None:
             # Every row is a sequence of one step.
-            recalled = Recall(recalled.state[0, 0, rows][None], recalled.start[0, 0, rows][None])
+            recalled = Recall(
+                recalled.state[0, 0, rows][None], recalled.start[0, 0, rows][None]
+            )
         drawn = self.network_noise(self.actor, grouped) if samples else None
         hidden = self.actor.features(actor, grouped, recalled, drawn, self.share_done)
         output = self.actor.outputs(actor, hidden).flatten(0, 2)[back]

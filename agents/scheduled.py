@@ -177,7 +177,9 @@ class ScheduledAgent(Agent):
 
     @property
     def follows_total(self) -> bool:
-        return bool(self._events) or any(net.body.uses_share for net in (self.actor, self.critic))
+        return bool(self._events) or any(
+            net.body.uses_share for net in (self.actor, self.critic)
+        )
 
     def _pass_phases(self) -> None:
         """Begin the phases whose share of training is done; called before experience is collected."""
@@ -291,7 +293,9 @@ class ScheduledAgent(Agent):
         policy = self.policy.of_rows(torch.from_numpy(ids))
         with torch.no_grad():
             recalled = state, episode_start
-            output, log_std, memory = self._actor_outputs(rows, ids, *recalled, not deterministic)
+            output, log_std, memory = self._actor_outputs(
+                rows, ids, *recalled, not deterministic
+            )
             if deterministic:
                 chosen = policy.mode(output, log_std)
             else:
@@ -341,7 +345,9 @@ class ScheduledAgent(Agent):
     def _num_copies(self) -> int:
         """Copies, in the networks, of what actor and critic have in common: all but one of three."""
         ties = self.settings.ties
-        return 0 if ties is None else 2 * ties.num_parameters * len(self.state["actor"]["params"])
+        return (
+            0 if ties is None else 2 * ties.num_parameters * len(self.state["actor"]["params"])
+        )
 
     def state_dict(self, experience: bool = True) -> State:
         collects = experience and self._env is not None

@@ -119,7 +119,9 @@ class Seeds:
 
     def _update_sac(self, members: list[int], batches: list[Any]) -> None:
         agents = [self._sac(member) for member in members]
-        inputs = [agent.update_inputs(batch) for agent, batch in zip(agents, batches, strict=True)]
+        inputs = [
+            agent.update_inputs(batch) for agent, batch in zip(agents, batches, strict=True)
+        ]
         # Random numbers are drawn by every agent before the call, so its streams move as they would alone.
         stacked = self._stack_of(members)
         joint = SACInputs(
@@ -137,7 +139,8 @@ class Seeds:
     def _update_ppo(self, members: list[int], rollouts: list[Any]) -> None:
         agents = [self._ppo(member) for member in members]
         inputs = [
-            agent.update_inputs(rollout) for agent, rollout in zip(agents, rollouts, strict=True)
+            agent.update_inputs(rollout)
+            for agent, rollout in zip(agents, rollouts, strict=True)
         ]
         stacked = self._stack_of(members)
         joint = PPOInputs(
@@ -152,7 +155,9 @@ class Seeds:
         stacked.hand_back()
         # Seeds meet the KL limit at different times, and each accounts for its own passes only.
         passes = [int(count) for count in metrics["epochs"].tolist()]
-        for agent, own, count in zip(agents, per_seed(metrics, len(agents)), passes, strict=True):
+        for agent, own, count in zip(
+            agents, per_seed(metrics, len(agents)), passes, strict=True
+        ):
             agent.finish_update(own, count * agent.config.minibatches)
 
     def _stack_of(self, members: list[int]) -> Stack:

@@ -31,7 +31,14 @@ from typing import (
 )
 
 import pydantic.dataclasses
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    with_config,
+)
 
 from mtrl.agents.errors import AgentError, unknown
 from mtrl.envs.errors import UserError, choices
@@ -260,9 +267,7 @@ class Registry(Generic[T]):
         self.what, self.entries, self._outer = what, dict(entries), outer
 
     def __str__(self) -> str:
-        return (
-            f"{'an' if self.what[0] in 'aeiou' else 'a'} {self.what} as NAME or NAME:KEY=VALUE,..."
-        )
+        return f"{'an' if self.what[0] in 'aeiou' else 'a'} {self.what} as NAME or NAME:KEY=VALUE,..."
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
@@ -316,7 +321,9 @@ class Registry(Generic[T]):
             known = self.settings(choice.kind)
             # As text, so that a truth value is none of the numbers.
             given = {name: as_text(part) for name, part in choice.settings}
-            given |= {name: known[name].read(given[name]) for name in given.keys() & known.keys()}
+            given |= {
+                name: known[name].read(given[name]) for name in given.keys() & known.keys()
+            }
             outer: dict[str, Any] = {}
             if self._outer:
                 around = pkgutil.resolve_name(self._outer[0])
@@ -353,7 +360,9 @@ class Registry(Generic[T]):
             return None
         choice = self.read(value)[0]
         usual = dict(self.read(choice.kind)[0].settings)
-        changed = [f"{key}={as_text(part)}" for key, part in choice.settings if part != usual[key]]
+        changed = [
+            f"{key}={as_text(part)}" for key, part in choice.settings if part != usual[key]
+        ]
         return ":".join(filter(None, [choice.kind, ",".join(changed)]))
 
 

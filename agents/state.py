@@ -195,7 +195,9 @@ class _Loading:
         self.commits: list[Callable[[], object]] = []
 
     def container(self, tree: Any, saved: Any, path: str) -> Any:
-        _check(isinstance(saved, dict), path.rstrip("/"), "one value is saved where several belong")
+        _check(
+            isinstance(saved, dict), path.rstrip("/"), "one value is saved where several belong"
+        )
         fields = _fields(tree)
         known = {field.name for field in fields}
         for name in saved:
@@ -228,7 +230,9 @@ class _Loading:
             return {name: _made(Tensor, inner, device, path) for name, inner in value.items()}
         if own is None:
             return _made(field.hint, value, device, path)
-        return self._fill(own, value, path) if field.mark.filled else self._value(own, value, path)
+        return (
+            self._fill(own, value, path) if field.mark.filled else self._value(own, value, path)
+        )
 
     def _value(self, own: Any, value: Any, path: str) -> Any:
         """What replaces ``own``."""
@@ -267,15 +271,18 @@ def _made(hint: Any, value: Any, device: torch.device, path: str) -> Any:
         for field in _declared(kind):
             inner = f"{path}/{field.name}"
             given = field.name in value
-            _check(given or NoneType in get_args(field.hint), inner, "missing from the saved state")
+            _check(
+                given or NoneType in get_args(field.hint), inner, "missing from the saved state"
+            )
             parts[field.key] = (
                 _made(field.hint, value[field.name], device, inner) if given else None
             )
         return kind(**parts)
     if not isinstance(value, Tensor):
         return copy.copy(value)
-    is_array = (get_origin(kind) or kind) is np.ndarray
-    return value.cpu().numpy().copy() if is_array else value.detach().to(device, copy=True)
+    if (get_origin(kind) or kind) is np.ndarray:
+        return value.cpu().numpy().copy()
+    return value.detach().to(device, copy=True)
 
 
 def _check(ok: bool, path: str, problem: str) -> None:

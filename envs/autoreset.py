@@ -59,7 +59,9 @@ class NextStepAutoreset(VectorWrapper):
         obs, reward, terminated, truncated, info = self.env.step(actions)
         self._first, self._ended = obs, terminated | truncated
         last = info["final_obs"]
-        self._info = {name: value for name, value in info.items() if name not in _SAME_STEP_KEYS}
+        self._info = {
+            name: value for name, value in info.items() if name not in _SAME_STEP_KEYS
+        }
         return last, reward, terminated, truncated, dict(self._info)
 
     def _restart(self) -> tuple[NDArray, NDArray, NDArray, NDArray, Info]:

@@ -7,7 +7,12 @@ from typing import Any
 from mtrl.envs.settings import EnvSettings
 from mtrl.envs.vector import TaskVectorEnv
 
-_SPACES = ("single_observation_space", "single_action_space", "observation_space", "action_space")
+_SPACES = (
+    "single_observation_space",
+    "single_action_space",
+    "observation_space",
+    "action_space",
+)
 
 
 class CopiedByState(TaskVectorEnv):

@@ -179,7 +179,9 @@ def make_vec(
 
 def _check_autoreset(autoreset: str, stagger: bool) -> None:
     if autoreset not in ("same_step", "next_step"):
-        raise SuiteError(f"autoreset must be one of 'same_step', 'next_step', not {autoreset!r}.")
+        raise SuiteError(
+            f"autoreset must be one of 'same_step', 'next_step', not {autoreset!r}."
+        )
     if autoreset == "next_step" and stagger:
         raise SuiteError(
             "autoreset='next_step' does not go with stagger=True; leave one of them out."

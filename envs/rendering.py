@@ -34,7 +34,9 @@ def prepare_mujoco(render: bool) -> None:
         if "MUJOCO_GL" not in os.environ:
             raise
         name = os.environ["MUJOCO_GL"]
-        raise SuiteError(f"mujoco cannot be imported with MUJOCO_GL={name!r}; {HELP}.") from error
+        raise SuiteError(
+            f"mujoco cannot be imported with MUJOCO_GL={name!r}; {HELP}."
+        ) from error
 
 
 def _choose_gl() -> None:

@@ -52,4 +52,6 @@ class EnvSettings:
 
 def _check_choice(name: str, value: object, allowed: tuple[str | None, ...]) -> None:
     if value not in allowed:
-        raise SuiteError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}.")
+        raise SuiteError(
+            f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}."
+        )

@@ -35,9 +35,13 @@ class SingleTaskEnv(gymnasium.Env):
             raise SuiteError("envs_per_task: gymnasium.make makes one; use gymnasium.make_vec.")
         self.vector = make_vec(suite, 1, render_mode=render_mode, **settings)
         if self.vector.num_envs != 1:
-            raise SuiteError(f"{suite} has {self.vector.num_tasks} tasks; use gymnasium.make_vec.")
+            raise SuiteError(
+                f"{suite} has {self.vector.num_tasks} tasks; use gymnasium.make_vec."
+            )
         self.render_mode = render_mode
-        self.metadata = self.metadata | {"render_fps": self.vector.metadata.get("render_fps", 10)}
+        self.metadata = self.metadata | {
+            "render_fps": self.vector.metadata.get("render_fps", 10)
+        }
         self.observation_space = self.vector.single_observation_space
         self.action_space = self.vector.single_action_space
         self._next: NDArray | None = None  # first observation of the episode that has begun

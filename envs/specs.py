@@ -189,7 +189,9 @@ def _as_tuple(value: Any) -> Any:
     return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
-def task_graph(task_names: Sequence[str], builds_on: Sequence[Sequence[str]]) -> list[list[bool]]:
+def task_graph(
+    task_names: Sequence[str], builds_on: Sequence[Sequence[str]]
+) -> list[list[bool]]:
     """``[T][T]``, True at ``[t][j]`` where task t builds directly on task j.
 
     Args:
@@ -200,7 +202,9 @@ def task_graph(task_names: Sequence[str], builds_on: Sequence[Sequence[str]]) ->
     return [[other in names for other in task_names] for names in known]
 
 
-def task_depths(task_names: Sequence[str], builds_on: Sequence[Sequence[str]]) -> tuple[int, ...]:
+def task_depths(
+    task_names: Sequence[str], builds_on: Sequence[Sequence[str]]
+) -> tuple[int, ...]:
     """How many of ``task_names`` each of them builds on, one on top of the other: its longest chain in the graph.
 
     Args:

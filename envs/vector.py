@@ -133,7 +133,9 @@ class TaskVectorEnv(VectorEnv):
         Raises:
             SuiteError: a backend whose environments can only step together.
         """
-        raise SuiteError(f"hold: environments of backend {self.backend!r} can only step together.")
+        raise SuiteError(
+            f"hold: environments of backend {self.backend!r} can only step together."
+        )
 
     def frames(self, only: Sequence[int] | None = None) -> tuple[NDArray[np.uint8], ...]:
         """One RGB frame per environment, each in its own size; empty without a render mode.
@@ -318,7 +320,9 @@ class EngineVectorEnv(TaskVectorEnv):
         expected = {"identity", "seed", "boundary", "episode", "paused", *kept}
         missing = sorted(expected - set(state))
         if missing:
-            raise SuiteError(f"The state is of another environment: it lacks {', '.join(missing)}.")
+            raise SuiteError(
+                f"The state is of another environment: it lacks {', '.join(missing)}."
+            )
         theirs = json.loads(np.asarray(state["identity"]).tobytes())
         for key, value in self._identity().items():
             if theirs.get(key) != value:

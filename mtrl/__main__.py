@@ -14,10 +14,19 @@ COMMANDS = {
     "tune": ("mtrl.commands.tune", "search settings with Optuna"),
     "plot": ("mtrl.commands.plot", "draw learning curves and per-task bars of runs"),
     "compare": ("mtrl.commands.compare", "compare two methods: settings, tasks, verdict"),
-    "demo": ("mtrl.commands.demo", "evaluate and film a trained agent that comes with the package"),
+    "demo": (
+        "mtrl.commands.demo",
+        "evaluate and film a trained agent that comes with the package",
+    ),
     "watch": ("mtrl.commands.watch", "watch a run's policy in a window"),
-    "export": ("mtrl.commands.export", "write a policy as a program for PyTorch or ONNX Runtime"),
-    "hub": ("mtrl.commands.hub", "share a trained agent as a folder, or on the Hugging Face Hub"),
+    "export": (
+        "mtrl.commands.export",
+        "write a policy as a program for PyTorch or ONNX Runtime",
+    ),
+    "hub": (
+        "mtrl.commands.hub",
+        "share a trained agent as a folder, or on the Hugging Face Hub",
+    ),
     "leaderboard": (
         "mtrl.leaderboard.__main__",
         "run sweeps; build, check and verify the leaderboard",
@@ -35,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = arguments[0]
     if command not in COMMANDS:
         print(
-            f"mtrl: COMMAND: {command!r} is unknown; {choices(command, COMMANDS)}", file=sys.stderr
+            f"mtrl: COMMAND: {command!r} is unknown; {choices(command, COMMANDS)}",
+            file=sys.stderr,
         )
         return 2
     status: int = importlib.import_module(COMMANDS[command][0]).main(arguments[1:])
@@ -46,7 +56,9 @@ def overview() -> str:
     """The usage and every command, one line each."""
     width = max(len(name) for name in COMMANDS)
     lines = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
-    return "\n".join(["usage: mtrl COMMAND ...   (COMMAND --help shows its settings)", "", *lines])
+    return "\n".join(
+        ["usage: mtrl COMMAND ...   (COMMAND --help shows its settings)", "", *lines]
+    )
 
 
 if __name__ == "__main__":

@@ -107,7 +107,9 @@ def find(run: Path, wanted: str | None = None) -> Checkpoint:
     if not (run / "config.yaml").is_file():
         raise ConfigError(f"RUN: {run} is not a run folder (no config.yaml)")
     if wanted is not None:
-        path = run / "checkpoints" / f"{int(wanted):012d}" if wanted.isdecimal() else Path(wanted)
+        path = (
+            run / "checkpoints" / f"{int(wanted):012d}" if wanted.isdecimal() else Path(wanted)
+        )
         if not path.is_dir():
             have = (
                 ", ".join(
@@ -172,7 +174,8 @@ def table(results: dict[str, TaskResult], levels: dict[str, int] | None = None) 
     count = len(results)
     mean = sum(result.success_rate for result in results.values()) / count
     final = (
-        sum(result.final_step_successes / result.episodes for result in results.values()) / count
+        sum(result.final_step_successes / result.episodes for result in results.values())
+        / count
     )
     lines.append(f"{'mean over tasks':<{width}}  {mean:7.3f}  {'':13}  {final:9.3f}")
     return "\n".join(lines)

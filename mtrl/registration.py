@@ -43,7 +43,9 @@ def register() -> None:
     from mtrl.envs.suites import get_suite, suite_ids
 
     for suite_id in suite_ids():
-        single = "mtrl.envs.single:SingleTaskEnv" if get_suite(suite_id).num_tasks == 1 else None
+        single = (
+            "mtrl.envs.single:SingleTaskEnv" if get_suite(suite_id).num_tasks == 1 else None
+        )
         gymnasium.register(
             gym_id(suite_id),
             entry_point=single,

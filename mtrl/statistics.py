@@ -16,7 +16,9 @@ from scipy import stats
 Scores = NDArray[np.float64]
 
 
-def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(
+    successes: int, trials: int, confidence: float = 0.95
+) -> tuple[float, float]:
     """Wilson score interval for a success rate (Wilson 1927, eq. 1; no continuity correction).
 
     Args:

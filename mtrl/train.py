@@ -163,7 +163,9 @@ def overview() -> str:
         "Gradient methods (--aggregator NAME[:KEY=VALUE,...])": _entries(AGGREGATORS),
         "Curricula (--curriculum NAME[:KEY=VALUE,...])": _entries(CURRICULA),
         "Values of MTSAC's critics (--value NAME[:KEY=VALUE,...])": _entries(VALUES),
-        "Scales of MTSAC's rewards (--reward-scale NAME[:KEY=VALUE,...])": _entries(REWARD_SCALES),
+        "Scales of MTSAC's rewards (--reward-scale NAME[:KEY=VALUE,...])": _entries(
+            REWARD_SCALES
+        ),
     }
     return "\n\n".join(f"{title}:\n{cli.columns(rows)}" for title, rows in parts.items())
 

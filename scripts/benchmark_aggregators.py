@@ -49,7 +49,9 @@ PARAMS = 1000
 
 
 def milliseconds(
-    runs: list[Callable[[], object]], repeats: int, clock: Callable[[], float] = time.process_time
+    runs: list[Callable[[], object]],
+    repeats: int,
+    clock: Callable[[], float] = time.process_time,
 ) -> list[float]:
     """Median time of each of ``runs``, taken in turns after one warm-up."""
     times: list[list[float]] = [[] for _ in runs]
@@ -134,7 +136,9 @@ def show(title: str, report: Report) -> None:
     print(f"\n{title}\n{'method':<14}{'ms':>9}{'torchjd ms':>12}{'speedup':>9}{'residual':>11}")
     for name, row in report.items():
         theirs, speedup = row["torchjd_ms"], row["speedup"]
-        known = f"{theirs:>12.2f}{speedup:>9.1f}" if theirs is not None else f"{'-':>12}{'-':>9}"
+        known = (
+            f"{theirs:>12.2f}{speedup:>9.1f}" if theirs is not None else f"{'-':>12}{'-':>9}"
+        )
         mark = "" if row["converged"] else "  not converged"
         print(f"{name:<14}{row['ms']:>9.2f}{known}{row['residual']:>11.1e}{mark}")
 
@@ -164,7 +168,9 @@ def main() -> None:
     ):
         ratios = updates(num_tasks, names, repeats)
         report[suite] = ratios
-        print(f"\nSAC update of {suite}, times plain averaging ({torch.get_num_threads()} threads)")
+        print(
+            f"\nSAC update of {suite}, times plain averaging ({torch.get_num_threads()} threads)"
+        )
         for name, ratio in sorted(ratios.items(), key=lambda item: item[1]):
             print(f"{name:<20}{ratio:>6.2f}")
     torch.set_num_threads(args.threads)

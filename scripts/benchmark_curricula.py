@@ -90,7 +90,9 @@ def main() -> None:
     print(f"mt10, width {args.width}, rounds of {steps} env steps per task, processor time")
     print(f"{'method':<16}{'ms per vector step':>20}{'ratio':>8}")
     for name, value in milliseconds.items():
-        print(f"{name:<16}{value:>20.1f}{over.get(name, found[name] / found['single-task']):>8.2f}")
+        print(
+            f"{name:<16}{value:>20.1f}{over.get(name, found[name] / found['single-task']):>8.2f}"
+        )
     print("ratios: camrl over single-task, the others over uniform")
     if args.json:
         result = {

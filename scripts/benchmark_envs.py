@@ -53,7 +53,9 @@ def stock_sync_100() -> Any:
     makers = []
     for name, env_class in benchmark.train_classes.items():
         tasks = [task for task in benchmark.train_tasks if task.env_name == name]
-        makers += 10 * [partial(metaworld._init_each_env, env_cls=env_class, tasks=tasks, seed=0)]
+        makers += 10 * [
+            partial(metaworld._init_each_env, env_cls=env_class, tasks=tasks, seed=0)
+        ]
     return gymnasium.vector.SyncVectorEnv(
         makers, autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP
     )
@@ -177,9 +179,16 @@ def cpu_seconds() -> float:
 
 def memory_mb(kind: str) -> float:
     """Sum over this process and its descendants of resident memory, now (``VmRSS``) or at its peak (``VmHWM``)."""
-    statuses = [Path(f"/proc/{pid}/status").read_text().splitlines() for pid in family(os.getpid())]
+    statuses = [
+        Path(f"/proc/{pid}/status").read_text().splitlines() for pid in family(os.getpid())
+    ]
     return (
-        sum(int(line.split()[1]) for lines in statuses for line in lines if line.startswith(kind))
+        sum(
+            int(line.split()[1])
+            for lines in statuses
+            for line in lines
+            if line.startswith(kind)
+        )
         / 2**10
     )
 

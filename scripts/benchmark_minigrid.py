@@ -23,7 +23,9 @@ from mtrl.envs import get_suite, make_vec
 NUM_ENVS = 64
 
 
-def _rate(step: Callable[[np.ndarray], Any], num_actions: int, num_envs: int, steps: int) -> float:
+def _rate(
+    step: Callable[[np.ndarray], Any], num_actions: int, num_envs: int, steps: int
+) -> float:
     actions = np.random.default_rng(0).integers(0, num_actions, (64, num_envs))
     begin = time.process_time()
     for t in range(steps):
@@ -32,7 +34,9 @@ def _rate(step: Callable[[np.ndarray], Any], num_actions: int, num_envs: int, st
 
 
 def _native(suite: str) -> Callable[[], float]:
-    env = make_vec(suite, NUM_ENVS // get_suite(suite).num_tasks, backend="native", num_threads=1)
+    env = make_vec(
+        suite, NUM_ENVS // get_suite(suite).num_tasks, backend="native", num_threads=1
+    )
     env.reset()
     # Long enough that starts and resets come as often as in training.
     return lambda: _rate(env.step, env.single_action_space.n, env.num_envs, 3000)  # type: ignore[attr-defined]
@@ -55,7 +59,8 @@ def _stock(suite: str) -> Callable[[], float]:
             for seed, vector in enumerate(vectors):
                 vector.reset(seed=seed)
             rates = [
-                _rate(vector.step, vector.single_action_space.n, NUM_ENVS, 15) for vector in vectors
+                _rate(vector.step, vector.single_action_space.n, NUM_ENVS, 15)
+                for vector in vectors
             ]
         return len(rates) / sum(1 / rate for rate in rates)
 
@@ -93,14 +98,20 @@ def minigrid(quick: bool) -> dict[str, Any]:
     for suite in (
         ("mg10",) if quick else ("mg10", "mg3", "mg7", "mg20", "camrl-minigrid", "babyai10")
     ):
-        candidates = {"stock": _stock(suite), "native": _native(suite), "envpool": _envpool(suite)}
+        candidates = {
+            "stock": _stock(suite),
+            "native": _native(suite),
+            "envpool": _envpool(suite),
+        }
         timers = {name: timer for name, timer in candidates.items() if timer is not None}
         rounds = [
             {name: timer() for name, timer in timers.items()} for _ in range(3 if quick else 5)
         ]
         rates = {name: median(one[name] for one in rounds) for name in timers}
         over = {
-            name: rates["native"] / rates[name] for name in ("stock", "envpool") if name in rates
+            name: rates["native"] / rates[name]
+            for name in ("stock", "envpool")
+            if name in rates
         }
         numbers["rows"][suite] = rates | {
             f"native_over_{name}": ratio for name, ratio in over.items()
@@ -108,5 +119,7 @@ def minigrid(quick: bool) -> dict[str, Any]:
         cells = " ".join(
             f"{rates.get(name, float('nan')):9.0f}" for name in ("stock", "native", "envpool")
         )
-        print(f"{suite:>20} {cells} {over['stock']:20.0f} {over.get('envpool', float('nan')):8.1f}")
+        print(
+            f"{suite:>20} {cells} {over['stock']:20.0f} {over.get('envpool', float('nan')):8.1f}"
+        )
     return numbers | {"native_over_stock": numbers["rows"]["mg10"]["native_over_stock"]}

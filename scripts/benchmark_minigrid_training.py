@@ -86,7 +86,9 @@ class WithTask(VecEnvWrapper):
         obs, reward, done, infos = self.venv.step_wait()
         for info, task in zip(infos, self.task):
             if "terminal_observation" in info:
-                info["terminal_observation"] = np.concatenate([info["terminal_observation"], task])
+                info["terminal_observation"] = np.concatenate(
+                    [info["terminal_observation"], task]
+                )
         return np.concatenate([obs, self.task], 1), reward, done, infos
 
 
@@ -117,7 +119,10 @@ class Extractor(BaseFeaturesExtractor):
         )
         words = one_hot(ids[:, 148:-1], VOCABULARY).transpose(1, 2).float()
         said = self.words(words).relu().mean(2)
-        codes = [one_hot(ids[:, 147], DIRECTIONS).float(), one_hot(ids[:, -1], len(TASKS)).float()]
+        codes = [
+            one_hot(ids[:, 147], DIRECTIONS).float(),
+            one_hot(ids[:, -1], len(TASKS)).float(),
+        ]
         return torch.cat([self.view(planes).relu().flatten(1), said, *codes], 1)
 
 
@@ -179,7 +184,8 @@ def main() -> None:
             function()
             rates[name].append(frames / (time.process_time() - start))
     figures = {
-        f"{name}_frames_per_cpu_second": statistics.median(values) for name, values in rates.items()
+        f"{name}_frames_per_cpu_second": statistics.median(values)
+        for name, values in rates.items()
     }
     for name in ("sb3", "sb3_native"):
         figures[f"ours_over_{name}"] = (

@@ -52,10 +52,18 @@ def measure(spin_count: str, busy: bool, updates: int, threads: int) -> float:
     environment = os.environ | {"GOMP_SPINCOUNT": spin_count}
     for name in ("OMP_WAIT_POLICY", "OMP_NUM_THREADS"):
         environment.pop(name, None)
-    command = [sys.executable, __file__, "--child", f"--updates={updates}", f"--threads={threads}"]
+    command = [
+        sys.executable,
+        __file__,
+        "--child",
+        f"--updates={updates}",
+        f"--threads={threads}",
+    ]
     spinner = subprocess.Popen([sys.executable, "-c", SPINNER]) if busy else None
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True
+        )
     finally:
         if spinner is not None:
             spinner.kill()
@@ -101,13 +109,19 @@ def main() -> None:
     speedup = {
         place: medians["libgomp", place] / medians["mtrl", place] for place in ("quiet", "busy")
     }
-    print("busy over quiet: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items()))
+    print(
+        "busy over quiet: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
+    )
     print(
         "libgomp's over mtrl's: "
         + ", ".join(f"{place} {ratio:.2f}" for place, ratio in speedup.items())
     )
     if args.json:
-        about = {"cpu": cpu_model(), "cpus": len(os.sched_getaffinity(0)), "threads": args.threads}
+        about = {
+            "cpu": cpu_model(),
+            "cpus": len(os.sched_getaffinity(0)),
+            "threads": args.threads,
+        }
         result = {
             "what": f"seconds of {args.updates} updates of mtsac on mt10, wall clock",
             "spin_count": SPIN_COUNTS,

@@ -30,7 +30,9 @@ from mtrl.training.allocator import keep_freed_memory
 MT10 = EnvSpec("mt10", tuple(f"task-{i}" for i in range(10)), 39, (-1.0,) * 4, (1.0,) * 4)
 
 
-def median_seconds(functions: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+def median_seconds(
+    functions: dict[str, Callable[[], object]], repeats: int
+) -> dict[str, float]:
     """Median time of each function, called in turn ``repeats`` times after two calls to warm up."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for repeat in range(repeats + 2):
@@ -59,7 +61,12 @@ def sb3_update() -> Callable[[], object]:
 
     nets = {"net_arch": [400, 400, 400]}
     model = SAC(
-        "MlpPolicy", Still(), batch_size=1280, policy_kwargs=nets, buffer_size=20_000, device="cpu"
+        "MlpPolicy",
+        Still(),
+        batch_size=1280,
+        policy_kwargs=nets,
+        buffer_size=20_000,
+        device="cpu",
     )
     model.set_logger(Logger(None, []))
     rng = np.random.default_rng(0)
@@ -183,7 +190,9 @@ def beside_stock(repeats: int) -> dict[str, float]:
     figures: dict[str, float] = {}
     for name, env_steps in span.items():
         figures[f"{name}_env_steps_per_second"] = env_steps / seconds[f"{name} native"]
-        figures[f"{name}_native_over_stock"] = seconds[f"{name} stock"] / seconds[f"{name} native"]
+        figures[f"{name}_native_over_stock"] = (
+            seconds[f"{name} stock"] / seconds[f"{name} native"]
+        )
     for agent in agents.values():
         agent.env.close()
     return figures

@@ -76,7 +76,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=8.0, help="for all sections together")
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
     parser.add_argument("--json", type=Path, required=True, help="the file to write")
-    parser.add_argument("--only", nargs="*", choices=sorted(SECTIONS), help="these sections alone")
+    parser.add_argument(
+        "--only", nargs="*", choices=sorted(SECTIONS), help="these sections alone"
+    )
     return parser.parse_args()
 
 

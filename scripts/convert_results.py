@@ -117,7 +117,8 @@ def upgraded(record: Record) -> Record:
     new = record | {
         "schema_version": SCHEMA_VERSION,
         "protocol": protocol,
-        "method": old | {"network": NETWORK, "heads": params.get("agent.heads"), "params": params},
+        "method": old
+        | {"network": NETWORK, "heads": params.get("agent.heads"), "params": params},
         "budget": record["budget"] | {"segments": segments},
         "provenance": provenance
         # Old records do not name the CPU, on which what auto meant depended.
@@ -177,7 +178,9 @@ def converted(record: Record) -> Record:
     params = _aggregators(params)
     given = canonical(params)
     for key, value in MADE_LATER.items():
-        if key in known and not any(name == key or name.startswith(f"{key}.") for name in given):
+        if key in known and not any(
+            name == key or name.startswith(f"{key}.") for name in given
+        ):
             params[key] = value
     config = make_config(params)
     complete = {key: value for key, value in config.flat().items() if key not in PLACE_KEYS}
@@ -269,7 +272,11 @@ def carry_out(moves: Sequence[Move], folder: Path) -> None:
 
 
 def _carry_out(move: Move, folder: Path) -> None:
-    if move.new != move.old and move.new.exists() and not _same(read_result(move.new), move.record):
+    if (
+        move.new != move.old
+        and move.new.exists()
+        and not _same(read_result(move.new), move.record)
+    ):
         raise ResultError(f"{move.new}: is there already; {move.old} would overwrite it")
     move.new.parent.mkdir(parents=True, exist_ok=True)
     write_result(move.new, move.record)

@@ -30,7 +30,9 @@ def floors(project: dict[str, Any]) -> list[str]:
         lines += project["optional-dependencies"][extra]
     requirements = [Requirement(line) for line in lines]
     return [
-        f"{wanted.name}=={floor(wanted)}" for wanted in requirements if wanted.name not in LEFT_OUT
+        f"{wanted.name}=={floor(wanted)}"
+        for wanted in requirements
+        if wanted.name not in LEFT_OUT
     ]
 
 

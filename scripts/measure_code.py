@@ -54,7 +54,9 @@ def imports(path: Path, top_level_only: bool = False) -> Iterator[str]:
 def _module(package: str, name: str) -> str:
     """``package.name`` where that is a module, else ``package``."""
     place = ROOT / Path(*f"{package}.{name}".split("."))
-    return f"{package}.{name}" if place.with_suffix(".py").is_file() or place.is_dir() else package
+    return (
+        f"{package}.{name}" if place.with_suffix(".py").is_file() or place.is_dir() else package
+    )
 
 
 def room(module: str) -> str:

@@ -21,9 +21,11 @@ def name_of(path: Path) -> str:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_no_arrow_points_upward(folder: str) -> None:
-    allowed = {"envs": {"envs"}, "agents": {"agents", "envs"}, "mtrl": {"mtrl", "agents", "envs"}}[
-        folder
-    ]
+    allowed = {
+        "envs": {"envs"},
+        "agents": {"agents", "envs"},
+        "mtrl": {"mtrl", "agents", "envs"},
+    }[folder]
     wrong = [
         f"{name_of(path)} -> {module}"
         for path in sources(ROOT / folder)
@@ -58,7 +60,9 @@ def test_no_circle_among_modules() -> None:
     for module, others in graph.items():
         # A package's own __init__ runs before any of its modules, so that naming the package is no circle.
         graph[module] = {
-            other for other in others if other not in packages or not module.startswith(f"{other}.")
+            other
+            for other in others
+            if other not in packages or not module.startswith(f"{other}.")
         }
     try:
         tuple(TopologicalSorter(graph).static_order())

@@ -65,7 +65,9 @@ def make_environment(folder: Path) -> Environment:
     call(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder.parent)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     borrowed = dict.fromkeys(sysconfig.get_paths()[name] for name in ("purelib", "platlib"))
-    (folder / "lib" / version / "site-packages" / "borrowed.pth").write_text("\n".join(borrowed))
+    (folder / "lib" / version / "site-packages" / "borrowed.pth").write_text(
+        "\n".join(borrowed)
+    )
     return Environment(folder)
 
 
@@ -78,7 +80,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / name, folder)
     for name in ("mtrl", "tests", *FOLDERS):
         shutil.copytree(
-            ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
+            ROOT / name,
+            folder / name,
+            symlinks=True,
+            ignore=shutil.ignore_patterns("__pycache__"),
         )
     return folder
 
@@ -204,7 +209,15 @@ def test_console_script_runs_beside_a_folder_of_our_name(
 def openai_agents(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of openai-agents, which owns the top-level package ``agents``."""
     folder = tmp_path_factory.mktemp("openai-agents")
-    pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "openai-agents==0.24.0")
+    pip = (
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "openai-agents==0.24.0",
+    )
     done = subprocess.run([*pip, "--dest", folder], capture_output=True, text=True)
     if done.returncode:
         pytest.skip("openai-agents cannot be downloaded here")

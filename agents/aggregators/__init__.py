@@ -74,4 +74,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 
 def positive_loss_free() -> list[str]:
     """Names of the methods that are defined whatever the sign of the losses."""
-    return sorted(name for name, cls in AGGREGATORS.items() if not cls().info.needs_positive_loss)
+    return sorted(
+        name for name, cls in AGGREGATORS.items() if not cls().info.needs_positive_loss
+    )

@@ -176,7 +176,9 @@ class Aggregator(ABC):
             state[name] = torch.full(shape, value, dtype=dtype, device=device)
         return state
 
-    def noise_shape(self, num_tasks: int, num_params: int | None = None) -> tuple[int, ...] | None:
+    def noise_shape(
+        self, num_tasks: int, num_params: int | None = None
+    ) -> tuple[int, ...] | None:
         """Shape, after the batch, of the uniform noise the method consumes per update; None if it draws nothing."""
         return None
 
@@ -371,7 +373,10 @@ def parse_preference(text: str) -> dict[str, float]:
             value = math.nan
         fine = bool(name) and name not in found and 0 < value < math.inf
         check(
-            fine, "preference", text, "TASK:NUMBER/TASK:NUMBER/..., each task once, numbers above 0"
+            fine,
+            "preference",
+            text,
+            "TASK:NUMBER/TASK:NUMBER/..., each task once, numbers above 0",
         )
         found[name] = value
     return found

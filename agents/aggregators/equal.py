@@ -7,7 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mtrl.agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, given
+from mtrl.agents.aggregators.base import (
+    Aggregator,
+    AggregatorInfo,
+    Inputs,
+    Solution,
+    State,
+    given,
+)
 from mtrl.agents.aggregators.linalg import correlation, diagonal, matvec, pinv_apply, ratio
 
 
@@ -22,7 +29,10 @@ class IMTLG(Aggregator):
     """
 
     info = AggregatorInfo(
-        "imtl-g", frozenset({"gramian"}), "Liu et al. 2021 (Impartial MTL, ICLR)", shares="groups"
+        "imtl-g",
+        frozenset({"gramian"}),
+        "Liu et al. 2021 (Impartial MTL, ICLR)",
+        shares="groups",
     )
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:

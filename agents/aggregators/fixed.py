@@ -33,7 +33,9 @@ class Mean(Aggregator):
 class Sum(Aggregator):
     """``w = 1``."""
 
-    info = AggregatorInfo("sum", frozenset(), "linear scalarisation", shares="losses", sums=True)
+    info = AggregatorInfo(
+        "sum", frozenset(), "linear scalarisation", shares="losses", sums=True
+    )
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         return exact(task_zeros(inputs) + 1)
@@ -44,7 +46,10 @@ class RandomWeights(Aggregator):
     """Softmax of a standard normal draw, new at every update."""
 
     info = AggregatorInfo(
-        "random", frozenset({"noise"}), "Lin et al. 2022 (arXiv 2111.10603), RLW", shares="losses"
+        "random",
+        frozenset({"noise"}),
+        "Lin et al. 2022 (arXiv 2111.10603), RLW",
+        shares="losses",
     )
 
     def noise_shape(self, num_tasks: int, num_params: int | None = None) -> tuple[int, ...]:

@@ -43,7 +43,11 @@ class FlatMinima(Aggregator):
         needs = (base.needs - {"gramian"}) | {"jacobian", "perturbed_jacobian"}
         source = "Phan et al. 2022 (arXiv 2211.13723)"
         return dataclasses.replace(
-            base, name=f"flat-minima({base.name})", needs=needs, source=source, direction_only=True
+            base,
+            name=f"flat-minima({base.name})",
+            needs=needs,
+            source=source,
+            direction_only=True,
         )
 
     def __post_init__(self) -> None:
@@ -87,7 +91,9 @@ class FlatMinima(Aggregator):
             state |= prefixed(part, of_base)
         return state
 
-    def noise_shape(self, num_tasks: int, num_params: int | None = None) -> tuple[int, ...] | None:
+    def noise_shape(
+        self, num_tasks: int, num_params: int | None = None
+    ) -> tuple[int, ...] | None:
         """The base's noise, used for both parts."""
         return self.base.noise_shape(num_tasks, num_params)
 

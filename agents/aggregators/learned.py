@@ -89,7 +89,9 @@ class SDMGrad(Aggregator):
 
     layout: ClassVar = {"offset": ("m", 0.0)}
     info = AggregatorInfo(
-        "sdmgrad", frozenset({"cross_gramian"}), "Xiao et al. 2023 (arXiv 2305.18409), algorithm 1"
+        "sdmgrad",
+        frozenset({"cross_gramian"}),
+        "Xiao et al. 2023 (arXiv 2305.18409), algorithm 1",
     )
 
     def __post_init__(self) -> None:

@@ -69,8 +69,9 @@ def _best(matrix: Tensor, q: Tensor, found: list[Tensor]) -> tuple[Tensor, Tenso
     """For each problem the iterate of smallest residual, and that residual."""
     errors = torch.stack([_residual(matrix, q, x) for x in found], -1)
     residual, best = errors.nan_to_num(nan=torch.inf).min(-1)
-    index = best[..., None, None].expand(*q.shape[:-1], 1, q.shape[-1])
-    x = torch.stack(found, -2).gather(-2, index)
+    iterates = torch.stack(found, -2)
+    index = best[..., None, None]
+    x = iterates.gather(-2, index.expand(*q.shape[:-1], 1, q.shape[-1]))
     return x.squeeze(-2), residual
 
 

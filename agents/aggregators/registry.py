@@ -144,7 +144,10 @@ AGGREGATORS: Registry[Aggregator] = Registry(
             "More weight on tasks with excess risk (He et al. 2024).",
         ),
     },
-    outer=("mtrl.agents.aggregators.wrappers:Wrappers", "mtrl.agents.aggregators.wrapping:wrap"),
+    outer=(
+        "mtrl.agents.aggregators.wrappers:Wrappers",
+        "mtrl.agents.aggregators.wrapping:wrap",
+    ),
 )
 AggregatorChoice = Annotated[Choice, BeforeValidator(AGGREGATORS.choice), AGGREGATORS]
 

@@ -57,7 +57,9 @@ class Sparse(Aggregator):
             num_tasks, num_params=num_params, batch_shape=batch_shape, device=device
         )
 
-    def noise_shape(self, num_tasks: int, num_params: int | None = None) -> tuple[int, ...] | None:
+    def noise_shape(
+        self, num_tasks: int, num_params: int | None = None
+    ) -> tuple[int, ...] | None:
         """The base's noise."""
         return self.base.noise_shape(num_tasks, num_params)
 
@@ -81,5 +83,7 @@ def sparse_mask(weight: Tensor, keep: int) -> Tensor:
         AgentError: ``keep`` < 1.
     """
     check(keep >= 1, "keep", keep, "at least 1")
-    top = weight.detach().abs().topk(min(keep, weight.shape[-1]), dim=-1).indices
+    sizes = weight.detach().abs()
+    kept = min(keep, weight.shape[-1])
+    top = sizes.topk(kept, dim=-1).indices
     return torch.zeros_like(weight, dtype=torch.bool).scatter(-1, top, True)

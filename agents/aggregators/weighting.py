@@ -71,7 +71,9 @@ class Weighted(Aggregator):
         rule = self.weighting.init(num_tasks, batch_shape=batch_shape, device=device)
         return prefixed("base.", base) | prefixed("weighting.", rule)
 
-    def noise_shape(self, num_tasks: int, num_params: int | None = None) -> tuple[int, ...] | None:
+    def noise_shape(
+        self, num_tasks: int, num_params: int | None = None
+    ) -> tuple[int, ...] | None:
         """Flat: the base's noise, then the weighting's; None if neither draws any."""
         of_base = self.base.noise_shape(num_tasks, num_params)
         of_rule = self.weighting.noise_shape(num_tasks)

@@ -107,7 +107,9 @@ class Wrapper(Aggregator):
         )
         return own | prefixed("base.", base)
 
-    def noise_shape(self, num_tasks: int, num_params: int | None = None) -> tuple[int, ...] | None:
+    def noise_shape(
+        self, num_tasks: int, num_params: int | None = None
+    ) -> tuple[int, ...] | None:
         """The base's noise."""
         return self.base.noise_shape(num_tasks, num_params)
 
@@ -356,7 +358,8 @@ class Rescale(Wrapper):
         norm = squared.clamp(min=0).sqrt()
         goal = torch.ones_like(norm)
         if self.policy == "mean-norm":
-            goal = gramian.mean((-1, -2)).clamp(min=0).sqrt().unsqueeze(-1)
+            of_mean = gramian.mean((-1, -2)).clamp(min=0)
+        goal = of_mean.sqrt().unsqueeze(-1)
         # ``goal`` is 1 here, so shorter updates keep their length.
         if self.policy == "max-norm":
             goal = torch.minimum(goal, norm)

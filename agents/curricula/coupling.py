@@ -97,7 +97,8 @@ def owned_heads(state: Params, networks: Mapping[str, Network]) -> Owned:
     out = {}
     for name, network in networks.items():
         views = network.owned(state[name]["params"]).values()
-        out[name] = torch.cat([view.transpose(0, 1).flatten(1) for view in views], 1)
+        by_task = [view.transpose(0, 1).flatten(1) for view in views]
+        out[name] = torch.cat(by_task, 1)
     return out
 
 

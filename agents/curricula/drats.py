@@ -38,7 +38,8 @@ class DRATS(Curriculum):
     """``success`` is 1 − success rate; ``return`` is the distance from the best return seen, over its range."""
 
     info = CurriculumInfo(
-        "drats", "return-gap mirror ascent: group DRO, Sagawa et al. 2020 (algorithm 1), on tasks"
+        "drats",
+        "return-gap mirror ascent: group DRO, Sagawa et al. 2020 (algorithm 1), on tasks",
     )
 
     def __post_init__(self) -> None:

@@ -20,7 +20,9 @@ def _entry(place: str, summary: str) -> Entry:
 CURRICULA: Registry[Curriculum] = Registry(
     "curriculum",
     {
-        "uniform": _entry("uniform:Uniform", "Every task trains all the time, with equal shares."),
+        "uniform": _entry(
+            "uniform:Uniform", "Every task trains all the time, with equal shares."
+        ),
         "camrl": Entry(
             "mtrl.agents.curricula.camrl.curriculum:CAMRL",
             "One agent per task, coupled by a learned transfer matrix (Huang et al. 2023).",
@@ -33,7 +35,9 @@ CURRICULA: Registry[Curriculum] = Registry(
             "mtrl.agents.curricula.mrcl:MRCL",
             "Attention to tasks whose foundations are mastered (Willems et al. 2020).",
         ),
-        "success-focal": _entry("focal:SuccessFocal", "More weight on tasks that succeed less."),
+        "success-focal": _entry(
+            "focal:SuccessFocal", "More weight on tasks that succeed less."
+        ),
         "learning-progress": Entry(
             "mtrl.agents.curricula.progress:LearningProgress",
             "More weight on tasks whose returns move (Matiisen et al. 2019).",

@@ -166,8 +166,12 @@ class Rounds:
             stats: of the round that ended.
             features: gives each task's action distribution at common observations, ``[T, n, F]``; called if needed.
         """
-        noise = torch.rand(self.curriculum.draws, generator=self._generator, dtype=torch.float64)
-        plan, self._curriculum = self.curriculum.plan(stats, self._curriculum, noise, self.tasks)
+        noise = torch.rand(
+            self.curriculum.draws, generator=self._generator, dtype=torch.float64
+        )
+        plan, self._curriculum = self.curriculum.plan(
+            stats, self._curriculum, noise, self.tasks
+        )
         self._adopt(plan)
         self._counters = [self._counters[0] + 1, 0, 0]
         self._turn = None

@@ -60,7 +60,10 @@ class ReturnScale(RewardScale):
     """Least number that rewards are divided by, for tasks without rewards."""
 
     def init(self, num_tasks: int, envs_per_task: int) -> State:
-        return {"running": torch.zeros(num_tasks, envs_per_task), "largest": torch.zeros(num_tasks)}
+        return {
+            "running": torch.zeros(num_tasks, envs_per_task),
+            "largest": torch.zeros(num_tasks),
+        }
 
     def observe(self, state: State, reward: Tensor, done: Tensor, gamma: float) -> State:
         running = reward + gamma * state["running"]

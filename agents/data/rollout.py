@@ -140,7 +140,9 @@ class RolloutBuffer:
 
     def rollout(self, device: torch.device) -> Rollout:
         tasks, length, envs = self._shape
-        fields = [to_tensor(field).to(device, non_blocking=self._pinned) for field in self._fields]
+        fields = [
+            to_tensor(field).to(device, non_blocking=self._pinned) for field in self._fields
+        ]
         fields += [torch.stack(field).to(device) for field in zip(*self._before)]
         by_task = []
         for field in fields:

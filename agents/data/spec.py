@@ -67,4 +67,6 @@ def check_same(own: EnvSpec, other: EnvSpec) -> None:
     for field in dataclasses.fields(other):
         old, new = getattr(own, field.name), getattr(other, field.name)
         if old != new and field.name not in ("suite", "builds_on"):
-            raise AgentError(f"env: {field.name} is {new!r}, but this agent was built for {old!r}")
+            raise AgentError(
+                f"env: {field.name} is {new!r}, but this agent was built for {old!r}"
+            )

@@ -81,7 +81,9 @@ class Meter:
         totals = [total[0] for total in self._sums.values()]
         joined = torch.cat([total.flatten() for total in totals]).double().cpu()
         parts = joined.split([total.numel() for total in totals])
-        shaped = [part.view(total.shape).numpy() for part, total in zip(parts, totals, strict=True)]
+        shaped = [
+            part.view(total.shape).numpy() for part, total in zip(parts, totals, strict=True)
+        ]
         return dict(zip(self._sums, shaped, strict=True))
 
 

@@ -19,7 +19,9 @@ from mtrl.envs.compiled import kernel
 SIDE, KERNEL, STRIDE, WINDOW = 7, 3, 2, 3
 OUT = (SIDE - KERNEL) // STRIDE + 1
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-inlined = partial(kernel, inline="always")  # where the compiler must see that arrays do not overlap
+inlined = partial(
+    kernel, inline="always"
+)  # where the compiler must see that arrays do not overlap
 
 
 @kernel
@@ -368,7 +370,13 @@ def write_features(
 
 @kernel
 def collect(
-    ids: Any, spoken: Any, grad: Any, by_patch: Any, by_mission: Any, patch_is: Any, mission_is: Any
+    ids: Any,
+    spoken: Any,
+    grad: Any,
+    by_patch: Any,
+    by_mission: Any,
+    patch_is: Any,
+    mission_is: Any,
 ) -> None:
     """Sum the gradients of each distinct patch and mission over the rows, and mark those that receive any.
 

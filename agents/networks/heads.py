@@ -69,5 +69,7 @@ class Heads:
     def rescale(self, p: Named, old: Scale, new: Scale) -> None:
         """Change the heads in place, so that their outputs on the new scale stand for what they did on the old one."""
         p["weight"].mul_((old.std / new.std)[..., None, None])
-        moved = old.std.unsqueeze(-1) * p["bias"] + (old.mean - new.mean).unsqueeze(-1)
-        p["bias"].copy_(moved / new.std.unsqueeze(-1))
+        before, after = old.std.unsqueeze(-1), new.std.unsqueeze(-1)
+        shift = (old.mean - new.mean).unsqueeze(-1)
+        moved = before * p["bias"] + shift
+        p["bias"].copy_(moved / after)

@@ -166,7 +166,9 @@ def named(part: str, parameters: dict[str, Parameter]) -> dict[str, Parameter]:
 def part_of(p: Named, part: str) -> Named:
     """What ``named`` put under the name of a part."""
     prefix = f"{part}."
-    return {name.removeprefix(prefix): view for name, view in p.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): view for name, view in p.items() if name.startswith(prefix)
+    }
 
 
 def several(count: int, parameters: dict[str, Parameter]) -> dict[str, Parameter]:

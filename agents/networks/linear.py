@@ -69,7 +69,9 @@ def by_group(x: Tensor, parameter: Tensor) -> Tensor:
     A shared parameter (``G = 1``) takes the tasks as they are.
     """
     groups = parameter.shape[1]
-    return x if groups == 1 else x.reshape(x.shape[0], groups, -1, x.shape[-1])
+    if groups == 1:
+        return x
+    return x.reshape(x.shape[0], groups, -1, x.shape[-1])
 
 
 def experts_as_members(parameter: Tensor) -> Tensor:

@@ -128,7 +128,9 @@ class Network:
     def constants(self, flat: Tensor, dtype: torch.dtype) -> Params:
         """``views`` for acting until ``flat`` changes, without gradients, with what encoder and body compute ahead."""
         params = self.views(flat.detach(), dtype)
-        named = {name: view for name, view in params.named.items() if not name.startswith("body.")}
+        named = {
+            name: view for name, view in params.named.items() if not name.startswith("body.")
+        }
         for name, view in self.body.constants(params.of("body")).items():
             named[f"body.{name}"] = view
         return Params(named, tables=self.encoder.tables(params.of("encoder")))
@@ -246,7 +248,9 @@ class Network:
         from mtrl.agents.networks.spread import SpreadHeads
 
         head = params.of("head")
-        out: Tensor = SpreadHeads.apply(hidden.squeeze(1), inverse, head["weight"], head["bias"])
+        out: Tensor = SpreadHeads.apply(
+            hidden.squeeze(1), inverse, head["weight"], head["bias"]
+        )
         return out
 
     def features(

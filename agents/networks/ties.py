@@ -132,4 +132,6 @@ def make_ties(actor: Network, critic: Network) -> Ties | None:
 
 def tied_names(network: Network) -> list[str]:
     """The names of the parameters that a network ties to another's."""
-    return [name for name, parameter in network.layout.all.items() if parameter.tied is not None]
+    return [
+        name for name, parameter in network.layout.all.items() if parameter.tied is not None
+    ]

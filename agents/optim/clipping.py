@@ -46,7 +46,9 @@ def clip_by_norm(parts: Sequence[Tensor], max_norm: float | None) -> tuple[Tenso
     """
     # Over several axes of a slice a norm is seven times slower than row by row.
     of_rows = torch.stack([torch.linalg.vector_norm(part, dim=-1) for part in parts])
-    norms = torch.linalg.vector_norm(of_rows.flatten(2), dim=2) if of_rows.dim() > 2 else of_rows
+    norms = (
+        torch.linalg.vector_norm(of_rows.flatten(2), dim=2) if of_rows.dim() > 2 else of_rows
+    )
     if max_norm is None:
         return norms, torch.ones_like(norms)
     # A gradient of zeros has no norm to divide by.

@@ -65,7 +65,10 @@ def add_block(
                 s12 += y * b2[k]
                 s13 += y * b3[k]
                 s14 += y * b4[k]
-            for row, sums in ((i, (s00, s01, s02, s03, s04)), (i + 1, (s10, s11, s12, s13, s14))):
+            for row, sums in (
+                (i, (s00, s01, s02, s03, s04)),
+                (i + 1, (s10, s11, s12, s13, s14)),
+            ):
                 for step in range(OTHERS):
                     out[row, j + step] += sums[step]
 
@@ -139,4 +142,6 @@ def weigh_rows(rows: Any, weights: Any, out: Any) -> None:
                     w3 = factors[i + 3]
                     w4 = factors[i + 4]
                     for k in range(len(part)):
-                        part[k] += w0 * r0[k] + w1 * r1[k] + w2 * r2[k] + w3 * r3[k] + w4 * r4[k]
+                        part[k] += (
+                            w0 * r0[k] + w1 * r1[k] + w2 * r2[k] + w3 * r3[k] + w4 * r4[k]
+                        )

@@ -33,7 +33,9 @@ class Event(NamedTuple):
 
 def events_of(networks: dict[str, Network], resets: int) -> list[Event]:
     """All events of the networks, and resets at equal shares of training, in the order in which they come."""
-    events = [Event(number / (resets + 1), "agent", number) for number in range(1, resets + 1)]
+    events = []
+    for number in range(1, resets + 1):
+        events.append(Event(number / (resets + 1), "agent", number))
     for whose, network in networks.items():
         for number, share in enumerate(network.body.phases, start=1):
             events.append(Event(share, whose, number))

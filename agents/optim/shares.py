@@ -72,7 +72,9 @@ def _accepting(shares: str) -> list[str]:
     )
 
 
-def task_preferences(aggregator: Aggregator, task_names: Sequence[str]) -> tuple[float, ...] | None:
+def task_preferences(
+    aggregator: Aggregator, task_names: Sequence[str]
+) -> tuple[float, ...] | None:
     """The preferences that the aggregator's settings name, one a task, with sum 1; None if they name none.
 
     Raises:
@@ -89,7 +91,9 @@ def task_preferences(aggregator: Aggregator, task_names: Sequence[str]) -> tuple
     return tuple(number / total for number in numbers)
 
 
-def preferences_from(own: tuple[float, ...] | None, weights: Tensor | None, like: Tensor) -> Tensor:
+def preferences_from(
+    own: tuple[float, ...] | None, weights: Tensor | None, like: Tensor
+) -> Tensor:
     """A user's preferences times a curriculum's factors ``[S, T]``, with sum 1 over tasks; ``like`` is ``[S, T]``."""
     product = torch.ones_like(like) if weights is None else weights.to(like.dtype)
     if own is not None:

@@ -59,8 +59,9 @@ def step_network(
         grad.mul_(own["trains"])
     if masked is not None:
         # Where all tasks are masked, their gradients were formed as if none was.
-        learns = (~masked.all(-1)).view(-1, *[1] * (grad.dim() - 1))
-        grad.mul_(learns)
+        learns = ~masked.all(-1)
+        trailing = [1] * (grad.dim() - 1)
+        grad.mul_(learns.view(-1, *trailing))
     if settings.ties is not None:
         settings.ties.collect(state, role, grad)
     about |= clip_parts(grad, network, settings.max_grad_norm)

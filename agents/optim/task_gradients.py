@@ -118,7 +118,9 @@ class Reduction:
                 device=device,
             )
         if isinstance(self.aggregator, Sparse):
-            assert params is not None, "sparse training draws its mask from the initial parameters"
+            assert params is not None, (
+                "sparse training draws its mask from the initial parameters"
+            )
             state["mask"] = self._mask(params, self.aggregator.keep).view(seeds, -1)
         return state
 
@@ -309,7 +311,9 @@ class Reduction:
             pieces = [piece * part.unsqueeze(2) for piece, part in zip(pieces, parts)]
         return pieces
 
-    def _task_gradients(self, losses: Tensor, leaves: Params) -> tuple[list[Tensor], list[Tensor]]:
+    def _task_gradients(
+        self, losses: Tensor, leaves: Params
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Gradients of ``losses`` ``[S, T]`` from one backward pass.
 
         Returns:

@@ -165,7 +165,9 @@ class SquashedGaussian(_BoxPolicy):
         """Atoms ``[S, 2, T, b, N]`` of ``action`` among the critics' outputs ``[S, 2, T, b, 1, N]``."""
         return outputs.squeeze(-2)
 
-    def soft_actions(self, output: Tensor, noise: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+    def soft_actions(
+        self, output: Tensor, noise: Tensor
+    ) -> tuple[Tensor | None, Tensor, Tensor]:
         """A sampled action, its weight 1, and its log density, the last two ``[S, T, b, 1]``."""
         action, log_prob = squashed_gaussian(output, noise)
         log_prob = log_prob.unsqueeze(-1)
@@ -245,15 +247,19 @@ class Categorical(Policy):
 
     def taken(self, q: Tensor, action: Tensor) -> Tensor:
         """Values ``[S, 2, T, b]`` of the actions ``[S, T, b]`` or ``[S, T, b, 1]`` among ``[S, 2, T, b, A]``."""
-        index = action.long().view(q.shape[0], 1, *q.shape[2:4], 1).expand(-1, 2, -1, -1, -1)
-        return q.gather(-1, index).squeeze(-1)
+        seeds, twins, tasks, rows, _ = q.shape
+        index = action.long().view(seeds, 1, tasks, rows, 1)
+        return q.gather(-1, index.expand(-1, twins, -1, -1, -1)).squeeze(-1)
 
     def taken_atoms(self, outputs: Tensor, action: Tensor) -> Tensor:
         """Atoms ``[S, 2, T, b, N]`` of the actions ``[S, T, b]`` or ``[S, T, b, 1]`` among ``[S, 2, T, b, A, N]``."""
-        index = action.long().view(outputs.shape[0], 1, *outputs.shape[2:4], 1, 1)
+        seeds, _, tasks, rows = outputs.shape[:4]
+        index = action.long().view(seeds, 1, tasks, rows, 1, 1)
         return outputs.take_along_dim(index, -2).squeeze(-2)
 
-    def soft_actions(self, output: Tensor, noise: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+    def soft_actions(
+        self, output: Tensor, noise: Tensor
+    ) -> tuple[Tensor | None, Tensor, Tensor]:
         """No action, since critics value all, and every action's probability and its logarithm, ``[S, T, b, A]``."""
         log_prob = torch.log_softmax(self.logits(output), -1)
         return None, log_prob.exp(), log_prob

@@ -105,7 +105,9 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
         normalize_advantages=config.normalize_advantages,
         advantage_floor=config.advantage_floor,
         popart_step=config.popart_step,
-        adam=AdamSettings(config.learning_rate, config.adam_eps, weight_decay=config.weight_decay),
+        adam=AdamSettings(
+            config.learning_rate, config.adam_eps, weight_decay=config.weight_decay
+        ),
         std_rate=config.std_learning_rate / config.learning_rate,
         dtype=update_dtype(config.precision, aggregators, device),
         sequence=config.sequence if config.memory != "none" else 0,

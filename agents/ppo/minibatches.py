@@ -59,7 +59,11 @@ class Epochs:
         generator: torch.Generator,
     ) -> None:
         self._shape = (*lead, config.rollout_per_task // sequence)
-        self._sequence, self._minibatches, self._most = sequence, config.minibatches, config.epochs
+        self._sequence, self._minibatches, self._most = (
+            sequence,
+            config.minibatches,
+            config.epochs,
+        )
         self._noise_shapes, self._generator = noise_shapes, generator
         self._row_noise, self._redraws = row_noise, redraws
         self._states: list[Tensor] = []

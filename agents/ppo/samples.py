@@ -60,7 +60,9 @@ def prepare(
         next_value_rows = values(state, next_obs, settings)
     else:
         goes_on = recall(start, memory, settings, 1)
-        value_rows, next_value_rows = _remembered_values(state, obs, next_obs, goes_on, settings)
+        value_rows, next_value_rows = _remembered_values(
+            state, obs, next_obs, goes_on, settings
+        )
     value = _unrows(value_rows, shape, settings)
     next_value = _unrows(next_value_rows, shape, settings)
     estimates = gae(rollout, value, next_value, settings.gamma, settings.gae_lambda)
@@ -127,7 +129,9 @@ def _remembered_values(
     """Values ``[S, T, n]`` of ``obs``, and of ``next_obs`` with the memory of having seen ``obs``."""
     critic = settings.critic.views(state["critic"]["params"], settings.dtype)
     hidden = settings.critic.features(critic, obs, goes_on, None, settings.share)
-    after = Recall(hidden, torch.zeros(hidden.shape[:3], dtype=torch.bool, device=hidden.device))
+    after = Recall(
+        hidden, torch.zeros(hidden.shape[:3], dtype=torch.bool, device=hidden.device)
+    )
     now = settings.critic.outputs(critic, hidden)
     then = settings.critic.forward(critic, next_obs, after, None, settings.share)
     return denormalize(state["popart"], now.squeeze(-1)), denormalize(
@@ -135,7 +139,9 @@ def _remembered_values(
     )
 
 
-def gae(rollout: Rollout, value: Tensor, next_value: Tensor, gamma: float, lam: float) -> Tensor:
+def gae(
+    rollout: Rollout, value: Tensor, next_value: Tensor, gamma: float, lam: float
+) -> Tensor:
     """Generalized advantage estimates (Schulman et al. 2016, equation 16), ``[S, T, L, E]``.
 
     ``next_value`` is the value of the true next observation: a truncated episode bootstraps from it, a terminated one

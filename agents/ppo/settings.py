@@ -152,7 +152,8 @@ class MTPPOConfig(AgentConfig):
         """Rollouts of about one minibatch, with as many passes."""
         length = 1 if self.memory == "none" else self.sequence
         steps = (
-            max(self.rollout_per_task // envs_per_task // self.minibatches // length, 1) * length
+            max(self.rollout_per_task // envs_per_task // self.minibatches // length, 1)
+            * length
         )
         return replace(self, rollout_per_task=steps * envs_per_task, minibatches=1)
 

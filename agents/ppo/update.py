@@ -194,7 +194,9 @@ def ppo_update(
         if recorded is not None and pull is None and members == everyone:
             totals, kl = recorded(state, data)
         else:
-            totals, kl = run_pass(state, data, settings, members, progress.after(count).step, pull)
+            totals, kl = run_pass(
+                state, data, settings, members, progress.after(count).step, pull
+            )
         minibatches = len(draws)
         count += minibatches
         for name, total in totals.items():
@@ -243,14 +245,21 @@ def run_pass(
     """
     made: list[dict[str, Tensor]] = []
     for place, (index, draw) in enumerate(data.draws.items()):
-        now = Progress(data.success, None if step is None else step + place, data.weights[index])
+        now = Progress(
+            data.success, None if step is None else step + place, data.weights[index]
+        )
         batch = take_samples(data.samples, draw.rows, settings)
         made.append(
-            _minibatch_step(state, batch, draw, members, data.learning_rate, settings, now, pull)
+            _minibatch_step(
+                state, batch, draw, members, data.learning_rate, settings, now, pull
+            )
         )
     # Metrics are added up once a pass: small operations at every step would cost more than the sum.
-    totals = {name: reduce(torch.add, [step[name] for step in made]) for name in made[0]}
-    kl = reduce(torch.add, ((step["approx_kl"] * data.judged).sum(-1) for step in made))
+    totals = {}
+    for name in made[0]:
+        totals[name] = reduce(torch.add, [step[name] for step in made])
+    judged = [(step["approx_kl"] * data.judged).sum(-1) for step in made]
+    kl = reduce(torch.add, judged)
     return totals, kl
 
 
@@ -272,7 +281,9 @@ def _per_seed(factors: Tensor, value: Tensor) -> Tensor:
 def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
     """``-mean min(r A, clip(r, 1 - clip, 1 + clip) A)``, ``[S, T]`` of ``[S, T, n]`` (Schulman et al. 2017, eq. 7)."""
     ratio = log_ratio.exp()
-    return -torch.min(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean(-1)
+    clipped = ratio.clamp(1 - clip, 1 + clip)
+    gain = torch.min(ratio * advantage, clipped * advantage)
+    return -gain.mean(-1)
 
 
 def value_loss(value: Tensor, target: Tensor) -> Tensor:
@@ -300,11 +311,15 @@ def _minibatch_step(
     masked = _masked_tasks(state, batch, draw, settings)
     progress = progress._replace(weights=masked_weights(progress.weights, masked))
     metrics = _update_actor(state, batch, draw, members, adam, settings, progress, pull, masked)
-    metrics |= _update_critic(state, batch, draw, members, adam, settings, progress, pull, masked)
+    metrics |= _update_critic(
+        state, batch, draw, members, adam, settings, progress, pull, masked
+    )
     if masked is not None:
         metrics["masked"] = masked.float()
     if settings.ties is not None:
-        settings.ties.step(state, settings.max_grad_norm, adam, members, masked, draw.critic_redraw)
+        settings.ties.step(
+            state, settings.max_grad_norm, adam, members, masked, draw.critic_redraw
+        )
     return metrics
 
 
@@ -328,7 +343,9 @@ def _actor_losses(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The actor's losses and their surrogates ``[S, T]``, entropies and log ratios ``[S, T, m]``."""
     goes_on = recall(batch.start, batch.memory, settings, 0)
-    output = settings.actor.forward(params, batch.obs, goes_on, draw.actor_network, settings.share)
+    output = settings.actor.forward(
+        params, batch.obs, goes_on, draw.actor_network, settings.share
+    )
     log_prob, entropy = settings.policy.log_prob(output, batch.action, log_std)
     log_ratio = log_prob - batch.log_prob
     surrogate = clipped_surrogate(log_ratio, batch.advantage, settings.clip)
@@ -338,7 +355,9 @@ def _actor_losses(
 def _critic_losses(params: Params, batch: Samples, draw: Draw, settings: PPOSettings) -> Tensor:
     """The critic's losses ``[S, T]``."""
     goes_on = recall(batch.start, batch.memory, settings, 1)
-    value = settings.critic.forward(params, batch.obs, goes_on, draw.critic_network, settings.share)
+    value = settings.critic.forward(
+        params, batch.obs, goes_on, draw.critic_network, settings.share
+    )
     return value_loss(value.squeeze(-1), batch.target)
 
 
@@ -355,8 +374,12 @@ def _update_actor(
 ) -> dict[str, Tensor]:
     actor, tasks = state["actor"], settings.actor_tasks
     leaves = tasks.leaves(actor["params"], settings.dtype)
-    log_std = state["log_std"]["params"].detach().requires_grad_() if "log_std" in state else None
-    losses, surrogate, entropy, log_ratio = _actor_losses(leaves, log_std, batch, draw, settings)
+    log_std = (
+        state["log_std"]["params"].detach().requires_grad_() if "log_std" in state else None
+    )
+    losses, surrogate, entropy, log_ratio = _actor_losses(
+        leaves, log_std, batch, draw, settings
+    )
     # Every task has standard deviations of its own, so their gradient is no part of what the
     # aggregator reduces; it is taken first, while the graph is there.
     log_std_grad = None

@@ -77,7 +77,9 @@ class MTSAC(OffPolicyAgent):
         noise, pull = self._draw(batch), self._rounds.head_pull
         if self._separate:
             batch, noise, pull = to_members(batch), to_members(noise), None
-        return SACInputs(batch, noise, self._settings_now(self.settings), self._progress(), pull)
+        return SACInputs(
+            batch, noise, self._settings_now(self.settings), self._progress(), pull
+        )
 
     def stack_key(self) -> Hashable | None:
         return None if self._updates_alone else self.gradient_steps
@@ -103,9 +105,13 @@ class MTSAC(OffPolicyAgent):
 
     def _draw(self, batch: Batch) -> SACNoise:
         """The random numbers of one update."""
-        shape, rows = (2, *batch.reward.shape, self.policy.noise_size), batch.reward.shape[1:]
+        rows = batch.reward.shape[1:]
+        shape = (2, *batch.reward.shape, self.policy.noise_size)
         normal = torch.randn(shape, generator=self._noise, device=self.device)
-        askers = self.settings.actor_tasks.noise_shape(), self.settings.critic_tasks.noise_shape()
+        askers = (
+            self.settings.actor_tasks.noise_shape(),
+            self.settings.critic_tasks.noise_shape(),
+        )
         bodies = self.actor.noise_shape(rows), self.critic.noise_shape(rows)
         redraws = [(rows[0], net.num_redrawn) for net in (self.actor, self.critic)]
         after = [each if each[1] else None for each in redraws]

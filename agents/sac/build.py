@@ -130,7 +130,9 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
         max_target=_max_target(config),
         target_entropy=_target_entropy(config, spec, lead, device),
         max_grad_norm=config.max_grad_norm,
-        adam=AdamSettings(config.learning_rate, config.adam_eps, weight_decay=config.weight_decay),
+        adam=AdamSettings(
+            config.learning_rate, config.adam_eps, weight_decay=config.weight_decay
+        ),
         dtype=update_dtype(config.precision, config.aggregators, device),
         ties=make_ties(actor, critic),
         temperature_weights=config.temperature_weights,

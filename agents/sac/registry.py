@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 VALUES: Registry[Value] = Registry(
     "value",
     {
-        "scalar": Entry("mtrl.agents.sac.values:Scalar", "One number, learned by squared error."),
+        "scalar": Entry(
+            "mtrl.agents.sac.values:Scalar", "One number, learned by squared error."
+        ),
         "categorical": Entry(
             "mtrl.agents.sac.values:CategoricalValue",
             "Probabilities of atoms, learned by cross-entropy; their mean is the value.",

@@ -190,7 +190,9 @@ def sac_update(
     masked = _masked_tasks(state, batch, target, alpha, noise, settings)
     progress = progress._replace(weights=masked_weights(progress.weights, masked))
     metrics = _update_critic(state, batch, target, noise, settings, progress, pull, masked)
-    metrics |= _update_actor_and_alpha(state, batch, alpha, noise, settings, progress, pull, masked)
+    metrics |= _update_actor_and_alpha(
+        state, batch, alpha, noise, settings, progress, pull, masked
+    )
     if masked is not None:
         metrics["masked"] = masked.float()
     if settings.ties is not None:
@@ -323,11 +325,15 @@ def _update_critic(
         *progress,
         again=lambda at: _critic_losses(at, batch, target, noise, settings)[0],
         extra=settings.critic.extra_of(
-            _critic_input(batch.obs, settings, batch.action), noise.critic_network, settings.share
+            _critic_input(batch.obs, settings, batch.action),
+            noise.critic_network,
+            settings.share,
         ),
         trains=critic.get("trains"),
     )
-    grad = flat.view_as(critic["params"])  # twins share one reduction, so their gradient comes flat
+    grad = flat.view_as(
+        critic["params"]
+    )  # twins share one reduction, so their gradient comes flat
     about |= step_network(
         state, "critic", grad, settings, settings.adam, pull, masked, noise.critic_redraw
     )

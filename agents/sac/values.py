@@ -140,7 +140,8 @@ class CategoricalValue(Value):
     ) -> tuple[Tensor, Tensor]:
         logits = policy.taken_atoms(outputs.unflatten(-1, (-1, self.atoms)), action)
         log_probs = logits.log_softmax(-1)
-        losses = -(target.unsqueeze(1) * log_probs).sum(-1).mean(-1).sum(1)
+        entropies = -(target.unsqueeze(1) * log_probs).sum(-1)
+        losses = entropies.mean(-1).sum(1)
         return losses, log_probs.detach().exp() @ self.support(outputs)
 
     def target(

@@ -14,7 +14,13 @@ from mtrl import MTPPO, Evaluator, Suite, get_suite, make_vec
 easy = [get_suite(f"mg1:{name}").tasks[0] for name in ("Empty-5x5", "Empty-Random-5x5")]
 like = get_suite("mg3")
 suite = Suite(
-    "easy2", like.family, tuple(easy), like.reward_version, like.success, like.goals, like.discrete
+    "easy2",
+    like.family,
+    tuple(easy),
+    like.reward_version,
+    like.success,
+    like.goals,
+    like.discrete,
 )
 env = make_vec(suite, envs_per_task=4, seed=0)
 agent = MTPPO(env, seed=0, device="cpu", width=32, rollout_per_task=400, minibatches=4, epochs=4,
@@ -23,7 +29,9 @@ agent = MTPPO(env, seed=0, device="cpu", width=32, rollout_per_task=400, minibat
 # %%
 # The evaluator has environments of its own. ``goals="cycle"`` plays the same levels in every evaluation, none of which
 # training can draw.
-evaluator = Evaluator(make_vec(suite, envs_per_task=4, seed=1, goals="cycle"), episodes_per_task=8)
+evaluator = Evaluator(
+    make_vec(suite, envs_per_task=4, seed=1, goals="cycle"), episodes_per_task=8
+)
 
 # %%
 # ``begin`` tells schedules where training ends. One ``advance`` of MTPPO is a rollout and its update.

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 import torch
 
 from mtrl import MTPPO, make_vec
-from mtrl.agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, State, given
+from mtrl.agents.aggregators.base import (
+    Aggregator,
+    AggregatorInfo,
+    Inputs,
+    Solution,
+    State,
+    given,
+)
 from mtrl.agents.aggregators.registry import AGGREGATORS
 from mtrl.agents.settings import Entry
 

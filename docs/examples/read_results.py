@@ -19,7 +19,9 @@ root = Path(__file__).resolve().parents[2] if "__file__" in globals() else Path.
 
 def finals(row: str) -> list[dict]:
     """The last evaluation of every seed of a row, by task."""
-    records = [read_result(path) for path in sorted((root / "results" / row).glob("seed-*.json"))]
+    records = [
+        read_result(path) for path in sorted((root / "results" / row).glob("seed-*.json"))
+    ]
     return [record["evaluations"][-1]["per_task"] for record in records]
 
 
@@ -39,6 +41,9 @@ print(f"with minus without the floor: {difference:+.3f} [{low:+.3f}, {high:+.3f}
 # %%
 # Per task, the counts of all seeds may be pooled for reading, with a Wilson interval.
 for name in ours[0]:
-    wins, episodes = sum(t[name]["successes"] for t in ours), sum(t[name]["episodes"] for t in ours)
+    wins, episodes = (
+        sum(t[name]["successes"] for t in ours),
+        sum(t[name]["episodes"] for t in ours),
+    )
     low, high = wilson_interval(wins, episodes)
     print(f"{name:20} {wins:3} of {episodes}  [{low:.2f}, {high:.2f}]")

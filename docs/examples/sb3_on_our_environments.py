@@ -23,7 +23,9 @@ model.learn(192)
 # The other way round, our agents take SB3's callbacks and ``evaluate_policy``. ``encode=False`` gives them the
 # environment's own observations; it needs as many environments as the agent trains in.
 env = make_vec("mg3", envs_per_task=2, seed=0)
-agent = MTPPO(env, device="cpu", width=16, rollout_per_task=40, minibatches=2, epochs=1).learn(240)
+agent = MTPPO(env, device="cpu", width=16, rollout_per_task=40, minibatches=2, epochs=1).learn(
+    240
+)
 mean, std = evaluate_policy(
     agent, SB3VecEnv(make_vec("mg3", 2, seed=1), encode=False), n_eval_episodes=6, warn=False
 )

@@ -181,7 +181,9 @@ class MetaWorldVectorEnv(EngineVectorEnv):
 
     def _observe(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
         return (
-            np.concatenate([obs, self._one_hot], axis=1) if self._settings.one_hot else obs.copy()
+            np.concatenate([obs, self._one_hot], axis=1)
+            if self._settings.one_hot
+            else obs.copy()
         )
 
     def _step_info(self) -> Info:
@@ -190,7 +192,9 @@ class MetaWorldVectorEnv(EngineVectorEnv):
         info["success"] = columns[0] != 0.0
         ended = self._arrays.truncated.copy()
         if ended.any():
-            final = {key: np.where(ended, info[key], np.zeros_like(info[key])) for key in INFO_KEYS}
+            final = {
+                key: np.where(ended, info[key], np.zeros_like(info[key])) for key in INFO_KEYS
+            }
             info["final_info"] = final | {f"_{key}": ended.copy() for key in INFO_KEYS}
             info["_final_info"] = ended.copy()
         info["final_obs"] = self._observe(self._arrays.final_obs)
@@ -200,7 +204,9 @@ class MetaWorldVectorEnv(EngineVectorEnv):
     def _checked(self, actions: NDArray) -> NDArray[np.float32]:
         array = np.asarray(actions, np.float32)
         if array.shape != (self.num_envs, 4):
-            raise SuiteError(f"actions must have shape ({self.num_envs}, 4), not {array.shape}.")
+            raise SuiteError(
+                f"actions must have shape ({self.num_envs}, 4), not {array.shape}."
+            )
         if np.isnan(array).any():
             row = int(np.flatnonzero(np.isnan(array).any(axis=1))[0])
             task = self.suite.task_names[self.task_id[row]]

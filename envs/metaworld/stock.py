@@ -58,7 +58,9 @@ class _LocalVectorEnv(_StockVectorEnv):
 
     def __init__(self, suite: Suite, settings: EnvSettings) -> None:
         num_envs = suite.num_tasks * settings.envs_per_task
-        super().__init__(suite, settings, Arrays(num_envs, render=settings.render_mode is not None))
+        super().__init__(
+            suite, settings, Arrays(num_envs, render=settings.render_mode is not None)
+        )
         tasks = [suite.tasks[task].env_id for task in self.task_id]
         self._group = Group(tasks, suite.reward_version, self._arrays, first=0)
         if settings.render_mode is not None:
@@ -118,6 +120,10 @@ def _close(reference: weakref.ref[_LocalVectorEnv]) -> None:
 
 def default_workers(num_envs: int) -> int:
     """One worker for every ten environments, at most one a CPU; none where that makes fewer than two."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cpus = (
+        len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1
+    )
     workers = min(cpus, num_envs // _ENVS_PER_WORKER)
     return workers if workers > 1 else 0

@@ -14,7 +14,9 @@ from mtrl.envs.metaworld.workers import RENDER, RESET, STEP
 
 def main() -> None:
     order = json.loads(sys.argv[1])
-    arrays = Arrays(order["num_envs"], order["render"], memoryview(mmap.mmap(order["memory"], 0)))
+    arrays = Arrays(
+        order["num_envs"], order["render"], memoryview(mmap.mmap(order["memory"], 0))
+    )
     with socket.socket(fileno=order["socket"]) as parent:
         group = None
         try:
@@ -27,7 +29,9 @@ def main() -> None:
         except (BrokenPipeError, ConnectionResetError):
             pass  # the parent is gone
         except Exception as error:  # whatever it is, the parent has to hear of it
-            parent.sendall(" ".join(f"{type(error).__name__}: {error}".split()).encode() + b"\n")
+            parent.sendall(
+                " ".join(f"{type(error).__name__}: {error}".split()).encode() + b"\n"
+            )
         finally:
             if group is not None:
                 group.close()

@@ -37,7 +37,9 @@ class Workers:
         arrays: shared with the workers.
     """
 
-    def __init__(self, suite: Suite, envs_per_task: int, num_workers: int, render: bool) -> None:
+    def __init__(
+        self, suite: Suite, envs_per_task: int, num_workers: int, render: bool
+    ) -> None:
         tasks = [task.env_id for task in suite.tasks for _ in range(envs_per_task)]
         descriptor = _shared_memory(Arrays.size(len(tasks), render))
         self.arrays = Arrays(len(tasks), render, memoryview(mmap.mmap(descriptor, 0)))
@@ -91,7 +93,9 @@ class Workers:
 
 class _Worker:
     def __init__(self, order: dict, descriptor: int) -> None:
-        self.name = f"environments {order['first']} to {order['first'] + len(order['tasks']) - 1}"
+        self.name = (
+            f"environments {order['first']} to {order['first'] + len(order['tasks']) - 1}"
+        )
         ours, theirs = socket.socketpair()
         with theirs:
             order |= {"socket": theirs.fileno(), "memory": descriptor}

@@ -67,7 +67,11 @@ class MiniGridVectorEnv(EngineVectorEnv):
         actions = np.array([task.actions for task in self.grid_tasks])
         self.action_mask: NDArray[np.bool_] = np.arange(actions.max()) < actions[:, None]
         seed = settings.seed
-        if settings.goals == "cycle" and settings.goal_seed is not None and not suite.level_pool:
+        if (
+            settings.goals == "cycle"
+            and settings.goal_seed is not None
+            and not suite.level_pool
+        ):
             seed = settings.goal_seed
         streams = LevelStreams(
             suite.num_tasks,

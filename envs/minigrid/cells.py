@@ -37,7 +37,9 @@ OBSTACLES = 19
 STATE_SLOTS = OBSTACLES + 16
 
 # Columns of the task table.
-FAMILY, RULE, WIDTH, HEIGHT, HORIZON, SEE_THROUGH, ACTIONS, WORDS, SIZE, COUNT, VARIANT = range(11)
+FAMILY, RULE, WIDTH, HEIGHT, HORIZON, SEE_THROUGH, ACTIONS, WORDS, SIZE, COUNT, VARIANT = range(
+    11
+)
 TASK_COLUMNS = 11
 
 BORDER = 6
@@ -53,7 +55,11 @@ def appearance() -> NDArray[np.uint8]:
     for cell in range(256):
         kind = cell & KIND
         door = kind in (CLOSED, LOCKED)
-        shown[cell] = DOOR if door else kind, (cell & PLAIN) >> 4, kind - DOOR - 6 if door else 0
+        shown[cell] = (
+            DOOR if door else kind,
+            (cell & PLAIN) >> 4,
+            kind - DOOR - 6 if door else 0,
+        )
     return shown
 
 

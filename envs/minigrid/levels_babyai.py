@@ -56,7 +56,11 @@ def add_distractors(
     grid: Grid, state: State, rng: Rng, side: int, count: int, unique: bool
 ) -> tuple[State, State, State]:
     """Random objects in the one room; returns their cells, x and y."""
-    cells, xs, ys = np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count, np.int64)
+    cells, xs, ys = (
+        np.zeros(count, np.int64),
+        np.zeros(count, np.int64),
+        np.zeros(count, np.int64),
+    )
     placed = 0
     while placed < count:
         color = rand_color(rng)
@@ -171,7 +175,14 @@ def pickup_distractor(grid: Grid, state: State, rng: Rng, task: Task) -> bool:
     place_agent_in_room(grid, state, rng, side, 0, 0)
     target = cells[rand_int(rng, 0, len(cells))]
     by = rand_int(rng, 0, 3)
-    _ask(grid, state, PICK_UP, -1 if by == 0 else target >> 4, 0 if by == 1 else target & KIND, -1)
+    _ask(
+        grid,
+        state,
+        PICK_UP,
+        -1 if by == 0 else target >> 4,
+        0 if by == 1 else target & KIND,
+        -1,
+    )
     return True
 
 

@@ -118,7 +118,12 @@ def _try_room(
         apart_y = top + height < chain[k, 1] or chain[k, 1] + chain[k, 3] <= top
         if not apart_x and not apart_y:
             return False
-    chain[count, 0], chain[count, 1], chain[count, 2], chain[count, 3] = left, top, width, height
+    chain[count, 0], chain[count, 1], chain[count, 2], chain[count, 3] = (
+        left,
+        top,
+        width,
+        height,
+    )
     chain[count, 4], chain[count, 5] = x, y
     return True
 

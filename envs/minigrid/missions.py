@@ -76,7 +76,9 @@ _TYPES = {0: "object", DOOR: "door", KEY: "key", BALL: "ball", BOX: "box"}
 _PREFIX_TOKENS = np.stack([encode_mission(phrase, 3) for phrase in _PHRASES])
 _MIDDLE_TOKENS = np.stack([encode_mission(phrase, 2) for phrase in _MIDDLES])
 _PLACE_TOKENS = np.stack([encode_mission(phrase, 4) for phrase in _PLACES])
-_TYPE_TOKENS = np.array([_TOKENS[_TYPES.get(kind, "object")] for kind in range(BOX + 1)], np.uint8)
+_TYPE_TOKENS = np.array(
+    [_TOKENS[_TYPES.get(kind, "object")] for kind in range(BOX + 1)], np.uint8
+)
 _COLOR_TOKENS = np.array(
     [_TOKENS[color] for color in ("red", "green", "blue", "purple", "yellow", "grey")], np.uint8
 )
@@ -93,7 +95,9 @@ def _write_words(words: NDArray[np.uint8], out: NDArray[np.uint8], at: int) -> i
 
 
 @kernel
-def _write_description(article: int, color: int, kind: int, out: NDArray[np.uint8], at: int) -> int:
+def _write_description(
+    article: int, color: int, kind: int, out: NDArray[np.uint8], at: int
+) -> int:
     out[at] = _ARTICLE_TOKENS[article]
     at += 1
     if color >= 0:
@@ -118,7 +122,9 @@ def write_mission(state: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
 
 
 @kernel
-def describe(state: NDArray[np.int64], prefix: int, article: int, color: int, kind: int) -> None:
+def describe(
+    state: NDArray[np.int64], prefix: int, article: int, color: int, kind: int
+) -> None:
     """Set a mission of one description: article 0 "the", 1 "a"; color -1 for none; kind 0 for "object"."""
     state[PREFIX] = prefix
     state[ARTICLE] = article

@@ -42,7 +42,11 @@ def make(suite: Suite, settings: EnvSettings) -> NativeMiniGrid:
 
 
 def _num_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return (
+        len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1
+    )
 
 
 class NativeMiniGrid(CopiedByState, MiniGridVectorEnv):
@@ -92,7 +96,9 @@ class NativeMiniGrid(CopiedByState, MiniGridVectorEnv):
 
     def frame(self, index: int) -> NDArray[np.uint8]:
         task = self.grid_tasks[self.task_id[index]]
-        return Drawing(task.env_id).frame(self._arrays["grid"][index], self._arrays["level"][index])
+        return Drawing(task.env_id).frame(
+            self._arrays["grid"][index], self._arrays["level"][index]
+        )
 
     def close_extras(self, **kwargs: Any) -> None:
         if self._pool is not None:

@@ -102,4 +102,6 @@ def contents(task: GridTask, seeds: Sequence[int]) -> list[bytes]:
         grids, states, np.zeros((count, RNG_WORDS), np.uint64), missions,
         obs, np.empty_like(obs), np.empty(count), np.empty(count, np.bool_), np.empty(count, np.bool_),
     )  # fmt: skip
-    return [grids[i].tobytes() + states[i].tobytes() + missions[i].tobytes() for i in range(count)]
+    return [
+        grids[i].tobytes() + states[i].tobytes() + missions[i].tobytes() for i in range(count)
+    ]

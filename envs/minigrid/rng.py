@@ -47,7 +47,9 @@ def _advance(rng: NDArray[np.uint64]) -> None:
     """state = state * multiplier + increment, modulo 2**128."""
     high, low = rng[0], rng[1]
     product = low * _MULTIPLIER_LOW
-    upper = _multiply_high(low, _MULTIPLIER_LOW) + high * _MULTIPLIER_LOW + low * _MULTIPLIER_HIGH
+    upper = (
+        _multiply_high(low, _MULTIPLIER_LOW) + high * _MULTIPLIER_LOW + low * _MULTIPLIER_HIGH
+    )
     total = product + rng[3]
     carry = _ONE if total < product else _ZERO
     rng[0] = upper + rng[2] + carry

@@ -36,7 +36,9 @@ Rooms = NDArray[np.int64]
 
 
 @kernel
-def build_rooms(grid: Grid, state: State, rng: Rng, side: int, rows: int, columns: int) -> Rooms:
+def build_rooms(
+    grid: Grid, state: State, rng: Rng, side: int, rows: int, columns: int
+) -> Rooms:
     """Draw the walls, choose where doors may go, and put the agent in the middle; returns the room records."""
     rooms = np.zeros((rows, columns, ROOM_SLOTS), np.int64)
     grid[:, :] = EMPTY

@@ -152,7 +152,9 @@ def _judge_places(
 ) -> tuple[bool, bool]:
     """Success and end under the rules about places."""
     if rule == f.DONE_BESIDE:
-        return action == DONE and _beside(state, state[TARGET_X], state[TARGET_Y]), action >= TOGGLE
+        return action == DONE and _beside(
+            state, state[TARGET_X], state[TARGET_Y]
+        ), action >= TOGGLE
     if rule == f.MATCH:
         success = state[X] == state[TARGET_X] and state[Y] == state[TARGET_Y]
         return success, success or (state[X] == state[OTHER_X] and state[Y] == state[OTHER_Y])
@@ -162,7 +164,9 @@ def _judge_places(
 
 
 @kernel
-def step_level(grid: Grid, state: State, rng: Rng, task: State, action: int) -> tuple[float, bool]:
+def step_level(
+    grid: Grid, state: State, rng: Rng, task: State, action: int
+) -> tuple[float, bool]:
     """Advance one level by one action; returns reward and whether the task ended it.
 
     An action that the task does not have turns left, as in minigrid's Dynamic-Obstacles.

@@ -90,7 +90,9 @@ class StockMiniGrid(MiniGridVectorEnv):
                 continue
             # Past its action set only Dynamic-Obstacles is defined: it turns left, as every task does here.
             action = (
-                int(self._actions[i]) if self.action_mask[self.task_id[i], self._actions[i]] else 0
+                int(self._actions[i])
+                if self.action_mask[self.task_id[i], self._actions[i]]
+                else 0
             )
             seen, reward[i], terminated[i], truncated[i], _ = env.step(action)
             obs[i] = final_obs[i] = self._encode(i, seen)

@@ -14,7 +14,9 @@ from mtrl.envs.minigrid.rng import TRAINING_SEEDS, chosen_level
 
 def stream_key(seed: int, *place: int) -> np.uint64:
     """Name of the stream at ``place``."""
-    return np.uint64(np.random.SeedSequence(seed, spawn_key=place).generate_state(1, np.uint64)[0])
+    return np.uint64(
+        np.random.SeedSequence(seed, spawn_key=place).generate_state(1, np.uint64)[0]
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +87,9 @@ class LevelStreams:
             self.levels, self._chosen_for = self._levels_of(seed), seed
         tasks, envs = range(self.num_tasks), range(self.envs_per_task)
         if self.cycle:
-            keys = [key for task in tasks for key in [stream_key(seed, task)] * self.envs_per_task]
+            keys = [
+                key for task in tasks for key in [stream_key(seed, task)] * self.envs_per_task
+            ]
         else:
             keys = [stream_key(seed, boundary, task, env) for task in tasks for env in envs]
         self.key: NDArray[np.uint64] = np.array(keys, np.uint64)

@@ -117,10 +117,20 @@ def _one_space() -> list[GridTask]:
             )
         )
     for size in (5, 6):
-        name, skill = f"Empty-Random-{size}x{size}", f"find the goal from a random start; {goal}"
+        name, skill = (
+            f"Empty-Random-{size}x{size}",
+            f"find the goal from a random start; {goal}",
+        )
         tasks.append(
             _square(
-                name, f.EMPTY_ROOM, f.REACH_GOAL, size, 4 * size**2, skill, see_through=1, variant=1
+                name,
+                f.EMPTY_ROOM,
+                f.REACH_GOAL,
+                size,
+                4 * size**2,
+                skill,
+                see_through=1,
+                variant=1,
             )
         )
     for number, row in ((1, 2), (2, 5)):
@@ -133,7 +143,9 @@ def _one_space() -> list[GridTask]:
         )
     for size in (5, 6, 7):
         skill = f"find the gap in a wall of lava; {goal}, lava ends the episode"
-        tasks.append(_square(f"LavaGapS{size}", f.LAVA_GAP, f.REACH_GOAL, size, 4 * size**2, skill))
+        tasks.append(
+            _square(f"LavaGapS{size}", f.LAVA_GAP, f.REACH_GOAL, size, 4 * size**2, skill)
+        )
     for kind, variant, what in (("Lava", 0, "rivers of lava"), ("Simple", 1, "walls")):
         for size, count in ((9, 1), (9, 2), (9, 3), (11, 5)):
             name, skill = (
@@ -155,13 +167,20 @@ def _one_space() -> list[GridTask]:
             )
     tasks.append(
         _square(
-            "FourRooms", f.FOUR_ROOMS, f.REACH_GOAL, 19, 100, f"search four joined rooms; {goal}"
+            "FourRooms",
+            f.FOUR_ROOMS,
+            f.REACH_GOAL,
+            19,
+            100,
+            f"search four joined rooms; {goal}",
         )
     )
     for size in (5, 6, 8, 16):
         skill = f"take the key, unlock the door, go through; {goal}"
         tasks.append(
-            _square(f"DoorKey-{size}x{size}", f.DOOR_KEY, f.REACH_GOAL, size, 10 * size**2, skill)
+            _square(
+                f"DoorKey-{size}x{size}", f.DOOR_KEY, f.REACH_GOAL, size, 10 * size**2, skill
+            )
         )
     for size, length in ((17, "Random"), (13, "Random"), (13, ""), (11, ""), (9, ""), (7, "")):
         skill = (
@@ -212,7 +231,15 @@ def _objects() -> list[GridTask]:
         name = f"Fetch-{size}x{size}-N{count}"
         tasks.append(
             _square(
-                name, f.FETCH, f.TAKE, size, 5 * size**2, skill, see_through=1, words=6, count=count
+                name,
+                f.FETCH,
+                f.TAKE,
+                size,
+                5 * size**2,
+                skill,
+                see_through=1,
+                words=6,
+                count=count,
             )
         )
     for size in (5, 6, 8):
@@ -220,13 +247,22 @@ def _objects() -> list[GridTask]:
         name = f"GoToDoor-{size}x{size}"
         tasks.append(
             _square(
-                name, f.GO_TO_DOOR, f.DONE_BESIDE, size, 4 * size**2, skill, see_through=1, words=5
+                name,
+                f.GO_TO_DOOR,
+                f.DONE_BESIDE,
+                size,
+                4 * size**2,
+                skill,
+                see_through=1,
+                words=5,
             )
         )
     for size in (6, 8):
         skill = "go to the object of the mission; solved by the done action beside it, done elsewhere or toggle ends it"
         name, more = f"GoToObject-{size}x{size}-N2", {"see_through": 1, "words": 5, "count": 2}
-        tasks.append(_square(name, f.GO_TO_OBJECT, f.DONE_BESIDE, size, 5 * size**2, skill, **more))
+        tasks.append(
+            _square(name, f.GO_TO_OBJECT, f.DONE_BESIDE, size, 5 * size**2, skill, **more)
+        )
     for size, count in ((6, 2), (8, 3)):
         skill = "drop one object beside another; solved there, a wrong object or a drop elsewhere ends the episode"
         name, more = (
@@ -244,7 +280,9 @@ def _several_rooms() -> list[GridTask]:
         skill = "search the rooms of a corridor for the key to the locked one; solved on picking up the ball in it"
         shape = (side, rows, 3, 30 * side**2)
         tasks.append(
-            _rooms(env_id, f.KEY_CORRIDOR, f.PICK_UP_FLAGGED, *shape, skill, words=5, count=rows)
+            _rooms(
+                env_id, f.KEY_CORRIDOR, f.PICK_UP_FLAGGED, *shape, skill, words=5, count=rows
+            )
         )
     unlock = "take the key and unlock the door"
     tasks += [
@@ -268,7 +306,15 @@ def _several_rooms() -> list[GridTask]:
         skill = f"{what}, unlock the door; solved on picking up the blue ball behind it"
         tasks.append(
             _rooms(
-                env_id, f.OBSTRUCTED_MAZE, f.PICK_UP_FLAGGED, 6, 1, 2, 288, skill, variant=variant
+                env_id,
+                f.OBSTRUCTED_MAZE,
+                f.PICK_UP_FLAGGED,
+                6,
+                1,
+                2,
+                288,
+                skill,
+                variant=variant,
             )
         )
     for name, count, largest in (
@@ -296,7 +342,16 @@ def _babyai() -> list[GridTask]:
         skill = f"{what}; solved on facing it"
         tasks.append(
             _rooms(
-                f"BabyAI-{name}-v0", local, facing, 8, 1, 1, 64, skill, count=count, variant=variant
+                f"BabyAI-{name}-v0",
+                local,
+                facing,
+                8,
+                1,
+                1,
+                64,
+                skill,
+                count=count,
+                variant=variant,
             )
         )
     skill = "go to the red or the blue ball, as the mission says; solved on facing it"
@@ -324,7 +379,16 @@ def _babyai() -> list[GridTask]:
         skill = "go to the object of the mission; solved on facing one that fits"
         tasks.append(
             _rooms(
-                f"BabyAI-{name}-v0", local, facing, side, 1, 1, side**2, skill, words=5, count=count
+                f"BabyAI-{name}-v0",
+                local,
+                facing,
+                side,
+                1,
+                1,
+                side**2,
+                skill,
+                words=5,
+                count=count,
             )
         )
     tasks += [
@@ -346,7 +410,9 @@ def _babyai() -> list[GridTask]:
         shape = (side, 1, 1, 2 * side**2)
         family = f.BABYAI_PUT_NEXT_LOCAL
         tasks.append(
-            _rooms(f"BabyAI-{name}-v0", family, f.DROP_NEXT_TO, *shape, skill, words=9, count=count)
+            _rooms(
+                f"BabyAI-{name}-v0", family, f.DROP_NEXT_TO, *shape, skill, words=9, count=count
+            )
         )
     for name, side, rows, columns, rule, words, variant, skill in (
         (
@@ -359,7 +425,16 @@ def _babyai() -> list[GridTask]:
             0,
             "go to the door of the mission's color; solved on facing one",
         ),
-        ("OpenRedDoor", 5, 1, 2, f.OPEN_FLAGGED, 0, 1, "open the red door; solved when it is open"),
+        (
+            "OpenRedDoor",
+            5,
+            1,
+            2,
+            f.OPEN_FLAGGED,
+            0,
+            1,
+            "open the red door; solved when it is open",
+        ),
         (
             "OpenDoorColor",
             8,
@@ -389,6 +464,12 @@ def _babyai() -> list[GridTask]:
 
 TASKS = {
     task.env_id: task
-    for task in [*_one_space(), *_moving_and_doors(), *_objects(), *_several_rooms(), *_babyai()]
+    for task in [
+        *_one_space(),
+        *_moving_and_doors(),
+        *_objects(),
+        *_several_rooms(),
+        *_babyai(),
+    ]
 }
 """All known tasks by id."""

@@ -48,7 +48,9 @@ def setting_changes(a: Series, b: Series) -> list[tuple[str, Any, Any]]:
     kept = MACHINE_KEYS - {"method", "total_env_steps"}
     keys = [key for key in first | second if key not in kept]
     return [
-        (key, first.get(key), second.get(key)) for key in keys if first.get(key) != second.get(key)
+        (key, first.get(key), second.get(key))
+        for key in keys
+        if first.get(key) != second.get(key)
     ]
 
 

@@ -47,7 +47,9 @@ def draw(series: Sequence[Series], file: Path) -> Path:
     _label(by_hours, "hours of training")
     _bars(figure.add_subplot(grid[1, :]), series)
     figure.suptitle(f"{suite}: success")
-    figure.legend(*by_steps.get_legend_handles_labels(), loc="outside lower center", frameon=False)
+    figure.legend(
+        *by_steps.get_legend_handles_labels(), loc="outside lower center", frameon=False
+    )
     with writing(file):
         figure.savefig(file, dpi=150)
     return file

@@ -122,5 +122,7 @@ def one_suite(series: Sequence[Series]) -> str:
     """The suite that all series are of. Raises ConfigError if there are several."""
     suites = list(dict.fromkeys(each.records[0]["protocol"]["suite"] for each in series))
     if len(suites) > 1:
-        raise ConfigError(f"RUN: runs of {' and '.join(suites)} do not go together; name one suite")
+        raise ConfigError(
+            f"RUN: runs of {' and '.join(suites)} do not go together; name one suite"
+        )
     return str(suites[0])

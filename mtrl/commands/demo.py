@@ -57,7 +57,9 @@ def show(folder: Path, options: dict[str, Any]) -> None:
         flat["eval.episodes_per_task"] = options["episodes"]
     config = make_config(flat)
     agent = agent_class(config.algorithm).load(folder, device=config.device)
-    print(f"{config.suite} {config.method}, trained for {agent.env_steps:,} env steps", flush=True)
+    print(
+        f"{config.suite} {config.method}, trained for {agent.env_steps:,} env steps", flush=True
+    )
     evaluator = make_evaluator(config)
     try:
         print(table(evaluator.evaluate(agent)), flush=True)

@@ -35,7 +35,9 @@ def _any_step(ever: Bools, success: Bools, terminated: Bools, reward: NDArray) -
     return ever
 
 
-def _terminated_positive(ever: Bools, success: Bools, terminated: Bools, reward: NDArray) -> Bools:
+def _terminated_positive(
+    ever: Bools, success: Bools, terminated: Bools, reward: NDArray
+) -> Bools:
     return terminated & (reward > 0)
 
 
@@ -73,7 +75,9 @@ class Evaluator:
         """
         if not self._starts or any(None in starts for starts in self._starts):
             return None
-        return {name: len(starts) for name, starts in zip(self.env.suite.task_names, self._starts)}
+        return {
+            name: len(starts) for name, starts in zip(self.env.suite.task_names, self._starts)
+        }
 
     def evaluate(
         self, policy: Policy, should_stop: Callable[[], bool] = lambda: False
@@ -89,7 +93,9 @@ class Evaluator:
         done = np.zeros(env.num_envs, dtype=np.int64)
         ever: Bools = np.zeros(env.num_envs, dtype=bool)
         episode_return, length = np.zeros(env.num_envs), np.zeros(env.num_envs, dtype=np.int64)
-        totals = np.zeros((4, env.num_envs))  # successes, final-step successes, returns, lengths
+        totals = np.zeros(
+            (4, env.num_envs)
+        )  # successes, final-step successes, returns, lengths
         self._starts = [set() for _ in env.suite.tasks]
         self._note_starts(start & (done < self._quota))
         while (done < self._quota).any():

@@ -174,7 +174,9 @@ def grid(films: Sequence[Frames]) -> Frames:
     for index in range(max(map(len, films))):
         cells = list(padded([frames[min(index, len(frames) - 1)] for frames in films]))
         cells += [np.zeros_like(cells[0])] * (-len(cells) % columns)
-        rows = [np.concatenate(cells[i : i + columns], 1) for i in range(0, len(cells), columns)]
+        rows = [
+            np.concatenate(cells[i : i + columns], 1) for i in range(0, len(cells), columns)
+        ]
         pictures.append(np.concatenate(rows, 0))
     return pictures
 

@@ -23,7 +23,9 @@ def check_screen() -> None:
     """Raises WorkbenchError where no window can be opened."""
     if not sys.platform.startswith("linux"):
         return
-    if not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")):
+    if not any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
+    ):
         raise WorkbenchError(
             "there is no screen here; film the run with `mtrl evaluate RUN --video DIR`"
         )

@@ -10,7 +10,10 @@ from mtrl.threads import spin_briefly
 
 COMMANDS = {
     "run": ("mtrl.leaderboard.run", "train suites x methods x seeds, restartable"),
-    "build": ("mtrl.leaderboard.build", "make the page, its tables and plots from result files"),
+    "build": (
+        "mtrl.leaderboard.build",
+        "make the page, its tables and plots from result files",
+    ),
     "verify": ("mtrl.leaderboard.verify", "evaluate a row's final checkpoints again"),
     "check": ("mtrl.leaderboard.check", "validate result files"),
 }
@@ -31,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 0
     with lasting_streams():
-        return cli.run_command("mtrl.leaderboard", lambda: _dispatch(arguments[0], arguments[1:]))
+        return cli.run_command(
+            "mtrl.leaderboard", lambda: _dispatch(arguments[0], arguments[1:])
+        )
 
 
 def _dispatch(command: str, arguments: list[str]) -> int:

@@ -79,7 +79,9 @@ def _seeds(row: Row) -> str:
         facts = seed_facts(run)
         facts[1:2] = []
         status = (
-            run.status if run.status == "finished" else f'<span class="tag bad">{run.status}</span>'
+            run.status
+            if run.status == "finished"
+            else f'<span class="tag bad">{run.status}</span>'
         )
         cells = "".join(f"<td>{escape(fact)}</td>" for fact in facts[1:])
         config = escape(run.provenance["config_sha256"][:12])

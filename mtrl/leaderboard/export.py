@@ -40,7 +40,9 @@ def as_json(table: Table) -> str:
         "suite": table.suite,
         "tasks": table.tasks,
         "seeds": {
-            table.name(row): [run.seed for run in row.counted] for row in table.rows if row.seeds
+            table.name(row): [run.seed for run in row.counted]
+            for row in table.rows
+            if row.seeds
         },
         "scores": {name: matrix.round(6).tolist() for name, matrix in scores(table).items()},
     }

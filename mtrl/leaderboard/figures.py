@@ -149,7 +149,9 @@ def _published_levels(frame: svg.Frame, finals: Sequence[Outside]) -> str:
     for entry in finals:
         level = frame.y(entry.middle)
         tip = f"{entry.label}, published: {entry.shown} ({entry.source})"
-        parts.append(svg.path([(frame.left, level), (frame.right, level)], "level outside", tip))
+        parts.append(
+            svg.path([(frame.left, level), (frame.right, level)], "level outside", tip)
+        )
         if not labels or level - labels[-1][0] > 11:
             labels.append((level, []))
         labels[-1][1].append(entry.label.removesuffix(", rerun"))
@@ -193,9 +195,13 @@ def profile_curve(row: Row) -> tuple[Floats, Floats]:
 
 
 def _legend_entries(table: Table, rows: Sequence[Row]) -> list[tuple[str, str]]:
-    entries = [(svg.color(index), table.name(row)) for index, row in enumerate(rows[: svg.COLORS])]
+    entries = [
+        (svg.color(index), table.name(row)) for index, row in enumerate(rows[: svg.COLORS])
+    ]
     return (
-        [*entries, ("cx", f"{len(rows) - svg.COLORS} more")] if len(rows) > svg.COLORS else entries
+        [*entries, ("cx", f"{len(rows) - svg.COLORS} more")]
+        if len(rows) > svg.COLORS
+        else entries
     )
 
 
@@ -239,7 +245,9 @@ def marks(row: Row, frame: svg.Frame, y: float, name: str) -> str:
         return ""
     parts = []
     if estimate.has_interval:
-        parts.append(svg.line(frame.x(estimate.low), y, frame.x(estimate.high), y, f"bar {name}"))
+        parts.append(
+            svg.line(frame.x(estimate.low), y, frame.x(estimate.high), y, f"bar {name}")
+        )
         parts.append(svg.dot(frame.x(estimate.value), y, 4.5, f"fill {name}"))
     else:
         x = frame.x(estimate.value)
@@ -280,7 +288,9 @@ def differences(table: Table) -> str:
             ):
                 items.append((heading, None, ""))
             difference = comparison.difference
-            draw = _difference_mark(difference, svg.color(position[row]), comparison.preliminary)
+            draw = _difference_mark(
+                difference, svg.color(position[row]), comparison.preliminary
+            )
             items.append(
                 (row.label, draw, difference_text(comparison) + " *" * comparison.preliminary)
             )
@@ -290,7 +300,9 @@ def differences(table: Table) -> str:
             ]
     if not items:
         return ""
-    body, height = _forest(items, (max(min(extremes), -1.0) - 0.02, min(max(extremes), 1.0) + 0.02))
+    body, height = _forest(
+        items, (max(min(extremes), -1.0) - 0.02, min(max(extremes), 1.0) + 0.02)
+    )
     if any(comparison.preliminary for comparison in table.comparisons.values()):
         body += svg.label(12, height + 4, "* preliminary: fewer than 5 seeds on a side", "tick")
         height += 14

@@ -59,7 +59,9 @@ def find(folder: Path) -> Iterator[Path]:
             if "index.html" in files and holds_page(Path(root))
             else _SKIPPED_FOLDERS
         )
-        folders[:] = [name for name in folders if name not in skipped and not name.startswith(".")]
+        folders[:] = [
+            name for name in folders if name not in skipped and not name.startswith(".")
+        ]
         found += [
             Path(root, name)
             for name in files
@@ -156,7 +158,9 @@ def read_json(path: Path, inside: Path | None = None) -> Any:
     except UnicodeDecodeError:
         raise ResultError("is not UTF-8 text") from None
     except json.JSONDecodeError as error:
-        raise ResultError(f"is truncated or not JSON (line {error.lineno}: {error.msg})") from None
+        raise ResultError(
+            f"is truncated or not JSON (line {error.lineno}: {error.msg})"
+        ) from None
     except ValueError:
         raise ResultError("holds a number of thousands of digits") from None
 

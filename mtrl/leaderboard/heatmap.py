@@ -121,7 +121,11 @@ def heatmap(table: Table, shown: Sequence[Column]) -> str:
         mean = "" if column.mean is None else f"{column.mean:.2f}"
         parts.append(
             svg.label(
-                x + _CELL / 2, top + len(table.tasks) * _LINE + 22, mean, "figure strong", "middle"
+                x + _CELL / 2,
+                top + len(table.tasks) * _LINE + 22,
+                mean,
+                "figure strong",
+                "middle",
             )
         )
     for line, task in enumerate(table.tasks):
@@ -130,13 +134,21 @@ def heatmap(table: Table, shown: Sequence[Column]) -> str:
         )
     parts.append(
         svg.label(
-            left - 10, top + len(table.tasks) * _LINE + 22, "mean over tasks", "key strong", "end"
+            left - 10,
+            top + len(table.tasks) * _LINE + 22,
+            "mean over tasks",
+            "key strong",
+            "end",
         )
     )
     width = left + len(shown) * _CELL + gap + slanted * 0.9 + 8
     height = top + len(table.tasks) * _LINE + 34
     return svg.document(
-        "".join(parts), width, height, f"{table.suite}: success per task and method", "plot heat"
+        "".join(parts),
+        width,
+        height,
+        f"{table.suite}: success per task and method",
+        "plot heat",
     )
 
 

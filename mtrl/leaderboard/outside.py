@@ -74,7 +74,9 @@ def read(path: Path) -> list[Outside]:
             raise ConfigError(f"outside: the first line of {path} must be {','.join(COLUMNS)}")
         return [_entry(row, f"outside: {path} line {reader.line_num}") for row in reader]
     except csv.Error as error:
-        raise ConfigError(f"outside: {path} line {reader.line_num}: is not CSV ({error})") from None
+        raise ConfigError(
+            f"outside: {path} line {reader.line_num}: is not CSV ({error})"
+        ) from None
 
 
 def _entry(row: dict[str, str | None], where: str) -> Outside:
@@ -92,7 +94,12 @@ def _entry(row: dict[str, str | None], where: str) -> Outside:
     )
     texts = (cells[name][:300] for name in ("statistic", "source", "note"))
     return Outside(
-        cells["suite"], cells["label"], (min(low, high), max(low, high)), steps, parameters, *texts
+        cells["suite"],
+        cells["label"],
+        (min(low, high), max(low, high)),
+        steps,
+        parameters,
+        *texts,
     )
 
 
@@ -123,6 +130,8 @@ def finals(entries: Sequence[Outside]) -> list[Outside]:
     """One entry per label, the one with the largest budget; the best first."""
     best: dict[str, Outside] = {}
     for entry in entries:
-        if entry.label not in best or (entry.env_steps or 0) > (best[entry.label].env_steps or 0):
+        if entry.label not in best or (entry.env_steps or 0) > (
+            best[entry.label].env_steps or 0
+        ):
             best[entry.label] = entry
     return sorted(best.values(), key=lambda entry: (-entry.middle, entry.label))

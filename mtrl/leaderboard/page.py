@@ -83,7 +83,8 @@ def _filter(board: Board) -> str:
     fields = []
     for name, values in choices:
         options = "".join(
-            f'<option value="{escape(value)}">{escape(shown)}</option>' for value, shown in values
+            f'<option value="{escape(value)}">{escape(shown)}</option>'
+            for value, shown in values
         )
         fields.append(
             f'<label>{name} <select name="{name}"><option value="">all</option>{options}</select></label>'
@@ -172,4 +173,6 @@ def _section(board: Board, table: Table, docs: str | None) -> str:
 
 def _figure(title: str, drawing: str, wide: bool = False) -> str:
     kind = ' class="wide"' if wide else ""
-    return f'<figure{kind}><h3>{escape(title)}</h3><div class="scroll">{drawing}</div></figure>\n'
+    return (
+        f'<figure{kind}><h3>{escape(title)}</h3><div class="scroll">{drawing}</div></figure>\n'
+    )

@@ -92,7 +92,11 @@ class Row:
         if not self.seeds:
             return Estimate(math.nan)
         mean, low, high = statistics.t_interval(self.seed_means)
-        return Estimate(mean) if self.preliminary else Estimate(mean, max(low, 0.0), min(high, 1.0))
+        return (
+            Estimate(mean)
+            if self.preliminary
+            else Estimate(mean, max(low, 0.0), min(high, 1.0))
+        )
 
     @cached_property
     def last_scores(self) -> float:
@@ -187,7 +191,9 @@ class Row:
         kinds = sorted(
             {(run.provenance["device"], int(run.provenance["cpu_count"])) for run in self.runs}
         )
-        return ", ".join(f"{device}, {cores} core{'s' * (cores != 1)}" for device, cores in kinds)
+        return ", ".join(
+            f"{device}, {cores} core{'s' * (cores != 1)}" for device, cores in kinds
+        )
 
     @property
     def commits(self) -> list[str]:
@@ -210,7 +216,9 @@ def _plan_in_words(run: Run) -> str:
             f"its command continues a run under a total of its own, {last:,}, and the record does not tell at which "
             "step: schedules may have ended and begun anew there"
         )
-    steps = [f"{part['total_env_steps']:,} at {part['env_steps']:,}" for part in run.segments[1:]]
+    steps = [
+        f"{part['total_env_steps']:,} at {part['env_steps']:,}" for part in run.segments[1:]
+    ]
     first = run.segments[0]["total_env_steps"]
     return (
         f"planned for {first:,} env steps, then for {', then '.join(steps)}: schedules that follow the planned total "

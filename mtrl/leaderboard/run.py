@@ -47,7 +47,9 @@ def run(arguments: list[str]) -> int:
         if given.get(key, 1) < 1:
             raise ConfigError(f"{key}: {given[key]} is too small; it must be at least 1")
     if "cpus" in given and "ray" not in given:
-        raise ConfigError("cpus: is of use only with --ray; --jobs shares out this machine's CPUs")
+        raise ConfigError(
+            "cpus: is of use only with --ray; --jobs shares out this machine's CPUs"
+        )
     spec = read_spec(Path(words[0]))
     if "dry_run" in given:
         from mtrl.sweeps.estimate import (

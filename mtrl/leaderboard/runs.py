@@ -142,7 +142,9 @@ def run_of(record: Record, name: str, link: str) -> Run:
     shape = (len(evaluations), len(record["protocol"]["tasks"]))
 
     def column(key: str, kind: type) -> NDArray[Any]:
-        return np.array([[task[key] for task in row] for row in tasks], dtype=kind).reshape(shape)
+        return np.array([[task[key] for task in row] for row in tasks], dtype=kind).reshape(
+            shape
+        )
 
     settings = told_apart(settings_of(record["method"], record["protocol"]))
     settings.pop("agent.precision", None)  # what came of it counts
@@ -162,7 +164,12 @@ def run_of(record: Record, name: str, link: str) -> Run:
         protocol_key=_canonical(protocol),
         method=record["method"],
         method_key=_canonical(
-            [identity, record["provenance"]["precision"], segments[:-1], segments[-1]["env_steps"]]
+            [
+                identity,
+                record["provenance"]["precision"],
+                segments[:-1],
+                segments[-1]["env_steps"],
+            ]
         ),
         settings_key=_canonical(identity),
         seed=int(record["seed"]),
@@ -170,7 +177,9 @@ def run_of(record: Record, name: str, link: str) -> Run:
         segments=segments,
         budget=record["budget"],
         provenance=record["provenance"],
-        env_steps=np.array([evaluation["env_steps"] for evaluation in evaluations], dtype=np.int64),
+        env_steps=np.array(
+            [evaluation["env_steps"] for evaluation in evaluations], dtype=np.int64
+        ),
         hours=np.array(
             [evaluation["wall_s"] / 3600 for evaluation in evaluations], dtype=np.float64
         ),

@@ -33,10 +33,10 @@ def score_table(
     position = {row: index for index, row in enumerate(row for row in table.rows if row.seeds)}
     bodies = []
     for budget, rows in table.budgets:
-        title = (
-            f'<tr class="budget"><th colspan="{span}">planned for {budget:,} env steps</th></tr>'
-        )
-        lines = [_line(table, row, svg.color(position.get(row, svg.COLORS)), docs) for row in rows]
+        title = f'<tr class="budget"><th colspan="{span}">planned for {budget:,} env steps</th></tr>'
+        lines = [
+            _line(table, row, svg.color(position.get(row, svg.COLORS)), docs) for row in rows
+        ]
         bodies.append(f'<tbody data-budget="{budget}">{title}{"".join(lines)}</tbody>\n')
     if any(column.reference for column in columns):
         title = f'<tr class="budget"><th colspan="{span}">single-task reference: one agent for each task</th></tr>'
@@ -86,7 +86,8 @@ def _heads(table: Table) -> list[tuple[str, str, str]]:
 def _line(table: Table, row: Row, color: str, docs: str | None) -> str:
     name = f'<span class="swatch {color}"></span><a href="#{details.row_id(table, row)}">{escape(row.label)}</a>'
     tags = [
-        f'<span class="tag">{text}</span>' for text in (["preliminary"] if row.preliminary else [])
+        f'<span class="tag">{text}</span>'
+        for text in (["preliminary"] if row.preliminary else [])
     ]
     tags += [f'<span class="tag bad">{text}</span>' for text in row.tags]
     comparison = table.comparisons.get(row)
@@ -173,7 +174,8 @@ def _scale(frame: svg.Frame, marks: str, title: str) -> str:
     middle = _MINI_HEIGHT / 2
     rail = svg.line(frame.left, middle, frame.right, middle, "rail")
     ends = "".join(
-        svg.line(frame.x(at), middle - 4, frame.x(at), middle + 4, "rail") for at in (0.0, 0.5, 1.0)
+        svg.line(frame.x(at), middle - 4, frame.x(at), middle + 4, "rail")
+        for at in (0.0, 0.5, 1.0)
     )
     return svg.document(rail + ends + marks, _MINI_WIDTH, _MINI_HEIGHT, title, "plot mini")
 

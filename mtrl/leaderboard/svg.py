@@ -121,8 +121,12 @@ class Frame:
             )
             parts.append(label(self.left - 7, self.y(value) + 4, f"{value:.2f}", "tick", "end"))
         for value in ticks(*self.x_range):
-            parts.append(line(self.x(value), self.bottom, self.x(value), self.bottom + 4, "axis"))
-            parts.append(label(self.x(value), self.bottom + 18, x_text(value), "tick", "middle"))
+            parts.append(
+                line(self.x(value), self.bottom, self.x(value), self.bottom + 4, "axis")
+            )
+            parts.append(
+                label(self.x(value), self.bottom + 18, x_text(value), "tick", "middle")
+            )
         parts.append(
             label((self.left + self.right) / 2, self.bottom + 35, x_name, "name", "middle")
         )
@@ -136,9 +140,13 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
         return [low]
     raw = (high - low) / count
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)
+    step = next(
+        power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999
+    )
     first = math.ceil(low / step - 1e-9)
-    return [round(index * step, 12) for index in range(first, math.floor(high / step + 1e-9) + 1)]
+    return [
+        round(index * step, 12) for index in range(first, math.floor(high / step + 1e-9) + 1)
+    ]
 
 
 def legend(

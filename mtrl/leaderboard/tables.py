@@ -63,7 +63,9 @@ class Table:
     def name(self, row: Row) -> str:
         """A row's label in plots, with its budget where that is not the table's largest."""
         return (
-            row.label if row.budget == self.budgets[0][0] else f"{row.label}, {short(row.budget)}"
+            row.label
+            if row.budget == self.budgets[0][0]
+            else f"{row.label}, {short(row.budget)}"
         )
 
     @cached_property
@@ -139,7 +141,11 @@ def tables(runs: Iterable[Run]) -> list[Table]:
         groups[run.protocol_key].append(run)
     order = {suite: index for index, suite in enumerate(suite_ids())}
     sort_key = {
-        key: (len(members[0].tasks) == 1, order.get(members[0].protocol["suite"], len(order)), key)
+        key: (
+            len(members[0].tasks) == 1,
+            order.get(members[0].protocol["suite"], len(order)),
+            key,
+        )
         for key, members in groups.items()
     }
     slugs = _slugs({key: members[0].protocol for key, members in groups.items()})
@@ -168,7 +174,9 @@ def _table(runs: list[Run], slug: str) -> Table:
 
 def _slugs(protocols: dict[str, dict[str, Any]]) -> dict[str, str]:
     """File names of the tables: suite and backend, with a digest where two tables share them."""
-    plain = {key: slug(f"{value['suite']}-{value['backend']}") for key, value in protocols.items()}
+    plain = {
+        key: slug(f"{value['suite']}-{value['backend']}") for key, value in protocols.items()
+    }
     names = list(plain.values())
     return {
         key: name

@@ -47,7 +47,9 @@ def _section(board: Board, table: Table) -> Iterator[str]:
         yield f"Planned for {budget:,} env steps:\n"
         yield grid(RESULT_COLUMNS, [_result(table, row) for row in rows])
     remarks = [
-        f"- {cell(table.name(row))}: {cell(text)}\n" for row in table.rows for text in row.remarks
+        f"- {cell(table.name(row))}: {cell(text)}\n"
+        for row in table.rows
+        for text in row.remarks
     ]
     if remarks:
         yield "".join(remarks)
@@ -279,4 +281,8 @@ def _csv_cell(value: Any) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.6g}"
     text = clean(value) if not isinstance(value, str) else clean(value.replace("\n", "; "))
-    return f"'{text}" if isinstance(value, str) and text[:1] in ("=", "+", "-", "@", "\t") else text
+    return (
+        f"'{text}"
+        if isinstance(value, str) and text[:1] in ("=", "+", "-", "@", "\t")
+        else text
+    )

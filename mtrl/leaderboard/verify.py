@@ -118,9 +118,15 @@ def run_folder(path: Path, record: Record, runs: Path) -> Path:
         CheckpointError: none of them holds that run.
     """
     suite, method = record["protocol"]["suite"].replace(":", "-"), record["method"]["name"]
-    places = [path.parent, *_place_in_sweep(path), runs / suite / method / f"seed-{record['seed']}"]
+    places = [
+        path.parent,
+        *_place_in_sweep(path),
+        runs / suite / method / f"seed-{record['seed']}",
+    ]
     for place in places:
-        if (place / "config.yaml").is_file() and _is_of(read_yaml(place / "config.yaml"), record):
+        if (place / "config.yaml").is_file() and _is_of(
+            read_yaml(place / "config.yaml"), record
+        ):
             return place
     looked = ", ".join(map(str, places))
     raise CheckpointError(
@@ -136,7 +142,9 @@ def _place_in_sweep(path: Path) -> list[Path]:
     return [results / ".runs" / path.absolute().relative_to(results).with_suffix("")]
 
 
-def verdict(claims: Sequence[Claim], again: Sequence[dict[str, TaskResult]]) -> tuple[str, bool]:
+def verdict(
+    claims: Sequence[Claim], again: Sequence[dict[str, TaskResult]]
+) -> tuple[str, bool]:
     """Describe the published and the repeated evaluations, and say whether the new mean lies in the row's interval.
 
     The interval is the t-interval over the published per-seed means, widened to the Wilson interval of the pooled
@@ -148,7 +156,9 @@ def verdict(claims: Sequence[Claim], again: Sequence[dict[str, TaskResult]]) -> 
         before, now = success_mean(entry.per_task), _mean(result)
         published.append(before)
         found.append(now)
-        equal = {name: dataclasses.asdict(task) for name, task in result.items()} == entry.per_task
+        equal = {
+            name: dataclasses.asdict(task) for name, task in result.items()
+        } == entry.per_task
         how = "equal in every count" if equal else _largest_change(entry.per_task, result)
         lines.append(
             f"seed {entry.record['seed']}: published {before:.3f}, found {now:.3f} ({how})"
@@ -257,7 +267,9 @@ def _evaluate(entry: Claim, changes: dict[str, Any]) -> dict[str, TaskResult]:
 
 def _is_of(config: Flat, record: Record) -> bool:
     saved, params = shortened(config), shortened(record["method"]["params"])
-    return all(saved.get(key) == value for key, value in params.items() if key != "total_env_steps")
+    return all(
+        saved.get(key) == value for key, value in params.items() if key != "total_env_steps"
+    )
 
 
 def _mean(result: dict[str, TaskResult]) -> float:

@@ -51,7 +51,9 @@ def package_versions() -> dict[str, str]:
     versions = {}
     for name in PACKAGES:
         try:
-            versions[name] = importlib.metadata.version(DISTRIBUTION if name == "mtrl" else name)
+            versions[name] = importlib.metadata.version(
+                DISTRIBUTION if name == "mtrl" else name
+            )
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
@@ -82,7 +84,12 @@ def git_state(folder: Path) -> tuple[str | None, bool | None]:
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True
+            ["git", *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None

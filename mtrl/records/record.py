@@ -161,7 +161,9 @@ class Evaluation:
     """Gradient steps taken so far."""
     wall_s: Seconds
     """Seconds of training so far; of seeds that train in one process, each has its part of that process's seconds."""
-    per_task: Annotated[dict[Text, TaskResult], Field(max_length=200), _not_empty("minProperties")]
+    per_task: Annotated[
+        dict[Text, TaskResult], Field(max_length=200), _not_empty("minProperties")
+    ]
     """Tasks in the order of protocol.tasks."""
 
 

@@ -143,7 +143,9 @@ def _problems_of_evaluations(record: Record) -> Iterator[str]:
     for index, evaluation in enumerate(record["evaluations"]):
         where = f"evaluations[{index}]"
         stands_still = evaluation["env_steps"] == last["env_steps"]
-        learns_from_data = stands_still and evaluation["gradient_steps"] > last["gradient_steps"]
+        learns_from_data = (
+            stands_still and evaluation["gradient_steps"] > last["gradient_steps"]
+        )
         if evaluation["env_steps"] <= last["env_steps"] and not learns_from_data:
             yield f"{where}.env_steps: {evaluation['env_steps']} does not come after {last['env_steps']}"
         for key in ("gradient_steps", "wall_s"):

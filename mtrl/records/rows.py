@@ -49,7 +49,9 @@ _LONGEST = 120  # characters of a folder's name; file systems end at 255 bytes
 def told_apart(params: Flat) -> Flat:
     """The settings in which two runs of one row agree."""
     ignored = (
-        MACHINE_KEYS | PROTOCOL_KEYS | idle(str(params.get("suite")), str(params.get("algorithm")))
+        MACHINE_KEYS
+        | PROTOCOL_KEYS
+        | idle(str(params.get("suite")), str(params.get("algorithm")))
     )
     return {key: value for key, value in params.items() if key not in ignored}
 

@@ -82,7 +82,9 @@ class SB3Agent(Agent):
     def _build(self) -> Any:
         from stable_baselines3.common.logger import Logger
 
-        model = self._make_model(policy="MlpPolicy", env=None, seed=self.seed, device=self.device)
+        model = self._make_model(
+            policy="MlpPolicy", env=None, seed=self.seed, device=self.device
+        )
         model.observation_space = self.spec.encoded_space()
         model.action_space = action_space(self.spec)
         model.n_envs = 1 if self._env is None else self._env.num_envs
@@ -204,7 +206,9 @@ class SB3Agent(Agent):
             vec, episodes = self._collector()
             state["episodes"] = to_dict(episodes)
             state["obs"] = torch.from_numpy(self.model._last_obs.copy())
-            state["episode_starts"] = torch.from_numpy(np.array(self.model._last_episode_starts))
+            state["episode_starts"] = torch.from_numpy(
+                np.array(self.model._last_episode_starts)
+            )
             state["ever"] = torch.from_numpy(vec.ever.copy())
         return state
 

@@ -32,7 +32,9 @@ class SB3Spec(EnvSpec):
         space = env.single_observation_space
         assert isinstance(space, Box)
         if space.dtype == np.uint8:
-            return dataclasses.replace(spec, categories=tuple(int(high) + 1 for high in space.high))
+            return dataclasses.replace(
+                spec, categories=tuple(int(high) + 1 for high in space.high)
+            )
         return dataclasses.replace(
             spec, obs_low=tuple(space.low.tolist()), obs_high=tuple(space.high.tolist())
         )

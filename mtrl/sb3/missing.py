@@ -12,4 +12,6 @@ def require(what: str) -> None:
     """Raise AgentError, saying how to install it, unless Stable-Baselines3 can be imported."""
     if importlib.util.find_spec("stable_baselines3") is None:
         command = install_command("stable-baselines3")
-        raise AgentError(f"{what} needs stable-baselines3, which is not installed; run: {command}")
+        raise AgentError(
+            f"{what} needs stable-baselines3, which is not installed; run: {command}"
+        )

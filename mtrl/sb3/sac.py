@@ -36,7 +36,9 @@ class SB3SAC(SB3Agent):
     def num_parameters(self) -> int:
         model = self.model
         networks = sum(
-            tensor.numel() for part in (model.actor, model.critic) for tensor in part.parameters()
+            tensor.numel()
+            for part in (model.actor, model.critic)
+            for tensor in part.parameters()
         )
         return networks + (0 if model.log_ent_coef is None else model.log_ent_coef.numel())
 
@@ -78,7 +80,9 @@ class SB3SAC(SB3Agent):
 
         config = self.config
         target = (
-            -float(self.spec.action_dim) if config.target_entropy is None else config.target_entropy
+            -float(self.spec.action_dim)
+            if config.target_entropy is None
+            else config.target_entropy
         )
         return SAC(
             **common,

@@ -32,7 +32,15 @@ from mtrl.settings.algorithms import ALGORITHMS, settings_class
 Flat = dict[str, Any]
 """Settings by dotted key, as YAML, the command line and records write them."""
 FREE_KEYS = frozenset(
-    {"run_dir", "device", "graph", "total_env_steps", "tensorboard", "num_workers", "num_threads"}
+    {
+        "run_dir",
+        "device",
+        "graph",
+        "total_env_steps",
+        "tensorboard",
+        "num_workers",
+        "num_threads",
+    }
 )
 """What may differ between a checkpoint and the run that continues it: where it runs, how long, what is only shown."""
 
@@ -149,7 +157,8 @@ class TrainConfig:
     def folder(self) -> Path:
         """The run folder: the one named, else ``runs/SUITE/METHOD/seed-N``."""
         return Path(
-            self.run_dir or f"runs/{self.suite.replace(':', '-')}/{self.method}/seed-{self.seed}"
+            self.run_dir
+            or f"runs/{self.suite.replace(':', '-')}/{self.method}/seed-{self.seed}"
         )
 
     @property
@@ -164,7 +173,9 @@ class TrainConfig:
     @property
     def sha256(self) -> str:
         """Digest of everything but the run folder, the device and how it is driven."""
-        return _digest({key: value for key, value in self.flat().items() if key not in PLACE_KEYS})
+        return _digest(
+            {key: value for key, value in self.flat().items() if key not in PLACE_KEYS}
+        )
 
     @property
     def run_id(self) -> str:
@@ -257,7 +268,9 @@ def _of_algorithm(layer: Flat, algorithm: str, source: str) -> Flat:
 
 def algorithm_of(key: str) -> str | None:
     """The algorithm that a key ``ALGORITHM.key`` is a setting of; None for other keys."""
-    head, dot, _ = key.replace("-", "_").partition(".")  # the command line has none of the dashes
+    head, dot, _ = key.replace("-", "_").partition(
+        "."
+    )  # the command line has none of the dashes
     return next((name for name in ALGORITHMS if dot and name.replace("-", "_") == head), None)
 
 

@@ -34,7 +34,9 @@ def load_yaml(path: Path) -> Any:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from None
+        raise ConfigError(
+            f"{path}: is not valid YAML ({' '.join(str(error).split())})"
+        ) from None
 
 
 def read_yaml(path: Path) -> Flat:
@@ -45,7 +47,9 @@ def read_yaml(path: Path) -> Flat:
     for key, value in values.items():
         if isinstance(value, dict):
             inner = next(iter(value), "name")
-            raise ConfigError(f"{path}: {key} is nested; write dotted keys, such as {key}.{inner}")
+            raise ConfigError(
+                f"{path}: {key} is nested; write dotted keys, such as {key}.{inner}"
+            )
     return values
 
 

@@ -21,7 +21,9 @@ def model_card(config: TrainConfig, record: Record, progress: int) -> str:
     module = "mtrl.sb3" if config.algorithm.startswith("sb3-") else "mtrl"
     ours = [f"from mtrl import {name}, make_vec"]
     imports = (
-        ours if module == "mtrl" else [f"from {module} import {name}", "from mtrl import make_vec"]
+        ours
+        if module == "mtrl"
+        else [f"from {module} import {name}", "from mtrl import make_vec"]
     )
     head = {
         "library_name": "mtrl",
@@ -79,7 +81,9 @@ def _results(record: Record, progress: int) -> list[str]:
     levels = record["protocol"]["distinct_levels"] or {}
     for name, task in last["per_task"].items():
         rate = task["successes"] / task["episodes"]
-        interval = "levels repeat"  # so a deterministic policy's episodes are no independent draws
+        interval = (
+            "levels repeat"  # so a deterministic policy's episodes are no independent draws
+        )
         if levels.get(name, task["episodes"]) >= task["episodes"]:
             interval = "{:.3f} to {:.3f}".format(
                 *wilson_interval(task["successes"], task["episodes"])

@@ -12,7 +12,9 @@ from mtrl.settings.config import TrainConfig, make_config
 from mtrl.settings.presets import read_yaml
 
 
-def load_trained(folder: Path, changes: dict[str, Any] | None = None) -> tuple[TrainConfig, Agent]:
+def load_trained(
+    folder: Path, changes: dict[str, Any] | None = None
+) -> tuple[TrainConfig, Agent]:
     """The configuration with ``changes``, and the newest agent, ready to predict.
 
     Raises:

@@ -42,7 +42,9 @@ class Group:
         first = self.units[0]
         if len(self.units) == 1:
             return [*first.arguments, f"--run-dir={(folder or Path()) / first.folder}"]
-        shared = [argument for argument in first.arguments if not argument.startswith("--seed=")]
+        shared = [
+            argument for argument in first.arguments if not argument.startswith("--seed=")
+        ]
         return [
             *shared,
             f"--seeds={self._seeds}",

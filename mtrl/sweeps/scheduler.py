@@ -57,7 +57,9 @@ class Scheduler:
         again: the command that continues the sweep, for the message after an interruption.
     """
 
-    def __init__(self, spec: Spec, executor: Executor, progress: SweepProgress, again: str) -> None:
+    def __init__(
+        self, spec: Spec, executor: Executor, progress: SweepProgress, again: str
+    ) -> None:
         self._executor, self._progress, self._again = executor, progress, again
         self.states: dict[str, State] = {unit.name: state_of(unit) for unit in spec.units}
         self._waiting = [
@@ -135,7 +137,9 @@ class Scheduler:
                 self._progress.retry(left.name, line, status, alone=len(again) > 1)
                 self._waiting[:0] = again
             for unit in left.units:
-                self.states[unit.name] = state_of(unit) if again else collect(unit, gave_up=True)
+                self.states[unit.name] = (
+                    state_of(unit) if again else collect(unit, gave_up=True)
+                )
                 if not again:
                     self._progress.finished(unit.name, self.states[unit.name], line)
 
@@ -148,7 +152,9 @@ class Scheduler:
         if len(group.units) > 1:
             return group.apart()
         self._failures[name] = self._failures.get(name, 0) + 1
-        return [group] if status not in (0, _BAD_INPUT) and self._failures[name] <= RETRIES else []
+        return (
+            [group] if status not in (0, _BAD_INPUT) and self._failures[name] <= RETRIES else []
+        )
 
     def _stop(self, signum: int) -> None:
         running = self._training()

@@ -97,7 +97,12 @@ def read_spec(path: Path) -> Spec:
     results = Path(str(values.get("results", "results")))
     units = [
         _unit(
-            path, results, suite, method, seed, _budget(path, values, suite, suites) | shared | own
+            path,
+            results,
+            suite,
+            method,
+            seed,
+            _budget(path, values, suite, suites) | shared | own,
         )
         for seed in seeds
         for suite in suites
@@ -131,7 +136,8 @@ def _list(path: Path, values: Values, key: str) -> list[str]:
 def _methods(path: Path, found: Any) -> dict[str, Values]:
     if isinstance(found, dict):
         return {
-            str(name): _mapping(path, f"methods.{name}", own or {}) for name, own in found.items()
+            str(name): _mapping(path, f"methods.{name}", own or {})
+            for name, own in found.items()
         }
     if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
         raise ConfigError(f"{path}: methods: {found!r} is not {KEYS['methods']}")
@@ -143,7 +149,9 @@ def _methods(path: Path, found: Any) -> dict[str, Values]:
 
 
 def _seeds(path: Path, found: Any) -> list[int]:
-    seeds = list(range(found)) if isinstance(found, int) and not isinstance(found, bool) else found
+    seeds = (
+        list(range(found)) if isinstance(found, int) and not isinstance(found, bool) else found
+    )
     whole = isinstance(seeds, list) and all(
         isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in seeds
     )
@@ -168,7 +176,9 @@ def _budget(path: Path, values: Values, suite: str, suites: list[str]) -> Values
         for name in found:
             if name not in suites:
                 close = nearest(str(name), suites)
-                hint = f"did you mean {close}?" if close else f"the suites are {', '.join(suites)}"
+                hint = (
+                    f"did you mean {close}?" if close else f"the suites are {', '.join(suites)}"
+                )
                 raise ConfigError(
                     f"{path}: total_env_steps.{name}: is no suite of this sweep; {hint}"
                 )
@@ -176,7 +186,9 @@ def _budget(path: Path, values: Values, suite: str, suites: list[str]) -> Values
     return {} if found is None else {"total_env_steps": found}
 
 
-def _unit(path: Path, results: Path, suite: str, method: str, seed: int, settings: Values) -> Unit:
+def _unit(
+    path: Path, results: Path, suite: str, method: str, seed: int, settings: Values
+) -> Unit:
     for key in settings:
         if key in OWN and key != "total_env_steps":
             raise ConfigError(f"{path}: {key}: is set by the sweep itself, not among settings")
@@ -190,6 +202,10 @@ def _unit(path: Path, results: Path, suite: str, method: str, seed: int, setting
     run = results / ".runs" / place.with_suffix("")
     arguments = (
         suite,
-        *(f"--{key.replace('_', '-')}={as_text(given[key])}" for key in given if key != "suite"),
+        *(
+            f"--{key.replace('_', '-')}={as_text(given[key])}"
+            for key in given
+            if key != "suite"
+        ),
     )
     return Unit(dataclasses.replace(config, run_dir=str(run)), arguments, results / place)

@@ -47,7 +47,9 @@ def state_of(unit: Unit) -> State:
     if record is not None:
         _check_same(unit, unit.result, record["method"]["params"])
         made_longer = record["budget"]["env_steps"] < unit.config.total_env_steps
-        if record["status"] == "diverged" or (record["status"] == "finished" and not made_longer):
+        if record["status"] == "diverged" or (
+            record["status"] == "finished" and not made_longer
+        ):
             return State(record["status"], record["budget"]["env_steps"], _success(record))
     if not (unit.folder / "config.yaml").is_file():
         return State("new")
@@ -108,7 +110,9 @@ def measured_rate(unit: Unit) -> float | None:
 
 
 def _success(record: Record) -> float | None:
-    return success_mean(record["evaluations"][-1]["per_task"]) if record["evaluations"] else None
+    return (
+        success_mean(record["evaluations"][-1]["per_task"]) if record["evaluations"] else None
+    )
 
 
 def _check_same(unit: Unit, where: Path, saved: dict[str, Any]) -> None:

@@ -26,7 +26,10 @@ def run_card(config: TrainConfig, env: TaskVectorEnv, agent: Agent) -> str:
         ("reward", f"{suite.reward_version}, horizon {suite.horizon}, success {suite.success}"),
         ("goals", f"{suite.goals} (seed {config.benchmark_seed})"),
         ("method", f"{config.method}: {agent.name}, {agent.num_parameters:,} parameters"),
-        ("network", _listed(config, method, ("network", ""), ("heads", ""), ("width", "width "))),
+        (
+            "network",
+            _listed(config, method, ("network", ""), ("heads", ""), ("width", "width ")),
+        ),
         ("gradients", _listed(config, method, ("aggregator", ""))),
         ("curriculum", _listed(config, method, ("curriculum", ""))),
         ("training", _training(config, env)),

@@ -52,7 +52,9 @@ class Checkpoint:
         return read_state(self.path / "state.safetensors")
 
 
-def save(folder: Path, progress: int, config: dict[str, Any], state: State, agent: State) -> Path:
+def save(
+    folder: Path, progress: int, config: dict[str, Any], state: State, agent: State
+) -> Path:
     """Write a checkpoint under a temporary name, make it durable, rename it, then drop all but the newest two.
 
     Raises:
@@ -64,7 +66,11 @@ def save(folder: Path, progress: int, config: dict[str, Any], state: State, agen
         temporary.mkdir(parents=True)
         try:
             _write_files(temporary, {"agent.safetensors": agent, "state.safetensors": state})
-            manifest = {"schema_version": SCHEMA_VERSION, "env_steps": progress, "config": config}
+            manifest = {
+                "schema_version": SCHEMA_VERSION,
+                "env_steps": progress,
+                "config": config,
+            }
             manifest["sha256"] = {name: file_digest(temporary / name) for name in _FILES}
             manifest["manifest_sha256"] = _digest_of(manifest)
             write_text(temporary / "manifest.json", json.dumps(manifest, indent=1) + "\n")
@@ -91,7 +97,9 @@ def _write_files(folder: Path, states: dict[str, State]) -> None:
 
 def newest_first(folder: Path) -> list[Path]:
     """The checkpoints of a run, newest first, whole or not."""
-    found = [path for path in folder.glob("*") if path.name.isdecimal()] if folder.is_dir() else []
+    found = (
+        [path for path in folder.glob("*") if path.name.isdecimal()] if folder.is_dir() else []
+    )
     return sorted(found, key=lambda path: int(path.name), reverse=True)
 
 

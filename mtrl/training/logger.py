@@ -64,7 +64,9 @@ class TensorBoardLogger:
         with writing(self._folder):
             for key, matrix in images.items():
                 squares = np.kron(matrix, np.ones((_SQUARE, _SQUARE)))
-                self._writer.add_image(key, squares.astype(np.float32), env_steps, dataformats="HW")
+                self._writer.add_image(
+                    key, squares.astype(np.float32), env_steps, dataformats="HW"
+                )
 
     def evaluation(self, record: Record) -> None:
         """Log one evaluation."""

@@ -13,9 +13,7 @@ from mtrl.records.results import Record, success_mean
 from mtrl.training.console import LastingStream
 
 LINE_EVERY_S = 30.0
-BAR = (
-    "{desc} {percentage:3.0f}% {bar} {n_fmt}/{total_fmt} {rate_noinv_fmt} ETA {remaining}{postfix}"
-)
+BAR = "{desc} {percentage:3.0f}% {bar} {n_fmt}/{total_fmt} {rate_noinv_fmt} ETA {remaining}{postfix}"
 NARROW_BAR = "{percentage:3.0f}% {rate_noinv_fmt} ETA {remaining}{postfix}"
 
 
@@ -36,7 +34,9 @@ class Progress:
         stream: where to write; stderr if None, and nowhere if that is closed.
     """
 
-    def __init__(self, title: str, start: int, total: int, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, title: str, start: int, total: int, stream: TextIO | None = None
+    ) -> None:
         self.title = title
         self.total = total
         self.rates: dict[str, float] = {}
@@ -121,16 +121,16 @@ class Progress:
             else "time left unknown"
         )
         found = "".join(f", {finding}" for finding in self._findings())
-        return (
-            f"{self.title} {self._steps:,}/{self.total:,} env steps, {rate:,.0f}/s, {left}{found}"
-        )
+        return f"{self.title} {self._steps:,}/{self.total:,} env steps, {rate:,.0f}/s, {left}{found}"
 
     def evaluation(self, record: Record, label: str = "") -> None:
         """Report an evaluation; ``label`` says whose."""
         mean = success_mean(record["per_task"])
         self.show(label, eval=mean)
         tasks = record["per_task"].values()
-        solved = f"{sum(task['successes'] > 0 for task in tasks)} of {len(tasks)} tasks ever solved"
+        solved = (
+            f"{sum(task['successes'] > 0 for task in tasks)} of {len(tasks)} tasks ever solved"
+        )
         self.say(
             f"{label}evaluation at {record['env_steps']:,} env steps: success {mean:.3f}, {solved}"
         )

@@ -161,7 +161,10 @@ class Run:
             DivergedError: something to be written is not finite.
         """
         steps, schedule, config = self.agent.progress, self.schedule, self.config
-        evaluation_due, checkpoint_due = steps >= schedule.evaluation, steps >= schedule.checkpoint
+        evaluation_due, checkpoint_due = (
+            steps >= schedule.evaluation,
+            steps >= schedule.checkpoint,
+        )
         if steps >= schedule.log or checkpoint_due:
             self._log()
             schedule.log = _next_multiple(steps, config.log_every)
@@ -176,7 +179,9 @@ class Run:
     def _log(self) -> None:
         values, now = self.agent.metrics(), time.monotonic()
         steps = self.agent.progress - self._logged_at
-        values[f"time/{self.agent.unit}_per_second"] = steps / max(now - self._logged_time, 1e-9)
+        values[f"time/{self.agent.unit}_per_second"] = steps / max(
+            now - self._logged_time, 1e-9
+        )
         values["time/wall_s"] = self._wall_s()
         values["time/gradient_steps"] = float(self.agent.gradient_steps)
         self._logged_at, self._logged_time = self.agent.progress, now
@@ -241,7 +246,9 @@ class Run:
     def _restore(self, found: Checkpoint) -> None:
         state = found.state()
         trainer = state["trainer"]
-        self.env.load_state_dict({name: tensor.numpy() for name, tensor in state["env"].items()})
+        self.env.load_state_dict(
+            {name: tensor.numpy() for name, tensor in state["env"].items()}
+        )
         self.agent.load_state_dict(state["agent"])
         self.schedule = Schedule(**trainer["schedule"])
         self.record["evaluations"] = trainer["evaluations"]

@@ -56,7 +56,9 @@ class RunFolder:
         return self.config.is_file()
 
     def __enter__(self) -> Self:
-        self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        self._made = [
+            folder for folder in (self.path, *self.path.parents) if not folder.exists()
+        ]
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         foreign = [

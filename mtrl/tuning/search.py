@@ -35,7 +35,9 @@ def search(spec: TuneSpec, folder: Path, say: Callable[[str], None] = print) -> 
         storage=optuna.storages.JournalStorage(backend),
         direction="maximize",
         load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(STARTUP_TRIALS, n_warmup_steps=_evaluations(spec) // 3),
+        pruner=optuna.pruners.MedianPruner(
+            STARTUP_TRIALS, n_warmup_steps=_evaluations(spec) // 3
+        ),
     )
     # A worker that joins draws other trials than those that are there.
     seed = spec.sampler_seed + len(study.trials)
@@ -88,7 +90,9 @@ def _suggest(trial: Any, key: str, dimension: Range | list[Any]) -> Any:
         return trial.suggest_categorical(key, dimension)
     if dimension.whole:
         step = 1 if dimension.step is None else int(dimension.step)
-        return trial.suggest_int(key, dimension.low, dimension.high, step=step, log=dimension.log)
+        return trial.suggest_int(
+            key, dimension.low, dimension.high, step=step, log=dimension.log
+        )
     return trial.suggest_float(
         key, dimension.low, dimension.high, step=dimension.step, log=dimension.log
     )

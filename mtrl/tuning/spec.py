@@ -99,7 +99,11 @@ def read_tune_spec(path: Path) -> TuneSpec:
         if key not in found:
             raise ConfigError(f"{path}: {key}: none given")
     seeds = found.get("seeds", [1, 2, 3])
-    if not isinstance(seeds, list) or not seeds or any(as_integer(seed) is None for seed in seeds):
+    if (
+        not isinstance(seeds, list)
+        or not seeds
+        or any(as_integer(seed) is None for seed in seeds)
+    ):
         raise ConfigError(f"{path}: seeds: {seeds!r} is not a list of whole numbers")
     trials = as_integer(found.get("trials", 30))
     if trials is None or trials < 1:
@@ -108,7 +112,9 @@ def read_tune_spec(path: Path) -> TuneSpec:
         )
     space = found["space"]
     if not isinstance(space, dict) or not space:
-        raise ConfigError(f"{path}: space: needs at least one setting with its range or choices")
+        raise ConfigError(
+            f"{path}: space: needs at least one setting with its range or choices"
+        )
     spec = TuneSpec(
         path.stem,
         str(found["suite"]),

@@ -49,7 +49,10 @@ def sac_call(
     state = first.state
     if seeds > 1:
         state = Stack([agent.state for agent in agents]).state
-        noise, batches = stack([one.noise for one in inputs]), stack([one.batch for one in inputs])
+        noise, batches = (
+            stack([one.noise for one in inputs]),
+            stack([one.batch for one in inputs]),
+        )
         joint = SACInputs(batches, noise, joint.settings, joint.progress, None)
     if way == "graph":
         first.record(record_on_gpu)

@@ -65,7 +65,9 @@ def _beside_cpu(device: torch.device) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for update in range(1, UPDATES + 1):
         batches = [random_batch(agent.device, 1_280, update) for agent in agents]
-        inputs = [agent.update_inputs(batch) for agent, batch in zip(agents, batches, strict=True)]
+        inputs = [
+            agent.update_inputs(batch) for agent, batch in zip(agents, batches, strict=True)
+        ]
         noise = inputs[0].noise
         moved = type(noise)(*[None if each is None else each.to(device) for each in noise])
         for agent, own, drawn in zip(agents, inputs, (noise, moved), strict=True):
@@ -85,7 +87,9 @@ def _recorded(device: torch.device, method: str) -> dict[str, Any]:
         inputs = eager.update_inputs(random_batch(device, 1_280, update))
         eager.run_update(eager.state, inputs)
         recorded.run_update(recorded.state, inputs)
-    return {"same_bits": difference(eager.state, recorded.state) is None} | _far(recorded, eager)
+    return {"same_bits": difference(eager.state, recorded.state) is None} | _far(
+        recorded, eager
+    )
 
 
 def _recorded_run(name: str, device: torch.device) -> dict[str, Any]:

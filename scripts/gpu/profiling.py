@@ -42,7 +42,9 @@ def _profile(device: torch.device, method: str) -> dict[str, Any]:
     longest = sorted(events, key=spent, reverse=True)[:TOP]
     return {
         "milliseconds_per_update": whole / UPDATES / 1e3,
-        "host_milliseconds_per_update": sum(e.self_cpu_time_total for e in events) / UPDATES / 1e3,
+        "host_milliseconds_per_update": sum(e.self_cpu_time_total for e in events)
+        / UPDATES
+        / 1e3,
         "operations_per_update": sum(event.count for event in events) / UPDATES,
         "share": {event.key[:80]: round(spent(event) / whole, 4) for event in longest},
     }

@@ -37,23 +37,35 @@ def aggregators() -> str:
         ]
         where = "critic only" if info.needs_positive_loss else "actor, critic"
         rows.append(
-            [_link("aggregator", name), entry.summary, where, *cost, _measured("aggregator", name)]
+            [
+                _link("aggregator", name),
+                entry.summary,
+                where,
+                *cost,
+                _measured("aggregator", name),
+            ]
         )
-    head = ["name", "what it does", "goes with", "cost on mt10", "cost on mt50", "published runs"]
+    head = [
+        "name",
+        "what it does",
+        "goes with",
+        "cost on mt10",
+        "cost on mt50",
+        "published runs",
+    ]
     wrappers = settings_table(settings_of(Wrappers))
     parts = [table(head, rows), "## Settings of every gradient method", wrappers]
     for name in AGGREGATORS:
         info = AGGREGATORS.build(name, {}).info
         needs = (
-            ", ".join(_NEEDS[need] for need in sorted(info.needs)) or "nothing but the losses' sum"
+            ", ".join(_NEEDS[need] for need in sorted(info.needs))
+            or "nothing but the losses' sum"
         )
         facts = f"Source: {info.source}. Needs: {needs}."
         if info.needs_positive_loss:
             facts += " It takes logarithms or ratios of losses, so it works on positive losses only: the critic's."
         if info.direction_only:
-            facts += (
-                " Its update is no weighted sum of task gradients, so no task weights are logged."
-            )
+            facts += " Its update is no weighted sum of task gradients, so no task weights are logged."
         parts.append(_section(AGGREGATORS, name, facts))
     return "\n\n".join(parts)
 
@@ -104,12 +116,16 @@ def _demands(info: CurriculumInfo) -> str:
         else ""
     )
     text += " It couples the parameters that tasks own." if info.couples else ""
-    return text + (" It lets tasks pause, which needs an on-policy agent." if info.paces else "")
+    return text + (
+        " It lets tasks pause, which needs an on-policy agent." if info.paces else ""
+    )
 
 
 def _section(registry: Registry[Any], name: str, facts: str) -> str:
     outer = settings_of(Wrappers) if registry is AGGREGATORS else {}
-    settings = {key: schema for key, schema in registry.settings(name).items() if key not in outer}
+    settings = {
+        key: schema for key, schema in registry.settings(name).items() if key not in outer
+    }
     about = inspect.getdoc(registry[name]) or ""
     parts = [f"({registry.what}-{name})=\n## `{name}`", _prose(about), facts]
     parts += [settings_table(settings)] if settings else []
@@ -118,7 +134,9 @@ def _section(registry: Registry[Any], name: str, facts: str) -> str:
 
 def _prose(docstring: str) -> str:
     """A docstring as Markdown: its code in single backticks, and no sections for the reference."""
-    return docstring.partition("\n\nArgs:")[0].partition("\n\nAttributes:")[0].replace("``", "`")
+    return (
+        docstring.partition("\n\nArgs:")[0].partition("\n\nAttributes:")[0].replace("``", "`")
+    )
 
 
 def _link(what: str, name: str) -> str:

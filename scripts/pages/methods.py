@@ -111,7 +111,11 @@ def _cost(method: str, config: TrainConfig) -> str:
     measured = json.loads((RESULTS / "benchmark_aggregators.json").read_text())
     for key in ("aggregator", "actor_aggregator", "critic_aggregator"):
         choice = getattr(config.agent, key, None)
-        if isinstance(choice, Choice) and choice.kind in measured["mt10"] and choice.kind != "mean":
+        if (
+            isinstance(choice, Choice)
+            and choice.kind in measured["mt10"]
+            and choice.kind != "mean"
+        ):
             parts.append(
                 f"A SAC update with `{choice.kind}` takes {measured['mt10'][choice.kind]:.2f} times as long as "
                 f"one with plain averaging on mt10 and {measured['mt50'][choice.kind]:.2f} times on mt50."

@@ -68,7 +68,9 @@ def features_of(config: TrainConfig, discrete: bool) -> Features:
     found |= {"masks"} if masks else set()
     for network, aggregator in zip(("actor", "critic"), agent.aggregators):  # type: ignore[attr-defined]
         info, track = aggregator.info, curriculum.info.gramian
-        forms = bool(info.needs & {"gramian", "jacobian", "cross_gramian"}) or info.direction_only
+        forms = (
+            bool(info.needs & {"gramian", "jacobian", "cross_gramian"}) or info.direction_only
+        )
         if info.name == "mean" and not (track or diagnose):
             continue
         forms = forms or track or diagnose

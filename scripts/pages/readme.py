@@ -71,7 +71,9 @@ def updated(text: str) -> str:
 def picture(scheme: str) -> str:
     """Learning curves of mt10 as one SVG with the colors of a scheme, ``light`` or ``dark``."""
     rows = [find(place) for place in CURVES]
-    drawing = figures.curves(Table(rows[0][0].protocol, tuple(row for _, row in rows), "mt10"), [])
+    drawing = figures.curves(
+        Table(rows[0][0].protocol, tuple(row for _, row in rows), "mt10"), []
+    )
     css = leaderboard_files.__file__
     style = (Path(css).parent / "assets" / "plot.css").read_text(encoding="utf-8")
     head, rules = style.split("@media (prefers-color-scheme: dark) {", 1)
@@ -79,7 +81,9 @@ def picture(scheme: str) -> str:
     colors = head if scheme == "light" else dark
     wanted = re.findall(r"--(?:paper|card|ink|soft|edge|grid|axis|cx|c\d): #\w+", colors)
     kept = [
-        line for line in rules.splitlines() if line.startswith((".plot", ".c")) and ".q" not in line
+        line
+        for line in rules.splitlines()
+        if line.startswith((".plot", ".c")) and ".q" not in line
     ]
     sheet = ":root{" + ";".join(wanted) + "}" + "".join(line.strip() for line in kept)
     return drawing.replace("><title>", f"><style>{sheet}</style><title>", 1) + "\n"

@@ -32,7 +32,9 @@ def success(row: Row) -> str:
 
 def each_seed(row: Row) -> str:
     """Every seed with its own mean over tasks."""
-    return ", ".join(f"{run.seed}: {mean:.3f}" for run, mean in zip(row.counted, row.seed_means))
+    return ", ".join(
+        f"{run.seed}: {mean:.3f}" for run, mean in zip(row.counted, row.seed_means)
+    )
 
 
 def folder(row: Row) -> PurePosixPath:
@@ -59,7 +61,9 @@ def all_results() -> str:
     for each in dict.fromkeys(place[0] for place in places()):
         rows = [row for other, row in places() if other is each]
         title = (
-            each.suite if each.protocol["backend"] == "native" else f"{each.suite}, other protocol"
+            each.suite
+            if each.protocol["backend"] == "native"
+            else f"{each.suite}, other protocol"
         )
         parts.append(f"## {title}\n\n{_protocol(each)}\n\n{table(_HEAD, map(_line, rows))}")
         parts += [f"{FLAW} {folder(row)}: {text}." for row in rows for text in row.remarks]

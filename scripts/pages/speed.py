@@ -52,7 +52,9 @@ def stepping() -> str:
         ]
         for suite, each in figures["minigrid"]["rows"].items()
     ]
-    grid = table(["MiniGrid, env steps per CPU second", "`stock`", "`native`", "EnvPool"], lines)
+    grid = table(
+        ["MiniGrid, env steps per CPU second", "`stock`", "`native`", "EnvPool"], lines
+    )
     own = figures["metaworld"]
     facts = (
         f"With {own['cpus']} CPUs `native` steps {own['scaling_to_all_cpus_100'] * own['cpus']:.2f} times as fast "
@@ -132,7 +134,8 @@ def startup() -> str:
     """Seconds until the command answers."""
     own = read("benchmark_startup")["startup"]
     rows = [
-        [name, f"{each['seconds']:.2f}", f"{each['over_torch']:.2f}"] for name, each in own.items()
+        [name, f"{each['seconds']:.2f}", f"{each['over_torch']:.2f}"]
+        for name, each in own.items()
     ]
     return table(["command", "seconds", "over `import torch`"], rows)
 

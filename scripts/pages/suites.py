@@ -16,7 +16,12 @@ def overview(family: str) -> str:
         shown = f"{name}:TASK" if name in _PLURAL else name
         tasks = f"1, any of {len(members)}" if name in _PLURAL else str(first.num_tasks)
         rows.append(
-            [code(shown), tasks, code(first.reward_version), str(max(m.horizon for m in members))]
+            [
+                code(shown),
+                tasks,
+                code(first.reward_version),
+                str(max(m.horizon for m in members)),
+            ]
         )
     return table(["suite", "tasks", "reward version", "longest horizon"], rows)
 
@@ -45,7 +50,13 @@ def _groups(family: str) -> dict[str, list[Suite]]:
 
 def _table(suite: Suite) -> str:
     rows = [
-        [str(index), code(task.name), task.skill, str(task.horizon), str(task.num_actions or "all")]
+        [
+            str(index),
+            code(task.name),
+            task.skill,
+            str(task.horizon),
+            str(task.num_actions or "all"),
+        ]
         for index, task in enumerate(suite.tasks)
     ]
     head = ["`task_id`", "task", "skill, and what success is", "horizon", "actions"]

@@ -32,7 +32,9 @@ def bare_task(name: str) -> str:
     return name.removesuffix("-v3")
 
 
-def settings_table(known: Mapping[str, Setting], values: Mapping[str, Any] | None = None) -> str:
+def settings_table(
+    known: Mapping[str, Setting], values: Mapping[str, Any] | None = None
+) -> str:
     """A table of settings: name, default (or the value in ``values``), allowed values, description.
 
     Args:

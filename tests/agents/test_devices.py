@@ -33,7 +33,12 @@ SETTINGS: dict[type[Agent], dict[str, Any]] = {
         "precision": "fp32",
     },
 }
-METHODS = [(MTSAC, "mean"), (MTPPO, "mean"), (MTPPO, "cagrad"), (MTSAC, "cagrad:flat_minima=0.05")]
+METHODS = [
+    (MTSAC, "mean"),
+    (MTPPO, "mean"),
+    (MTPPO, "cagrad"),
+    (MTSAC, "cagrad:flat_minima=0.05"),
+]
 NETWORKS = ["mlp", "film", "moore"]
 
 
@@ -123,7 +128,11 @@ def test_every_gradient_method_stays_on_its_device(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "settings"),
-    [(MTSAC, {}), (MTPPO, {}), (MTPPO, {"rollout_per_task": 32, "memory": "gru", "sequence": 8})],
+    [
+        (MTSAC, {}),
+        (MTPPO, {}),
+        (MTPPO, {"rollout_per_task": 32, "memory": "gru", "sequence": 8}),
+    ],
 )
 def test_compiled_loops_of_the_cpu_are_not_asked_for_observations_on_a_device(
     kind: type[Agent], settings: dict[str, Any]
@@ -149,7 +158,9 @@ def test_seeds_that_train_together_stay_on_their_device(kind: type[Agent]) -> No
 
 @pytest.mark.parametrize("kind", [MTSAC, MTPPO])
 @pytest.mark.parametrize("settings", [{}, {"network": "moore"}, {"aggregator": "cagrad"}])
-def test_a_device_learns_what_the_cpu_learns(kind: type[Agent], settings: dict[str, Any]) -> None:
+def test_a_device_learns_what_the_cpu_learns(
+    kind: type[Agent], settings: dict[str, Any]
+) -> None:
     times = 2 if kind is MTPPO else 5
     with Watch():
         there = _agent(kind, **settings)
@@ -248,7 +259,9 @@ def test_operands_of_two_devices_are_refused_and_waits_are_noted() -> None:
     assert len(watch.log.down) == 2 and not watch.log.up
 
 
-def test_auto_is_the_cpu_and_says_why_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_the_cpu_and_says_why_where_there_is_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert auto_remark("auto") is None
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert resolve_device("auto") == torch.device("cpu")

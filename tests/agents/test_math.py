@@ -19,7 +19,9 @@ from tests.helpers.networks import mlp
 
 @given(mean=st.floats(-3, 3), log_std=st.floats(-3, 1), noise=st.floats(-3, 3))
 @settings(max_examples=100, deadline=None)
-def test_log_density_of_the_squashed_gaussian(mean: float, log_std: float, noise: float) -> None:
+def test_log_density_of_the_squashed_gaussian(
+    mean: float, log_std: float, noise: float
+) -> None:
     output = torch.tensor([mean, log_std], dtype=torch.float64)
     action, log_prob = squashed_gaussian(output, torch.tensor([noise], dtype=torch.float64))
     base = torch.distributions.Normal(output[0], output[1].exp())
@@ -63,7 +65,9 @@ def test_categorical_and_its_gradients(seed: int, actions: int) -> None:
         leaf = logits.clone().requires_grad_()
         reference = torch.distributions.Categorical(logits=leaf)
         out = (
-            categorical(leaf, action) if ours else (reference.log_prob(action), reference.entropy())
+            categorical(leaf, action)
+            if ours
+            else (reference.log_prob(action), reference.entropy())
         )
         found.append([*out, *torch.autograd.grad(out, leaf, list(slopes))])
     for own, expected in zip(*found, strict=True):

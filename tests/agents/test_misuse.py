@@ -60,9 +60,7 @@ FOREIGN: list[tuple[str, Callable[[], Any]]] = [
 def test_foreign_and_wrapped_environments(
     kind: type[Agent], name: str, make: Callable[[], Any]
 ) -> None:
-    expected = (
-        f"env: a {name} is no TaskVectorEnv; agents need what make_vec returns, without wrappers"
-    )
+    expected = f"env: a {name} is no TaskVectorEnv; agents need what make_vec returns, without wrappers"
     assert _refused(lambda: kind(make())) == expected
     assert _refused(lambda: _agent(kind).set_env(make())) == expected
 
@@ -87,7 +85,8 @@ def test_seeds_of_numpy_are_as_good_as_plain_ones(kind: type[Agent], tmp_path: P
 
 def test_settings_of_another_agent() -> None:
     assert (
-        _refused(lambda: MTPPO(_env(), MTSACConfig())) == "config: a MTSACConfig is no MTPPOConfig"
+        _refused(lambda: MTPPO(_env(), MTSACConfig()))
+        == "config: a MTSACConfig is no MTPPOConfig"
     )  # type: ignore[arg-type]
 
 
@@ -115,8 +114,15 @@ def test_nothing_is_learned_for_no_steps(kind: type[Agent]) -> None:
 def test_lists_are_as_good_as_arrays(kind: type[Agent]) -> None:
     agent, obs = _agent(kind), np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
     expected, _ = agent.predict(obs, deterministic=True)
-    for same in (obs.tolist(), list(obs), tuple(map(tuple, obs.tolist())), torch.from_numpy(obs)):
-        np.testing.assert_allclose(agent.predict(same, deterministic=True)[0], expected, rtol=1e-6)
+    for same in (
+        obs.tolist(),
+        list(obs),
+        tuple(map(tuple, obs.tolist())),
+        torch.from_numpy(obs),
+    ):
+        np.testing.assert_allclose(
+            agent.predict(same, deterministic=True)[0], expected, rtol=1e-6
+        )
     single, _ = agent.predict(obs[1].tolist(), deterministic=True, task_id=0)
     np.testing.assert_allclose(single, expected[1], rtol=1e-5)
 
@@ -125,7 +131,9 @@ def test_lists_are_as_good_as_arrays(kind: type[Agent]) -> None:
 def test_integers_are_numbers(kind: type[Agent]) -> None:
     agent = _agent(kind)
     expected, _ = agent.predict(np.ones((6, 3), np.float32), deterministic=True)
-    np.testing.assert_array_equal(agent.predict([[1, 1, 1]] * 6, deterministic=True)[0], expected)
+    np.testing.assert_array_equal(
+        agent.predict([[1, 1, 1]] * 6, deterministic=True)[0], expected
+    )
 
 
 @both
@@ -154,7 +162,9 @@ def test_observations(kind: type[Agent], observation: Any, words: str) -> None:
 
 
 @both
-@pytest.mark.parametrize("task_id", ["reach-v3", 0.5, [0, 1], np.zeros((6, 1), int), [None] * 6])
+@pytest.mark.parametrize(
+    "task_id", ["reach-v3", 0.5, [0, 1], np.zeros((6, 1), int), [None] * 6]
+)
 def test_task_ids(kind: type[Agent], task_id: Any) -> None:
     agent = _agent(kind)
     message = _refused(lambda: agent.predict(np.zeros((6, 3)), task_id=task_id))
@@ -191,7 +201,9 @@ def test_safetensors_files_of_other_programs(
     kind: type[Agent], header: str, tmp_path: Path
 ) -> None:
     save_file({"weight": torch.zeros(2)}, tmp_path / "file", metadata={"json": header})
-    assert _refused(lambda: kind.load(tmp_path / "file")).startswith(f"path: {tmp_path / 'file'} ")
+    assert _refused(lambda: kind.load(tmp_path / "file")).startswith(
+        f"path: {tmp_path / 'file'} "
+    )
 
 
 @both
@@ -202,9 +214,7 @@ def test_learning_to_a_total_that_is_already_reached_warns(
     agent.save(tmp_path / "agent.safetensors")
     loaded = kind.load(tmp_path / "agent.safetensors", env=_env())
     taken = agent.env_steps
-    said = (
-        rf"learn\(800\) trains nothing: .* taken {taken} env steps; learn\({800 + taken}\) trains"
-    )
+    said = rf"learn\(800\) trains nothing: .* taken {taken} env steps; learn\({800 + taken}\) trains"
     with pytest.warns(UserWarning, match=said):
         loaded.learn(800)
     assert loaded.env_steps == taken

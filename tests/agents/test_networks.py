@@ -101,7 +101,8 @@ def test_saved_agents_act_alike(kind: type[Agent], name: str, tmp_path: Path) ->
     second, _ = loaded.predict(rows, deterministic=True, task_id=tasks)
     np.testing.assert_array_equal(first, second)
     one_by_one = [
-        loaded.predict(row, deterministic=True, task_id=task)[0] for row, task in zip(rows, tasks)
+        loaded.predict(row, deterministic=True, task_id=task)[0]
+        for row, task in zip(rows, tasks)
     ]
     np.testing.assert_allclose(one_by_one, first, rtol=1e-4, atol=1e-5)
 

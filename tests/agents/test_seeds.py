@@ -112,7 +112,9 @@ def test_stacked_updates_equal_separate_ones_to_rounding(
         assert (agent.env_steps, agent.gradient_steps) == (own.env_steps, own.gradient_steps)
         for network in ("actor", "critic"):
             for name, value in own.state[network].items():
-                torch.testing.assert_close(agent.state[network][name], value, rtol=1e-3, atol=1e-4)
+                torch.testing.assert_close(
+                    agent.state[network][name], value, rtol=1e-3, atol=1e-4
+                )
 
 
 def test_draws_after_the_kl_limit_are_as_if_never_made() -> None:
@@ -163,20 +165,28 @@ def test_states_of_a_stack_are_views_that_follow_it() -> None:
         for i in range(3)
     ]
     stack = Stack(states)
-    assert stack.state["net"]["params"].shape == (3, 2) and stack.state["net"]["step"].tolist() == [
+    assert stack.state["net"]["params"].shape == (3, 2) and stack.state["net"][
+        "step"
+    ].tolist() == [
         0,
         1,
         2,
     ]
     stack.state["net"]["params"] += 1
     stack.state["net"]["step"][2] = 7
-    assert states[1]["net"]["params"].tolist() == [[2, 2]] and states[2]["net"]["step"].item() == 7
+    assert (
+        states[1]["net"]["params"].tolist() == [[2, 2]] and states[2]["net"]["step"].item() == 7
+    )
     stack.state["net"] = {name: value + 1 for name, value in stack.state["net"].items()}
     stack.hand_back()
-    assert states[0]["net"]["params"].tolist() == [[2, 2]] and states[2]["net"]["step"].shape == ()
+    assert (
+        states[0]["net"]["params"].tolist() == [[2, 2]] and states[2]["net"]["step"].shape == ()
+    )
     assert stack.holds(states) and not stack.holds(states[:2])
 
 
 def test_agents_that_differ_in_more_than_the_seed_are_refused() -> None:
-    with pytest.raises(AgentError, match=r"agents: config is MTPPOConfig.* only seeds may differ"):
+    with pytest.raises(
+        AgentError, match=r"agents: config is MTPPOConfig.* only seeds may differ"
+    ):
         Seeds([_agent(MTPPO, 0), _agent(MTPPO, 1, width=8)])

@@ -196,7 +196,10 @@ def _small() -> dict[str, Any]:
             "net/params: the saved type torch.float64 is not torch.float32",
         ),
         ({"net": {"params": 1.5, "step": 1}}, "net/params: the saved float is no tensor"),
-        ({"net": {"params": torch.zeros(2, 3), "step": "x"}}, "net/step: the saved str is no int"),
+        (
+            {"net": {"params": torch.zeros(2, 3), "step": "x"}},
+            "net/step: the saved str is no int",
+        ),
         ({"rng": torch.zeros(3)}, "rng: the saved shape (3,) is not (5056,)"),
     ],
 )
@@ -234,7 +237,9 @@ def test_only_the_filled_part_of_a_buffer_is_saved_and_it_must_fit() -> None:
     saved = _through_a_file(full)
     assert saved["rows"].shape == (2, 3, 5)
     assert difference(restore(larger, saved), full) is None
-    with pytest.raises(AgentError, match=r"rows: the saved shape \(2, 3, 5\) is not \(2, 2, 5\)"):
+    with pytest.raises(
+        AgentError, match=r"rows: the saved shape \(2, 3, 5\) is not \(2, 2, 5\)"
+    ):
         restore(_buffer(2), saved)
 
 
@@ -318,6 +323,9 @@ def test_no_part_of_an_agent_saves_itself() -> None:
     found = set()
     for path in root.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef) and node.name in ("state_dict", "load_state_dict"):
+            if isinstance(node, ast.FunctionDef) and node.name in (
+                "state_dict",
+                "load_state_dict",
+            ):
                 found.add(path.name)
     assert found == {"agent.py", "scheduled.py"}

@@ -127,7 +127,10 @@ def test_same_step_is_refused_by_gymnasium_as_the_docstring_says() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"autoreset": "later"}, "autoreset must be one of 'same_step', 'next_step', not 'later'"),
+        (
+            {"autoreset": "later"},
+            "autoreset must be one of 'same_step', 'next_step', not 'later'",
+        ),
         (
             {"autoreset": "next_step", "stagger": True},
             "autoreset='next_step' does not go with stagger=True; leave one of them out",
@@ -148,6 +151,8 @@ def test_agents_refuse_it() -> None:
 
 def test_only_minigrid_can_hold_single_environments() -> None:
     env = make_vec("mt1:reach-v3", 2)
-    with pytest.raises(SuiteError, match="hold: environments of backend 'native' can only step"):
+    with pytest.raises(
+        SuiteError, match="hold: environments of backend 'native' can only step"
+    ):
         env.hold(np.array([True, False]))
     env.close()

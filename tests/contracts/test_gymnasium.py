@@ -171,7 +171,9 @@ def test_infos_become_lists(env):
         infos = wrapped.step(env.action_space.sample())[-1]
         assert len(infos) == env.num_envs
         for info in infos:
-            assert ("final_info" in info) == ("final_obs" in info) == (step == env.suite.horizon)
+            assert (
+                ("final_info" in info) == ("final_obs" in info) == (step == env.suite.horizon)
+            )
     assert set(infos[0]["final_info"]) <= set(infos[0])
 
 

@@ -28,7 +28,9 @@ def test_metaworlds_evaluation_runs_our_agent(tmp_path: Path) -> None:
     agent = MTPPO(spec, device="cpu", width=16)
     agent.save(tmp_path / "agent.safetensors")
     module = example()
-    rates = module.evaluate(str(tmp_path / "agent.safetensors"), episodes=1, max_episode_steps=12)
+    rates = module.evaluate(
+        str(tmp_path / "agent.safetensors"), episodes=1, max_episode_steps=12
+    )
     assert set(rates) == set(suite.task_names)
     assert all(rate in (0.0, 1.0) for rate in rates.values())
     obs = np.random.default_rng(0).normal(size=(10, 49))

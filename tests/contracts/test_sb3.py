@@ -43,7 +43,9 @@ def test_spaces_hold_what_comes_back(vec: SB3VecEnv) -> None:
         assert reward.shape == done.shape == (vec.num_envs,)
         assert (reward.dtype, done.dtype) == (np.float32, np.bool_)
         assert (
-            [info["task_id"] for info in infos] == vec.get_attr("task_id") == list(vec.env.task_id)
+            [info["task_id"] for info in infos]
+            == vec.get_attr("task_id")
+            == list(vec.env.task_id)
         )
 
 
@@ -92,7 +94,9 @@ def test_episodes_end_as_sb3_expects(suite: str) -> None:
             )
             if done[row]:
                 np.testing.assert_array_equal(infos[row]["terminal_observation"], last[row])
-                assert infos[row]["TimeLimit.truncated"] == (truncated[row] and not terminated[row])
+                assert infos[row]["TimeLimit.truncated"] == (
+                    truncated[row] and not terminated[row]
+                )
                 assert infos[row]["is_success"] == ever[row]
         ends, terminations = ends + done.sum(), terminations + terminated.sum()
         ever[done] = False
@@ -152,7 +156,9 @@ def test_sb3s_wrappers_stack() -> None:
         obs, _, _, infos = vec.step(actions(vec))
         seen += [info["episode"] for info in infos if "episode" in info]
     assert np.isfinite(obs).all()
-    assert seen and all(1 <= episode["l"] <= vec.unwrapped.env.suite.horizon for episode in seen)
+    assert seen and all(
+        1 <= episode["l"] <= vec.unwrapped.env.suite.horizon for episode in seen
+    )
     vec.close()
 
 

@@ -206,7 +206,12 @@ def test_logger_keys_are_sb3s(kind: type[Agent], tmp_path: Path) -> None:
     agent.learn(1_120, callback=LogCallback(every=400))
     rows = list(csv.DictReader((tmp_path / "progress.csv").open()))
     assert len(rows) == 3
-    expected = {"rollout/ep_rew_mean", "rollout/ep_len_mean", "rollout/success_rate", "time/fps"}
+    expected = {
+        "rollout/ep_rew_mean",
+        "rollout/ep_len_mean",
+        "rollout/success_rate",
+        "time/fps",
+    }
     expected |= {"time/time_elapsed", "time/total_timesteps"}
     if kind in (MTSAC, SB3SAC):
         expected |= {"train/actor_loss", "train/critic_loss", "train/ent_coef"}

@@ -61,7 +61,9 @@ def toctree(path: Path) -> list[Path]:
     """Pages that a page's toctrees name."""
     found = []
     for body in re.findall(
-        r"^```\{toctree\}\n(.*?)^```$", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+        r"^```\{toctree\}\n(.*?)^```$",
+        path.read_text(encoding="utf-8"),
+        re.DOTALL | re.MULTILINE,
     ):
         names = [line for line in body.splitlines() if line and not line.startswith(":")]
         found += [path.parent / f"{name}.md" for name in names]

@@ -59,7 +59,8 @@ def tiny_training(arguments: list[str]) -> list[str]:
         return arguments
     if "--resume" in arguments:
         return [
-            "--total-env-steps=240" if a.startswith("--total-env-steps") else a for a in arguments
+            "--total-env-steps=240" if a.startswith("--total-env-steps") else a
+            for a in arguments
         ]
     words, options = train.cli.parse(arguments)
     seeds = options.pop("seeds", None)
@@ -78,7 +79,9 @@ def write_files(path: Path, folder: Path) -> None:
         name = re.match(r"# (\S+\.yaml)\n", block.text)
         if name is None:
             continue
-        text = re.sub(r"total_env_steps: .*", "total_env_steps: 120", block.text.partition("\n")[2])
+        text = re.sub(
+            r"total_env_steps: .*", "total_env_steps: 120", block.text.partition("\n")[2]
+        )
         text = text.replace("seeds: 2 ", "seeds: 1 ")
         small = "agent.rollout_per_task: 20, agent.minibatches: 1, agent.epochs: 1, eval.episodes_per_task: 1"
         text = re.sub(
@@ -102,7 +105,8 @@ def run(command: str) -> None:
         assert train.main(tiny_training(arguments)) == 0, command
     elif module == "mtrl.evaluate":
         assert (
-            evaluate.main([*arguments, "--episodes=1", "--envs-per-task=1", "--device=cpu"]) == 0
+            evaluate.main([*arguments, "--episodes=1", "--envs-per-task=1", "--device=cpu"])
+            == 0
         ), command
     elif module == "mtrl.leaderboard":
         assert leaderboard.main(arguments) == 0, command

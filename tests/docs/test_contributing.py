@@ -30,5 +30,7 @@ def test_license_and_citation_name_the_contributors() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == PROJECT["version"]
     assert citation["license"] == PROJECT["license"] == "MIT"
-    assert citation["authors"] == PROJECT["authors"] == [{"name": "the mtrl-suite contributors"}]
+    assert (
+        citation["authors"] == PROJECT["authors"] == [{"name": "the mtrl-suite contributors"}]
+    )
     assert "the mtrl-suite contributors" in (ROOT / "LICENSE").read_text()

@@ -16,7 +16,12 @@ from mtrl.settings import presets
 from mtrl.trainer import train
 from scripts.pages.metrics import METRICS, features_of, metrics_of, tags_of
 
-TINY = {"total_env_steps": 480, "envs_per_task": 2, "eval.every": 480, "eval.episodes_per_task": 2}
+TINY = {
+    "total_env_steps": 480,
+    "envs_per_task": 2,
+    "eval.every": 480,
+    "eval.episodes_per_task": 2,
+}
 TINY |= {
     "eval.envs_per_task": 2,
     "log_every": 240,
@@ -74,7 +79,9 @@ CASES = [
     "mt1:reach-v3 sb3-ppo",
     "mt1:reach-v3 sb3-sac",
 ]
-SLOW = [f"mg3 {name}" for name in presets.methods() if name not in ("camrl-ppo-prior", "sb3-sac")]
+SLOW = [
+    f"mg3 {name}" for name in presets.methods() if name not in ("camrl-ppo-prior", "sb3-sac")
+]
 SLOW += [f"mg3 mtppo critic_aggregator={name}" for name in AGGREGATORS]
 SLOW += ["mg3 mtsac curriculum=success-focal", "mg3 mtppo-pcgrad gradient_diagnostics=true"]
 
@@ -90,7 +97,9 @@ def config_of(case: str, folder: Path) -> presets.TrainConfig:
     suite, method, *extra = case.split()
     algorithm = str(presets.read_yaml(presets.method_file(method))["algorithm"])
     given = (
-        {"suite": suite, "method": method, "run_dir": str(folder)} | TINY | OF_ALGORITHM[algorithm]
+        {"suite": suite, "method": method, "run_dir": str(folder)}
+        | TINY
+        | OF_ALGORITHM[algorithm]
     )
     given |= {f"agent.{key}": value for key, value in (item.split("=", 1) for item in extra)}
     return presets.resolve(given)
@@ -145,4 +154,6 @@ def test_short_runs_cover_the_table(tmp_path: Path) -> None:
         }
     assert [metric.key for metric in METRICS if id(metric) not in covered] == []
     assert all(metric.meaning.endswith(".") for metric in METRICS)
-    assert CURRICULA and len({(metric.key, metric.condition) for metric in METRICS}) == len(METRICS)
+    assert CURRICULA and len({(metric.key, metric.condition) for metric in METRICS}) == len(
+        METRICS
+    )

@@ -24,7 +24,9 @@ def anchors(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    base = DOCS / "methods" if page.parent.name == "ideas" else page.parent  # where it is included
+    base = (
+        DOCS / "methods" if page.parent.name == "ideas" else page.parent
+    )  # where it is included
     for target in links(page):
         place, _, anchor = target.partition("#")
         if place.startswith("http"):
@@ -60,7 +62,10 @@ def test_every_preset_has_a_page_on_the_template() -> None:
             "Deviations",
         ]
         assert f"```{{include}} ../generated/methods/{name}.md\n```" in text
-    assert {path.stem for path in (DOCS / "methods").glob("*.md")} == {*presets.methods(), "index"}
+    assert {path.stem for path in (DOCS / "methods").glob("*.md")} == {
+        *presets.methods(),
+        "index",
+    }
 
 
 def test_generated_parts_are_those_that_pages_include(tmp_path: Path) -> None:
@@ -69,7 +74,9 @@ def test_generated_parts_are_those_that_pages_include(tmp_path: Path) -> None:
     used = set()
     for page in PAGES:
         used |= set(
-            re.findall(r"\{include\} (?:\.\./)*generated/(\S+)", page.read_text(encoding="utf-8"))
+            re.findall(
+                r"\{include\} (?:\.\./)*generated/(\S+)", page.read_text(encoding="utf-8")
+            )
         )
     assert used == made
     for part in tmp_path.rglob("*.md"):

@@ -19,12 +19,8 @@ def test_it_is_short() -> None:
 
 def test_set_up_commands_are_the_ones_that_people_know() -> None:
     lines = TEXT.splitlines()
-    first = (
-        "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/python -m mtrl.train mt10"
-    )
-    second = (
-        'python3 -m venv .venv && .venv/bin/pip install -e ".[dev]" && .venv/bin/python -m pytest'
-    )
+    first = "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/python -m mtrl.train mt10"
+    second = 'python3 -m venv .venv && .venv/bin/pip install -e ".[dev]" && .venv/bin/python -m pytest'
     assert first in lines and second in lines
 
 
@@ -36,7 +32,9 @@ def test_generated_parts_are_up_to_date() -> None:
 
 
 def test_it_counts_methods_right() -> None:
-    counts = f"{len(AGGREGATORS.entries)} gradient methods and {len(CURRICULA.entries)} curricula"
+    counts = (
+        f"{len(AGGREGATORS.entries)} gradient methods and {len(CURRICULA.entries)} curricula"
+    )
     assert counts in " ".join(TEXT.split())
 
 

@@ -84,7 +84,9 @@ def test_a_paused_task_goes_on_where_it_stood_and_the_others_never_notice(pair: 
             np.testing.assert_array_equal(value, wanted)
 
 
-def test_episodes_start_in_paused_tasks_too_and_the_state_remembers_who_pauses(pair: Pair) -> None:
+def test_episodes_start_in_paused_tasks_too_and_the_state_remembers_who_pauses(
+    pair: Pair,
+) -> None:
     env, other = pair
     still = np.zeros(env.num_tasks, bool)
     still[1] = True
@@ -121,7 +123,9 @@ def test_a_state_of_before_there_were_pauses_is_refused(pair: Pair) -> None:
 def test_a_wrong_choice_of_tasks_is_refused(name: str) -> None:
     env = _make(name)
     for tasks in (np.zeros(3, bool), np.zeros(10)):
-        with pytest.raises(SuiteError, match=r"pause: tasks must be bool of shape \(10,\), not"):
+        with pytest.raises(
+            SuiteError, match=r"pause: tasks must be bool of shape \(10,\), not"
+        ):
             env.pause(tasks)
     env.step_async(_actions(env, 0))
     with pytest.raises(SuiteError, match="pause between step_async and step_wait"):

@@ -58,9 +58,16 @@ def test_render_needs_its_mode(backend):
 
 def test_a_missing_platform_is_one_sentence_on_what_to_install():
     code = "from mtrl import envs; envs.make_vec('mt1:reach-v3', render_mode='rgb_array')"
-    environment = os.environ | {"MUJOCO_GL": "nonsense", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = os.environ | {
+        "MUJOCO_GL": "nonsense",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
     result = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith(
@@ -71,7 +78,8 @@ def test_a_missing_platform_is_one_sentence_on_what_to_install():
 
 @pytest.mark.parametrize("backend", ["native", "stock"])
 @pytest.mark.parametrize(
-    "platform", [{"MUJOCO_GL": "glx"}, {"MUJOCO_GL": "glfw", "DISPLAY": ":77"}, {"DISPLAY": ":77"}]
+    "platform",
+    [{"MUJOCO_GL": "glx"}, {"MUJOCO_GL": "glfw", "DISPLAY": ":77"}, {"DISPLAY": ":77"}],
 )
 def test_nothing_follows_the_sentence_on_a_platform_that_cannot_draw(platform, backend):
     """Half-built viewers must not complain when they are freed, neither at once nor when Python ends."""
@@ -85,10 +93,16 @@ except SuiteError as error:
     print("refused", flush=True)
 gc.collect()
 """
-    environment = {key: value for key, value in os.environ.items() if key != "MUJOCO_GL"} | platform
+    environment = {
+        key: value for key, value in os.environ.items() if key != "MUJOCO_GL"
+    } | platform
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     result = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert result.stdout == "refused\n"
     assert "Exception ignored" not in result.stderr and "__del__" not in result.stderr
@@ -103,6 +117,10 @@ def test_leaving_without_close_prints_nothing(backend):
     code += "; e.reset(); e.render(); e.step(e.action_space.sample())"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     result = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert result.stderr == ""

@@ -10,7 +10,9 @@ small = st.integers(0, 3)
 
 
 @settings(deadline=None)
-@given(st.tuples(small, small, small, small, small), st.tuples(small, small, small, small, small))
+@given(
+    st.tuples(small, small, small, small, small), st.tuples(small, small, small, small, small)
+)
 def test_episode_seeds_are_equal_only_where_all_coordinates_are(first, second):
     assert (episode_seed(*first) == episode_seed(*second)) == (first == second)
 
@@ -22,7 +24,9 @@ def test_episode_seeds_are_uniform():
     assert 25 < chi2 < 86  # 99.8 % of chi-square with 49 degrees of freedom
 
 
-@pytest.mark.parametrize("seed", [-1, MAX_SEED + 1, 1.0, "1", None, True, np.True_, np.float64(1)])
+@pytest.mark.parametrize(
+    "seed", [-1, MAX_SEED + 1, 1.0, "1", None, True, np.True_, np.float64(1)]
+)
 def test_what_is_not_a_seed_is_refused(seed):
     with pytest.raises(SuiteError, match="seed must be an integer from 0"):
         check_seed("seed", seed)

@@ -32,7 +32,9 @@ def test_an_unknown_suite_is_answered_with_the_nearest_one(wrong, right):
 
 def test_importing_envs_loads_no_simulator():
     heavy = "{'mujoco', 'metaworld', 'minigrid', 'torch', 'numba'}"
-    code = f"import sys, envs; envs.get_suite('mt10'); print(sorted({heavy} & set(sys.modules)))"
+    code = (
+        f"import sys, envs; envs.get_suite('mt10'); print(sorted({heavy} & set(sys.modules)))"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -47,7 +47,9 @@ class QLearner(Agent):
         self.table[place] += self.config.learning_rate * (target.float() - self.table[place])
         self.env_steps += len(ids)
 
-    def predict(self, observation, state=None, start=None, deterministic=False, *, task_id=None):
+    def predict(
+        self, observation, state=None, start=None, deterministic=False, *, task_id=None
+    ):
         ids = task_ids(self.spec, self._env, len(observation), task_id)
         action = self.table[self.row(observation, ids)].argmax(-1)
         if not deterministic and torch.rand(1, generator=self.rng) < self.config.epsilon:

@@ -19,7 +19,9 @@ HOME = "tests.examples.cloner"
 def test_budget_checkpoints_and_records_count_gradient_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(ALGORITHMS, "cloner", Algorithm(f"{HOME}:CloneConfig", f"{HOME}:Cloner"))
+    monkeypatch.setitem(
+        ALGORITHMS, "cloner", Algorithm(f"{HOME}:CloneConfig", f"{HOME}:Cloner")
+    )
     file = tmp_path / "cloner.yaml"
     file.write_text("# Behavior cloning.\nalgorithm: cloner\n")
     base = [

@@ -18,7 +18,9 @@ HOME = "tests.examples.qlearner"
 @pytest.fixture
 def method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The method file of the agent, which is registered while the test runs."""
-    monkeypatch.setitem(ALGORITHMS, "q-learner", Algorithm(f"{HOME}:QConfig", f"{HOME}:QLearner"))
+    monkeypatch.setitem(
+        ALGORITHMS, "q-learner", Algorithm(f"{HOME}:QConfig", f"{HOME}:QLearner")
+    )
     file = tmp_path / "q-learner.yaml"
     file.write_text("# Q-learning with a table for each task.\nalgorithm: q-learner\n")
     return str(file)
@@ -29,7 +31,10 @@ def test_the_file_is_short() -> None:
 
 
 def test_trains_saves_resumes_and_evaluates(
-    method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    method: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     base = [
         "mg1:Empty-5x5",
@@ -40,7 +45,9 @@ def test_trains_saves_resumes_and_evaluates(
     ]
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     assert train.main([*base, "--total-env-steps=16000", f"--run-dir={whole}"]) == 0
-    assert success_mean(read_result(whole / "result.json")["evaluations"][-1]["per_task"]) == 1.0
+    assert (
+        success_mean(read_result(whole / "result.json")["evaluations"][-1]["per_task"]) == 1.0
+    )
     assert train.main([*base, "--total-env-steps=8000", f"--run-dir={parted}"]) == 0
     assert train.main(["--resume", str(parted), "--total-env-steps=16000"]) == 0
     assert final_state(parted, lengthened=True) == final_state(whole, lengthened=True)

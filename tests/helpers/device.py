@@ -45,7 +45,12 @@ WAITING_SOLVERS = {
     "_linalg_solve_ex",
     "linalg_lu_factor",
 }
-INDEXED = {"index.Tensor", "index_put.default", "index_put_.default", "_index_put_impl_.default"}
+INDEXED = {
+    "index.Tensor",
+    "index_put.default",
+    "index_put_.default",
+    "_index_put_impl_.default",
+}
 
 
 class DeviceError(RuntimeError):

@@ -83,7 +83,9 @@ class Device(TorchDispatchMode):
         # What an operation changes in place is the tensor that it was given.
         given = {id(tensor.inner): tensor for tensor in own}
         return tree_map_only(
-            Tensor, lambda made: given[id(made)] if id(made) in given else DeviceTensor(made), out
+            Tensor,
+            lambda made: given[id(made)] if id(made) in given else DeviceTensor(made),
+            out,
         )
 
 
@@ -113,7 +115,9 @@ class DeviceEnv(TaskVectorEnv):
         self.backend, self.exact_state = "device", env.exact_state
         self.obs_layout = getattr(env, "obs_layout", None)
 
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: Any = None
+    ) -> tuple[Any, dict[str, Any]]:
         return _on_device(self.env.reset(seed=seed, options=options)[0]), {}
 
     def rebase(self, boundary: int) -> Any:

@@ -25,7 +25,9 @@ SUITES = {
     f"{name}:fake{kind}": Suite(
         id=f"{name}:fake{kind}",
         family="fake",
-        tasks=tuple(TaskSpec(f"task-{index}", f"Fake-{index}", HORIZON) for index in ORDER[:tasks]),
+        tasks=tuple(
+            TaskSpec(f"task-{index}", f"Fake-{index}", HORIZON) for index in ORDER[:tasks]
+        ),
         reward_version="v2",
         success="terminated-positive" if kind == "-ends" else "any-step",
         goals="fake",
@@ -42,7 +44,13 @@ class FakeEnv(TaskVectorEnv):
     """
 
     def __init__(
-        self, suite: Suite, envs_per_task: int, seed: int, goals: str, goal_seed: int, pace: float
+        self,
+        suite: Suite,
+        envs_per_task: int,
+        seed: int,
+        goals: str,
+        goal_seed: int,
+        pace: float,
     ) -> None:
         super().__init__(
             suite, envs_per_task, Box(-10, 10, (3,), np.float32), Box(-1, 1, (2,), np.float32)
@@ -73,7 +81,9 @@ class FakeEnv(TaskVectorEnv):
     def _start(self, which: NDArray) -> None:
         for index in np.flatnonzero(which):
             task, env = divmod(int(index), self.envs_per_task)
-            stream = np.random.default_rng([self.seed, self.boundary, index, self.episode[index]])
+            stream = np.random.default_rng(
+                [self.seed, self.boundary, index, self.episode[index]]
+            )
             place = (
                 env + self.episode[index] * self.envs_per_task
                 if self.cycle
@@ -195,7 +205,13 @@ class FakeAgent(FakeState):
     config: FakeConfig
 
     def __init__(
-        self, env: Any, config: Any = None, *, seed: int = 0, device: Any = "auto", **overrides: Any
+        self,
+        env: Any,
+        config: Any = None,
+        *,
+        seed: int = 0,
+        device: Any = "auto",
+        **overrides: Any,
     ) -> None:
         super().__init__(env, config, seed=seed, device=device, **overrides)
         generator = torch.Generator().manual_seed(seed)

@@ -56,7 +56,10 @@ def write_broken(folder: Path) -> dict[str, str]:
             text.replace('"seed": 7', '"seed": ' + "9" * 300),
             "seed: a huge number is above",
         ),
-        "digits.json": (text.replace('"seed": 7', '"seed": ' + "9" * 6000), "thousands of digits"),
+        "digits.json": (
+            text.replace('"seed": 7', '"seed": ' + "9" * 6000),
+            "thousands of digits",
+        ),
         "deep.json": ("[" * 200_000 + "]" * 200_000, "nested too deeply"),
         "twice.json": (text.replace('"seed": 7', '"seed": 7, "seed": 8'), "names 'seed' twice"),
         "more.json": (

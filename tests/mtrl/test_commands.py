@@ -62,7 +62,10 @@ def complaint(command: str, status: int, capsys: pytest.CaptureFixture[str]) -> 
             "mt10:fake --agent.learning-rat 1",
             "agent.learning_rat: unknown setting; did you mean agent.learning_rate?",
         ),
-        ("mt10:fake --mtsac.widht 3", "mtsac.widht: unknown setting; did you mean mtsac.width?"),
+        (
+            "mt10:fake --mtsac.widht 3",
+            "mtsac.widht: unknown setting; did you mean mtsac.width?",
+        ),
         (
             "mt10:fake --mtsac.width 3",
             "mtsac.width: a setting of mtsac, and this run trains fake; choose a --method",
@@ -152,7 +155,8 @@ def test_resume_of_a_finished_run_and_of_a_longer_one(
 ) -> None:
     assert train.main(["--resume", str(run)]) == 0
     assert (
-        "finished at 90 env steps; raise total_env_steps to continue it" in capsys.readouterr().out
+        "finished at 90 env steps; raise total_env_steps to continue it"
+        in capsys.readouterr().out
     )
     assert train.main(["--resume", str(run), "--total-env-steps=120"]) == 0
     captured = capsys.readouterr()
@@ -197,7 +201,9 @@ def test_lists_and_help(
         assert words in overview
     for width in (40, 60, 120):
         monkeypatch.setenv("COLUMNS", str(width))
-        assert train.main(["mt10:fake", f"--method={METHOD}", "--agent.widths=3,4", "--help"]) == 0
+        assert (
+            train.main(["mt10:fake", f"--method={METHOD}", "--agent.widths=3,4", "--help"]) == 0
+        )
         text = capsys.readouterr().out
         settings = text.partition("Settings of")[2]
         for words in (
@@ -291,7 +297,9 @@ def test_evaluate_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "usage: python -m mtrl.evaluate RUN" in capsys.readouterr().out
 
 
-def test_evaluate_falls_back_with_a_warning(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_falls_back_with_a_warning(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (newest_first(run / "checkpoints")[0] / "agent.safetensors").unlink()
     assert evaluate.main([str(run)]) == 0
     captured = capsys.readouterr()

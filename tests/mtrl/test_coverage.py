@@ -20,7 +20,10 @@ def simulate(
 ) -> np.ndarray:
     """Success rates [run, task]; ``shared`` is the spread of the effect that a run's tasks have in common."""
     logits = (
-        EASE + shift + shared * rng.normal(size=(runs, 1)) + 0.5 * rng.normal(size=(runs, TASKS))
+        EASE
+        + shift
+        + shared * rng.normal(size=(runs, 1))
+        + 0.5 * rng.normal(size=(runs, TASKS))
     )
     return rng.binomial(EPISODES, 1 / (1 + np.exp(-logits))) / EPISODES
 
@@ -29,7 +32,9 @@ def truth(shared: float = 0.8, shift: float = 0.0) -> float:
     return float(simulate(400_000, np.random.default_rng(99), shared, shift).mean())
 
 
-def headline_coverage(seeds: int, repeats: int, rng: np.random.Generator, shared: float) -> float:
+def headline_coverage(
+    seeds: int, repeats: int, rng: np.random.Generator, shared: float
+) -> float:
     """Share of experiments with ``seeds`` runs whose headline interval holds the truth."""
     target = truth(shared)
     means = simulate(seeds * repeats, rng, shared).mean(1).reshape(repeats, seeds)

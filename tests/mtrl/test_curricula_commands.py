@@ -69,7 +69,8 @@ def test_camrl_runs_resumes_bit_for_bit_and_shows_its_decisions(
 
 
 @pytest.mark.parametrize(
-    "method", ["single-task", "camrl-shared", "mrcl", "camrl-ppo", "single-task-ppo", "mrcl-ppo"]
+    "method",
+    ["single-task", "camrl-shared", "mrcl", "camrl-ppo", "single-task-ppo", "mrcl-ppo"],
 )
 def test_the_shipped_methods_run(faked: None, tmp_path: Path, method: str) -> None:
     sizes = (
@@ -85,7 +86,9 @@ def test_the_shipped_methods_run(faked: None, tmp_path: Path, method: str) -> No
         "--tensorboard=false",
     ]
     assert (
-        train.main([*arguments, f"--method={method}", "--total-env-steps=240", "--envs-per-task=2"])
+        train.main(
+            [*arguments, f"--method={method}", "--total-env-steps=240", "--envs-per-task=2"]
+        )
         == 0
     )
 
@@ -113,7 +116,11 @@ def test_the_shipped_methods_run(faked: None, tmp_path: Path, method: str) -> No
     ],
 )
 def test_what_is_wrong_is_one_sentence(
-    faked: None, tmp_path: Path, more: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    faked: None,
+    tmp_path: Path,
+    more: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     status = train.main(_arguments(tmp_path / "run", "--method=mtsac", *more))
     assert message in complaint("mtrl.train", status, capsys)

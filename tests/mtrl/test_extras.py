@@ -17,7 +17,8 @@ METADATA = [
 def test_command_names_the_package_and_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "requires", {"mtrl-suite": METADATA}.get)
     assert (
-        extras.install_command("stable-baselines3") == 'pip install "stable-baselines3<2.10,>=2.9"'
+        extras.install_command("stable-baselines3")
+        == 'pip install "stable-baselines3<2.10,>=2.9"'
     )
     assert extras.install_command("numpy") == 'pip install "numpy<3,>=2.0"'
 

@@ -10,7 +10,11 @@ import mtrl
 
 def test_import_is_light() -> None:
     heavy = "{'torch', 'numpy', 'scipy', 'mtrl.agents', 'mtrl.envs'}"
-    command = [sys.executable, "-c", f"import sys, mtrl; print(sorted({heavy} & set(sys.modules)))"]
+    command = [
+        sys.executable,
+        "-c",
+        f"import sys, mtrl; print(sorted({heavy} & set(sys.modules)))",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
 

@@ -28,10 +28,18 @@ def imported(arguments: list[str], folder: Path) -> tuple[int, set[str], str]:
     [
         ([], 0, ""),
         (["--help"], 0, ""),
-        (["mt10", "--agent.widht=3"], 2, "agent.widht: unknown setting; did you mean agent.width?"),
+        (
+            ["mt10", "--agent.widht=3"],
+            2,
+            "agent.widht: unknown setting; did you mean agent.width?",
+        ),
         (["mt11"], 2, "There is no suite 'mt11'; the nearest id is 'mt10'"),
         (["mt10", "--method=mtppp"], 2, "method: 'mtppp' is unknown; did you mean 'mtppo'?"),
-        (["mt10", "--agent.width=0"], 2, "agent.width: '0' is not a whole number of at least 1"),
+        (
+            ["mt10", "--agent.width=0"],
+            2,
+            "agent.width: '0' is not a whole number of at least 1",
+        ),
         (["mt10", "--aggregator=cagard"], 2, "did you mean 'cagrad'?"),
         (
             ["mt10", "--agent.learning-rate=1e400"],

@@ -65,7 +65,9 @@ def test_t_interval_equals_scipy(values: list[float], confidence: float) -> None
     mean, low, high = t_interval(values, confidence)
     half = stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * stats.sem(values)
     assert mean == pytest.approx(np.mean(values), abs=1e-9)
-    assert (low, high) == pytest.approx((np.mean(values) - half, np.mean(values) + half), abs=1e-9)
+    assert (low, high) == pytest.approx(
+        (np.mean(values) - half, np.mean(values) + half), abs=1e-9
+    )
 
 
 def test_t_interval_of_one_value_and_of_none() -> None:
@@ -85,13 +87,17 @@ def test_welch_equals_scipy(first: list[float], second: list[float], confidence:
     difference, low, high = welch_interval(first, second, confidence)
     assert difference == pytest.approx(np.mean(first) - np.mean(second), abs=1e-9)
     if min(np.var(first), np.var(second)) > 1e-12:  # below that scipy loses its digits
-        expected = stats.ttest_ind(first, second, equal_var=False).confidence_interval(confidence)
+        expected = stats.ttest_ind(first, second, equal_var=False).confidence_interval(
+            confidence
+        )
         assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-7)
 
 
 def test_welch_without_spread_or_seeds() -> None:
     assert welch_interval([1.0, 1.0], [0.25, 0.25]) == (0.75, 0.75, 0.75)
-    _, low, high = welch_interval([0.0, 0.0], [0.0, 1e-157])  # variances whose squares underflow
+    _, low, high = welch_interval(
+        [0.0, 0.0], [0.0, 1e-157]
+    )  # variances whose squares underflow
     assert low < 0 < high
     difference, low, high = welch_interval([1.0], [0.0, 0.5])
     assert difference == 0.75

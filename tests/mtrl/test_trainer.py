@@ -24,7 +24,9 @@ def steps_of(record: dict[str, Any]) -> list[int]:
     return [evaluation["env_steps"] for evaluation in record["evaluations"]]
 
 
-def test_evaluations_and_checkpoints_fall_on_their_boundaries(short_config: ShortConfig) -> None:
+def test_evaluations_and_checkpoints_fall_on_their_boundaries(
+    short_config: ShortConfig,
+) -> None:
     config = short_config()
     record = train(config, "the command")
     assert steps_of(record) == [150, 300, 450, 600]
@@ -173,7 +175,9 @@ def test_interrupted_then_resumed_is_bit_identical(
 
 
 def test_exact_environment_is_saved_where_it_was_interrupted(
-    short_config: ShortConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    short_config: ShortConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     config = short_config(suite="mt10:fake", eval__every=10_000)
     with monkeypatch.context() as patch:
@@ -184,7 +188,8 @@ def test_exact_environment_is_saved_where_it_was_interrupted(
             raising=False,
         )
         with pytest.raises(
-            trainer.InterruptedTraining, match="stopped at 3 env steps; continue from 3 env steps"
+            trainer.InterruptedTraining,
+            match="stopped at 3 env steps; continue from 3 env steps",
         ):
             train(config)
     train(config)
@@ -198,7 +203,8 @@ def test_finished_run_says_so_and_longer_one_continues(
     first = train(config)
     assert train(config) == first
     assert (
-        "finished at 600 env steps; raise total_env_steps to continue it" in capsys.readouterr().out
+        "finished at 600 env steps; raise total_env_steps to continue it"
+        in capsys.readouterr().out
     )
     record = train(short_config(total_env_steps=800))
     assert "continuing" in capsys.readouterr().out
@@ -335,7 +341,9 @@ def test_bad_backend_leaves_no_folder(short_config: ShortConfig, tmp_path: Path)
 
 
 def test_what_a_run_will_not_do_is_said_at_its_start(
-    short_config: ShortConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    short_config: ShortConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     asked = []
 

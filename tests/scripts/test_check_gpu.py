@@ -69,7 +69,10 @@ def test_a_section_that_fails_or_lasts_too_long_does_not_end_the_others(tmp_path
     report.run("works", lambda section: section.note("x", section.left > 0), 1.0)
     report.finish()
     found = _read(path)
-    assert found["fails"]["before"] == 1 and found["fails"]["error"] == "ValueError: no such kernel"
+    assert (
+        found["fails"]["before"] == 1
+        and found["fails"]["error"] == "ValueError: no such kernel"
+    )
     assert found["fails"]["inner"] == {"error": "ZeroDivisionError: division by zero"}
     assert found["lasts"]["before"] == 2
     assert found["lasts"]["cut_off"] == "after 1 s, in 'sleep'"

@@ -41,7 +41,8 @@ def read(path: Path) -> dict[str, Any]:
 
 def contents(folder: Path) -> dict[str, str]:
     return {
-        str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*.json"))
+        str(path.relative_to(folder)): path.read_text()
+        for path in sorted(folder.rglob("*.json"))
     }
 
 
@@ -111,7 +112,11 @@ def test_settings_made_later_have_the_value_that_does_what_the_run_did(results: 
     mtsac = read(results / PLACES["mtsac_seed-1_500k.json"])["method"]
     assert (mtsac["aggregator"], mtsac["curriculum"]) == ("mean", "uniform")
     params = mtsac["params"]
-    assert (params["stagger"], params["agent.max_reward"], params["agent.aggregator.every"]) == (
+    assert (
+        params["stagger"],
+        params["agent.max_reward"],
+        params["agent.aggregator.every"],
+    ) == (
         False,
         None,
         1,
@@ -119,7 +124,10 @@ def test_settings_made_later_have_the_value_that_does_what_the_run_did(results: 
     toppo = read(results / PLACES["toppo_seed-1_1m.json"])["method"]["params"]
     assert "agent.decay_start" not in toppo
     assert (toppo["agent.noise_until"], toppo["agent.advantage_floor"]) == (None, 0.0)
-    assert (toppo["agent.actor_aggregator.kind"], toppo["agent.actor_aggregator.reduction"]) == (
+    assert (
+        toppo["agent.actor_aggregator.kind"],
+        toppo["agent.actor_aggregator.reduction"],
+    ) == (
         "pcgrad",
         "mean",
     )
@@ -134,7 +142,9 @@ def test_settings_made_later_have_the_value_that_does_what_the_run_did(results: 
         ("pcgrad:reduction=mean", "mean"),
     ],
 )
-def test_projections_were_summed_unless_a_run_said_otherwise(written: str, reduction: str) -> None:
+def test_projections_were_summed_unless_a_run_said_otherwise(
+    written: str, reduction: str
+) -> None:
     record = read(OLD / "toppo_seed-1_1m.json")
     record["method"]["params"]["agent.actor_aggregator"] = written
     params = converted(record)["method"]["params"]
@@ -213,7 +223,9 @@ def test_what_cannot_be_converted_is_one_sentence(
     path = results / "old" / "toppo_seed-1_1m.json"
     record = read(path)
     params = record["method"]["params"] | changes
-    record["method"]["params"] = {key: value for key, value in params.items() if value is not None}
+    record["method"]["params"] = {
+        key: value for key, value in params.items() if value is not None
+    }
     path.write_text(json.dumps(record))
     with pytest.raises(ResultError, match=words) as caught:
         plan(results)

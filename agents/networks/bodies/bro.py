@@ -51,7 +51,9 @@ class BRO(Body):
             }
             inputs = units
         if self.embedding:
-            code = Parameter((self.embedding,), uniform(1.0), "owned", exact=True, tied="critic")
+            code = Parameter(
+                (self.embedding,), uniform(1.0), "owned", exact=True, tied="critic"
+            )
             parameters["embedding"] = code
         return parameters
 
@@ -75,7 +77,8 @@ def with_embedding(x: Tensor, code: Tensor) -> Tensor:
     """Rows of ``x`` ``[S, T, b, in]`` with the unit vector along ``code`` ``[K, T, n]``, ``[K, T, b, in + n]``."""
     rows = of_members(x, len(code))
     unit = normalize(code, dim=-1).unsqueeze(2)
-    return torch.cat([rows, unit.expand(-1, -1, rows.shape[2], -1).to(rows.dtype)], -1)
+    every = unit.expand(-1, -1, rows.shape[2], -1)
+    return torch.cat([rows, every.to(rows.dtype)], -1)
 
 
 def _layer(p: Named, name: str, x: Tensor) -> Tensor:

@@ -84,7 +84,9 @@ class D2R(Body):
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
         activation = step.size.activation
-        base = affine(p, "base.last", hidden_layers(part_of(p, "base"), x, _one_layer(step.size)))
+        base = affine(
+            p, "base.last", hidden_layers(part_of(p, "base"), x, _one_layer(step.size))
+        )
         gates, kept = self.gates(p, base * p["task"].unsqueeze(2), step)
         # A copy, since the gates read the base as it is.
         first = affine(p, "modules.0", activate(base.clone(), activation))
@@ -133,7 +135,9 @@ class Route(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, gate: Tensor, kept: Tensor, *outputs: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, gate: Tensor, kept: Tensor, *outputs: Tensor
+    ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(gate, kept, *outputs)
         total = gate[..., :1] * outputs[0]
         for source in range(1, len(outputs)):

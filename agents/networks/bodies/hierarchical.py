@@ -63,7 +63,9 @@ class Hierarchical(Body):
             below = hidden
             if layer and self.shortcuts:
                 below = torch.cat([hidden, inputs], -1)
-            hidden = activate(before_activation(p, layer, below, size.activation), size.activation)
+            hidden = activate(
+                before_activation(p, layer, below, size.activation), size.activation
+            )
             if "layer" in p:
                 is_own = (p["layer"].round() == layer + 1).unsqueeze(2)
                 part = hidden.float() * is_own

@@ -23,9 +23,7 @@ from mtrl.agents.networks.parameters import Parameter
 from mtrl.agents.settings import Count, Positive, Share, settings
 
 PERIODS = 32
-LOGIT_RATE = (
-    10.0  # a search is short: at the weights' step size the choices would hardly leave their start
-)
+LOGIT_RATE = 10.0  # a search is short: at the weights' step size the choices would hardly leave their start
 
 
 @settings
@@ -56,7 +54,9 @@ class LTB(Body):
                 f"warmup: {self.warmup} ends after the search, which ends at {self.search}"
             )
         if self.end > self.start:
-            raise AgentError(f"end: {self.end} is above the temperature at the start, {self.start}")
+            raise AgentError(
+                f"end: {self.end} is above the temperature at the start, {self.start}"
+            )
 
     def parameters(self, size: Size) -> dict[str, Parameter]:
         square = (self.copies, self.copies)

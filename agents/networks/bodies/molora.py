@@ -78,7 +78,9 @@ class MoLoRA(Body):
             parts.append(self.experts * (picked * probability).sum(-1))
         return self.balance * torch.stack(parts).sum(0)
 
-    def _run(self, p: Named, x: Tensor, size: Size) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    def _run(
+        self, p: Named, x: Tensor, size: Size
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Features, and the router's scores and gates of each layer, ``[K, T, b, E]``."""
         hidden = x
         routed = []

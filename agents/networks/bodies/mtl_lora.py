@@ -81,7 +81,11 @@ class MTLoRA(Adapted):
         shared = self.scale * p[f"{layer}.up"] @ p[f"{layer}.down"]
         if layer < step.size.depth - 1:
             return shared
-        own = p[f"{layer}.own.scale"].unsqueeze(-1) * p[f"{layer}.own.up"] @ p[f"{layer}.own.down"]
+        own = (
+            p[f"{layer}.own.scale"].unsqueeze(-1)
+            * p[f"{layer}.own.up"]
+            @ p[f"{layer}.own.down"]
+        )
         return shared + in_parts(own, shared)
 
 

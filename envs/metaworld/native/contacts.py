@@ -74,7 +74,9 @@ class Contacts:
     def row(self, first: int, second: int) -> int:
         """The row of two geoms, or -1 if they never touch."""
         rows = [
-            row for row, pair in enumerate(self._order) if sorted(pair) == sorted((first, second))
+            row
+            for row, pair in enumerate(self._order)
+            if sorted(pair) == sorted((first, second))
         ]
         return rows[0] if rows else -1
 
@@ -113,7 +115,11 @@ def _match(model: mujoco.MjModel, first: int, second: int) -> bool:
 
 
 def _by_type(model: mujoco.MjModel, first: int, second: int) -> tuple[int, int]:
-    return (first, second) if model.geom_type[first] <= model.geom_type[second] else (second, first)
+    return (
+        (first, second)
+        if model.geom_type[first] <= model.geom_type[second]
+        else (second, first)
+    )
 
 
 def _test(

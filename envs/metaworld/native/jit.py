@@ -90,7 +90,9 @@ def _caller(arguments: tuple[types.Type, ...], returns_int: bool = False) -> Any
     """An instruction that calls the C function at an address; addresses among the arguments are integers."""
 
     def code(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        kinds = [ir.DoubleType() if kind == types.float64 else ir.IntType(64) for kind in arguments]
+        kinds = [
+            ir.DoubleType() if kind == types.float64 else ir.IntType(64) for kind in arguments
+        ]
         result = ir.IntType(32) if returns_int else ir.VoidType()
         target = ir.FunctionType(result, kinds).as_pointer()
         value = builder.call(builder.inttoptr(args[0], target), args[1:])
@@ -116,4 +118,6 @@ def call_boxes(  # type: ignore[no-untyped-def]
     typingctx, function, box1, box2, pos1, mat1, pos2, mat2, margin, product, offset, initialize
 ):
     """``function(box1, box2, pos1, mat1, pos2, mat2, margin, product, offset, initialize)``"""
-    return _caller((*(6 * (types.int64,)), types.float64, *(3 * (types.int64,))), returns_int=True)
+    return _caller(
+        (*(6 * (types.int64,)), types.float64, *(3 * (types.int64,))), returns_int=True
+    )

@@ -94,7 +94,9 @@ def place(ctx: NDArray, bounds: NDArray, state: NDArray, action: NDArray) -> Non
 
 
 @kernel
-def simulate(ctx: NDArray, bounds: NDArray, state: NDArray, init: NDArray, action: NDArray) -> None:
+def simulate(
+    ctx: NDArray, bounds: NDArray, state: NDArray, init: NDArray, action: NDArray
+) -> None:
     """Put one environment's ``state`` into the simulation and advance it by one environment step."""
     settled = settle(ctx, state, init)
     place(ctx, bounds, state, action)
@@ -264,4 +266,6 @@ def step_rows(
     """``step_one`` for environments ``[n, ...]`` of one task in one simulation."""
     world, half = np.zeros(at.WORLD_SIZE), np.zeros(at.HALF_OBS)
     for env in range(state.shape[0]):
-        step_one(ctx, bounds, state[env], init[env], actions[env], obs[env], out[env], world, half)
+        step_one(
+            ctx, bounds, state[env], init[env], actions[env], obs[env], out[env], world, half
+        )

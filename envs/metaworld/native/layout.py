@@ -30,7 +30,9 @@ EFFORT = OWED + 1
 STATE_SIZE = EFFORT + 1
 
 # Out: the reward and the rest of ``info`` (``unscaled_reward`` is the reward in every task).
-REWARD, SUCCESS, NEAR_OBJECT, GRASP_SUCCESS, GRASP_REWARD, IN_PLACE_REWARD, OBJ_TO_TARGET = range(7)
+REWARD, SUCCESS, NEAR_OBJECT, GRASP_SUCCESS, GRASP_REWARD, IN_PLACE_REWARD, OBJ_TO_TARGET = (
+    range(7)
+)
 OUT_SIZE = 7
 OUT_NAMES = (
     "reward",
@@ -122,8 +124,8 @@ BOX_USED, BOX_FIRST, BOX_SECOND, BOX_MARGIN, BOX_SIZE = 0, 1, 6, 11, 12
 BOX_AABB, BOX_POS, BOX_MAT, BOX_REACH, BOX_WIDE = range(5)
 NUM_COLUMNS, COLUMN_SIZE = 9, 3
 # What MuJoCo tests in two bodies' trees of boxes before it comes to a pair: frames, margin, boxes of nodes two by two.
-TREE_POS1, TREE_MAT1, TREE_POS2, TREE_MAT2, TREE_MARGIN, TREE_COUNT, TREE_NODES, TREE_SIZE = range(
-    8
+TREE_POS1, TREE_MAT1, TREE_POS2, TREE_MAT2, TREE_MARGIN, TREE_COUNT, TREE_NODES, TREE_SIZE = (
+    range(8)
 )
 NUM_PRODUCTS, NUM_OFFSETS = 36, 12
 SKIN = 0.03

@@ -60,7 +60,9 @@ def is_outside(box: int, other: int, reach: int) -> bool:
     z = load_f64(point, 2) - load_f64(center, 2)
     total = 0.0
     for i in range(3):
-        local = load_f64(matrix, i) * x + load_f64(matrix, i + 3) * y + load_f64(matrix, i + 6) * z
+        local = (
+            load_f64(matrix, i) * x + load_f64(matrix, i + 3) * y + load_f64(matrix, i + 6) * z
+        )
         beyond = abs(local - load_f64(bounds, i)) - load_f64(bounds, i + 3)
         total += max(beyond, 0.0) ** 2
     return total > load_f64(box, reach)
@@ -69,7 +71,11 @@ def is_outside(box: int, other: int, reach: int) -> bool:
 @kernel
 def boxes_touch(ctx: NDArray, box: int) -> bool:
     """Whether two geoms pass MuJoCo's box test. MuJoCo skips the test where each geom is its body's only one."""
-    use, first, second = load_i64(box, at.BOX_USED), box + 8 * at.BOX_FIRST, box + 8 * at.BOX_SECOND
+    use, first, second = (
+        load_i64(box, at.BOX_USED),
+        box + 8 * at.BOX_FIRST,
+        box + 8 * at.BOX_SECOND,
+    )
     if use == at.BOXES_UNUSED:
         return True
     if is_outside(first, second, at.BOX_REACH) or is_outside(second, first, at.BOX_REACH):
@@ -158,7 +164,9 @@ def list_pairs(ctx: NDArray) -> None:
     """List the pairs that may become near while no geom moves by more than half the skin."""
     for mover in range(ctx[at.NUM_MOVERS]):
         for i in range(3):
-            store_f64(ctx[at.PLACES], 3 * mover + i, load_f64(load_i64(ctx[at.MOVERS], mover), i))
+            store_f64(
+                ctx[at.PLACES], 3 * mover + i, load_f64(load_i64(ctx[at.MOVERS], mover), i)
+            )
     count = 0
     for pair in range(ctx[at.NUM_PAIRS]):
         if not is_near(ctx[at.PAIRS] + 8 * at.PAIR_SIZE * pair, at.PAIR_WIDE):

@@ -121,7 +121,9 @@ def _binary(model: mujoco.MjModel) -> NDArray[np.uint8]:
 @cache
 def _origin() -> str:
     """Digest of the packages that resets and models come from and of our own code that reads them."""
-    packages = [version(name) for name in ("metaworld", "mujoco", "gymnasium", "numpy", "scipy")]
+    packages = [
+        version(name) for name in ("metaworld", "mujoco", "gymnasium", "numpy", "scipy")
+    ]
     sources = [
         Path(__file__).with_name(f"{name}.py").read_bytes()
         for name in ("layout", "models", "spec", "stock")

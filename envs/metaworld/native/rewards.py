@@ -168,8 +168,12 @@ def pinch(
 
     The common part of the base class's ``_gripper_caging_reward``; ``obj_init`` is what it calls ``self.obj_init_pos``.
     """
-    left = pad_caging(world[at.LEFT_PAD + 1], obj[1], obj_init[1], obj_radius, pad_success_thresh)
-    right = pad_caging(world[at.RIGHT_PAD + 1], obj[1], obj_init[1], obj_radius, pad_success_thresh)
+    left = pad_caging(
+        world[at.LEFT_PAD + 1], obj[1], obj_init[1], obj_radius, pad_success_thresh
+    )
+    right = pad_caging(
+        world[at.RIGHT_PAD + 1], obj[1], obj_init[1], obj_radius, pad_success_thresh
+    )
     tcp, init_tcp = tcp_center(world), vec(init, at.INIT_TCP)
     margin = norm2(obj_init[0] - init_tcp[0], obj_init[2] - init_tcp[2]) - xz_thresh
     caging_xz = tolerance(norm2(tcp[0] - obj[0], tcp[2] - obj[2]), 0.0, xz_thresh, margin)

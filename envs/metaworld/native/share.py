@@ -58,7 +58,9 @@ def stop(pool: NDArray, threads: int) -> None:
 
 
 @kernel
-def step_chunk(chunk: NDArray, sims: Any, envs: Any, resets: Any, out: Any, scratch: Any) -> None:
+def step_chunk(
+    chunk: NDArray, sims: Any, envs: Any, resets: Any, out: Any, scratch: Any
+) -> None:
     """Steps a chunk's environments; those whose episode ends continue from the row of ``resets`` chosen for them."""
     ctx, bounds = sims[0][chunk[SIMULATION]], sims[1][chunk[TASK]]
     state, init, action, truncated, row = envs

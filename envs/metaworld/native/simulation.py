@@ -15,7 +15,12 @@ from mtrl.envs.metaworld.native.jit import compiled_reward
 from mtrl.envs.metaworld.native.kernel import save, settle, step_rows
 from mtrl.envs.metaworld.native.models import observed
 from mtrl.envs.metaworld.native.spec import Object, Source, Task
-from mtrl.envs.metaworld.native.structs import function_address, model_copy, offsets, size_offset
+from mtrl.envs.metaworld.native.structs import (
+    function_address,
+    model_copy,
+    offsets,
+    size_offset,
+)
 
 _COMMON = (
     (at.HAND, Source("body", "hand")),
@@ -113,7 +118,9 @@ class Simulation:
             data.mocap_pos.ctypes.data,
             data.mocap_quat.ctypes.data,
         )
-        head[at.MOCAP_XPOS] = data.xpos[np.flatnonzero(model.body_mocapid >= 0).item()].ctypes.data
+        head[at.MOCAP_XPOS] = data.xpos[
+            np.flatnonzero(model.body_mocapid >= 0).item()
+        ].ctypes.data
         head[at.DATA_CTRL] = data.ctrl.ctypes.data
         head[at.DATA_QACC] = data.qacc.ctypes.data
         contacts = self._contacts
@@ -123,13 +130,19 @@ class Simulation:
         )
         head[at.NUM_NEAR] = contacts.model.ctypes.data + size_offset("npair")
         head[at.NUM_PAIRS], head[at.PAIRS] = len(contacts.tests), contacts.tests.ctypes.data
-        head[at.BOXES], head[at.COLUMNS] = contacts.boxes.ctypes.data, contacts.columns.ctypes.data
+        head[at.BOXES], head[at.COLUMNS] = (
+            contacts.boxes.ctypes.data,
+            contacts.columns.ctypes.data,
+        )
         head[at.TREES], head[at.PRODUCTS] = (
             contacts.trees.ctypes.data,
             contacts.products.ctypes.data,
         )
         head[at.NUM_MOVERS], head[at.MOVERS] = len(contacts.movers), contacts.movers.ctypes.data
-        head[at.PLACES], head[at.LISTED] = contacts.places.ctypes.data, contacts.listed.ctypes.data
+        head[at.PLACES], head[at.LISTED] = (
+            contacts.places.ctypes.data,
+            contacts.listed.ctypes.data,
+        )
         if task.fixture is not None:
             head[at.MODEL_FIXTURE] = model.body_pos[model.body(task.fixture).id].ctypes.data
         head[at.NQ], head[at.NV] = model.nq, model.nv
@@ -196,4 +209,6 @@ def _check(model: mujoco.MjModel) -> None:
     }
     for name, count in counts.items():
         if count:
-            raise ValueError(f"The engine's physics has no {name}, but the model asks for them.")
+            raise ValueError(
+                f"The engine's physics has no {name}, but the model asks for them."
+            )

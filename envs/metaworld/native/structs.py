@@ -117,7 +117,9 @@ def model_copy(
     for name, size in sizes.items():
         memory[fields[name] :][:4] = np.frombuffer(struct.pack("i", size), np.uint8)
     for name, array in arrays.items():
-        memory[fields[name] :][:8] = np.frombuffer(struct.pack("P", array.ctypes.data), np.uint8)
+        memory[fields[name] :][:8] = np.frombuffer(
+            struct.pack("P", array.ctypes.data), np.uint8
+        )
     return memory
 
 

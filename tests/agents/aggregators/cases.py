@@ -6,7 +6,16 @@ from torch import Tensor
 
 from mtrl.agents.aggregators import Aggregator, Inputs, gramian
 
-KINDS = ("full", "conflicting", "aligned", "deficient", "zero-row", "duplicate", "uneven", "flat")
+KINDS = (
+    "full",
+    "conflicting",
+    "aligned",
+    "deficient",
+    "zero-row",
+    "duplicate",
+    "uneven",
+    "flat",
+)
 
 
 def jacobian(
@@ -50,7 +59,9 @@ def inputs_for(aggregator: Aggregator, rows: Tensor, seed: int = 0) -> Inputs:
         losses=(torch.rand((*batch, m), generator=generator, dtype=torch.float64) + 0.5).to(
             rows.dtype
         ),
-        success=torch.rand((*batch, m), generator=generator, dtype=torch.float64).to(rows.dtype),
+        success=torch.rand((*batch, m), generator=generator, dtype=torch.float64).to(
+            rows.dtype
+        ),
         jacobian=rows,
         cross_gramian=rows @ other.mT,
         perturbed_jacobian=other,

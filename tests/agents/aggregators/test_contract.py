@@ -21,7 +21,11 @@ from tests.agents.aggregators.cases import KINDS, batch_of, inputs_for, item, ja
 
 NAMES = sorted(AGGREGATORS)
 # Their update is no function of the Jacobian alone, so a few promises are not theirs.
-MOVED = ["mean:flat_minima=0.05", "gradvac:flat_minima=0.05", "upgrad:pivots=30,flat_minima=0.05"]
+MOVED = [
+    "mean:flat_minima=0.05",
+    "gradvac:flat_minima=0.05",
+    "upgrad:pivots=30,flat_minima=0.05",
+]
 # Small epochs, so that three updates reach every branch of the rules that count them.
 SMALL = {
     "igb-v2": {"period": 1, "start": 1, "hidden": 8, "capacity": 4, "batch": 4},
@@ -39,7 +43,9 @@ def build(name: str) -> Aggregator:
     return make_aggregator(name, **SMALL[name]) if name in SMALL else parse_aggregator(name)
 
 
-def run(aggregator: Aggregator, rows: torch.Tensor, updates: int = 3) -> tuple[Direction, State]:
+def run(
+    aggregator: Aggregator, rows: torch.Tensor, updates: int = 3
+) -> tuple[Direction, State]:
     state = aggregator.init(
         rows.shape[-2], num_params=rows.shape[-1], batch_shape=tuple(rows.shape[:-2])
     )
@@ -222,7 +228,9 @@ def test_wrong_shapes_and_missing_inputs(name: str) -> None:
 
 def test_losses_and_gramian_must_agree_on_the_tasks() -> None:
     with pytest.raises(AgentError, match=r"losses: shape \(3,\) does not go with 4 tasks"):
-        make_aggregator("gradnorm").weights(Inputs(gramian=torch.eye(4), losses=torch.ones(3)), {})
+        make_aggregator("gradnorm").weights(
+            Inputs(gramian=torch.eye(4), losses=torch.ones(3)), {}
+        )
     with pytest.raises(AgentError, match=r"gramian: shape \(4, 5\)"):
         make_aggregator("mgda").weights(Inputs(gramian=torch.ones(4, 5)), {})
 

@@ -18,7 +18,9 @@ ROWS = torch.tensor([[2.0, 0.0], [-1.0, 0.0], [0.0, 3.0], [0.0, 0.0]])
 
 def test_by_hand() -> None:
     products = gramian(ROWS)
-    expected = torch.tensor([[1.0, -1, 0, 0], [-1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]).double()
+    expected = torch.tensor(
+        [[1.0, -1, 0, 0], [-1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    ).double()
     torch.testing.assert_close(cosines(products), expected)
     assert conflict_rate(products) == pytest.approx(1 / 6)
     pairs = [4 / 5, 12 / 13, 6 / 10, 0, 0, 0]
@@ -44,7 +46,9 @@ def test_condition_number_is_that_of_the_jacobian_and_batches() -> None:
     found = condition_number(gramian(rows))
     torch.testing.assert_close(found, torch.linalg.cond(rows), rtol=1e-6, atol=0)
     torch.testing.assert_close(found[2], condition_number(gramian(jacobian(2, 5, 20))))
-    assert conflict_rate(gramian(rows)).shape == magnitude_similarity(gramian(rows)).shape == (4,)
+    assert (
+        conflict_rate(gramian(rows)).shape == magnitude_similarity(gramian(rows)).shape == (4,)
+    )
 
 
 def test_scale_does_not_matter() -> None:

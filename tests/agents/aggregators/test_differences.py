@@ -83,6 +83,8 @@ def test_methods_of_one_direction_differ_in_length() -> None:
     for pair in PARALLEL:
         lengths = []
         for name in pair:
-            out, _ = make_aggregator(name).direction(Inputs(jacobian=rows, losses=rows[:, 0]), {})
+            out, _ = make_aggregator(name).direction(
+                Inputs(jacobian=rows, losses=rows[:, 0]), {}
+            )
             lengths.append(float(out.direction.norm()))
         assert lengths[0] != pytest.approx(lengths[1], rel=0.01), pair

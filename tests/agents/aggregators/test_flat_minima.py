@@ -149,7 +149,9 @@ def test_at_radius_zero_the_update_is_the_plain_one(
         if kind is MTSAC:  # one step: the moments are those of one gradient
             torch.testing.assert_close(moments[1], moments[0], rtol=1e-3, atol=1e-5)
         assert torch.cosine_similarity(*(moment.flatten() for moment in moments), dim=0) > 0.999
-    assert {f"{network}_sharpness" for network in ("actor", "critic")} <= flat._meter._sums.keys()
+    assert {
+        f"{network}_sharpness" for network in ("actor", "critic")
+    } <= flat._meter._sums.keys()
 
 
 @pytest.mark.parametrize(("kind", "settings"), [(MTPPO, {}), (MTSAC, DISCRETE)])
@@ -172,7 +174,9 @@ def test_a_restored_agent_continues_bit_for_bit(
         split_state(each.state_dict()) for each in (agent, other)
     )
     assert values == other_values
-    assert [name for name in tensors | others if not torch.equal(tensors[name], others[name])] == []
+    assert [
+        name for name in tensors | others if not torch.equal(tensors[name], others[name])
+    ] == []
 
 
 @pytest.mark.parametrize("kind", [MTPPO, MTSAC])
@@ -201,4 +205,6 @@ def test_what_it_cannot_do_is_said_at_start(
 @pytest.mark.parametrize("kind", [MTPPO, MTSAC])
 def test_updates_are_computed_in_float32_whatever_the_machine(kind: type[Agent]) -> None:
     """In bfloat16 a parameter of 0.05 moves by steps of 2e-4, larger than those to be looked at."""
-    assert _agent(kind, critic_aggregator="mean:flat_minima=0.05").settings.dtype == torch.float32
+    assert (
+        _agent(kind, critic_aggregator="mean:flat_minima=0.05").settings.dtype == torch.float32
+    )

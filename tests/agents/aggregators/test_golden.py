@@ -30,7 +30,9 @@ def test_published_value(name: str, dtype: torch.dtype) -> None:
     aggregator = parse_aggregator(name)
     rows = ROWS.to(dtype)
     noise = torch.rand(2, 2) if name.startswith("pcgrad") else None
-    out, state = aggregator.weights(Inputs(gramian=gramian(rows), noise=noise), aggregator.init(2))
+    out, state = aggregator.weights(
+        Inputs(gramian=gramian(rows), noise=noise), aggregator.init(2)
+    )
     torch.testing.assert_close(
         combine(rows, out.weights), torch.tensor(GOLDEN[name], dtype=dtype), atol=1e-4, rtol=0
     )
@@ -48,12 +50,16 @@ def test_pcgrad_average_is_half_the_sum() -> None:
         for r in ("sum", "mean")
     ]
     torch.testing.assert_close(pair[0], 2 * pair[1])
-    default, _ = make_aggregator("pcgrad").weights(Inputs(gramian=gramian(ROWS), noise=noise), {})
+    default, _ = make_aggregator("pcgrad").weights(
+        Inputs(gramian=gramian(ROWS), noise=noise), {}
+    )
     torch.testing.assert_close(default.weights, pair[1])
 
 
 @pytest.mark.parametrize(("policy", "factor"), [("1/(1+c)", 1 / 1.5), ("1/(1+c²)", 1 / 1.25)])
 def test_cagrad_rescaling(policy: str, factor: float) -> None:
-    out, _ = make_aggregator("cagrad", rescale=policy).weights(Inputs(gramian=gramian(ROWS)), {})
+    out, _ = make_aggregator("cagrad", rescale=policy).weights(
+        Inputs(gramian=gramian(ROWS)), {}
+    )
     expected = torch.tensor(GOLDEN["cagrad"]) * factor
     torch.testing.assert_close(combine(ROWS, out.weights), expected, atol=1e-4, rtol=0)

@@ -17,5 +17,7 @@ def test_gramian_accumulates_in_float32() -> None:
 
 def test_combine() -> None:
     rows = jacobian(0, 3, 5)
-    torch.testing.assert_close(combine(rows, torch.tensor([1.0, 0.0, -2.0])), rows[0] - 2 * rows[2])
+    torch.testing.assert_close(
+        combine(rows, torch.tensor([1.0, 0.0, -2.0])), rows[0] - 2 * rows[2]
+    )
     assert combine(rows.bfloat16(), torch.ones(3)).dtype == torch.float32

@@ -113,7 +113,9 @@ def test_flat_minima_adds_the_update_of_the_flatness_part() -> None:
     rows, moved = jacobian(0, 4, 9, "conflicting"), jacobian(1, 4, 9, "conflicting")
     step = aggregator.perturbations(rows)
     torch.testing.assert_close(step.norm(dim=1), torch.full((4,), 0.05).double())
-    torch.testing.assert_close(torch.cosine_similarity(step, rows, dim=1), torch.ones(4).double())
+    torch.testing.assert_close(
+        torch.cosine_similarity(step, rows, dim=1), torch.ones(4).double()
+    )
     out, _ = aggregator.direction(
         Inputs(jacobian=rows, perturbed_jacobian=moved), aggregator.init(4)
     )

@@ -94,7 +94,8 @@ def test_lbtw_takes_its_reference_anew_every_period() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gamma", "expected"), [(1.0, (0.0, 1 / 3, 2 / 3)), (0.0, (1 / 3,) * 3), (2.0, (0.0, 0.2, 0.8))]
+    ("gamma", "expected"),
+    [(1.0, (0.0, 1 / 3, 2 / 3)), (0.0, (1 / 3,) * 3), (2.0, (0.0, 0.2, 0.8))],
 )
 def test_success_focal(gamma: float, expected: tuple[float, ...]) -> None:
     aggregator = make_aggregator("success-focal", gamma=gamma)
@@ -164,7 +165,9 @@ def test_ega_keeps_its_nadir_while_losses_fall() -> None:
 
 def test_random_weights_are_a_softmax_of_normals() -> None:
     aggregator = make_aggregator("random")
-    noise = torch.rand(20_000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    noise = torch.rand(
+        20_000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     out, _ = aggregator.weights(Inputs(losses=torch.zeros(20_000, 3), noise=noise), {})
     torch.testing.assert_close(out.weights.sum(-1), torch.ones(20_000).to(out.weights))
     logs = out.weights.double().log()

@@ -126,9 +126,13 @@ def test_preferences_are_named_by_task() -> None:
         task_preferences(wrong, names)
 
 
-@pytest.mark.parametrize("text", ["reach-v3", "reach-v3:0", "reach-v3:x", "a:1/a:2", ":2", "a:inf"])
+@pytest.mark.parametrize(
+    "text", ["reach-v3", "reach-v3:0", "reach-v3:x", "a:1/a:2", ":2", "a:inf"]
+)
 def test_badly_written_preferences(text: str) -> None:
-    with pytest.raises(AgentError, match=r"preference=.* is not allowed; it must be TASK:NUMBER"):
+    with pytest.raises(
+        AgentError, match=r"preference=.* is not allowed; it must be TASK:NUMBER"
+    ):
         make_aggregator("aligned-mtl", preference=text)
 
 
@@ -145,4 +149,6 @@ def test_every_method_says_what_it_makes_of_shares() -> None:
         more = rows.clone()
         more[0] *= 2
         heavier, _ = cls().weights(inputs_for(cls(), more), state)
-        assert rows[0] @ combine(more, heavier.weights) > rows[0] @ combine(rows, out.weights), name
+        assert rows[0] @ combine(more, heavier.weights) > rows[0] @ combine(
+            rows, out.weights
+        ), name

@@ -77,10 +77,14 @@ def test_scaling(name: str, seed: int, m: int, exponent: int) -> None:
     scale = 10.0**exponent
     _, direction = solve(name, rows)
     _, scaled = solve(name, rows * scale)
-    torch.testing.assert_close(scaled / scale ** HOMOGENEOUS[name], direction, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(
+        scaled / scale ** HOMOGENEOUS[name], direction, rtol=1e-6, atol=1e-9
+    )
 
 
-@pytest.mark.parametrize("name", ["mgda", "imtl-g", "nash-mtl", "fairgrad", "upgrad", "dualproj"])
+@pytest.mark.parametrize(
+    "name", ["mgda", "imtl-g", "nash-mtl", "fairgrad", "upgrad", "dualproj"]
+)
 @few
 @given(seed=seeds, m=sizes, kind=kinds)
 def test_no_task_is_made_worse(name: str, seed: int, m: int, kind: str) -> None:
@@ -88,7 +92,9 @@ def test_no_task_is_made_worse(name: str, seed: int, m: int, kind: str) -> None:
     regularised = name in ("upgrad", "dualproj")
     # Their regularisation is in units of the trace: tasks with gradients a hundred times smaller are not protected.
     rows = jacobian(seed, m, 4 * m, "full" if regularised and kind == "uneven" else kind)
-    weights, direction = solve(name, rows, **({"reg": 1e-8, "pivots": 20} if regularised else {}))
+    weights, direction = solve(
+        name, rows, **({"reg": 1e-8, "pivots": 20} if regularised else {})
+    )
     gains = task_gains(gramian(rows), weights) / direction.norm()
     assert gains.min() > -1e-4 or (name == "imtl-g" and gains.max() - gains.min() < 1e-6)
 
@@ -101,7 +107,9 @@ def test_mgda_optimality(seed: int, m: int, kind: str) -> None:
     weights, direction = solve("mgda", rows)
     assert weights.min() >= 0
     assert weights.sum() == pytest.approx(1)
-    gap = (direction @ direction - rows @ direction) / (rows.norm(dim=1) * rows.norm(dim=1).min())
+    gap = (direction @ direction - rows @ direction) / (
+        rows.norm(dim=1) * rows.norm(dim=1).min()
+    )
     assert gap.max() < 1e-6
 
 
@@ -121,7 +129,9 @@ def test_upgrad_kkt(seed: int, m: int, kind: str) -> None:
 
 @few
 @given(seed=seeds, m=sizes, kind=kinds)
-def test_methods_leave_the_mean_alone_where_nothing_conflicts(seed: int, m: int, kind: str) -> None:
+def test_methods_leave_the_mean_alone_where_nothing_conflicts(
+    seed: int, m: int, kind: str
+) -> None:
     rows = jacobian(seed, m, 3 * m, kind).abs()
     mean = rows.mean(0)
     for name, params in (("pcgrad", {"reduction": "mean"}), ("upgrad", {}), ("dualproj", {})):
@@ -221,7 +231,9 @@ def test_cagrad_beats_random_directions_of_its_ball(seed: int, kind: str) -> Non
     rows = jacobian(seed, 5, 12, kind)
     _, direction = solve("cagrad", rows)
     mean = rows.mean(0)
-    noise = torch.randn(500, 12, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    noise = torch.randn(
+        500, 12, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     others = mean + 0.5 * mean.norm() * noise / noise.norm(dim=1, keepdim=True)
     assert (rows @ others.T).amin(0).max() <= (rows @ direction).min() + 1e-9
 
@@ -281,7 +293,9 @@ def test_equal_projections(seed: int, m: int, kind: str) -> None:
     for name in ("imtl-g", "config"):
         weights, direction = solve(name, rows)
         projections = unit @ direction
-        torch.testing.assert_close(projections, projections.mean().expand(m), rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(
+            projections, projections.mean().expand(m), rtol=1e-6, atol=1e-9
+        )
         if name == "imtl-g":
             assert weights.sum() == pytest.approx(1)
         else:
@@ -292,7 +306,9 @@ def test_equal_projections(seed: int, m: int, kind: str) -> None:
 
 @few
 @given(seed=seeds, m=sizes, scale=st.sampled_from(["min", "median", "rmse"]))
-def test_aligned_gradients_are_orthogonal_and_of_one_length(seed: int, m: int, scale: str) -> None:
+def test_aligned_gradients_are_orthogonal_and_of_one_length(
+    seed: int, m: int, scale: str
+) -> None:
     """``B J`` has the Gramian σI, so the update of every choice of preferences p has norm √σ ‖p‖."""
     rows = jacobian(seed, m, 4 * m)
     _, direction = solve("aligned-mtl", rows, scale=scale)

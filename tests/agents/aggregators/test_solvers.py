@@ -53,7 +53,9 @@ def draw(kind: str, m: int, rng: np.random.Generator) -> np.ndarray:
         rows -= rng.uniform(0.5, 1.0) * rows.mean(0)
         half = m // 2
         if rng.random() < 0.5:  # pairs of nearly opposite gradients
-            rows[half : 2 * half] = -rows[:half] + rng.uniform(0.01, 0.5) * rows[half : 2 * half]
+            rows[half : 2 * half] = (
+                -rows[:half] + rng.uniform(0.01, 0.5) * rows[half : 2 * half]
+            )
     elif kind == "scaled":
         rows *= 10.0 ** rng.uniform(-3, 3, (m, 1))
     elif kind == "low rank":
@@ -96,7 +98,9 @@ def test_equal_projections_converge_where_they_exist(name: str) -> None:
             rows = drawn(kind, m)
             unit = rows / rows.norm(dim=-1, keepdim=True)
             ones = torch.ones(EACH, m, 1, dtype=torch.float64)
-            miss = (unit @ (torch.linalg.pinv(unit, rtol=1e-9) @ ones) - ones).abs().amax((-1, -2))
+            miss = (
+                (unit @ (torch.linalg.pinv(unit, rtol=1e-9) @ ones) - ones).abs().amax((-1, -2))
+            )
             assert torch.equal(solve(name, rows).converged, miss < 1e-3), (kind, m)
             exist += int((miss < 1e-3).sum())
     assert exist >= 3 * len(SIZES) * EACH
@@ -165,11 +169,15 @@ def test_certified_directions_of_cagrad_attain_the_dual(kind: str, c: float) -> 
         direction = combine(rows, out.weights)
         assert out.converged.all()
         moving = (out.weights != 0).any(-1)
-        assert ((direction - mean).norm(dim=-1)[moving] <= c * length[moving, 0] * (1 + 1e-6)).all()
+        assert (
+            (direction - mean).norm(dim=-1)[moving] <= c * length[moving, 0] * (1 + 1e-6)
+        ).all()
         weights = (out.weights - 1 / m).clamp(min=0)
         weights = weights / weights.sum(-1, keepdim=True)
         worst = combine(rows, weights)
-        value = (worst * mean).sum(-1, keepdim=True) + c * length * worst.norm(dim=-1, keepdim=True)
+        value = (worst * mean).sum(-1, keepdim=True) + c * length * worst.norm(
+            dim=-1, keepdim=True
+        )
         gains = (rows @ direction.unsqueeze(-1)).squeeze(-1)
         short = (value - gains) / (length * rows.norm(dim=-1))
         assert short[moving].max() < 5e-5
@@ -238,7 +246,9 @@ def test_weights_off_by_a_tenth_are_refused(
     }
     for (module, attribute), change in replaced.items():
         solver = getattr(module, attribute)
-        monkeypatch.setattr(module, attribute, lambda *a, f=solver, g=change, **k: g(f(*a, **k)))
+        monkeypatch.setattr(
+            module, attribute, lambda *a, f=solver, g=change, **k: g(f(*a, **k))
+        )
     for m, weights in expected.items():
         out = solve(name, drawn("conflicting", m), **params)
         wrong = (out.weights - weights).abs().amax(-1) > 1e-3 * weights.abs().amax(-1)
@@ -283,7 +293,9 @@ def test_interior_point_methods_alone(kind: str) -> None:
         b = (rows @ mean.unsqueeze(-1)).squeeze(-1) / norms / mean.norm(dim=-1, keepdim=True)
         for c in CAGRAD:
             x, _, dual = interior.norm_interior(cosine, a, b, c)
-            _, _, gap = cagrad._certify(cosine, a, b, c, active, x, dual, torch.zeros_like(active))
+            _, _, gap = cagrad._certify(
+                cosine, a, b, c, active, x, dual, torch.zeros_like(active)
+            )
             assert gap.max() < 1e-7, (m, c)
         x, slope = interior.nonneg_interior(
             cosine + a.unsqueeze(-1) * a.unsqueeze(-2), -a.unsqueeze(-2)

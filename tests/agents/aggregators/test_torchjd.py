@@ -26,7 +26,8 @@ class NonNegativeLeastSquares(DualConeProjector):
         scaled = matrix / matrix.trace() + 1e-4 * torch.eye(len(matrix), dtype=matrix.dtype)
         factor = torch.linalg.cholesky(scaled).mT.numpy()
         rows = [
-            u + nnls(factor, -factor @ u, maxiter=10_000)[0] for u in np.atleast_2d(vectors.numpy())
+            u + nnls(factor, -factor @ u, maxiter=10_000)[0]
+            for u in np.atleast_2d(vectors.numpy())
         ]
         return torch.from_numpy(np.array(rows)).reshape(vectors.shape)
 
@@ -76,9 +77,9 @@ def test_recorded_solver_backed_methods(case: dict[str, object], scale: float) -
 
 @pytest.mark.parametrize(("name", "count"), [("upgrad", 80), ("dualproj", 120)])
 def test_dual_cone_projections(name: str, count: int) -> None:
-    theirs = {"upgrad": reference.UPGradWeighting, "dualproj": reference.DualProjWeighting}[name](
-        projector=NonNegativeLeastSquares()
-    )
+    theirs = {"upgrad": reference.UPGradWeighting, "dualproj": reference.DualProjWeighting}[
+        name
+    ](projector=NonNegativeLeastSquares())
     for rows in matrices(count, 24):
         direction, converged = ours(name, rows, pivots=40)
         assert converged
@@ -146,7 +147,9 @@ def test_pcgrad_and_gradvac_with_two_tasks_have_no_order(kind: str) -> None:
         state = vac.init(2)
         for step in range(4):
             rows = rows + 0.3 * jacobian(100 + step, 2, 5)
-            out, state = vac.weights(Inputs(gramian=gramian(rows), noise=torch.rand(2, 2)), state)
+            out, state = vac.weights(
+                Inputs(gramian=gramian(rows), noise=torch.rand(2, 2)), state
+            )
             assert close(combine(rows, out.weights), theirs(rows), 1e-5)
 
 

@@ -38,7 +38,9 @@ def test_pcgrad_of_weighted_gradients_by_hand() -> None:
     rows = torch.tensor([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]], dtype=torch.float64)
     aggregator = parse_aggregator("pcgrad:weighting=igb-v1")
     noise = torch.rand(aggregator.noise_shape(2), dtype=torch.float64)
-    inputs = Inputs(gramian=gramian(rows), losses=torch.tensor([1.0, 2.0]).double(), noise=noise)
+    inputs = Inputs(
+        gramian=gramian(rows), losses=torch.tensor([1.0, 2.0]).double(), noise=noise
+    )
     out, _ = aggregator.weights(inputs, aggregator.init(2))
     first = torch.tensor([-4 + 33 / 9.5, 1 + 5.5 / 9.5, 1 + 5.5 / 9.5])
     second = torch.tensor([3 - 44 / 18, 0.5 + 11 / 18, 0.5 + 11 / 18])
@@ -74,7 +76,9 @@ def test_the_route_of_the_gramian_equals_that_of_the_jacobian(base: str) -> None
     weighted = rows * factors.unsqueeze(-1)
     plain, _ = parse_aggregator(base).weights(Inputs(gramian=gramian(weighted)), {})
     expected = combine(weighted, plain.weights)
-    torch.testing.assert_close(combine(rows, by_gramian.weights), expected, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(
+        combine(rows, by_gramian.weights), expected, rtol=1e-6, atol=1e-9
+    )
 
 
 def test_a_method_that_gives_directions_sees_weighted_rows() -> None:
@@ -85,7 +89,9 @@ def test_a_method_that_gives_directions_sees_weighted_rows() -> None:
     state = aggregator.init(2, num_params=3)
     out, _ = aggregator.direction(Inputs(jacobian=rows, losses=losses, noise=noise), state)
     weighted = rows / losses.unsqueeze(-1)
-    expected, _ = make_aggregator("graddrop").direction(Inputs(jacobian=weighted, noise=noise), {})
+    expected, _ = make_aggregator("graddrop").direction(
+        Inputs(jacobian=weighted, noise=noise), {}
+    )
     torch.testing.assert_close(out.direction, expected.direction)
 
 

@@ -120,7 +120,8 @@ def test_subset_of_a_method_with_noise_and_in_a_batch() -> None:
     everything = wrap(make_aggregator("mgda"), subset=9)
     out, _ = everything.weights(Inputs(gramian=gramian(rows), noise=torch.rand(3, 5)), {})
     torch.testing.assert_close(
-        out.weights, make_aggregator("mgda").weights(Inputs(gramian=gramian(rows)), {})[0].weights
+        out.weights,
+        make_aggregator("mgda").weights(Inputs(gramian=gramian(rows)), {})[0].weights,
     )
 
 

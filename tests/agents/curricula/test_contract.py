@@ -27,7 +27,9 @@ def test_shares_are_shares_and_nothing_is_changed_in_place(
         before = {key: value.clone() for key, value in state.items()}
         stats = random_statistics(1000 * seed + number)
         noise = torch.rand(
-            curriculum.draws, generator=torch.Generator().manual_seed(number), dtype=torch.float64
+            curriculum.draws,
+            generator=torch.Generator().manual_seed(number),
+            dtype=torch.float64,
         )
         plan, new = curriculum.plan(stats, state, noise, case)
         assert plan.share.shape == (4,) and (plan.share >= 0).all()
@@ -51,7 +53,9 @@ def test_the_next_decision_depends_on_state_and_statistics_alone(name: str) -> N
     state = first.init(case)
     for number in range(12):
         _, state = first.plan(random_statistics(number), state, noise, case)
-    plans = [c.plan(random_statistics(99), state, noise, case)[0] for c in (first, second, first)]
+    plans = [
+        c.plan(random_statistics(99), state, noise, case)[0] for c in (first, second, first)
+    ]
     assert all(torch.equal(plan.share, plans[0].share) for plan in plans)
 
 

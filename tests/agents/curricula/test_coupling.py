@@ -32,7 +32,9 @@ def _random(*shape: int) -> Tensor:
 def test_a_members_pull_is_the_gradient_of_its_distance() -> None:
     params = _random(3, 2, LONE.num_parameters)  # three agents, twin critics
     combination = f64(0.3, 0.2, 0.5)
-    pull = member_pull(Turn(1, combination, 0.1), {"critic": {"params": params}}, {"critic": LONE})
+    pull = member_pull(
+        Turn(1, combination, 0.1), {"critic": {"params": params}}, {"critic": LONE}
+    )
     own = params[1:2].clone().requires_grad_()
     c = combination.float()
     distance = 0.1 * (own - c[0] * params[0] - c[1] * own - c[2] * params[2]).square().sum()

@@ -89,7 +89,9 @@ def test_progress_attends_to_tasks_that_move_up_or_down(name: str) -> None:
 
 def test_return_progress_is_on_each_tasks_own_scale() -> None:
     rounds = [f64(1.0 * n, 1000.0 * n, 7.0, 0.0) for n in range(6)]
-    plan = _run(make_curriculum("learning-progress", floor=0.0), rounds, tasks(), score=True)[0][-1]
+    plan = _run(make_curriculum("learning-progress", floor=0.0), rounds, tasks(), score=True)[
+        0
+    ][-1]
     torch.testing.assert_close(plan.share, f64(0.5, 0.5, 0, 0))
 
 
@@ -101,7 +103,9 @@ def test_mirror_ascent_follows_the_gap_and_forgets() -> None:
     plans, _ = _run(
         forgetful, [f64(1.0, 0.0, 0.5, 0.5)] * 3 + [f64(1.0, 1.0, 1.0, 1.0)] * 30, tasks()
     )
-    assert plans[2].share[1] > 0.3 and plans[-1].share[1].item() == pytest.approx(0.25, abs=1e-6)
+    assert plans[2].share[1] > 0.3 and plans[-1].share[1].item() == pytest.approx(
+        0.25, abs=1e-6
+    )
 
 
 CHAIN = ((1, 0), (2, 1))  # push builds on reach, pick on push; open stands alone
@@ -120,7 +124,9 @@ def test_mastering_rates_open_the_next_task() -> None:
 
 def test_attention_by_hand() -> None:
     curriculum = MRCL(window=2, epsilon=0.0, delta_pred=0.0, delta_succ=0.0)
-    plan = _run(curriculum, [f64(0.6, 0.2, 0.0, 0.5), f64(1.0, 0.4, 0.0, 0.5)], tasks(CHAIN))[0][-1]
+    plan = _run(curriculum, [f64(0.6, 0.2, 0.0, 0.5), f64(1.0, 0.4, 0.0, 0.5)], tasks(CHAIN))[
+        0
+    ][-1]
     mastered, moving = f64(0.8, 0.3, 0.0, 0.5), f64(1.0, 0.5, 0.0, 0.0)
     own = 0.5 * moving + 0.5 * (1 - mastered)
     attention = f64(0.7, 0.8**6, 0.3**6, 1.0) * own  # 1 − M(push) = 0.7; 1 − M(pick) = 1

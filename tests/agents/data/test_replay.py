@@ -14,7 +14,11 @@ def _fill(buffer: ReplayBuffer, count: int, tasks: int, envs: int, start: int = 
         value = 1000 * torch.arange(tasks).unsqueeze(1) + n + torch.arange(envs)
         wide = value.unsqueeze(-1).float()
         buffer.add(
-            wide.expand(-1, -1, 3), wide.expand(-1, -1, 2), value, value % 2, wide.expand(-1, -1, 3)
+            wide.expand(-1, -1, 3),
+            wide.expand(-1, -1, 2),
+            value,
+            value % 2,
+            wide.expand(-1, -1, 3),
         )
 
 

@@ -36,14 +36,18 @@ def test_every_field_is_where_its_step_and_environment_put_it(action_dim: int | 
     )
     assert rollout.fresh is None and rollout.log_prob is None
     for step, (arrays, tensors) in enumerate(zip(steps, before, strict=True)):
-        for field, value in zip(rollout, [*map(torch.from_numpy, arrays), *tensors], strict=False):
+        for field, value in zip(
+            rollout, [*map(torch.from_numpy, arrays), *tensors], strict=False
+        ):
             assert field is not None and field.is_contiguous()
             expected = value.to(field.dtype).view(TASKS, ENVS, *value.shape[1:])
             assert torch.equal(field[0, :, step], expected)
 
 
 def test_nothing_is_remembered_without_memory() -> None:
-    rollout = RolloutBuffer((TASKS, LENGTH, ENVS), 5, None, "float32").rollout(torch.device("cpu"))
+    rollout = RolloutBuffer((TASKS, LENGTH, ENVS), 5, None, "float32").rollout(
+        torch.device("cpu")
+    )
     assert (
         rollout.start is None
         and rollout.memory is None

@@ -45,7 +45,9 @@ def _moved(body: Body, seed: int = 5) -> Named:
 
 @pytest.mark.parametrize("activation", ["tanh", "layer_norm"])
 @pytest.mark.parametrize("body", BODIES, ids=IDS)
-def test_an_adapter_starts_as_the_plain_network_and_leaves_it(body: Body, activation: Any) -> None:
+def test_an_adapter_starts_as_the_plain_network_and_leaves_it(
+    body: Body, activation: Any
+) -> None:
     torch.manual_seed(0)
     size = Size(SIZE.inputs, SIZE.width, SIZE.depth, activation, TASKS)
     p = draw(body, size)

@@ -119,7 +119,9 @@ def test_temperature_weights_reach_the_losses_and_are_refused_where_they_cannot(
 
 
 def test_words_of_names_are_unit_vectors_with_common_words_in_common() -> None:
-    vectors = torch.tensor(word_vectors(["drawer-open-v3", "drawer-close-v3", "window-open-v3"]))
+    vectors = torch.tensor(
+        word_vectors(["drawer-open-v3", "drawer-close-v3", "window-open-v3"])
+    )
     wanted = torch.tensor([[1.0, 0.5, 0.5], [0.5, 1.0, 0.0], [0.5, 0.0, 1.0]])
     torch.testing.assert_close(vectors @ vectors.mT, wanted)
     grid = torch.tensor(word_vectors(["DoorKey-5x5", "DoorKey-6x6", "Empty-6x6"]))
@@ -147,7 +149,9 @@ def test_attention_over_encoders_is_a_distribution_without_gradient_into_the_cod
 
 @pytest.mark.parametrize("suite", ["fake", "mg3"])
 @pytest.mark.parametrize("kind", [MTPPO, MTSAC])
-def test_encoders_and_codes_get_the_critics_gradient_alone(kind: type[Agent], suite: str) -> None:
+def test_encoders_and_codes_get_the_critics_gradient_alone(
+    kind: type[Agent], suite: str
+) -> None:
     agent = _agent(kind, "care")
     if suite == "mg3":
         env = make_vec("mg3", 2, seed=0)
@@ -209,7 +213,9 @@ def test_a_task_whose_losses_explode_is_left_out_and_gets_a_mixture_of_the_other
     made = network(Identity(4), WIDTH, 2, 2, TASKS, "tanh", body)
     flat = made.init(2 * SEEDS, torch.Generator().manual_seed(0))
     before = _body(made, flat)["mixture"].clone()
-    noise = torch.rand(SEEDS, TASKS, made.num_redrawn, generator=torch.Generator().manual_seed(1))
+    noise = torch.rand(
+        SEEDS, TASKS, made.num_redrawn, generator=torch.Generator().manual_seed(1)
+    )
     made.after_step(flat, factors == 0, noise, tied=True)
     after = _body(made, flat)["mixture"]
     assert torch.equal(after[:2, [0, 2]], before[:2, [0, 2]])
@@ -257,7 +263,9 @@ def _routes(
 ) -> tuple[list[Tensor], list[Tensor]]:
     made = network(Identity(4), WIDTH, 2, 2, TASKS, "relu", body)
     p = _body(made, _init(made))
-    product = torch.randn(SEEDS, TASKS, ROWS, WIDTH, generator=torch.Generator().manual_seed(seed))
+    product = torch.randn(
+        SEEDS, TASKS, ROWS, WIDTH, generator=torch.Generator().manual_seed(seed)
+    )
     return body.gates(p, product, Step(made.size, step_noise))
 
 
@@ -329,7 +337,9 @@ def test_concatenated_vectors_are_read_by_the_next_layer_and_the_heads() -> None
     assert made.layout.all["body.1.weight"].shape == (WIDTH, WIDTH + 3)
     features = made.features(made.views(_init(made), torch.float32), _x())
     code = _body(made, _init(made))["code.1"]
-    torch.testing.assert_close(features[..., WIDTH:], code.unsqueeze(2).expand(-1, -1, ROWS, -1))
+    torch.testing.assert_close(
+        features[..., WIDTH:], code.unsqueeze(2).expand(-1, -1, ROWS, -1)
+    )
 
 
 def test_a_safe_gate_can_leave_a_task_alone_and_the_lite_one_starts_shared() -> None:
@@ -339,7 +349,9 @@ def test_a_safe_gate_can_leave_a_task_alone_and_the_lite_one_starts_shared() -> 
         leaves = made.layout.leaves(_init(made), torch.float32)
         for share in (0.4, 0.6):
             loss = made.forward(leaves, _x(), share=share).square().sum()
-            grads = torch.autograd.grad(loss, [leaves.named[name] for name in made.layout.trained])
+            grads = torch.autograd.grad(
+                loss, [leaves.named[name] for name in made.layout.trained]
+            )
             moved = {name for name, grad in zip(made.layout.trained, grads) if grad.any()}
             shared = [name for name in moved if name.startswith("body.all.")]
             assert bool(shared) == (share > 0.5)
@@ -364,7 +376,9 @@ def test_embeddings_are_of_unit_length_whatever_their_numbers_are() -> None:
     code = leaves.named["body.code"]
     (grad,) = torch.autograd.grad(loss, code)
     assert grad.any()
-    torch.testing.assert_close((grad * code).sum(-1), torch.zeros(SEEDS, TASKS), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        (grad * code).sum(-1), torch.zeros(SEEDS, TASKS), atol=1e-5, rtol=0
+    )
     _body(made, flat)["code"].mul_(7.0)
     torch.testing.assert_close(made.features(made.views(flat, torch.float32), _x()), out)
 

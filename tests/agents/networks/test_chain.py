@@ -34,7 +34,9 @@ def _problem(seeds: int, twins: int, dtype: torch.dtype) -> tuple[Tensor, list[T
 
 
 @pytest.mark.parametrize(("seeds", "twins"), [(1, 1), (1, 2), (3, 1), (3, 2)])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)]
+)
 def test_forward_and_gradients_match_autograd(
     seeds: int, twins: int, dtype: torch.dtype, tolerance: float
 ) -> None:
@@ -141,7 +143,9 @@ def test_gradients_match_finite_differences() -> None:
 
 @pytest.mark.parametrize("activation", ["tanh", "layer_norm"])
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_other_trunks_match_autograd(activation: Literal["tanh", "layer_norm"], seeds: int) -> None:
+def test_other_trunks_match_autograd(
+    activation: Literal["tanh", "layer_norm"], seeds: int
+) -> None:
     network = mlp(in_dim=5, width=8, depth=2, out_dim=3, num_heads=2, activation=activation)
     generator = torch.Generator().manual_seed(seeds)
     flat = network.init(seeds, generator)

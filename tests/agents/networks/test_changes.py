@@ -113,7 +113,9 @@ def _named(agent: Any, role: str) -> dict[str, Tensor]:
     """Parameters ``[K, G, ...]`` of a network by name, views."""
     network = getattr(agent, "critic" if "critic" in role else "actor")
     params = agent.state[role]["params"]
-    named: dict[str, Tensor] = network.views(params.view(-1, params.shape[-1]), torch.float32).named
+    named: dict[str, Tensor] = network.views(
+        params.view(-1, params.shape[-1]), torch.float32
+    ).named
     return named
 
 
@@ -151,7 +153,9 @@ def test_rows_that_tasks_have_in_common_get_the_code_of_each(kind: type[Agent]) 
     _advance(agent)
     tasks = agent.spec.num_tasks
     for code in Coded.seen:
-        assert (code.argmax(-1) == torch.arange(tasks)[:, None]).all() and (code.sum(-1) == 1).all()
+        assert (code.argmax(-1) == torch.arange(tasks)[:, None]).all() and (
+            code.sum(-1) == 1
+        ).all()
 
 
 @pytest.mark.parametrize("settings", [{}, {"aggregator": "cagrad"}, {"heads": "separate"}])
@@ -256,7 +260,9 @@ def test_a_resumed_agent_passes_its_phases_bit_for_bit(
         split_state(each.state_dict()) for each in (agent, other)
     )
     assert values == other_values
-    assert [name for name in tensors | others if not torch.equal(tensors[name], others[name])] == []
+    assert [
+        name for name in tensors | others if not torch.equal(tensors[name], others[name])
+    ] == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -60,7 +60,9 @@ def _batch(place: str, rows: int = ROWS) -> Batch:
 def _losses(made: Network, params: Params, batch: Batch) -> Tensor:
     x, recall = batch
     shape = made.noise_shape(x.shape[:3])
-    noise = None if shape is None else torch.rand(shape, generator=torch.Generator().manual_seed(4))
+    noise = (
+        None if shape is None else torch.rand(shape, generator=torch.Generator().manual_seed(4))
+    )
     return made.forward(params, x, recall, noise).square().mean((-2, -1))
 
 
@@ -199,7 +201,9 @@ def test_bfloat16_is_close_and_outputs_are_float32(name: str, place: str) -> Non
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", NAMES)
-def test_tasks_with_values_of_their_own_are_networks_of_their_own(name: str, place: str) -> None:
+def test_tasks_with_values_of_their_own_are_networks_of_their_own(
+    name: str, place: str
+) -> None:
     made, (x, recall) = _network(name, place), _batch(place)
     flat = torch.stack([_flat(made, SEEDS) + 0.1 * task for task in range(TASKS)])
     views = [made.views(each, torch.float32).named for each in flat]
@@ -217,7 +221,9 @@ def test_tasks_with_values_of_their_own_are_networks_of_their_own(name: str, pla
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", NAMES)
-def test_initial_values_are_as_declared_and_drawn_from_the_generator(name: str, place: str) -> None:
+def test_initial_values_are_as_declared_and_drawn_from_the_generator(
+    name: str, place: str
+) -> None:
     made = _network(name, place)
     flat, again = (made.init(4, torch.Generator().manual_seed(5)) for _ in range(2))
     assert torch.equal(flat, again) and flat.shape == (4, made.num_parameters)
@@ -250,7 +256,9 @@ def test_film_starts_as_the_plain_network(place: str) -> None:
 def test_moores_experts_are_orthonormal_at_every_row() -> None:
     from mtrl.agents.networks.bodies.moore import orthonormal
 
-    vectors = torch.randn(SEEDS, 4, TASKS, ROWS, WIDTH, generator=torch.Generator().manual_seed(0))
+    vectors = torch.randn(
+        SEEDS, 4, TASKS, ROWS, WIDTH, generator=torch.Generator().manual_seed(0)
+    )
     basis = torch.stack(orthonormal(vectors), -2)
     torch.testing.assert_close(
         basis @ basis.mT, torch.eye(4).expand(SEEDS, TASKS, ROWS, 4, 4), rtol=0, atol=1e-4

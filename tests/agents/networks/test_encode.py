@@ -53,7 +53,9 @@ def _gradients(
     params = network.layout.per_task(params, TASKS) if per_task else params
     views, encoder = params.of("encoder"), _encoder(network)
     features = (
-        encoder.looked_up(views, x) if on_gpu else encoder.indexed(views, look(x, tuple(LAYOUT)))
+        encoder.looked_up(views, x)
+        if on_gpu
+        else encoder.indexed(views, look(x, tuple(LAYOUT)))
     )
     slope = torch.randn(features.shape, generator=torch.Generator().manual_seed(2))
     return features, list(torch.autograd.grad(features, list(views.values()), slope))
@@ -73,7 +75,9 @@ def test_kernels_equal_operations_of_a_gpu(seeds: int, members: int, per_task: b
         torch.testing.assert_close(grad, wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("aggregator", ["mean", "uncertainty", "upgrad", "mean:flat_minima=0.1"])
+@pytest.mark.parametrize(
+    "aggregator", ["mean", "uncertainty", "upgrad", "mean:flat_minima=0.1"]
+)
 @pytest.mark.parametrize("activation", ["tanh", "layer_norm"])
 def test_repeated_rows_change_no_gradient(
     aggregator: str, activation: str, monkeypatch: pytest.MonkeyPatch
@@ -94,7 +98,9 @@ def test_repeated_rows_change_no_gradient(
             return (network.forward(params, seen) - target).square().mean((-2, -1))
 
         losses = losses_at(leaves)
-        found.append((losses, reduction.gradient(losses, leaves, state, None, again=losses_at)[0]))
+        found.append(
+            (losses, reduction.gradient(losses, leaves, state, None, again=losses_at)[0])
+        )
     for once, each in zip(*found, strict=True):
         torch.testing.assert_close(once, each, rtol=1e-4, atol=1e-5)
 
@@ -128,7 +134,9 @@ def test_taking_rows_is_looking_at_them_alone(seeds: int) -> None:
     generator = torch.Generator().manual_seed(4)
     index = torch.randint(ROWS, (seeds, TASKS, 100), generator=generator)
     taken = look(x, tuple(LAYOUT)).take(index)
-    alone = look(x.gather(2, index.unsqueeze(-1).expand(-1, -1, -1, x.shape[-1])), tuple(LAYOUT))
+    alone = look(
+        x.gather(2, index.unsqueeze(-1).expand(-1, -1, -1, x.shape[-1])), tuple(LAYOUT)
+    )
     for name in ("rows", "ids", "patches", "inverse"):
         ours, theirs = getattr(taken, name), getattr(alone, name)
         assert theirs is None if ours is None else torch.equal(ours, theirs), name
@@ -178,7 +186,9 @@ def test_few_rows_get_the_features_of_many(
 ) -> None:
     network = grid(8, 2, 2, TASKS, "tanh", layout, 4, 2)
     flat = network.init(members, torch.Generator().manual_seed(1))
-    flat += torch.randn(flat.shape, generator=torch.Generator().manual_seed(2)) / 10  # biases too
+    flat += (
+        torch.randn(flat.shape, generator=torch.Generator().manual_seed(2)) / 10
+    )  # biases too
     x = torch.cat(
         [
             _obs(seeds, rows=6)[..., : layout.num_bytes],

@@ -55,7 +55,9 @@ def _reference(network: Network, params: dict[str, Tensor], x: Tensor, task: int
     x = x.long()
     view = x[:, :147].view(-1, 7, 7, 3)
     sizes = layout.objects, layout.colors, layout.states
-    planes = torch.cat([F.one_hot(view[..., i], size) for i, size in enumerate(sizes)], -1).float()
+    planes = torch.cat(
+        [F.one_hot(view[..., i], size) for i, size in enumerate(sizes)], -1
+    ).float()
     kernel = params["encoder.view.weight"].view(channels, 3, 3, layout.cell).permute(0, 3, 1, 2)
     seen = F.conv2d(
         planes.permute(0, 3, 1, 2), kernel, params["encoder.view.bias"], stride=2
@@ -64,10 +66,12 @@ def _reference(network: Network, params: dict[str, Tensor], x: Tensor, task: int
     if layout.words:
         words = x[:, 148 : layout.num_bytes]
         code = F.one_hot(F.pad(words, (1, 1)), layout.vocabulary).float().transpose(1, 2)
-        kernel = params["encoder.words.weight"].view(channels, 3, layout.vocabulary).transpose(1, 2)
-        read = F.conv1d(code, kernel, params["encoder.words.bias"]).relu() * (words > 0).unsqueeze(
-            1
+        kernel = (
+            params["encoder.words.weight"].view(channels, 3, layout.vocabulary).transpose(1, 2)
         )
+        read = F.conv1d(code, kernel, params["encoder.words.bias"]).relu() * (
+            words > 0
+        ).unsqueeze(1)
         parts.append(read.sum(2) / (words > 0).sum(1, keepdim=True).clamp_min(1))
     hidden = torch.cat(
         [*parts, F.one_hot(x[:, 147], layout.directions), x[:, layout.num_bytes :]], 1

@@ -13,7 +13,9 @@ SEEDS, TASKS, ROWS, COUNT, CODES, SIZE, OUT = 2, 3, 5, 4, 7, 6, 8
 
 def _draws(members: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(members)
-    ids = torch.randint(CODES, (SEEDS, TASKS, ROWS, COUNT), generator=generator, dtype=torch.int32)
+    ids = torch.randint(
+        CODES, (SEEDS, TASKS, ROWS, COUNT), generator=generator, dtype=torch.int32
+    )
     codes = torch.randint(2, (CODES, SIZE), generator=generator).float()
     weight = torch.randn(members, 1, OUT, COUNT * SIZE, generator=generator)
     bias = torch.randn(members, 1, OUT, generator=generator)

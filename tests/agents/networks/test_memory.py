@@ -90,7 +90,10 @@ def test_gradients_through_time_are_those_of_pytorchs_cell(expanded: bool) -> No
         torch.randn(*gates.shape[:4], width),
     )
     whole = (
-        [p.expand(-1, groups, *p.shape[2:]).detach().requires_grad_(True) for p in (weight, bias)]
+        [
+            p.expand(-1, groups, *p.shape[2:]).detach().requires_grad_(True)
+            for p in (weight, bias)
+        ]
         if expanded
         else [weight.requires_grad_(), bias.requires_grad_()]
     )
@@ -99,7 +102,9 @@ def test_gradients_through_time_are_those_of_pytorchs_cell(expanded: bool) -> No
 
     eye, zero = torch.eye(3 * width), torch.zeros(3 * width)
     loss = torch.zeros(())
-    for member, task, sequence in itertools.product(range(members), range(groups), range(COUNT)):
+    for member, task, sequence in itertools.product(
+        range(members), range(groups), range(COUNT)
+    ):
         w, b = (p[member, task if expanded else 0] for p in whole)
         last = state[member, task, sequence]
         for step in range(LENGTH):
@@ -122,9 +127,13 @@ def test_task_gradients_equal_separate_backward_passes(heads: int) -> None:
         return network.forward(params, x, recall).square().mean((-2, -1))
 
     for aggregator, groups in (("upgrad", TASKS), ("sdmgrad", 2 * TASKS)):
-        leaves = Reduction(network, parse_aggregator(aggregator), TASKS).leaves(flat, torch.float32)
+        leaves = Reduction(network, parse_aggregator(aggregator), TASKS).leaves(
+            flat, torch.float32
+        )
         names = [name for name in network.layout.shared if "head" not in name]
-        grads = torch.autograd.grad(losses(leaves).sum(), [leaves.named[name] for name in names])
+        grads = torch.autograd.grad(
+            losses(leaves).sum(), [leaves.named[name] for name in names]
+        )
         joint = torch.cat([grad.flatten(2) for grad in grads], -1)
         assert joint.shape[1] == groups
         joint = joint.unflatten(1, (TASKS, -1)).sum(2)
@@ -139,7 +148,9 @@ def test_task_gradients_equal_separate_backward_passes(heads: int) -> None:
 
 
 def _agent(env: TaskVectorEnv, **settings: object) -> MTPPO:
-    return MTPPO(env, seed=1, device="cpu", memory="gru", precision="fp32", **(SMALL | settings))
+    return MTPPO(
+        env, seed=1, device="cpu", memory="gru", precision="fp32", **(SMALL | settings)
+    )
 
 
 def test_first_ratios_are_one_and_states_are_those_of_collection() -> None:
@@ -155,7 +166,9 @@ def test_first_ratios_are_one_and_states_are_those_of_collection() -> None:
         f.transpose(2, 3).flatten(2, 3)
         for f in (rollout.obs, rollout.start, rollout.memory[..., :16])
     )
-    hidden = network.features(views, obs, Recall(memory[:, :, ::10], start)).unflatten(2, (4, 20))
+    hidden = network.features(views, obs, Recall(memory[:, :, ::10], start)).unflatten(
+        2, (4, 20)
+    )
     torch.testing.assert_close(
         hidden[:, :, :, :-1], memory.unflatten(2, (4, 20))[:, :, :, 1:], rtol=1e-4, atol=1e-5
     )
@@ -175,7 +188,8 @@ def test_predict_carries_the_memory_and_forgets_at_starts(heads: str) -> None:
     np.testing.assert_allclose(mixed[begun], first[begun], atol=1e-6)
     np.testing.assert_allclose(mixed[~begun], second[~begun], atol=1e-6)
     with pytest.raises(
-        AgentError, match=r"state: shape \(3, 16\) is not \(10, 16\), the memory of 10 observations"
+        AgentError,
+        match=r"state: shape \(3, 16\) is not \(10, 16\), the memory of 10 observations",
     ):
         agent.predict(obs, first[:3])
 

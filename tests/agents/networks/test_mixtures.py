@@ -103,7 +103,9 @@ def test_unique_experts_are_drawn_from_the_seed_and_one_is_for_all() -> None:
 
 
 @pytest.mark.parametrize("body", [CGC(shared=2, own=1), PLE(shared=2, own=1)])
-def test_private_experts_are_trained_by_their_task_alone_and_shared_ones_by_all(body: CGC) -> None:
+def test_private_experts_are_trained_by_their_task_alone_and_shared_ones_by_all(
+    body: CGC,
+) -> None:
     p = draw(body)
     for task in range(TASKS):
         grad = gradients(body, p, task)
@@ -147,7 +149,9 @@ def test_a_row_uses_k_experts_and_noise_is_in_losses_only() -> None:
         grad = gradients(body, p, task)
         assert not grad["1.noise"].any()
     x = rows(count=1)
-    grad = torch.autograd.grad(body.features(p, x, Step(SIZE))[:, 0].sum(), p["1.expert.0.weight"])
+    grad = torch.autograd.grad(
+        body.features(p, x, Step(SIZE))[:, 0].sum(), p["1.expert.0.weight"]
+    )
     used = grad[0][0, 0].flatten(1).abs().sum(1) > 0
     assert used.sum() <= 2
     noise = torch.rand(1, TASKS, 1, body.noise_size, generator=torch.Generator().manual_seed(2))

@@ -40,7 +40,9 @@ def _named(agent: Any, role: str) -> dict[str, Tensor]:
     """Parameters ``[K, G, ...]`` of a network by name."""
     made = getattr(agent, "critic" if "critic" in role else "actor")
     params = agent.state[role]["params"]
-    named: dict[str, Tensor] = made.views(params.view(-1, params.shape[-1]), torch.float32).named
+    named: dict[str, Tensor] = made.views(
+        params.view(-1, params.shape[-1]), torch.float32
+    ).named
     return named
 
 
@@ -51,10 +53,14 @@ def _made(name: str) -> Network:
 @pytest.mark.parametrize("kind", KINDS)
 def test_simba_v2_keeps_weights_and_features_on_the_unit_sphere(kind: type[Agent]) -> None:
     agent = _agent(kind, network="simba-v2:blocks=2")
-    first = {role: _named(agent, role)["body.in.weight"].clone() for role in ("actor", "critic")}
+    first = {
+        role: _named(agent, role)["body.in.weight"].clone() for role in ("actor", "critic")
+    }
     _advance(agent)
     for role, before in first.items():
-        weights = [view for name, view in _named(agent, role).items() if name.endswith("weight")]
+        weights = [
+            view for name, view in _named(agent, role).items() if name.endswith("weight")
+        ]
         body = [view for view in weights if view is not _named(agent, role)["head.weight"]]
         assert len(body) == 6, "the input's, two of each block, the heads'"
         for name, view in _named(agent, role).items():

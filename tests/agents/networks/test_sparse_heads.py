@@ -48,7 +48,9 @@ def test_only_the_seeds_that_took_the_step_are_corrected() -> None:
 
 def _read_after_training(shrink: float) -> torch.Tensor:
     """Which inputs each task's head reads, of five, where only input t has to do with task t."""
-    made = network(Identity(5), 5, 1, 1, TASKS, activation="relu", body=SparseHeads(shrink=shrink))
+    made = network(
+        Identity(5), 5, 1, 1, TASKS, activation="relu", body=SparseHeads(shrink=shrink)
+    )
     generator = torch.Generator().manual_seed(0)
     flat = made.init(1, generator)
     # Hidden units repeat the inputs, which are positive, so that features are the inputs on one scale.

@@ -63,7 +63,9 @@ def _named(agent: Any, role: str) -> dict[str, Tensor]:
     """Parameters ``[K, G, ...]`` of a network by name."""
     network = getattr(agent, role)
     params = agent.state[role]["params"]
-    named: dict[str, Tensor] = network.views(params.view(-1, params.shape[-1]), torch.float32).named
+    named: dict[str, Tensor] = network.views(
+        params.view(-1, params.shape[-1]), torch.float32
+    ).named
     return named
 
 
@@ -145,7 +147,9 @@ def test_a_restored_agent_continues_bit_for_bit(kind: type[Agent], tmp_path: Pat
         split_state(each.state_dict()) for each in (agent, other)
     )
     assert values == other_values
-    assert [name for name in tensors | others if not torch.equal(tensors[name], others[name])] == []
+    assert [
+        name for name in tensors | others if not torch.equal(tensors[name], others[name])
+    ] == []
 
 
 @pytest.mark.parametrize("kind", [MTPPO, MTSAC])
@@ -168,7 +172,9 @@ def test_stacked_seeds_equal_seeds_alone(kind: type[Agent]) -> None:
 
 @pytest.mark.parametrize("kind", [MTPPO, MTSAC])
 def test_networks_that_cannot_be_tied_are_refused(kind: type[Agent]) -> None:
-    with pytest.raises(AgentError, match="critic_network: ties parameters to the actor's network"):
+    with pytest.raises(
+        AgentError, match="critic_network: ties parameters to the actor's network"
+    ):
         _agent(kind, network="mlp", critic_network="tied")
 
 

@@ -87,7 +87,9 @@ def test_gradients_do_not_depend_on_who_multiplies(
         leaves = reduction.leaves(flat, torch.bfloat16)
         losses = network.forward(leaves, x).square().mean((-2, -1)).view(SEEDS, TWINS, 3).sum(1)
         state = reduction.init(SEEDS, torch.device("cpu"))
-        return reduction.gradient(losses, leaves, state, noise, None, 0, again=lambda at: losses)[0]
+        return reduction.gradient(
+            losses, leaves, state, noise, None, 0, again=lambda at: losses
+        )[0]
 
     compiled = gradient()
     monkeypatch.setattr(pieces, "MOST_ROWS", 0)

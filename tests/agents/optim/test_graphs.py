@@ -177,13 +177,17 @@ def test_auto_records_where_the_device_and_the_update_allow_it() -> None:
     assert uses_graphs("auto", CUDA, None) and uses_graphs("on", CUDA, None)
     assert not uses_graphs("auto", CUDA, "it waits") and not uses_graphs("off", CUDA, None)
     assert not uses_graphs("auto", cpu, None)
-    with pytest.raises(AgentError, match="graph: 'on' cannot record this update, since it waits"):
+    with pytest.raises(
+        AgentError, match="graph: 'on' cannot record this update, since it waits"
+    ):
         uses_graphs("on", CUDA, "it waits")
 
 
 @pytest.mark.parametrize("kind", [MTSAC, MTPPO])
 def test_graphs_are_refused_in_a_sentence(kind: type[Agent]) -> None:
-    with pytest.raises(AgentError, match="graph: 'on' records CUDA graphs, and the device is cpu"):
+    with pytest.raises(
+        AgentError, match="graph: 'on' records CUDA graphs, and the device is cpu"
+    ):
         _agent(kind, graph="on")
     with pytest.raises(AgentError, match="graph: 'yes' is unknown; use auto, on or off"):
         _agent(kind, graph="yes")

@@ -95,14 +95,19 @@ def test_a_users_preferences_and_shares_multiply() -> None:
     asked, _ = reduce("aligned-mtl", None, own=(0.5, 0.25, 0.25))
     both, _ = reduce("aligned-mtl", [1.5, 1.0, 0.5], own=(0.5, 0.25, 0.25))
     rows = task_rows()[:, :SHARED].unsqueeze(0)
-    for grad, wished in ((asked, [0.5, 0.25, 0.25]), (both, [0.75 / 1.125, 0.25 / 1.125, 1 / 9])):
+    for grad, wished in (
+        (asked, [0.5, 0.25, 0.25]),
+        (both, [0.75 / 1.125, 0.25 / 1.125, 1 / 9]),
+    ):
         inputs = Inputs(jacobian=rows, preferences=torch.tensor([wished]))
         expected, _ = make_aggregator("aligned-mtl").direction(inputs, {})
         torch.testing.assert_close(grad[:SHARED], expected.direction[0], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("config", [MTPPOConfig, MTSACConfig])
-@pytest.mark.parametrize("curriculum", ["mrcl", "drats", "success-focal", "son-goku", "uniform"])
+@pytest.mark.parametrize(
+    "curriculum", ["mrcl", "drats", "success-focal", "son-goku", "uniform"]
+)
 @pytest.mark.parametrize(
     "name", ["mgda", "imtl-g", "config", "sdmgrad", "moco", "sam-gs", "nash-mtl"]
 )
@@ -116,7 +121,9 @@ def test_methods_that_can_do_nothing_right_with_shares_are_refused(
         assert config(aggregator=name, curriculum=curriculum).aggregators[0].info.name == name
         return
     reason = "has no way to prefer tasks" if shares == "groups" else "needs every task"
-    sentence = f"aggregator: '{name}' {reason}.* curriculum '{curriculum}' gives tasks different"
+    sentence = (
+        f"aggregator: '{name}' {reason}.* curriculum '{curriculum}' gives tasks different"
+    )
     with pytest.raises(AgentError, match=sentence + r".*; use one of .*nash-mtl"):
         config(aggregator=name, curriculum=curriculum)
 

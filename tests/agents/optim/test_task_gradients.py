@@ -59,7 +59,9 @@ def _task_rows(heads: int, twins: int) -> Tensor:
     rows = []
     for task in range(TASKS):
         leaf = flat.clone().requires_grad_()
-        losses = _losses(reduction.network, reduction.network.views(leaf, torch.float32), x, twins)
+        losses = _losses(
+            reduction.network, reduction.network.views(leaf, torch.float32), x, twins
+        )
         rows.append(torch.autograd.grad(losses[:, task].sum(), leaf)[0].view(SEEDS, twins, -1))
     return torch.stack(rows, 1)
 
@@ -72,7 +74,9 @@ def test_mean_and_sum_are_averages_of_separate_backward_passes(heads: int, twins
     torch.testing.assert_close(_gradient("mean", heads, twins), mean, rtol=1e-4, atol=1e-6)
     summed = _gradient("sum", heads, twins)
     shared = _setting("sum", heads, twins)[0].num_shared // twins
-    torch.testing.assert_close(summed[:, :shared], TASKS * mean[:, :shared], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        summed[:, :shared], TASKS * mean[:, :shared], rtol=1e-4, atol=1e-6
+    )
     torch.testing.assert_close(summed[:, shared:], mean[:, shared:], rtol=1e-4, atol=1e-6)
 
 
@@ -147,7 +151,9 @@ def test_every_method_gives_a_finite_gradient(aggregator: str) -> None:
 
 
 @pytest.mark.parametrize("aggregator", ["mean", "random", "cagrad", "graddrop", "sdmgrad"])
-def test_diagnostics_describe_the_task_gradients_and_change_nothing_else(aggregator: str) -> None:
+def test_diagnostics_describe_the_task_gradients_and_change_nothing_else(
+    aggregator: str,
+) -> None:
     found = []
     for diagnose in (False, True):
         reduction, flat, x = _setting(aggregator, TASKS, 1)
@@ -194,7 +200,9 @@ def test_gradients_kept_for_a_curriculum_do_not_touch_those_that_a_method_keeps(
         for _ in range(2):
             leaves = reduction.leaves(flat, torch.float32)
             losses = _losses(reduction.network, leaves, x, 1)
-            grad, state, _ = reduction.gradient(losses, leaves, state, noise, step=0, again=never)
+            grad, state, _ = reduction.gradient(
+                losses, leaves, state, noise, step=0, again=never
+            )
         found.append(grad)
     torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-6)
     assert (state["tracked"] != 0).any()

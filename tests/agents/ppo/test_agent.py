@@ -27,7 +27,8 @@ class DiscreteEnv(fakes.FakeEnv):
         super().__init__(spec, envs_per_task, 0, "random", 0, 0.0)
         self.single_action_space = Discrete(3)
         tasks = [
-            dataclasses.replace(t, num_actions=2 if i == 1 else 3) for i, t in enumerate(spec.tasks)
+            dataclasses.replace(t, num_actions=2 if i == 1 else 3)
+            for i, t in enumerate(spec.tasks)
         ]
         self.suite = dataclasses.replace(spec, tasks=tuple(tasks), discrete=True)
 
@@ -56,7 +57,9 @@ def test_learn_counts_env_steps_over_tasks_and_ends_after_whole_rollouts() -> No
 
 
 @pytest.mark.parametrize("settings", [{}, {"heads": "one-hot"}, {"aggregator": "pcgrad"}])
-def test_equal_seeds_give_equal_runs_and_different_seeds_do_not(settings: dict[str, Any]) -> None:
+def test_equal_seeds_give_equal_runs_and_different_seeds_do_not(
+    settings: dict[str, Any],
+) -> None:
     first, second, other = (_tensors(_agent(seed, **settings).learn(240)) for seed in (0, 0, 1))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["networks/actor/params"], other["networks/actor/params"])
@@ -90,7 +93,9 @@ def test_evaluating_and_logging_change_nothing_in_training() -> None:
     watched.check_finite()
     first, second = _tensors(plain.learn(480)), _tensors(watched.learn(480))
     assert all(
-        torch.equal(first[name], second[name]) for name in first if not name.startswith("episodes")
+        torch.equal(first[name], second[name])
+        for name in first
+        if not name.startswith("episodes")
     )
 
 
@@ -132,7 +137,9 @@ def test_the_deterministic_action_is_the_average_of_those_sampled_or_the_likelie
     which: str,
 ) -> None:
     agent = _agent(deterministic_action=which)
-    agent.state["actor"]["params"] *= 30  # means near the bounds, where clipping bends the average
+    agent.state["actor"]["params"] *= (
+        30  # means near the bounds, where clipping bends the average
+    )
     row, task = np.linspace(-1, 1, 9, dtype=np.float32).reshape(3, 3), np.arange(3)
     chosen, _ = agent.predict(row, deterministic=True, task_id=task)
     many, ids = np.repeat(row, 20_000, 0), np.repeat(task, 20_000)
@@ -146,7 +153,9 @@ def test_the_deterministic_action_is_the_average_of_those_sampled_or_the_likelie
 def test_the_true_last_observation_is_stored_and_truncation_is_not_termination() -> None:
     agent = _agent(normalize_obs=False, rollout_per_task=2 * fakes.HORIZON)
     rollout = agent.collect()
-    torch.testing.assert_close(rollout.next_obs[..., 2], rollout.obs[..., 2] + 1 / fakes.HORIZON)
+    torch.testing.assert_close(
+        rollout.next_obs[..., 2], rollout.obs[..., 2] + 1 / fakes.HORIZON
+    )
     assert not rollout.terminated.any() and rollout.done.sum() == 6
     assert rollout.done[0, :, -1].all()
 
@@ -232,7 +241,9 @@ def test_prediction_uses_the_statistics_of_training_and_leaves_them_alone() -> N
     )
     after = split_state(agent.state_dict())[0]
     assert all(
-        torch.equal(before[name], after[name]) for name in before if name.startswith("normalizer")
+        torch.equal(before[name], after[name])
+        for name in before
+        if name.startswith("normalizer")
     )
     batched, _ = agent.predict(obs, deterministic=True)
     single, _ = agent.predict(obs[2], task_id=np.array([1]), deterministic=True)
@@ -240,7 +251,9 @@ def test_prediction_uses_the_statistics_of_training_and_leaves_them_alone() -> N
 
 
 @pytest.mark.parametrize("kind", [fakes.FakeEnv, DiscreteEnv])
-def test_a_saved_agent_predicts_the_same_and_goes_on_learning(tmp_path: Path, kind: type) -> None:
+def test_a_saved_agent_predicts_the_same_and_goes_on_learning(
+    tmp_path: Path, kind: type
+) -> None:
     env = _env() if kind is fakes.FakeEnv else DiscreteEnv()
     agent = MTPPO(env, seed=0, device="cpu", **SMALL).learn(240)
     agent.save(tmp_path / "agent.safetensors")
@@ -282,7 +295,10 @@ def test_nan_is_reported_by_name() -> None:
         ),
         ({"epochs": 0}, "epochs: 0"),
         ({"minibatches": 41}, "minibatches: 41 .* 40 samples per task"),
-        ({"rollout_per_task": 41}, "rollout_per_task: 41 is not a multiple of the 2 environments"),
+        (
+            {"rollout_per_task": 41},
+            "rollout_per_task: 41 is not a multiple of the 2 environments",
+        ),
         ({"heads": "multihead"}, "heads: 'multihead'.*multi-head"),
         ({"critic_activation": "gelu"}, "critic_activation: 'gelu'.*layer_norm"),
         ({"actor_aggregator": "famo"}, "actor_aggregator: 'famo' takes logarithms"),

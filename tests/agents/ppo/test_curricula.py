@@ -122,7 +122,9 @@ def test_son_goku_trains_one_color_a_minibatch() -> None:
     assert plan.cycle is not None
     assert (plan.cycle > 0).tolist() == [[True, False, True], [False, True, False]]
     torch.testing.assert_close(plan.share, torch.tensor([0.25, 0.5, 0.25]).double())
-    heads = agent.critic.views(agent.state["critic"]["params"], torch.float32).named["head.bias"]
+    heads = agent.critic.views(agent.state["critic"]["params"], torch.float32).named[
+        "head.bias"
+    ]
     inputs = agent.update_inputs(rollout)
     moved = []
     for count in range(4):
@@ -187,7 +189,9 @@ def test_tasks_that_pause_cost_no_steps_and_keep_their_last_rollout() -> None:
     third = agent._rollout
     assert agent.env_steps == 320 and agent._normalizer._count == count + 80
     assert third.fresh is not None and third.fresh.tolist() == [[False, True, True]]
-    for old, new in zip(second[:4], third[:4]):  # nothing terminates, and all are truncated alike
+    for old, new in zip(
+        second[:4], third[:4]
+    ):  # nothing terminates, and all are truncated alike
         assert torch.equal(old[:, 0], new[:, 0]) and not torch.equal(old[:, 1], new[:, 1])
     assert second.log_prob is not None and third.log_prob is not None
     assert torch.equal(second.log_prob[:, 0], third.log_prob[:, 0])
@@ -235,7 +239,8 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(AgentError, match="use heads=multi-head or one-hot"):
         _agent(curriculum="success-pacing", heads="separate")
     with pytest.raises(
-        AgentError, match="'success-pacing' lets tasks pause, which MTSAC does not offer; use mtppo"
+        AgentError,
+        match="'success-pacing' lets tasks pause, which MTSAC does not offer; use mtppo",
     ):
         MTSACConfig(curriculum="success-pacing")
     with pytest.raises(AgentError, match="use heads=separate"):

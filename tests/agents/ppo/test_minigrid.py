@@ -29,7 +29,9 @@ def _success(agent: MTPPO, env: TaskVectorEnv, steps: int) -> float:
     """Share of episodes solved by the deterministic policy in new levels."""
     obs, wins, episodes = env.reset(seed=123)[0], 0, 0
     for _ in range(steps):
-        obs, _, terminated, truncated, info = env.step(agent.predict(obs, deterministic=True)[0])
+        obs, _, terminated, truncated, info = env.step(
+            agent.predict(obs, deterministic=True)[0]
+        )
         wins, episodes = wins + info["success"].sum(), episodes + (terminated | truncated).sum()
     return float(wins / episodes)
 
@@ -96,7 +98,8 @@ def test_other_layouts_and_unknown_categories_are_refused() -> None:
     bad = obs.copy()
     bad[4, -1] = 40
     with pytest.raises(
-        AgentError, match=r"observation: mission token 40 at 152 is unknown; it must be below 34"
+        AgentError,
+        match=r"observation: mission token 40 at 152 is unknown; it must be below 34",
     ):
         agent.predict(bad)
     bad = obs.copy()
@@ -119,6 +122,8 @@ def test_rollouts_longer_than_an_episode_cross_its_end() -> None:
     assert len(ended) >= 3
     assert (rollout.next_obs[0, 0, :-1, 0] != rollout.obs[0, 0, 1:, 0]).any(
         -1
-    ).nonzero().flatten().tolist() == [step for step in ended.tolist() if step < 3 * horizon - 1]
+    ).nonzero().flatten().tolist() == [
+        step for step in ended.tolist() if step < 3 * horizon - 1
+    ]
     agent.advance()
     assert all(np.isfinite(value) for value in agent.metrics().values())

@@ -20,7 +20,13 @@ from mtrl.agents.optim.adam import AdamSettings
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import Categorical, Gaussian, RatioPolicy
 from mtrl.agents.policies.distributions import categorical, categorical_sample, gaussian
-from mtrl.agents.ppo.popart import denormalize, normalize, popart_state, popart_std, popart_update
+from mtrl.agents.ppo.popart import (
+    denormalize,
+    normalize,
+    popart_state,
+    popart_std,
+    popart_update,
+)
 from mtrl.agents.ppo.samples import gae, prepare, values
 from mtrl.agents.ppo.update import (
     Draw,
@@ -86,7 +92,9 @@ def _rollout(seed: int, discrete: bool = False) -> Rollout:
     def normal(*shape: int) -> Tensor:
         return torch.randn(1, TASKS, STEPS, ENVS, *shape, generator=generator)
 
-    action = torch.zeros(1, TASKS, STEPS, ENVS, dtype=torch.int64) if discrete else normal(ACTIONS)
+    action = (
+        torch.zeros(1, TASKS, STEPS, ENVS, dtype=torch.int64) if discrete else normal(ACTIONS)
+    )
     terminated = (normal() > 1).float()
     return Rollout(
         normal(OBS),
@@ -226,7 +234,8 @@ def test_losses_by_hand() -> None:
     advantage = torch.tensor([[[1.0, 1.0, -1.0, -1.0]]])
     # A > 0: gains stop at 1.2; A < 0: losses are never clipped above, and gains stop at 0.8
     torch.testing.assert_close(
-        clipped_surrogate(log_ratio, advantage, 0.2), torch.tensor([[-(1.2 + 0.5 - 1.5 - 0.8) / 4]])
+        clipped_surrogate(log_ratio, advantage, 0.2),
+        torch.tensor([[-(1.2 + 0.5 - 1.5 - 0.8) / 4]]),
     )
     expected = sum(r - 1 - torch.tensor(r).log().item() for r in (1.5, 0.5, 1.5, 0.5)) / 4
     assert approx_kl(log_ratio).item() == pytest.approx(expected)
@@ -299,9 +308,14 @@ def test_the_first_update_adopts_the_targets_scale_and_step_zero_is_the_mean_ove
         torch.tensor([[[1.0, 3.0], [10.0, 30.0]]]),
         torch.tensor([[[5.0, 5.0], [0.0, 0.0]]]),
     )
-    popart, params = popart_state(1, 2, torch.device("cpu")), torch.zeros(1, critic.num_parameters)
+    popart, params = (
+        popart_state(1, 2, torch.device("cpu")),
+        torch.zeros(1, critic.num_parameters),
+    )
     popart_update(popart, params, critic, first, 0.3)
-    torch.testing.assert_close(normalize(popart, first), torch.tensor([[[-1.0, 1.0], [-1.0, 1.0]]]))
+    torch.testing.assert_close(
+        normalize(popart, first), torch.tensor([[[-1.0, 1.0], [-1.0, 1.0]]])
+    )
     torch.testing.assert_close(denormalize(popart, normalize(popart, first)), first)
     popart_update(popart, params, critic, second, 0.0)
     both = torch.cat([first, second], -1)
@@ -316,8 +330,12 @@ def test_advantages_are_normalized_within_each_task() -> None:
         reward=rollout.reward * torch.tensor([1.0, 100.0, 0.01]).view(1, 3, 1, 1)
     )
     samples, _ = prepare(_init(settings, [0]), scaled, settings)
-    torch.testing.assert_close(samples.advantage.mean(-1), torch.zeros(1, TASKS), rtol=0, atol=1e-5)
-    torch.testing.assert_close(samples.advantage.std(-1), torch.ones(1, TASKS), rtol=1e-3, atol=0)
+    torch.testing.assert_close(
+        samples.advantage.mean(-1), torch.zeros(1, TASKS), rtol=0, atol=1e-5
+    )
+    torch.testing.assert_close(
+        samples.advantage.std(-1), torch.ones(1, TASKS), rtol=1e-3, atol=0
+    )
 
 
 def test_advantages_below_the_floor_are_not_scaled_up() -> None:
@@ -443,7 +461,8 @@ def test_tasks_do_not_leak_into_each_other_in_multi_head_losses() -> None:
     )
     one_draw = [_epochs(0, 1, settings)[0][:1]]
     first, second = (
-        ppo_update(_init(settings, [0]), r, one_draw, 1e-2, settings)[0] for r in (rollout, changed)
+        ppo_update(_init(settings, [0]), r, one_draw, 1e-2, settings)[0]
+        for r in (rollout, changed)
     )
     for name in ("critic_loss", "actor_loss", "value"):
         expected = [[False, name != "value", False]]

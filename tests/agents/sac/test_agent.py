@@ -62,7 +62,9 @@ def test_callback_runs_after_each_vector_step_and_can_stop() -> None:
 
 @pytest.mark.parametrize("heads", ["multi-head", "one-hot"])
 def test_equal_seeds_give_equal_runs_and_different_seeds_do_not(heads: str) -> None:
-    first, second, other = (_tensors(_agent(seed, heads=heads).learn(240)) for seed in (0, 0, 1))
+    first, second, other = (
+        _tensors(_agent(seed, heads=heads).learn(240)) for seed in (0, 0, 1)
+    )
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["networks/actor/params"], other["networks/actor/params"])
 

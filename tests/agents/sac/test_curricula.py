@@ -63,7 +63,9 @@ def test_uniform_is_plain_training_and_others_are_not(curriculum: str) -> None:
 
 
 RESUMED = [
-    (f"{name}:round_steps=6", 210) for name in sorted(CURRICULA) if not CURRICULA[name]().info.paces
+    (f"{name}:round_steps=6", 210)
+    for name in sorted(CURRICULA)
+    if not CURRICULA[name]().info.paces
 ]
 RESUMED += [
     (COUPLED, stop) for stop in (210, 222, 228)
@@ -78,7 +80,9 @@ RESUMED += [
 
 
 @pytest.mark.parametrize(("curriculum", "stop"), RESUMED)
-def test_a_restored_agent_continues_bit_for_bit_in_every_mode(curriculum: str, stop: int) -> None:
+def test_a_restored_agent_continues_bit_for_bit_in_every_mode(
+    curriculum: str, stop: int
+) -> None:
     settings = _fitting(curriculum)
     agent = _agent(**settings).learn(stop)
     state, env_state = join_state(*_saved(agent)), agent.env.state_dict()
@@ -168,9 +172,9 @@ def test_coupled_rounds_give_every_agent_as_many_updates_as_single_task_rounds()
 
 
 def test_only_the_agent_whose_turn_it_is_changes() -> None:
-    agent = _agent(heads="separate", curriculum="camrl:round_steps=24,warmup=0,switch=false").learn(
-        120
-    )
+    agent = _agent(
+        heads="separate", curriculum="camrl:round_steps=24,warmup=0,switch=false"
+    ).learn(120)
     before = agent.state["critic"]["params"].clone()
     agent.learn(126)
     changed = [not torch.equal(a, b) for a, b in zip(agent.state["critic"]["params"], before)]
@@ -181,7 +185,9 @@ def test_only_the_agent_whose_turn_it_is_changes() -> None:
 def test_coupling_draws_agents_together() -> None:
     def spread(pull: float) -> float:
         settings = f"camrl:round_steps=12,warmup=1,switch=false,pull={pull}"
-        params = _agent(heads="separate", curriculum=settings).learn(420).state["actor"]["params"]
+        params = (
+            _agent(heads="separate", curriculum=settings).learn(420).state["actor"]["params"]
+        )
         return float((params - params.mean(0)).norm())
 
     assert spread(20.0) < 0.9 * spread(0.0)

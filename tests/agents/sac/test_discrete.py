@@ -154,6 +154,7 @@ def test_continues_exactly(tmp_path: Path) -> None:
         whole.env.reset(seed=4)[0],
     )
     both = [
-        agent.predict(obs, deterministic=True, task_id=env.task_id)[0] for agent in (whole, loaded)
+        agent.predict(obs, deterministic=True, task_id=env.task_id)[0]
+        for agent in (whole, loaded)
     ]
     assert np.array_equal(*both)

@@ -178,7 +178,9 @@ def test_targets_stay_within_their_bound() -> None:
 
 
 def test_losses_by_hand() -> None:
-    q = torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]])  # one seed, two critics, one task, two samples
+    q = torch.tensor(
+        [[[[1.0, 2.0]], [[3.0, 0.0]]]]
+    )  # one seed, two critics, one task, two samples
     assert critic_loss(q, torch.tensor([[[1.0, 1.0]]])).tolist() == [[0.5 * (0.5 + 2.5)]]
     log_prob = torch.tensor([[[-1.0, 1.0]]])
     one_action = SquashedGaussian(EnvSpec("test", ("a",), OBS, (-1.0,), (1.0,)))
@@ -186,7 +188,9 @@ def test_losses_by_hand() -> None:
     value, density = one_action.soft_value(
         mean_zero, no_noise, lambda action: q.unsqueeze(-1), torch.tensor([[2.0]])
     )
-    at_zero = -0.5 * math.log(2 * math.pi)  # of a standard normal, which tanh does not squeeze at 0
+    at_zero = -0.5 * math.log(
+        2 * math.pi
+    )  # of a standard normal, which tanh does not squeeze at 0
     assert density.flatten().tolist() == pytest.approx([at_zero, at_zero])
     assert value.flatten().tolist() == pytest.approx(
         [1 - 2 * at_zero, 0 - 2 * at_zero]
@@ -202,7 +206,9 @@ def test_the_entropy_that_is_logged_is_that_of_the_samples() -> None:
     batch, noise = _draws(0)
     noise = noise._replace(action=torch.zeros_like(noise.action))
     metrics = sac_update(state, batch, noise, settings)
-    torch.testing.assert_close(metrics["entropy"], torch.full((1, TASKS), math.log(2 * math.pi)))
+    torch.testing.assert_close(
+        metrics["entropy"], torch.full((1, TASKS), math.log(2 * math.pi))
+    )
 
 
 def test_entropy_above_target_lowers_alpha_and_below_raises_it() -> None:
@@ -227,7 +233,8 @@ def test_repeated_updates_fit_a_fixed_batch() -> None:
     batch, noise = _draws(0)
     batch = batch._replace(terminated=torch.ones_like(batch.terminated))  # a regression problem
     losses = [
-        sac_update(state, batch, noise, settings)["critic_loss"].mean().item() for _ in range(200)
+        sac_update(state, batch, noise, settings)["critic_loss"].mean().item()
+        for _ in range(200)
     ]
     assert losses[-1] < 0.1 * losses[0]
 
@@ -240,7 +247,9 @@ def test_bfloat16_stays_close_to_float32() -> None:
     ]
     for name in ("critic_loss", "actor_loss", "q_value"):
         scale = metrics[0][name].abs().mean().item()
-        torch.testing.assert_close(metrics[0][name], metrics[1][name], rtol=0.05, atol=0.05 * scale)
+        torch.testing.assert_close(
+            metrics[0][name], metrics[1][name], rtol=0.05, atol=0.05 * scale
+        )
 
 
 class _Recorder(TorchDispatchMode):
@@ -250,7 +259,9 @@ class _Recorder(TorchDispatchMode):
         super().__init__()
         self.calls: list[tuple[str, Any]] = []
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         out = func(*args, **(kwargs or {}))
         self.calls.append((str(func), tuple(out.shape) if isinstance(out, Tensor) else None))
         return out
@@ -268,7 +279,9 @@ SYNCS = (
 )
 
 
-@pytest.mark.parametrize(("aggregator", "dtype"), [("mean", torch.bfloat16), (FLAT, torch.float32)])
+@pytest.mark.parametrize(
+    ("aggregator", "dtype"), [("mean", torch.bfloat16), (FLAT, torch.float32)]
+)
 def test_the_update_never_syncs_and_has_static_shapes(
     aggregator: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:

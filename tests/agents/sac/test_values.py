@@ -94,9 +94,9 @@ def test_the_target_distributions_mean_is_the_soft_target(
     if discrete:
         mask = torch.tensor([[True, True, True], [True, True, False], [True, True, True]])
         policy = Categorical(mask.view(1, T, 1, actions))
-    outputs = _normal(S, 2, T, B, actions * N) - 0.02 * torch.linspace(-50, 50, N).square().repeat(
-        actions
-    )
+    outputs = _normal(S, 2, T, B, actions * N) - 0.02 * torch.linspace(
+        -50, 50, N
+    ).square().repeat(actions)
     if twins == "min":
         # Where the minimum of the values is one critic's for all actions, it is that of the distributions too.
         outputs[:, 1] = outputs[:, 0].unflatten(-1, (actions, N)).roll(1, -1).flatten(-2)
@@ -112,7 +112,9 @@ def test_the_target_distributions_mean_is_the_soft_target(
         output, noise, lambda action: join(value.mean(critics(action)), twins), alpha
     )
     assert target.shape == (S, T, B, N)
-    torch.testing.assert_close(_mean(value, target), reward + discount * soft, rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(
+        _mean(value, target), reward + discount * soft, rtol=1e-3, atol=1e-2
+    )
 
 
 @pytest.mark.parametrize("discrete", [False, True])
@@ -178,7 +180,9 @@ def test_a_resumed_agent_continues_bit_for_bit(tmp_path: Path) -> None:
         split_state(each.state_dict()) for each in (agent, other)
     )
     assert values == other_values and "scale/largest" in tensors
-    assert [name for name in tensors | others if not torch.equal(tensors[name], others[name])] == []
+    assert [
+        name for name in tensors | others if not torch.equal(tensors[name], others[name])
+    ] == []
 
 
 def test_stacked_seeds_equal_seeds_alone() -> None:
@@ -225,7 +229,10 @@ def test_the_return_scale_follows_the_largest_discounted_return() -> None:
     for reward, done in (([1.0, 0.0], False), ([1.0, -4.0], True), ([1.0, 1.0], False)):
         ends = torch.full((2, 1), done)
         state = scale.observe(state, torch.tensor(reward)[:, None], ends, 0.5)
-    assert state["largest"].tolist() == [1.5, 4.0] and state["running"].tolist() == [[1.0], [1.0]]
+    assert state["largest"].tolist() == [1.5, 4.0] and state["running"].tolist() == [
+        [1.0],
+        [1.0],
+    ]
     factors = scale.factors(state, torch.tensor([0.5, 0.0]))
     torch.testing.assert_close(factors, torch.tensor([5.0, 2.5]))
 
@@ -268,7 +275,9 @@ def test_weight_decay_shrinks_what_trains() -> None:
 @pytest.mark.parametrize("kind", [MTPPO, MTSAC])
 def test_weight_decay_moves_parameters_without_gradients(kind: Any) -> None:
     def trained(weight_decay: float) -> Any:
-        values = SHORT if kind is MTSAC else {"width": 16, "rollout_per_task": 40, "minibatches": 2}
+        values = (
+            SHORT if kind is MTSAC else {"width": 16, "rollout_per_task": 40, "minibatches": 2}
+        )
         env = fakes.FakeEnv(fakes.get_suite("mt10:fake"), 2, 1, "random", 0, 0.0)
         agent = kind(env, seed=1, device="cpu", weight_decay=weight_decay, **values)
         while agent.gradient_steps == 0:

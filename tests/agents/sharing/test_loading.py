@@ -52,7 +52,9 @@ def run_folder(folder: Path, agents: dict[int, Agent]) -> Path:
 @both
 def test_file_checkpoint_and_run_give_one_agent(kind: type[Agent], tmp_path: Path) -> None:
     agent = trained(kind)
-    run = run_folder(tmp_path / "run", {7: kind(_env(), device="cpu", **SMALL[kind]), 240: agent})
+    run = run_folder(
+        tmp_path / "run", {7: kind(_env(), device="cpu", **SMALL[kind]), 240: agent}
+    )
     newest = run / "checkpoints" / f"{240:012d}"
     for place in (newest / "agent.safetensors", newest, run):
         for load in (kind.load, kind.from_pretrained):
@@ -112,7 +114,9 @@ class FakeHub:
 
     def HfApi(self) -> Any:
         return SimpleNamespace(
-            create_repo=lambda hub_id, **how: self.calls.append(("create", hub_id, how["private"])),
+            create_repo=lambda hub_id, **how: self.calls.append(
+                ("create", hub_id, how["private"])
+            ),
             upload_folder=lambda **how: self.calls.append(
                 ("upload", how["repo_id"], how["folder_path"])
             ),
@@ -134,7 +138,9 @@ def test_from_the_hub(fake_hub: FakeHub) -> None:
     loaded = MTPPO.from_pretrained("team/agent", device="cpu")
     np.testing.assert_array_equal(actions(loaded), actions(agent))
     assert fake_hub.calls == [("download", "team/agent")]
-    with pytest.raises(AgentError, match=r"team/other is no local path, .*\(404 Client Error\)"):
+    with pytest.raises(
+        AgentError, match=r"team/other is no local path, .*\(404 Client Error\)"
+    ):
         MTPPO.from_pretrained("team/other")
 
 
@@ -146,7 +152,9 @@ def test_a_local_path_never_touches_the_network(
     run_folder(tmp_path / "team" / "agent", {240: trained(MTPPO)})
     assert MTPPO.from_pretrained("team/agent").env_steps == 240
     for name in ("./team/other", "/team/other", "teams", "a/b/c", Path("team/other")):
-        with pytest.raises(AgentError, match="does not exist, and a Hub id is written ORG/NAME"):
+        with pytest.raises(
+            AgentError, match="does not exist, and a Hub id is written ORG/NAME"
+        ):
             MTPPO.from_pretrained(name)
     assert fake_hub.calls == []
 

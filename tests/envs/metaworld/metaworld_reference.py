@@ -26,7 +26,9 @@ class Policies:
         self.policies = [ENV_POLICY_MAP[name]() for name in names]
 
     def __call__(self, obs):
-        rows = obs[:, :39].astype(np.float64)  # a copy, which the policies of the door tasks change
+        rows = obs[:, :39].astype(
+            np.float64
+        )  # a copy, which the policies of the door tasks change
         actions = [policy.get_action(row) for policy, row in zip(self.policies, rows)]
         return np.clip(np.array(actions), -1, 1).astype(np.float32)
 
@@ -45,6 +47,8 @@ def random_steps(env, steps, seed=0):
     rng = np.random.default_rng(seed)
     rows = []
     for _ in range(steps):
-        obs, reward, _, _, info = env.step(rng.uniform(-1, 1, (env.num_envs, 4)).astype(np.float32))
+        obs, reward, _, _, info = env.step(
+            rng.uniform(-1, 1, (env.num_envs, 4)).astype(np.float32)
+        )
         rows.append(np.concatenate([obs, reward[:, None], info["success"][:, None]], axis=1))
     return np.stack(rows)

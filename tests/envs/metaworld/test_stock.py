@@ -21,10 +21,14 @@ def env():
 
 def assert_same_as_metaworld(env, benchmark, steps, version="v2"):
     """Steps ``env`` and plain metaworld side by side: policy and noise take turns, all returns must be equal."""
-    references = [Reference(benchmark, env.suite.task_names[task], version) for task in env.task_id]
+    references = [
+        Reference(benchmark, env.suite.task_names[task], version) for task in env.task_id
+    ]
     policies, rng = Policies(env), np.random.default_rng(0)
     obs, _ = env.reset()
-    first = np.stack([reference.reset(goal) for reference, goal in zip(references, env.goal_index)])
+    first = np.stack(
+        [reference.reset(goal) for reference, goal in zip(references, env.goal_index)]
+    )
     np.testing.assert_array_equal(obs, first.astype(np.float32))
     for step in range(steps):
         actions = policies(obs)
@@ -121,7 +125,9 @@ def test_state_after_reset_does_not_depend_on_history(env):
             start(used, goals[goal])
             for _ in range(30):
                 used.step(rng.uniform(-1, 1, 4).astype(np.float32))
-        np.testing.assert_array_equal(start(used, goals[0]), start(fresh, goals[0]), err_msg=name)
+        np.testing.assert_array_equal(
+            start(used, goals[0]), start(fresh, goals[0]), err_msg=name
+        )
         for _ in range(30):
             action = rng.uniform(-1, 1, 4).astype(np.float32)
             left, right = used.step(action), fresh.step(action)
@@ -209,7 +215,12 @@ def test_calls_out_of_order_are_refused():
         env.step_wait()
     env.reset()
     env.step_async(zero)
-    for call in (lambda: env.step_async(zero), env.reset, env.state_dict, lambda: env.rebase(1)):
+    for call in (
+        lambda: env.step_async(zero),
+        env.reset,
+        env.state_dict,
+        lambda: env.rebase(1),
+    ):
         with pytest.raises(SuiteError, match="between step_async and step_wait"):
             call()
     env.step_wait()

@@ -75,7 +75,9 @@ def difference(file: str, right: str, wrong: str, suite: str, directed: bool) ->
         (Path(folder) / "mtrl").mkdir()
         shutil.copy(ROOT / "mtrl/__init__.py", Path(folder) / "mtrl")
         shutil.copytree(
-            ROOT / "envs", Path(folder) / "mtrl/envs", ignore=shutil.ignore_patterns("__pycache__")
+            ROOT / "envs",
+            Path(folder) / "mtrl/envs",
+            ignore=shutil.ignore_patterns("__pycache__"),
         )
         shutil.copytree(ROOT / "tests/envs/minigrid", Path(folder) / "tests/envs/minigrid")
         source = Path(folder) / "mtrl/envs/minigrid" / f"{file}.py"
@@ -108,5 +110,7 @@ if __name__ == "__main__":
         for directed in (False, True)
     ]
     print(
-        json.dumps({"controls": controls, "defects": [difference(*defect) for defect in DEFECTS]})
+        json.dumps(
+            {"controls": controls, "defects": [difference(*defect) for defect in DEFECTS]}
+        )
     )

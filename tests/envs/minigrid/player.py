@@ -51,7 +51,10 @@ def _path(
         ahead = (x + int(STEP_X[direction]), y + int(STEP_Y[direction]))
         if ahead == target:
             return actions
-        moves = [(x, y, (direction + 3) % 4, TURN_LEFT), (x, y, (direction + 1) % 4, TURN_RIGHT)]
+        moves = [
+            (x, y, (direction + 3) % 4, TURN_LEFT),
+            (x, y, (direction + 1) % 4, TURN_RIGHT),
+        ]
         if kinds[ahead[1], ahead[0]] in WALKABLE:
             moves.append((*ahead, direction, FORWARD))
         for *place, action in moves:
@@ -89,7 +92,11 @@ class Wanderer:
         if not self.plans[i]:
             self.plans[i] = self._plan(i)
         action = self.plans[i].pop(0)
-        if action == FORWARD and self.env._arrays["level"][i, CARRIED] and self.rng.random() < 0.15:
+        if (
+            action == FORWARD
+            and self.env._arrays["level"][i, CARRIED]
+            and self.rng.random() < 0.15
+        ):
             self.plans[i] = []
             action = DROP
         return min(action, num_actions - 1)

@@ -31,7 +31,9 @@ from mtrl.envs.minigrid.tasks import TASKS
 from mtrl.envs.suites import get_suite
 from tests.envs.minigrid.compare import run
 
-IN_SUITES = sorted({task.env_id for suite in MINIGRID_SUITES for task in get_suite(suite).tasks})
+IN_SUITES = sorted(
+    {task.env_id for suite in MINIGRID_SUITES for task in get_suite(suite).tasks}
+)
 WIDE = ("mg20", "camrl-minigrid", "babyai10")
 SINGLES = [
     f"{'mg1' if task.env_id.startswith('MiniGrid') else 'babyai1'}:{task.name}"

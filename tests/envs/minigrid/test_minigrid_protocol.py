@@ -37,7 +37,9 @@ def test_steps_have_the_shapes_of_the_contract(backend):
     assert obs.shape == (20, 148 + env.obs_layout.mission_words) and obs.dtype == np.uint8
     assert env.observation_space.contains(obs) and env.single_action_space.n == 7
     obs, reward, terminated, truncated, info = env.step(_actions(env, 1))
-    assert env.observation_space.contains(obs) and env.observation_space.contains(info["final_obs"])
+    assert env.observation_space.contains(obs) and env.observation_space.contains(
+        info["final_obs"]
+    )
     assert (reward.dtype, terminated.dtype, truncated.dtype) == (np.float64, np.bool_, np.bool_)
     assert {key: value.dtype for key, value in info.items()} == {
         "success": np.bool_, "final_obs": np.uint8, "_final_obs": np.bool_
@@ -155,7 +157,9 @@ def test_evaluation_levels_follow_the_goal_seed_and_not_the_boundary():
         env.rebase(arguments["seed"])
         return env.level_seeds.tolist()
 
-    assert seeds(seed=1, goal_seed=5) == seeds(seed=2, goal_seed=5) != seeds(seed=5, goal_seed=6)
+    assert (
+        seeds(seed=1, goal_seed=5) == seeds(seed=2, goal_seed=5) != seeds(seed=5, goal_seed=6)
+    )
 
 
 @BOTH
@@ -271,7 +275,12 @@ def test_states_of_other_environments_are_refused():
 
 def test_unknown_ids_and_settings_are_named():
     suite = Suite(
-        "mine", "minigrid", (TaskSpec("x", "MiniGrid-Playground-v0", 100),), "stock", "any", "any"
+        "mine",
+        "minigrid",
+        (TaskSpec("x", "MiniGrid-Playground-v0", 100),),
+        "stock",
+        "any",
+        "any",
     )
     with pytest.raises(
         SuiteError, match="Unknown MiniGrid id 'MiniGrid-Playground-v0' in suite 'mine'"

@@ -64,7 +64,9 @@ def test_the_table_agrees_with_minigrid(env_id):
     else:
         assert len(missions) > 1
         assert max(len(mission.split()) for mission in missions) <= task.words
-        assert all(np.count_nonzero(encode_mission(mission, task.words)) for mission in missions)
+        assert all(
+            np.count_nonzero(encode_mission(mission, task.words)) for mission in missions
+        )
 
 
 @pytest.mark.parametrize(

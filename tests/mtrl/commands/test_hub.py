@@ -88,14 +88,17 @@ def test_pull_prints_the_folder(
         ("pull RUN --qqq=1", "qqq: unknown setting; --help shows all"),
     ],
 )
-def test_refuses(run: Path, arguments: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refuses(
+    run: Path, arguments: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     status = hub.main([str(run) if word == "RUN" else word for word in arguments.split()])
     assert words in complaint("mtrl hub", status, capsys)
 
 
 def test_commands_lose_their_folder() -> None:
     assert (
-        without_run_dir("mtrl train mt10 --run-dir /tmp/x --seed 1") == "mtrl train mt10 --seed 1"
+        without_run_dir("mtrl train mt10 --run-dir /tmp/x --seed 1")
+        == "mtrl train mt10 --seed 1"
     )
     assert without_run_dir("mtrl train --run-dir=/tmp/x") == "mtrl train"
 

@@ -27,7 +27,9 @@ def write(folder: Path, seeds: dict[int, list[float]], **how: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for seed, rates in seeds.items():
         record = make_record(
-            **{"method": "mtppo", "seed": seed, "rates": rates, "env_steps": 300_000} | EVERY | how
+            **{"method": "mtppo", "seed": seed, "rates": rates, "env_steps": 300_000}
+            | EVERY
+            | how
         )
         (folder / f"seed-{seed}.json").write_text(json.dumps(record))
     return folder
@@ -124,7 +126,9 @@ def test_without_matplotlib(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert plot.main([str(write(tmp_path / "a", {1: []}))]) == 1
-    assert 'needs matplotlib; install it with: pip install "matplotlib' in capsys.readouterr().err
+    assert (
+        'needs matplotlib; install it with: pip install "matplotlib' in capsys.readouterr().err
+    )
 
 
 def test_differences_are_welchs(tmp_path: Path) -> None:
@@ -165,7 +169,11 @@ def test_changed_settings(tmp_path: Path) -> None:
     ],
 )
 def test_verdicts(
-    tmp_path: Path, a: list[float], b: list[float], verdict: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    a: list[float],
+    b: list[float],
+    verdict: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folders = [
         write(tmp_path / name, {seed: [rate] * 10 for seed, rate in enumerate(rates)}, **how)

@@ -105,7 +105,8 @@ def test_no_display_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeEnv, "render", no_display)
     env = fakes.make_vec("mt1:fake", seed=0)
     with pytest.raises(
-        WorkbenchError, match=r"cannot render \(no EGL device\); without a display set MUJOCO_GL"
+        WorkbenchError,
+        match=r"cannot render \(no EGL device\); without a display set MUJOCO_GL",
     ):
         video.record(env, FakeAgent(env), 0, 1)
     monkeypatch.setattr(FakeEnv, "render", lambda self: None)

@@ -131,8 +131,12 @@ def test_suites_and_budgets_can_be_chosen(results: Path, tmp_path: Path) -> None
     assert build(results, tmp_path / "out") == 0
     tags = Reader((tmp_path / "out" / "index.html").read_text(encoding="utf-8")).tags
     offered = {attributes["value"] for tag, attributes in tags if tag == "option"}
-    sections = {attributes["data-suite"] for _, attributes in tags if "data-suite" in attributes}
-    bodies = {attributes["data-budget"] for _, attributes in tags if "data-budget" in attributes}
+    sections = {
+        attributes["data-suite"] for _, attributes in tags if "data-suite" in attributes
+    }
+    bodies = {
+        attributes["data-budget"] for _, attributes in tags if "data-budget" in attributes
+    }
     assert len(sections) == 2 and len(bodies) > 1
     assert offered == sections | bodies | {""}
     # Without the script, which shows it, the form would do nothing.
@@ -164,7 +168,9 @@ def test_files_from_a_changed_tree_are_named(results: Path, tmp_path: Path) -> N
     markdown = (tmp_path / "out" / "leaderboard.md").read_text(encoding="utf-8")
     named = markdown.partition("## Written from a changed tree")[2]
     assert file.replace("_", "\\_") in named
-    lines = list(csv.DictReader((tmp_path / "out" / "csv" / "seeds.csv").open(encoding="utf-8")))
+    lines = list(
+        csv.DictReader((tmp_path / "out" / "csv" / "seeds.csv").open(encoding="utf-8"))
+    )
     assert [line["file"] for line in lines if line["git_dirty"] == "true"] == [file]
 
 
@@ -205,7 +211,9 @@ def test_the_page_needs_no_network_and_its_policy_fits(results: Path, tmp_path: 
     text = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     page = Reader(text)
     policy = next(
-        attributes["content"] or "" for tag, attributes in page.tags if "http-equiv" in attributes
+        attributes["content"] or ""
+        for tag, attributes in page.tags
+        if "http-equiv" in attributes
     )
     assert policy.startswith("default-src 'none'")
     for tag in ("script", "style"):
@@ -213,10 +221,14 @@ def test_the_page_needs_no_network_and_its_policy_fits(results: Path, tmp_path: 
         digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
         assert f"{tag}-src 'sha256-{digest}'" in policy
     assert not [
-        attributes for _, attributes in page.tags if {"src", "style", "onclick"} & attributes.keys()
+        attributes
+        for _, attributes in page.tags
+        if {"src", "style", "onclick"} & attributes.keys()
     ]
     assert "url(" not in text
-    assert "http" not in text.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "").replace(
+        "http-equiv", ""
+    )
 
 
 def test_hostile_texts_stay_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -244,7 +256,9 @@ def test_hostile_texts_stay_texts(tmp_path: Path, capsys: pytest.CaptureFixture[
         for path in tmp_path.rglob("*")
         if out not in path.parents and folder not in path.parents
     ]
-    assert sorted(path.name for path in outside if path.is_file()) == ["mt10_mtsac_s7_3000000.json"]
+    assert sorted(path.name for path in outside if path.is_file()) == [
+        "mt10_mtsac_s7_3000000.json"
+    ]
     markdown = (out / "leaderboard.md").read_text(encoding="utf-8")
     prose = re.sub(r"`[^`]*`", "", markdown.replace("\\`", ""))
     assert not re.search(r"(?<!\\)<(?!\.\.)", prose)
@@ -292,7 +306,9 @@ def test_csv_holds_the_numbers_of_the_page(results: Path, tmp_path: Path) -> Non
 
 def test_the_rliable_matrix_is_runs_by_tasks(results: Path, tmp_path: Path) -> None:
     assert build(results, tmp_path / "out") == 0
-    matrices = dict(np.load(tmp_path / "out" / "rliable" / "mt10-native.npz", allow_pickle=False))
+    matrices = dict(
+        np.load(tmp_path / "out" / "rliable" / "mt10-native.npz", allow_pickle=False)
+    )
     assert {name: matrix.shape for name, matrix in matrices.items()} == {
         "mtsac": (5, 10),
         "mtppo": (3, 10),

@@ -28,11 +28,15 @@ def test_problems_name_file_place_and_value(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{path}: seed: is 'one', not a whole number"
     assert lines[1] == f"{path}: budget.env_steps: -1 is below the least allowed value, 0"
-    assert lines[2] == f"{tmp_path / 'missing.json'}: cannot be read (No such file or directory)"
+    assert (
+        lines[2] == f"{tmp_path / 'missing.json'}: cannot be read (No such file or directory)"
+    )
     assert lines[3] == "2 files checked, 3 problems"
 
 
-def test_broken_files_are_each_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_broken_files_are_each_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     reasons = write_broken(tmp_path / "results")
     assert main(["check", str(tmp_path / "results")]) == 2
     lines = capsys.readouterr().out.splitlines()

@@ -55,7 +55,9 @@ def test_seeds_at_other_steps_are_interpolated(tmp_path: Path) -> None:
 
 def test_a_diverged_seed_falls_to_zero_after_its_last_evaluation(tmp_path: Path) -> None:
     records = [make_record(seed=seed, rates=[0.9] * 10) for seed in range(4)]
-    table = table_of(tmp_path, *records, make_record(seed=4, rates=[0.9] * 10, status="diverged"))
+    table = table_of(
+        tmp_path, *records, make_record(seed=4, rates=[0.9] * 10, status="diverged")
+    )
     steps, _, mean, half = figures.mean_curve(table.rows[0])
     assert steps.tolist() == [1e6, 2e6, 3e6]
     assert mean[-1] == pytest.approx(4 * 0.9 / 5)
@@ -78,5 +80,7 @@ def test_many_methods_and_long_curves_are_drawn_in_bounded_size(tmp_path: Path) 
 
 def test_estimates_in_words() -> None:
     assert figures.estimate_text(figures.Estimate(0.5)) == "0.500"
-    assert figures.estimate_text(figures.Estimate(0.5, 0.25, 0.75), "+") == "+0.500 [+0.25, +0.75]"
+    assert (
+        figures.estimate_text(figures.Estimate(0.5, 0.25, 0.75), "+") == "+0.500 [+0.25, +0.75]"
+    )
     assert figures.estimate_text(figures.Estimate(math.nan)) == "none"

@@ -21,7 +21,9 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"usage: python -m mtrl.leaderboard {name}" in capsys.readouterr().out
 
 
-def test_unknown_command_is_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_command_is_refused_with_the_nearest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["chek"]) == 2
     assert capsys.readouterr().err.startswith(
         "mtrl.leaderboard: COMMAND: 'chek' is unknown; did you mean 'check'?"

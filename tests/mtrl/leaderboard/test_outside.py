@@ -21,7 +21,8 @@ def test_shipped_numbers_have_a_source_and_a_known_suite() -> None:
 def test_one_number_per_label_is_final_and_several_are_a_curve(tmp_path: Path) -> None:
     path = tmp_path / "outside.csv"
     path.write_text(
-        HEAD + "mt10,a,0.5,,200,,mean,x,\nmt10,a,0.2,,100,,mean,x,\nmt10,b,0.7,0.9,,5,mean,y,note\n"
+        HEAD
+        + "mt10,a,0.5,,200,,mean,x,\nmt10,a,0.2,,100,,mean,x,\nmt10,b,0.7,0.9,,5,mean,y,note\n"
     )
     entries = read(path)
     assert [(entry.label, entry.shown) for entry in finals(entries)] == [

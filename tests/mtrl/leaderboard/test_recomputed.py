@@ -29,7 +29,9 @@ def invented(folder: Path) -> Path:
     """What the published files lack: rows of five seeds, diverged and failed ones, other steps, sampling policies."""
     for seed in range(6):
         write(folder, make_record(seed=seed, rates=[0.1 * seed, 1.0, 0.3], evaluations=4))
-        write(folder, make_record(method="mtsac-pcgrad", seed=seed, rates=[0.2, 0.9 - 0.1 * seed]))
+        write(
+            folder, make_record(method="mtsac-pcgrad", seed=seed, rates=[0.2, 0.9 - 0.1 * seed])
+        )
     write(folder, make_record(seed=6, rates=[0.9] * 10, evaluations=5, status="diverged"))
     write(folder, make_record(seed=7, evaluations=1, status="diverged"))
     write(folder, make_record(seed=8, status="failed"))
@@ -85,7 +87,8 @@ class Built:
     def names(self) -> dict[tuple[str, str], Key]:
         """Rows by table and name in plots, which has the budget where that is not the table's largest."""
         largest = {
-            table: max(int(k[1]) for k in self.rows if k[0] == table) for table, _, _ in self.rows
+            table: max(int(k[1]) for k in self.rows if k[0] == table)
+            for table, _, _ in self.rows
         }
         found = {}
         for table, planned, label in self.rows:
@@ -155,7 +158,9 @@ def clock(record: Record, steps: float) -> float:
 
 def steps_shown(records: Sequence[Record]) -> list[int]:
     """Env steps of a row's curve: of all evaluations that lie between the latest start and the earliest finish."""
-    evaluated = [[e["env_steps"] for e in r["evaluations"]] for r in records if r["evaluations"]]
+    evaluated = [
+        [e["env_steps"] for e in r["evaluations"]] for r in records if r["evaluations"]
+    ]
     ends = [r["evaluations"][-1]["env_steps"] for r in records if r["status"] == "finished"]
     low, high = max(own[0] for own in evaluated), min(ends or [own[-1] for own in evaluated])
     return sorted({step for own in evaluated for step in own if low <= step <= high})
@@ -170,7 +175,9 @@ def rules(record: Record) -> str:
 def num_changed(record: Record) -> int:
     """Settings of the agent in which a run differs from its method's preset."""
     params = record["method"]["params"]
-    usual = presets.resolve({"suite": params["suite"], "method": record["method"]["name"]}).flat()
+    usual = presets.resolve(
+        {"suite": params["suite"], "method": record["method"]["name"]}
+    ).flat()
     return sum(
         usual[key] != value
         for key, value in params.items()
@@ -178,7 +185,9 @@ def num_changed(record: Record) -> int:
     )
 
 
-def specialists(rows: dict[Key, list[Record]], table: str) -> dict[str, dict[str, list[Record]]]:
+def specialists(
+    rows: dict[Key, list[Record]], table: str
+) -> dict[str, dict[str, list[Record]]]:
     """The single-task reference of a table: for each method and task the records of one row."""
     first = next(records[0] for key, records in rows.items() if key[0] == table)
     tasks = first["protocol"]["tasks"]
@@ -195,13 +204,17 @@ def specialists(rows: dict[Key, list[Record]], table: str) -> dict[str, dict[str
         own = found.setdefault(one["method"]["name"], {})
         own.setdefault(task, []).append((order, records))
     return {
-        method: {task: min(several, key=lambda pair: pair[0])[1] for task, several in own.items()}
+        method: {
+            task: min(several, key=lambda pair: pair[0])[1] for task, several in own.items()
+        }
         for method, own in found.items()
     }
 
 
 def half_width(values: Sequence[float]) -> float:
-    return float(stats.t.ppf(0.975, len(values) - 1)) * math.sqrt(variance(values) / len(values))
+    return float(stats.t.ppf(0.975, len(values) - 1)) * math.sqrt(
+        variance(values) / len(values)
+    )
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> tuple[float, float] | None:
@@ -255,7 +268,9 @@ def numbers_of(records: Sequence[Record]) -> dict[str, float | str]:
     for status in ("diverged", "failed", "running"):
         found[status] = sum(record["status"] == status for record in records)
     if not own:
-        return found | dict.fromkeys(("success", "low", "high", "iqm", "best_over_training"), "")
+        return found | dict.fromkeys(
+            ("success", "low", "high", "iqm", "best_over_training"), ""
+        )
     matrix = [final(record) for record in own]
     means = [mean(row) for row in matrix]
     tasks = len(matrix[0])
@@ -469,7 +484,9 @@ def test_the_markdown_rounds_the_same_numbers(built: Built) -> None:
         if cells[:3] == ["method", "env steps", "success"]:
             head = cells
             tables.append([])
-        elif len(cells) == 13 and tables and not cells[0].startswith("--") and cells[0] != "run":
+        elif (
+            len(cells) == 13 and tables and not cells[0].startswith("--") and cells[0] != "run"
+        ):
             tables[-1].append(dict(zip(head, cells)))  # type: ignore[arg-type]
     shown: list[dict[str, str]] = [row for table in tables for row in table]  # type: ignore[misc]
     lines = built.csv("rows")
@@ -487,6 +504,8 @@ def test_the_markdown_rounds_the_same_numbers(built: Built) -> None:
         for column, name, text_of in rounded:
             if line[name]:
                 begins = row[column].partition(" ")[0]
-                assert float(begins) == pytest.approx(float(text_of(float(line[name]))), abs=1.1e-3)
+                assert float(begins) == pytest.approx(
+                    float(text_of(float(line[name]))), abs=1.1e-3
+                )
             else:
                 assert row[column] in ("", "none", "none †")

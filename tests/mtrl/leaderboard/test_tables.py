@@ -77,7 +77,11 @@ def labels(table: Table) -> list[str]:
 
 
 def test_a_label_says_what_differs_from_the_preset_and_from_other_rows(tmp_path: Path) -> None:
-    common = {"agent__gamma": 0.9, "agent__aggregator__kind": "cagrad", "agent__aggregator__c": 0.5}
+    common = {
+        "agent__gamma": 0.9,
+        "agent__aggregator__kind": "cagrad",
+        "agent__aggregator__c": 0.5,
+    }
     (table,) = grouped(
         tmp_path,
         make_record(**common, agent__precision="fp32"),
@@ -91,7 +95,9 @@ def test_a_label_says_what_differs_from_the_preset_and_from_other_rows(tmp_path:
     ]
 
 
-def test_the_only_row_of_a_method_says_what_no_other_row_of_the_budget_has(tmp_path: Path) -> None:
+def test_the_only_row_of_a_method_says_what_no_other_row_of_the_budget_has(
+    tmp_path: Path,
+) -> None:
     (table,) = grouped(tmp_path / "alone", make_record(stagger=False, agent__gamma=0.9))
     assert labels(table) == ["mtsac, without stagger, gamma 0.9"]
     (table,) = grouped(
@@ -106,7 +112,10 @@ def test_the_only_row_of_a_method_says_what_no_other_row_of_the_budget_has(tmp_p
 def test_settings_that_only_some_rows_know(tmp_path: Path) -> None:
     later = {"agent__about": 1, "agent__beyond": 2, "agent__curve": 3, "agent__dim": 4}
     (table,) = grouped(tmp_path, make_record(agent__width=1024, **later), make_record())
-    assert labels(table) == ["mtsac", "mtsac, width 1024, about 1, beyond 2, curve 3, and 1 more"]
+    assert labels(table) == [
+        "mtsac",
+        "mtsac, width 1024, about 1, beyond 2, curve 3, and 1 more",
+    ]
 
 
 def test_rows_of_agents_and_methods_that_do_not_ship(tmp_path: Path) -> None:
@@ -129,7 +138,9 @@ def test_settings_that_do_nothing_on_a_suite_make_no_row(tmp_path: Path) -> None
         {"agent__noise_correlation": 0.4, "agent__noise_until": None},
     ]
     for suite, rows in (("mg3", 1), ("mt10", 2)):
-        records = [make_record(suite, "mtppo", seed, **noise) for seed, noise in enumerate(noises)]
+        records = [
+            make_record(suite, "mtppo", seed, **noise) for seed, noise in enumerate(noises)
+        ]
         (table,) = grouped(tmp_path / suite, *records)
         assert len(table.rows) == rows
 
@@ -149,7 +160,9 @@ def test_diverged_runs_count_as_zero_and_failed_ones_are_kept_in_sight(tmp_path:
     assert row.seeds == 6
     assert row.seed_means == pytest.approx([0.5] * 4 + [0.0, 0.0])
     assert row.headline.value == pytest.approx(2 / 6)
-    assert row.last_scores == pytest.approx((2 + 0.66) / 6)  # what one had at two thirds of the way
+    assert row.last_scores == pytest.approx(
+        (2 + 0.66) / 6
+    )  # what one had at two thirds of the way
     assert row.task_counts == [(100, 300)] * 10
     assert row.flawed
     assert row.remarks == [
@@ -189,7 +202,9 @@ def test_the_plain_baseline_is_that_of_the_agent_at_the_same_budget(tmp_path: Pa
     assert found["mtppo"].preliminary
 
 
-def test_of_plain_rows_the_one_with_most_settings_in_common_is_the_baseline(tmp_path: Path) -> None:
+def test_of_plain_rows_the_one_with_most_settings_in_common_is_the_baseline(
+    tmp_path: Path,
+) -> None:
     (table,) = grouped(
         tmp_path,
         *seeds("mtsac", [0.7, 0.8, 0.9], agent__precision="fp32"),

@@ -64,7 +64,9 @@ def test_a_row_holds_by_name_by_file_and_by_folder(
         assert main(["verify", *words]) == 0
         lines = capsys.readouterr().out.splitlines()
         assert [line.rpartition("(")[2] for line in lines[:2]] == ["equal in every count)"] * 2
-        assert lines[2].startswith("mt10:fake/fake holds: found ") and "over 2 seeds" in lines[2]
+        assert (
+            lines[2].startswith("mt10:fake/fake holds: found ") and "over 2 seeds" in lines[2]
+        )
 
 
 def test_a_method_of_several_rows_is_asked_about(
@@ -101,7 +103,9 @@ def test_a_row_is_named_by_its_label(
     monkeypatch.setattr("mtrl.leaderboard.files.suite_problems", lambda protocol: [])
     results = tmp_path / "results"
     place = "mt10-fake/60/other/seed-0"
-    config = short_config(f"results/.runs/{place}", total_env_steps=60, agent__learning_rate=0.2)
+    config = short_config(
+        f"results/.runs/{place}", total_env_steps=60, agent__learning_rate=0.2
+    )
     train(config)
     collect(Unit(config, (), results / f"{place}.json"))
     assert main(["verify", "mt10:fake/fake", f"--results={results}"]) == 2
@@ -179,7 +183,9 @@ def test_missing_checkpoints_are_one_sentence(
     shutil.rmtree(row[0].folder)
     assert main(["verify", str(result)]) == 2
     err = capsys.readouterr().err
-    assert "are not in" in err and "name the run folder itself" in err and "Traceback" not in err
+    assert (
+        "are not in" in err and "name the run folder itself" in err and "Traceback" not in err
+    )
 
 
 def test_only_final_results_of_one_row(
@@ -209,6 +215,8 @@ def test_only_final_results_of_one_row(
         ),
     ],
 )
-def test_bad_input(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["verify", *arguments]) == 2
     assert words in capsys.readouterr().err

@@ -18,7 +18,14 @@ def package(tmp_path: Path) -> Path:
     for path in (folder / "__init__.py", tmp_path / "results" / "run.json"):
         path.parent.mkdir()
         path.write_text("1\n")
-    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    identity = [
+        "-c",
+        "user.name=a",
+        "-c",
+        "user.email=a@example.org",
+        "-c",
+        "commit.gpgsign=false",
+    ]
     for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "first"]):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
     return folder

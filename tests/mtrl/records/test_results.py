@@ -82,7 +82,9 @@ def test_a_record_names_choices_in_their_short_form(
     given: Record, parts: tuple[str | None, ...]
 ) -> None:
     method = method_of(resolve({"suite": "mt10", **given}).flat())
-    assert tuple(method[key] for key in ("aggregator", "curriculum", "network", "heads")) == parts
+    assert (
+        tuple(method[key] for key in ("aggregator", "curriculum", "network", "heads")) == parts
+    )
 
 
 def test_success_mean_is_unweighted_over_tasks(record: Record) -> None:
@@ -130,7 +132,10 @@ TASK = ("evaluations", 0, "per_task", "task-1")
             _set("evaluations", 0, "per_task", "task-1", KeyError),
             "per_task: the tasks are not those",
         ),
-        (_set("evaluations", 0, "per_task", {}), "per_task: has 0 entries; at least 1 is needed"),
+        (
+            _set("evaluations", 0, "per_task", {}),
+            "per_task: has 0 entries; at least 1 is needed",
+        ),
         (
             _set("schema_version", KeyError),
             "schema_version: is missing; this version of mtrl reads 2",
@@ -139,7 +144,10 @@ TASK = ("evaluations", 0, "per_task", "task-1")
             _set("method", "params", "agent.x", {"a": 1}),
             "method.params['agent.x']: is an object, not a text, number",
         ),
-        (_set("provenance", "cpu_count", 10**30), "provenance.cpu_count: a huge number is above"),
+        (
+            _set("provenance", "cpu_count", 10**30),
+            "provenance.cpu_count: a huge number is above",
+        ),
         (_set("run_id", "x" * 300), "run_id: has 300 characters; allowed are 1 to 200"),
         (
             _set("protocol", "episodes_per_task", 5),
@@ -153,7 +161,10 @@ TASK = ("evaluations", 0, "per_task", "task-1")
             _set("protocol", "distinct_levels", {"task-0": 5, "task-2": 1, "task-1": 1}),
             "protocol.distinct_levels.task-0: 5 is more than protocol.episodes_per_task, 4",
         ),
-        (_set("budget", "segments", []), "budget.segments: has 0 entries; at least 1 is needed"),
+        (
+            _set("budget", "segments", []),
+            "budget.segments: has 0 entries; at least 1 is needed",
+        ),
         (
             _set("budget", "segments", 0, "env_steps", 3),
             "budget.segments[0].env_steps: 3 is not 0, where a run starts",
@@ -186,7 +197,9 @@ def test_violations_name_the_field(
 
 def test_evaluations_are_in_order(record: Record) -> None:
     record["evaluations"].append(copy.deepcopy(record["evaluations"][0]))
-    with pytest.raises(ResultError, match=r"evaluations\[1\].env_steps: 10 does not come after 10"):
+    with pytest.raises(
+        ResultError, match=r"evaluations\[1\].env_steps: 10 does not come after 10"
+    ):
         validate(record)
 
 

@@ -50,7 +50,9 @@ def params(**given: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_words_for_what_differs_from_the_preset(given: dict[str, Any], words: list[str]) -> None:
+def test_words_for_what_differs_from_the_preset(
+    given: dict[str, Any], words: list[str]
+) -> None:
     assert list(changes(params(**given)).values()) == words
 
 
@@ -101,7 +103,8 @@ def test_a_method_of_ones_own_is_compared_with_its_file_or_else_the_plain_algori
     shipped = tmp_path / "mtppo.yaml"
     shipped.write_text(file.read_text())
     assert (
-        place(params(method=str(shipped)), shipped).parent.name == "mtppo-envs-per-task-1-width-8"
+        place(params(method=str(shipped)), shipped).parent.name
+        == "mtppo-envs-per-task-1-width-8"
     )
 
 

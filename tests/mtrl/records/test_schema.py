@@ -69,7 +69,9 @@ def agrees(value: Any) -> bool:
 
 def _holds_whole_float(value: Any) -> bool:
     if isinstance(value, dict | list):
-        return any(map(_holds_whole_float, value.values() if isinstance(value, dict) else value))
+        return any(
+            map(_holds_whole_float, value.values() if isinstance(value, dict) else value)
+        )
     return isinstance(value, float) and value.is_integer()
 
 

@@ -29,7 +29,10 @@ SAC = {"method": "sb3-sac", "agent__buffer_size": 300, "agent__learning_starts":
 @pytest.mark.parametrize("suite", ["mt10:fake", "mt10:fake-inexact"])
 @pytest.mark.parametrize("settings", [PPO, SAC], ids=["ppo", "sac"])
 def test_killed_and_resumed_is_bit_identical(
-    short_config: ShortConfig, suite: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    short_config: ShortConfig,
+    suite: str,
+    settings: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = short_config("whole", suite=suite, **settings)
     with monkeypatch.context() as patch:
@@ -102,7 +105,9 @@ def test_a_nan_is_named() -> None:
     agent.learn(10)
     with torch.no_grad():
         next(agent.model.actor.parameters())[0] = torch.nan
-    with pytest.raises(DivergedError, match=r"actor\..* is not finite after \d+ gradient steps"):
+    with pytest.raises(
+        DivergedError, match=r"actor\..* is not finite after \d+ gradient steps"
+    ):
         agent.advance()
         agent.metrics()
 
@@ -124,12 +129,17 @@ def test_bad_settings(kind: type[SB3Agent], setting: dict[str, Any], words: str)
 
 
 def test_continuous_agent_on_a_discrete_suite() -> None:
-    with pytest.raises(AgentError, match="mg3 has discrete actions; sb3-sac needs a bounded Box"):
+    with pytest.raises(
+        AgentError, match="mg3 has discrete actions; sb3-sac needs a bounded Box"
+    ):
         SB3SAC(make_vec("mg3"))
 
 
 def test_without_sb3_one_sentence(
-    faked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    faked: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(

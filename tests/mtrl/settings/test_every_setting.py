@@ -146,7 +146,9 @@ def before(algorithm: str, values: Values) -> dict[str, Any]:
 @pytest.mark.parametrize("algorithm", CHANGES)
 def test_the_tables_name_every_setting(algorithm: str) -> None:
     assert CHANGES[algorithm].keys() == settings_of(settings_class(algorithm)).keys()
-    assert OF_RUNS.keys() | IDLE.keys() | {"stagger"} == settings_of(TrainConfig).keys() - {"agent"}
+    assert OF_RUNS.keys() | IDLE.keys() | {"stagger"} == settings_of(TrainConfig).keys() - {
+        "agent"
+    }
 
 
 @pytest.mark.parametrize(("algorithm", "key"), CASES, ids=[" ".join(case) for case in CASES])
@@ -351,7 +353,9 @@ def _changed(registry: Registry[Any], name: str, key: str) -> tuple[str, str]:
 
 def _own(registry: Registry[Any]) -> list[tuple[str, str]]:
     every = [(name, key) for name in registry for key in registry.settings(name)]
-    return [(name, key) for name, key in every if key not in OUTER and (name, key) not in LEFT_OUT]
+    return [
+        (name, key) for name, key in every if key not in OUTER and (name, key) not in LEFT_OUT
+    ]
 
 
 @pytest.mark.slow
@@ -383,7 +387,9 @@ def test_a_setting_of_a_curriculum_changes_the_run(name: str, key: str) -> None:
         with pytest.raises(AgentError, match="round_steps=501 does nothing"):
             learned(algorithm, heads | {"curriculum": changed})
         return
-    assert (learned(algorithm, heads | {"curriculum": changed}) == reference) == (name == "uniform")
+    assert (learned(algorithm, heads | {"curriculum": changed}) == reference) == (
+        name == "uniform"
+    )
 
 
 @pytest.mark.parametrize(("name", "key"), _own(NETWORKS))

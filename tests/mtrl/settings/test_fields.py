@@ -95,7 +95,11 @@ def test_values_are_read(value: Any, hint: Any, expected: Any) -> None:
         (float("inf"), float, "key: inf is not a finite number"),
         (0, Count, "key: 0 is not a whole number of at least 1"),
         ("1.5", Share, "key: '1.5' is not a number of at least 0 and at most 1"),
-        ("-2", Annotated[Whole, Field(ge=-1)], "key: '-2' is not a whole number of at least -1"),
+        (
+            "-2",
+            Annotated[Whole, Field(ge=-1)],
+            "key: '-2' is not a whole number of at least -1",
+        ),
         ("3,0", tuple[Count, ...], "key: '0' is not a whole number of at least 1"),
         ("3,x", tuple[Count, ...] | None, "key: 'x' is not a whole number of at least 1"),
         ("maybe", bool, "true or false"),
@@ -154,11 +158,17 @@ def test_nearest(key: str, expected: str | None) -> None:
 
 
 def test_what_is_not_a_setting_at_all_is_refused_in_one_sentence() -> None:
-    with pytest.raises(AgentError, match=r"inner: 3 is not allowed; input should be a dictionary"):
+    with pytest.raises(
+        AgentError, match=r"inner: 3 is not allowed; input should be a dictionary"
+    ):
         Outer("a", inner=3)  # type: ignore[arg-type]
-    with pytest.raises(AgentError, match=r"inner\.rat: unknown setting; did you mean 'inner.rate'"):
+    with pytest.raises(
+        AgentError, match=r"inner\.rat: unknown setting; did you mean 'inner.rate'"
+    ):
         Outer("a", inner={"rat": 3})  # type: ignore[arg-type]
-    with pytest.raises(AgentError, match=r"3: 8 is not allowed; unexpected positional argument"):
+    with pytest.raises(
+        AgentError, match=r"3: 8 is not allowed; unexpected positional argument"
+    ):
         Outer("a", 3, Inner(), 8)  # type: ignore[call-arg]
 
 
@@ -169,5 +179,6 @@ class Alternatives:
 
 def test_alternatives_in_words() -> None:
     assert (
-        describe(settings_of(Alternatives)["rate"].hint) == "auto or a whole number of at least 1"
+        describe(settings_of(Alternatives)["rate"].hint)
+        == "auto or a whole number of at least 1"
     )

@@ -74,7 +74,9 @@ def test_every_method_resolves_and_says_what_it_is(name: str) -> None:
 
 
 def test_one_hot_overlay_beats_the_suite() -> None:
-    assert resolve({"suite": "mt10", "method": "mtsac-one-hot"}).flat()["agent.heads"] == "one-hot"
+    assert (
+        resolve({"suite": "mt10", "method": "mtsac-one-hot"}).flat()["agent.heads"] == "one-hot"
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,12 +107,14 @@ def test_unknown_suite_names_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("suite", "steps"), [("mt1:reach-v3", 2_000_000), ("mt10", 20_000_000), ("mt50", 100_000_000)]
+    ("suite", "steps"),
+    [("mt1:reach-v3", 2_000_000), ("mt10", 20_000_000), ("mt50", 100_000_000)],
 )
 def test_budgets_are_per_task(suite: str, steps: int) -> None:
     assert resolve({"suite": suite}).total_env_steps == steps
     assert (
-        resolve({"suite": suite, "total_env_steps": "10_000/task"}).total_env_steps == steps // 200
+        resolve({"suite": suite, "total_env_steps": "10_000/task"}).total_env_steps
+        == steps // 200
     )
     assert resolve({"suite": suite, "total_env_steps": "1e4"}).total_env_steps == 10_000
 
@@ -238,7 +242,9 @@ def test_settings_of_other_algorithms_do_not_leak(faked: None) -> None:
 @pytest.mark.parametrize("registry", [AGGREGATORS, CURRICULA], ids=["aggregators", "curricula"])
 def test_every_setting_of_a_choice_is_explained(registry: Registry[object]) -> None:
     for name in registry:
-        unexplained = [key for key, setting in registry.settings(name).items() if not setting.about]
+        unexplained = [
+            key for key, setting in registry.settings(name).items() if not setting.about
+        ]
         assert not unexplained, name
         assert registry.entries[name].summary.endswith(".")
 
@@ -246,8 +252,14 @@ def test_every_setting_of_a_choice_is_explained(registry: Registry[object]) -> N
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"aggregator": "cagard"}, "agent.aggregator: 'cagard' is unknown; did you mean 'cagrad'?"),
-        ({"aggregator": "cagrad:cc=3"}, "agent.aggregator.cc: unknown setting; did you mean 'c'?"),
+        (
+            {"aggregator": "cagard"},
+            "agent.aggregator: 'cagard' is unknown; did you mean 'cagrad'?",
+        ),
+        (
+            {"aggregator": "cagrad:cc=3"},
+            "agent.aggregator.cc: unknown setting; did you mean 'c'?",
+        ),
         ({"aggregator": "cagrad:c"}, "agent.aggregator: 'c' in 'cagrad:c' is not of the form"),
         ({"aggregator": "cagrad:c=x"}, "agent.aggregator.c: 'x' is not a number"),
         ({"aggregator": "cagrad:c=inf"}, "agent.aggregator.c: 'inf' is not a finite number"),
@@ -262,8 +274,14 @@ def test_every_setting_of_a_choice_is_explained(registry: Registry[object]) -> N
             {"actor_aggregator.c": 3},
             "agent.actor_aggregator: {'c': 3} is not an aggregator as NAME or NAME:KEY=VALUE,...",
         ),
-        ({"actor_aggregator": "famo"}, "agent.actor_aggregator: 'famo' takes logarithms or ratios"),
-        ({"curriculum.kind": "mrlc"}, "agent.curriculum: 'mrlc' is unknown; did you mean 'mrcl'?"),
+        (
+            {"actor_aggregator": "famo"},
+            "agent.actor_aggregator: 'famo' takes logarithms or ratios",
+        ),
+        (
+            {"curriculum.kind": "mrlc"},
+            "agent.curriculum: 'mrlc' is unknown; did you mean 'mrcl'?",
+        ),
         ({"mtsac.widht": 3}, "mtsac.widht: unknown setting; did you mean mtsac.width?"),
     ],
 )
@@ -298,7 +316,9 @@ def test_a_wrong_value_names_the_file_that_it_stands_in_last(tmp_path: Path) -> 
 
 def test_a_choice_that_is_none_takes_no_settings() -> None:
     given = {"suite": "mt10", "actor_aggregator.c": 0.9, "actor_aggregator": "none"}
-    with pytest.raises(ConfigError, match=r"agent.actor_aggregator: {'c': 0.9} is not an aggre"):
+    with pytest.raises(
+        ConfigError, match=r"agent.actor_aggregator: {'c': 0.9} is not an aggre"
+    ):
         resolve(given)
 
 

@@ -63,11 +63,13 @@ def test_groups_hold_the_seeds_of_one_suite_and_method(
         (group.units[0].config.suite, [unit.config.seed for unit in group.units])
         for group in groups
     ]
-    assert found == [(suite, part) for part in seeds for suite in ("mt10:fake", "mt1:fake-inexact")]
+    assert found == [
+        (suite, part) for part in seeds for suite in ("mt10:fake", "mt1:fake-inexact")
+    ]
     assert all(len({unit.row for unit in group.units}) == 1 for group in groups)
-    assert len({group.name for group in groups} | {str(group.log) for group in groups}) == 2 * len(
-        groups
-    )
+    assert len(
+        {group.name for group in groups} | {str(group.log) for group in groups}
+    ) == 2 * len(groups)
 
 
 def test_the_command_of_a_group_means_the_same_configurations(
@@ -111,7 +113,9 @@ def test_sweeps_that_share_a_results_folder_share_no_run_of_other_settings(
     specs = [read_spec(make_spec(methods=own, **common)) for own in methods]
     specs.append(read_spec(make_spec(methods=methods[0], total_env_steps=1800, **common)))
     specs.append(
-        read_spec(make_spec(methods=methods[0], settings={"eval.episodes_per_task": 5}, **common))
+        read_spec(
+            make_spec(methods=methods[0], settings={"eval.episodes_per_task": 5}, **common)
+        )
     )
     assert [str(spec.units[0].result.parent) for spec in specs] == [
         "results/mt10-fake/900/fake-eval.episodes-per-task-4",
@@ -123,7 +127,9 @@ def test_sweeps_that_share_a_results_folder_share_no_run_of_other_settings(
     assert len({unit.folder for spec in specs for unit in spec.units}) == 5
 
 
-def test_overrides_of_a_method_beat_those_of_the_sweep(faked: None, make_spec: MakeSpec) -> None:
+def test_overrides_of_a_method_beat_those_of_the_sweep(
+    faked: None, make_spec: MakeSpec
+) -> None:
     spec = read_spec(
         make_spec(
             methods={"fake.yaml": {"log_every": 5}},
@@ -169,7 +175,10 @@ def test_overrides_of_a_method_beat_those_of_the_sweep(faked: None, make_spec: M
             {"total_env_steps": {"mt10:fak": 3}},
             "total_env_steps.mt10:fak: is no suite of this sweep; did you mean",
         ),
-        ({"total_env_steps": "many"}, "total_env_steps: 'many' is not a whole number of env steps"),
+        (
+            {"total_env_steps": "many"},
+            "total_env_steps: 'many' is not a whole number of env steps",
+        ),
     ],
 )
 def test_bad_specs_are_one_sentence(

@@ -88,10 +88,14 @@ def test_killed_twice_and_restarted_gives_the_same_files(
 
     before = {path: path.stat().st_mtime_ns for path in results.glob("*/*/*/seed-*.json")}
     assert main(["run", str(killed)]) == 0  # nothing is left to do
-    assert before == {path: path.stat().st_mtime_ns for path in results.glob("*/*/*/seed-*.json")}
+    assert before == {
+        path: path.stat().st_mtime_ns for path in results.glob("*/*/*/seed-*.json")
+    }
 
 
-def test_ctrl_c_saves_stops_and_says_how_to_continue(make_spec: MakeSpec, tmp_path: Path) -> None:
+def test_ctrl_c_saves_stops_and_says_how_to_continue(
+    make_spec: MakeSpec, tmp_path: Path
+) -> None:
     spec = make_spec(suites=["mt10:fake"], total_env_steps=90_000)
     sweep = start(str(spec), pace=0.01)
     wait_for_checkpoint(tmp_path / "results-sweep", 90, sweep)
@@ -119,7 +123,13 @@ def test_failures_are_tried_once_more_and_reported(make_spec: MakeSpec, tmp_path
         methods={METHOD: {"agent.nan_at": 150}},
     )
     foreign = (
-        tmp_path / "results-sweep" / ".runs" / "mt10-fake" / "300" / f"{ROW}-nan-at-150" / "seed-1"
+        tmp_path
+        / "results-sweep"
+        / ".runs"
+        / "mt10-fake"
+        / "300"
+        / f"{ROW}-nan-at-150"
+        / "seed-1"
     )
     foreign.mkdir(parents=True)
     (foreign / "notes.txt").write_text("mine")
@@ -191,7 +201,8 @@ def test_the_plan_says_where_its_speeds_come_from(
     assert lines[1].startswith("mt1:fake-inexact fake seed 0: starts, 300 env steps left")
     assert re.search(r"\(calibrated on [1-9][0-9,]* env steps\)$", lines[1])
     assert (
-        lines[2] == "mt10:fake fake seed 1: starts, 900 env steps left, 0.00 h at 100/s (measured)"
+        lines[2]
+        == "mt10:fake fake seed 1: starts, 900 env steps left, 0.00 h at 100/s (measured)"
     )
     assert lines[4].startswith("4 runs, 1 over; about 0.0 hours of work, 0.0 h with 2 jobs")
     assert not spec.units[2].folder.exists()
@@ -222,7 +233,8 @@ def test_the_plan_shows_which_seeds_share_a_process(
         == "  mt10:fake fake seed 1: starts, 900 env steps left, 0.00 h at 100/s (measured)"
     )
     assert (
-        lines[3] == "mt10:fake fake seed 2: starts, 900 env steps left, 0.00 h at 100/s (measured)"
+        lines[3]
+        == "mt10:fake fake seed 2: starts, 900 env steps left, 0.00 h at 100/s (measured)"
     )
 
 
@@ -324,7 +336,9 @@ def test_seeds_together_killed_and_restarted_give_the_files_of_single_runs(
     assert len(results_of(results)) == 3
 
 
-def test_a_seed_that_cannot_run_leaves_its_group_alone(make_spec: MakeSpec, tmp_path: Path) -> None:
+def test_a_seed_that_cannot_run_leaves_its_group_alone(
+    make_spec: MakeSpec, tmp_path: Path
+) -> None:
     spec = make_spec(suites=["mt10:fake"], seeds=3, total_env_steps=300, together=True)
     foreign = tmp_path / "results-sweep" / ".runs" / "mt10-fake" / "300" / ROW / "seed-1"
     foreign.mkdir(parents=True)
@@ -333,13 +347,16 @@ def test_a_seed_that_cannot_run_leaves_its_group_alone(make_spec: MakeSpec, tmp_
     _, err = sweep.communicate(timeout=120)
     assert sweep.returncode == 1
     assert (
-        "seeds 0,1,2: ended early (exit status 2" in err and "going on with each seed alone" in err
+        "seeds 0,1,2: ended early (exit status 2" in err
+        and "going on with each seed alone" in err
     )
     assert "2 of 3 runs finished" in err and "mt10:fake fake seed 1: failed" in err
     assert len(results_of(tmp_path / "results-sweep")) == 2
 
 
-def test_a_seed_that_diverges_leaves_its_group_alone(make_spec: MakeSpec, tmp_path: Path) -> None:
+def test_a_seed_that_diverges_leaves_its_group_alone(
+    make_spec: MakeSpec, tmp_path: Path
+) -> None:
     spec = make_spec(
         suites=["mt10:fake"],
         seeds=2,

@@ -55,7 +55,9 @@ def test_every_command_of_an_interrupted_run_is_kept_and_its_plan_stays_one(
     assert record["provenance"]["commands"] == ["first", "second", "third"]
 
 
-def test_a_total_that_nothing_was_trained_under_leaves_no_trace(short_config: ShortConfig) -> None:
+def test_a_total_that_nothing_was_trained_under_leaves_no_trace(
+    short_config: ShortConfig,
+) -> None:
     """An inexact environment saves at boundaries only, so the next start goes on from 360 again."""
     suite = "mt10:fake-inexact"
     train(short_config(suite=suite, total_env_steps=360))
@@ -82,16 +84,22 @@ def test_fewer_env_steps_than_are_done_is_an_error(
     short_config: ShortConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = train(short_config())
-    with pytest.raises(ConfigError, match="total_env_steps: 300 is less than the 600 env steps"):
+    with pytest.raises(
+        ConfigError, match="total_env_steps: 300 is less than the 600 env steps"
+    ):
         train(short_config(total_env_steps=300))
     capsys.readouterr()
     words = ["--resume", str(tmp_path / "run"), "--total-env-steps=300"]
-    assert "it must be at least that" in complaint("mtrl.train", train_command.main(words), capsys)
+    assert "it must be at least that" in complaint(
+        "mtrl.train", train_command.main(words), capsys
+    )
     assert train(short_config()) == before
 
 
 def test_one_sentence_where_a_schedule_follows_the_total(
-    short_config: ShortConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    short_config: ShortConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     train(short_config(total_env_steps=300))
     assert "step sizes follow" not in capsys.readouterr().err
@@ -115,7 +123,9 @@ def test_agents_know_whether_they_follow_the_total_and_where_they_end() -> None:
         ("mtsac", False, 16_008),
         ("sb3-ppo", False, 2_048 * 8),
     ):
-        config = resolve({"suite": "mg1:Empty-5x5", "method": method, "total_env_steps": 16_001})
+        config = resolve(
+            {"suite": "mg1:Empty-5x5", "method": method, "total_env_steps": 16_001}
+        )
         agent = agent_class(config.algorithm)(env, config.agent, device="cpu")
         assert (agent.follows_total, agent.ends_at(16_001)) == (follows, end), method
     constant = resolve({"suite": "mg1:Empty-5x5", "agent.schedule": "constant"})
@@ -128,7 +138,9 @@ def test_what_will_be_taken_is_said_at_the_start(
     short_config: ShortConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = train(short_config(total_env_steps=100))
-    words = "total_env_steps: 100 is not a multiple of a rollout or vector step: 102 will be taken"
+    words = (
+        "total_env_steps: 100 is not a multiple of a rollout or vector step: 102 will be taken"
+    )
     assert words in capsys.readouterr().err
     assert record["budget"]["env_steps"] == 102
     train(short_config("even", total_env_steps=90))
@@ -156,7 +168,9 @@ def test_hours_of_seeds_that_train_together_add_up(
         return now[0]
 
     monkeypatch.setattr(clock.time, "monotonic", tick)
-    configs = [short_config(f"seed-{seed}", seed=seed, total_env_steps=90) for seed in (1, 2, 3)]
+    configs = [
+        short_config(f"seed-{seed}", seed=seed, total_env_steps=90) for seed in (1, 2, 3)
+    ]
     records = train_together(configs)
     walls = [record["evaluations"][-1]["wall_s"] for record in records]
     assert sum(walls) <= now[0]

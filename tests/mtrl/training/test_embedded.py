@@ -124,9 +124,13 @@ def test_a_handler_that_python_cannot_put_back_stays(
 def test_threads_of_one_process_do_not_share_a_folder(short_config: ShortConfig) -> None:
     config = short_config()
     with RunFolder(config.folder):
-        with pytest.raises(RunFolderError, match="is in use by another training of this process"):
+        with pytest.raises(
+            RunFolderError, match="is in use by another training of this process"
+        ):
             in_thread(lambda: train(config))
-        with pytest.raises(RunFolderError, match="is in use by another training of this process"):
+        with pytest.raises(
+            RunFolderError, match="is in use by another training of this process"
+        ):
             train(config)
     assert in_thread(lambda: train(config))["status"] == "finished"
 
@@ -143,7 +147,9 @@ def present() -> Settings:
     )
 
 
-@pytest.fixture(params=[(0, True, 2), (1, False, 2), (2, True, 3)], ids=["plain", "warn", "error"])
+@pytest.fixture(
+    params=[(0, True, 2), (1, False, 2), (2, True, 3)], ids=["plain", "warn", "error"]
+)
 def own(request: pytest.FixtureRequest) -> Iterator[Settings]:
     """The program's own settings of PyTorch."""
     before = present()

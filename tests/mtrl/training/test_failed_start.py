@@ -26,7 +26,9 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 def files_below(folder: Path) -> dict[str, bytes | None]:
     """Contents by path, None for folders; the lock file, which says only which process was the last, is left out."""
     found = {
-        str(path.relative_to(folder)): path for path in folder.rglob("*") if path.name != ".lock"
+        str(path.relative_to(folder)): path
+        for path in folder.rglob("*")
+        if path.name != ".lock"
     }
     return {name: path.read_bytes() if path.is_file() else None for name, path in found.items()}
 

@@ -14,7 +14,9 @@ from tests.mtrl.conftest import ShortConfig
 
 
 def events_of(run: Path) -> EventAccumulator:
-    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0, "tensors": 0})
+    events = EventAccumulator(
+        str(run / "tensorboard"), size_guidance={"scalars": 0, "tensors": 0}
+    )
     events.Reload()
     return events
 
@@ -26,7 +28,12 @@ def test_keys_are_those_that_users_know(short_config: ShortConfig) -> None:
     names = [f"eval/success/task-{n}" for n in range(3)]
     kinds = ("final_step_success", "return", "length")
     names += [f"task task-{n}/eval_{kind}" for kind in kinds for n in range(3)]
-    own = ["eval/mean_success", "time/env_steps_per_second", "time/gradient_steps", "time/wall_s"]
+    own = [
+        "eval/mean_success",
+        "time/env_steps_per_second",
+        "time/gradient_steps",
+        "time/wall_s",
+    ]
     assert set(events.Tags()["scalars"]) == {
         *names,
         *own,
@@ -34,9 +41,12 @@ def test_keys_are_those_that_users_know(short_config: ShortConfig) -> None:
         "rollout/success_rate",
     }
     assert [point.step for point in events.Scalars("eval/mean_success")] == [150, 300, 450, 600]
-    assert [point.step for point in events.Scalars("train/fake_loss")] == list(range(60, 601, 60))
+    assert [point.step for point in events.Scalars("train/fake_loss")] == list(
+        range(60, 601, 60)
+    )
     expected = [
-        evaluation["per_task"]["task-1"]["successes"] / 4 for evaluation in record["evaluations"]
+        evaluation["per_task"]["task-1"]["successes"] / 4
+        for evaluation in record["evaluations"]
     ]
     assert [point.value for point in events.Scalars("eval/success/task-1")] == pytest.approx(
         expected
@@ -55,7 +65,9 @@ def test_resumed_run_has_no_point_twice(
 
     def die(self: FakeEnv) -> object:
         steps[0] += 1
-        if steps[0] == 170:  # after the evaluation at 300 env steps, before the checkpoint at 360
+        if (
+            steps[0] == 170
+        ):  # after the evaluation at 300 env steps, before the checkpoint at 360
             raise SystemExit("killed")
         return step(self)
 

@@ -41,7 +41,13 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 def arguments(run: Path, backend: str) -> list[str]:
-    return ["mt1:reach-v3", "--method=mtsac", f"--run-dir={run}", f"--backend={backend}", *SETTINGS]
+    return [
+        "mt1:reach-v3",
+        "--method=mtsac",
+        f"--run-dir={run}",
+        f"--backend={backend}",
+        *SETTINGS,
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -124,7 +124,9 @@ def test_a_terminal_that_closes_saves_like_sigterm(faked: None, tmp_path: Path) 
     _, err = process.communicate(timeout=60)
     assert process.returncode == 129
     steps = int(newest_first(run / "checkpoints")[0].name)
-    words = f"mtrl.train: stopped at {steps:,} env steps; continue from {steps:,} env steps with: "
+    words = (
+        f"mtrl.train: stopped at {steps:,} env steps; continue from {steps:,} env steps with: "
+    )
     assert err.strip().splitlines()[-1].startswith(words)
     assert train.main(arguments(run, "mt10:fake")) == 0
 
@@ -202,5 +204,12 @@ def test_bar_of_a_real_run(tmp_path: Path) -> None:
     os.close(inner)
     text = read_all(outer)
     assert process.wait(timeout=60) == 0
-    for words in ("env steps/s", "ETA", "success 0.50", "eval ", "evaluating", "finished: success"):
+    for words in (
+        "env steps/s",
+        "ETA",
+        "success 0.50",
+        "eval ",
+        "evaluating",
+        "finished: success",
+    ):
         assert words in text

@@ -31,7 +31,10 @@ def test_second_process_is_refused_until_the_first_dies(tmp_path: Path) -> None:
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(RunFolderError, match=f"is in use by process {holder.pid}"), RunFolder(run):
+    with (
+        pytest.raises(RunFolderError, match=f"is in use by process {holder.pid}"),
+        RunFolder(run),
+    ):
         pass
     holder.kill()
     holder.communicate()
@@ -54,7 +57,10 @@ def test_run_stays(tmp_path: Path) -> None:
 
 def test_foreign_folder_is_refused_and_untouched(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(RunFolderError, match="is not empty and holds no run"), RunFolder(tmp_path):
+    with (
+        pytest.raises(RunFolderError, match="is not empty and holds no run"),
+        RunFolder(tmp_path),
+    ):
         pass
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
 

@@ -31,7 +31,11 @@ OWN: dict[str, dict[str, Any]] = {
         "agent.minibatches": 4,
         "envs_per_task": 2,
     },
-    "mtsac": {"agent.learning_starts": 20, "agent.batch_per_task": 8, "agent.buffer_per_task": 64},
+    "mtsac": {
+        "agent.learning_starts": 20,
+        "agent.batch_per_task": 8,
+        "agent.buffer_per_task": 64,
+    },
 }
 
 
@@ -51,7 +55,9 @@ def train_alone(short_config: ShortConfig, **changes: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("method", ["mtppo", "mtsac"])
-def test_each_run_is_bit_for_bit_what_it_is_alone(short_config: ShortConfig, method: str) -> None:
+def test_each_run_is_bit_for_bit_what_it_is_alone(
+    short_config: ShortConfig, method: str
+) -> None:
     changes = {key.replace(".", "__"): value for key, value in OWN[method].items()}
     changes |= {
         "method": method,
@@ -87,7 +93,9 @@ def test_killed_at_some_write_then_repeated(
 
 
 def test_killed_between_the_checkpoints_of_two_seeds(
-    short_config: ShortConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    short_config: ShortConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     runs, save, saves = configs(short_config, "killed"), checkpoint.save, [0]
 
@@ -145,10 +153,13 @@ def test_runs_at_different_points_catch_up(
     train_together(runs)
     said = capsys.readouterr()
     assert (
-        "seed-4 from 300 env steps" in said.out and "seed-0: finished at 900 env steps" in said.out
+        "seed-4 from 300 env steps" in said.out
+        and "seed-0: finished at 900 env steps" in said.out
     )
     assert "seed 2: evaluation at 150 env steps" in said.err
-    for end, other in zip(ends(runs), train_alone(short_config, total_env_steps=900), strict=True):
+    for end, other in zip(
+        ends(runs), train_alone(short_config, total_env_steps=900), strict=True
+    ):
         assert (
             end[0] == other[0] or end[1]["seed"] == 4
         )  # its last checkpoints of the short run were others
@@ -172,7 +183,8 @@ def test_a_seed_that_diverges_is_recorded_and_the_others_finish(
 
     monkeypatch.setattr(FakeAgent, "advance", broken_advance)
     with pytest.raises(
-        TrainingDiverged, match=r"^seed 0: training diverged at .* checkpoint is at 360 env steps$"
+        TrainingDiverged,
+        match=r"^seed 0: training diverged at .* checkpoint is at 360 env steps$",
     ):
         train_together(runs)
     statuses = [read_result(config.folder / "result.json")["status"] for config in runs]
@@ -207,7 +219,10 @@ def arguments(*more: str) -> list[str]:
 
 
 def test_the_command_gives_every_seed_its_folder(
-    faked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    faked: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert train.main(arguments("--seeds=2,0")) == 0

@@ -51,7 +51,9 @@ def test_a_run_is_tracked_and_goes_on_under_its_id(wandb: FakeWandb) -> None:
     assert wandb.calls[2][1]["id"] == how["id"]
 
 
-def test_a_run_that_fails_is_marked(wandb: FakeWandb, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_fails_is_marked(
+    wandb: FakeWandb, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = [f"--run-dir={wandb.folder}", *TRACKED, "--track=wandb", "--agent.nan-at=30"]
     assert train.main(["mt10:fake", *arguments]) == 1
     assert wandb.calls[-1] == ("finish", 1)
@@ -77,5 +79,7 @@ def test_without_the_package(
     wandb: FakeWandb, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
-    assert train.main(["mt10:fake", f"--run-dir={wandb.folder}", *TRACKED, "--track=wandb"]) == 1
+    assert (
+        train.main(["mt10:fake", f"--run-dir={wandb.folder}", *TRACKED, "--track=wandb"]) == 1
+    )
     assert "pip install wandb" in capsys.readouterr().err

@@ -61,14 +61,21 @@ def test_trials_train_every_seed_and_the_journal_goes_on(
         rates = [success_mean(record["evaluations"][-1]["per_task"]) for record in records]
         means.append(sum(rates) / 2)
         assert f"success {means[-1]:.3f}" in trials[trial]
-    assert f"success {max(means):.3f}" in lines[-2] and lines[-1].startswith("mtrl train mt10:fake")
+    assert f"success {max(means):.3f}" in lines[-2] and lines[-1].startswith(
+        "mtrl train mt10:fake"
+    )
     file.write_text(SPEC.replace("trials: 2", "trials: 3"))
     assert tune.main([str(file), f"--folder={folder}"]) == 0
     said = capsys.readouterr().out
-    assert said.count("\ntrial ") + said.startswith("trial ") == 1 and (folder / "trial-2").is_dir()
+    assert (
+        said.count("\ntrial ") + said.startswith("trial ") == 1
+        and (folder / "trial-2").is_dir()
+    )
 
 
-def test_pruning_stops_a_trial(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pruning_stops_a_trial(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     optuna = pytest.importorskip("optuna")
     monkeypatch.setattr(
         optuna.pruners,

@@ -88,7 +88,9 @@ def bin_picking(world: Any, init: Any, effort: float, obs: Any, out: Any) -> Non
         funnel(norm2(hand[0] - obj_init[0], hand[1] - obj_init[1])),
         funnel(norm2(hand[0] - target[0], hand[1] - target[1])),
     )
-    above_floor = 1.0 if hand[2] >= floor else tolerance(max(floor - hand[2], 0.0), 0.0, 0.01, 0.05)
+    above_floor = (
+        1.0 if hand[2] >= floor else tolerance(max(floor - hand[2], 0.0), 0.0, 0.01, 0.05)
+    )
     grasped, is32 = caging_high(world, init, obj, obj_init, effort, 0.015, 0.05, 0.01, 0.7)
     reward = hamacher32(grasped, in_place, is32)
     near = distance(obj, hand) < 0.04
@@ -182,7 +184,9 @@ def coffee_mug(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None
     scale, tcp_to_obj = (2.0, 2.0, 1.0), distance(obj, tcp_center(world))
     scaled = norm(mul(sub(obj, target), scale))
     in_place = tolerance(scaled, 0.0, 0.05, norm(mul(sub(obj_init, target), scale)))
-    grasped, is32 = caging_medium(world, init, obj, obj_init, effort, 0.02, 0.05, 0.04, 0.05, 0.7)
+    grasped, is32 = caging_medium(
+        world, init, obj, obj_init, effort, 0.02, 0.05, 0.04, 0.05, 0.7
+    )
     reward = hamacher32(grasped, in_place, is32)
     if tcp_to_obj < 0.04 and opened > 0.0:
         reward = plus32(reward, 1.0 + 5.0 * in_place, is32)
@@ -267,10 +271,18 @@ def shelf_place(world: Any, init: Any, effort: float, obs: Any, out: Any) -> Non
 
 
 def basketball(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
-    obj, opened, obj_init, goal = vec(obs, 4), obs[3], vec(init, at.OBJ_INIT), vec(init, at.TARGET)
+    obj, opened, obj_init, goal = (
+        vec(obs, 4),
+        obs[3],
+        vec(init, at.OBJ_INIT),
+        vec(init, at.TARGET),
+    )
     # The reward aims at a fixed height over the observed goal, and its distance is what info and success see.
     target, scale = (goal[0], goal[1], 0.3), (1.0, 1.0, 2.0)
-    tcp_to_obj, target_to_obj = distance(obj, tcp_center(world)), norm(mul(sub(obj, target), scale))
+    tcp_to_obj, target_to_obj = (
+        distance(obj, tcp_center(world)),
+        norm(mul(sub(obj, target), scale)),
+    )
     in_place = tolerance(target_to_obj, 0.0, 0.08, norm(mul(sub(obj_init, target), scale)))
     grasped, is32 = caging_high(world, init, obj, obj_init, effort, 0.025, 0.06, 0.005, 1.0)
     held = tcp_to_obj < 0.035 and opened > 0.0 and obj[2] - 0.01 > obj_init[2]
@@ -304,7 +316,9 @@ def pick_out_of_hole(world: Any, init: Any, effort: float, obs: Any, out: Any) -
     obj_to_target, tcp_to_obj = distance(obj, target), distance(obj, tcp)
     radius = norm2(tcp[0] - obj_init[0], tcp[1] - obj_init[1])
     floor = 0.015 * math.log(radius - 0.03) + 0.15 if radius > 0.03 else 0.0
-    above_floor = 1.0 if tcp[2] >= floor else tolerance(max(floor - tcp[2], 0.0), 0.0, 0.01, 0.02)
+    above_floor = (
+        1.0 if tcp[2] >= floor else tolerance(max(floor - tcp[2], 0.0), 0.0, 0.01, 0.02)
+    )
     grasped, is32 = caging_high(world, init, obj, obj_init, effort, 0.015, 0.02, 0.03, 0.1)
     in_place = tolerance(obj_to_target, 0.0, 0.02, distance(obj_init, target))
     reward = hamacher32(grasped, in_place, is32)

@@ -34,7 +34,9 @@ from mtrl.envs.metaworld.native.spec import ZEROS, Object, Task, body, joint, si
 @kernel
 def inserted(handle: Vec, end: Vec) -> bool:
     return (
-        end[0] >= handle[0] and abs(end[1] - handle[1]) <= 0.04 and abs(end[2] - handle[2]) <= 0.06
+        end[0] >= handle[0]
+        and abs(end[1] - handle[1]) <= 0.04
+        and abs(end[2] - handle[2]) <= 0.06
     )
 
 
@@ -43,10 +45,15 @@ def stick_pull(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None
     obj_init, target, stick_init = vec(init, at.OBJ_INIT), vec(init, at.TARGET), kept(init, 0)
     offset, scale = (0.05, 0.0, 0.0), (1.0, 1.0, 2.0)
     container = add(handle, offset)
-    tcp_to_stick, handle_to_target = distance(stick, tcp_center(world)), distance(handle, target)
+    tcp_to_stick, handle_to_target = (
+        distance(stick, tcp_center(world)),
+        distance(handle, target),
+    )
     margin = norm(mul(sub(stick_init, add(obj_init, offset)), scale))
     stick_in_place = tolerance(norm(mul(sub(stick, container), scale)), 0.0, 0.05, margin)
-    stick_in_place_2 = tolerance(distance(stick, target), 0.0, 0.05, distance(stick_init, target))
+    stick_in_place_2 = tolerance(
+        distance(stick, target), 0.0, 0.05, distance(stick_init, target)
+    )
     container_in_place = tolerance(
         distance(container, target), 0.0, 0.05, distance(obj_init, target)
     )
@@ -113,7 +120,9 @@ def assembly(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
 def disassemble(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
     nut, target, handle = read(world, 0), vec(init, at.TARGET), threshed(obs, 0.02 / 2.0)
     lifted = 0.1 if nut[2] > 0.02 else 0.0
-    in_place = lifted + 0.9 * tolerance(distance(add(target, (0.0, 0.0, 0.1)), nut), 0.0, 0.02, 0.2)
+    in_place = lifted + 0.9 * tolerance(
+        distance(add(target, (0.0, 0.0, 0.1)), nut), 0.0, 0.02, 0.2
+    )
     upright = max(1.0 - quat_error(obs, 0.707, 0.707) / 0.4, 0.0)
     grasped, is32 = caging_high(
         world, init, handle, vec(init, at.OBJ_INIT), effort, 0.015, 0.02, 0.01, 1.0

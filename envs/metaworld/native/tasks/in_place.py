@@ -34,7 +34,14 @@ def dial_turn(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
     reach = hamacher32(tolerance_gaussian(tcp_to_obj, 0.0, 0.005, margin), closed, is32)
     reward = rounded(10.0 * hamacher32(reach, in_place, is32), is32)
     write(
-        out, reward, target_to_obj <= 0.07, tcp_to_obj <= 0.01, 1.0, reach, in_place, target_to_obj
+        out,
+        reward,
+        target_to_obj <= 0.07,
+        tcp_to_obj <= 0.01,
+        1.0,
+        reach,
+        in_place,
+        target_to_obj,
     )
 
 
@@ -47,20 +54,36 @@ def window_close(world: Any, init: Any, effort: float, obs: Any, out: Any) -> No
     reach = tolerance_gaussian(tcp_to_obj, 0.0, 0.02, margin)
     reward = 10.0 * hamacher(reach, in_place)
     write(
-        out, reward, target_to_obj <= 0.05, tcp_to_obj <= 0.05, 1.0, reach, in_place, target_to_obj
+        out,
+        reward,
+        target_to_obj <= 0.05,
+        tcp_to_obj <= 0.05,
+        1.0,
+        reach,
+        in_place,
+        target_to_obj,
     )
 
 
 def window_open(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
     obj, target_x = vec(obs, 4), init[at.TARGET]
     target_to_obj = abs(obj[0] - target_x)
-    in_place = tolerance(target_to_obj, 0.0, 0.05, abs(abs(init[at.OBJ_INIT] - target_x) - 0.05))
+    in_place = tolerance(
+        target_to_obj, 0.0, 0.05, abs(abs(init[at.OBJ_INIT] - target_x) - 0.05)
+    )
     tcp_to_obj = distance(obj, tcp_center(world))
     margin = abs(distance(kept(init, 0), vec(init, at.INIT_TCP)) - 0.02)
     reach = tolerance(tcp_to_obj, 0.0, 0.02, margin)
     reward = 10.0 * hamacher(reach, in_place)
     write(
-        out, reward, target_to_obj <= 0.05, tcp_to_obj <= 0.05, 1.0, reach, in_place, target_to_obj
+        out,
+        reward,
+        target_to_obj <= 0.05,
+        tcp_to_obj <= 0.05,
+        1.0,
+        reach,
+        in_place,
+        target_to_obj,
     )
 
 

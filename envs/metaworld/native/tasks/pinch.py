@@ -243,7 +243,10 @@ def stick_push(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None
 
 TASKS = (
     Task(
-        "pick-place-v3", pick_place, (Object(body("obj"), xyzw(geom("objGeom"))),), touch="objGeom"
+        "pick-place-v3",
+        pick_place,
+        (Object(body("obj"), xyzw(geom("objGeom"))),),
+        touch="objGeom",
     ),
     Task(
         "push-back-v3",
@@ -260,7 +263,10 @@ TASKS = (
     ),
     Task("sweep-v3", sweep, (Object(body("obj"), wxyz("obj")),), touch="objGeom"),
     Task(
-        "sweep-into-v3", sweep_into, (Object(body("obj"), xyzw(geom("objGeom"))),), touch="objGeom"
+        "sweep-into-v3",
+        sweep_into,
+        (Object(body("obj"), xyzw(geom("objGeom"))),),
+        touch="objGeom",
     ),
     Task(
         "stick-push-v3",

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from mtrl.envs.metaworld.native import layout as at
-from mtrl.envs.metaworld.native.rewards import distance, hamacher, tcp_center, tolerance, vec, write
+from mtrl.envs.metaworld.native.rewards import (
+    distance,
+    hamacher,
+    tcp_center,
+    tolerance,
+    vec,
+    write,
+)
 from mtrl.envs.metaworld.native.spec import Object, Task, geom, xyzw
 
 PUCK = (Object(geom("puck"), xyzw(geom("puck"))),)
@@ -39,7 +46,9 @@ def plate_slide_other(world: Any, init: Any, effort: float, obs: Any, out: Any) 
     )
     obj_to_target, tcp_to_obj = distance(obj, target), distance(tcp, obj)
     in_place = tolerance(obj_to_target, 0.0, 0.05, distance(obj_init, target) - 0.05)
-    grasped = tolerance(tcp_to_obj, 0.0, 0.05, distance(vec(init, at.INIT_TCP), obj_init) - 0.05)
+    grasped = tolerance(
+        tcp_to_obj, 0.0, 0.05, distance(vec(init, at.INIT_TCP), obj_init) - 0.05
+    )
     reward = 1.5 * grasped
     if tcp[2] <= 0.03 and tcp_to_obj < 0.07:
         reward = 2.0 + 7.0 * in_place

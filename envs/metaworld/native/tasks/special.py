@@ -50,7 +50,9 @@ def door_open(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
     in_place = tolerance(norm(sub(sub(hand, door), (0.05, 0.03, -0.01))), 0.0, 0.06, 0.5)
     ready = hamacher(above, in_place)
     trying = 0.2 if theta < -math.pi / 90.0 else 0.0
-    opened = trying + 0.8 * tolerance(math.pi / 2.0 + math.pi / 6 - -theta, 0.0, 0.5, math.pi / 3.0)
+    opened = trying + 0.8 * tolerance(
+        math.pi / 2.0 + math.pi / 6 - -theta, 0.0, 0.5, math.pi / 3.0
+    )
     reward = 2.0 * hamacher(ready, grab) + 8.0 * opened
     success = abs(obs[4] - init[at.TARGET]) <= 0.08
     if success:
@@ -179,7 +181,10 @@ TASKS = (
         fixture="drawer",
     ),
     Task(
-        "door-close-v3", door_close, (Object(geom("handle"), xyzw(geom("handle"))),), fixture="door"
+        "door-close-v3",
+        door_close,
+        (Object(geom("handle"), xyzw(geom("handle"))),),
+        fixture="door",
     ),
     Task(
         "door-unlock-v3",
@@ -196,6 +201,9 @@ TASKS = (
         fixture="lever",
     ),
     Task(
-        "box-close-v3", box_close, (Object(body("top_link"), wxyz("top_link")),), fixture="boxbody"
+        "box-close-v3",
+        box_close,
+        (Object(body("top_link"), wxyz("top_link")),),
+        fixture="boxbody",
     ),
 )

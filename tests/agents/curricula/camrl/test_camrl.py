@@ -27,7 +27,9 @@ def _random_geometry(seed: int, count: int = 4) -> Geometry:
     return _geometry(torch.randn(count, 5, generator=generator, dtype=torch.float64))
 
 
-def _play(curriculum: CAMRL, state: State, view: Geometry, case: Tasks) -> tuple[list[Turn], State]:
+def _play(
+    curriculum: CAMRL, state: State, view: Geometry, case: Tasks
+) -> tuple[list[Turn], State]:
     turns = []
     for _ in range(case.num_tasks):
         turn, state = curriculum.turn(view, state, case)
@@ -55,7 +57,9 @@ def test_orders_are_permutations_and_rows_feasible(
         assert state["order"].tolist() == [
             [turn.task for turn in turns].index(task) for task in range(4)
         ]
-        assert (state["transfer"] >= -1e-12).all() and (state["transfer"].sum(1) <= 1 + 1e-12).all()
+        assert (state["transfer"] >= -1e-12).all() and (
+            state["transfer"].sum(1) <= 1 + 1e-12
+        ).all()
         for turn in turns:
             assert (turn.combination >= -1e-12).all() and turn.strength == 0.1
             if combination == "convex":
@@ -79,7 +83,9 @@ def test_the_matrix_is_untouched_by_single_task_rounds() -> None:
     state = curriculum.init(case)
     modes = []
     for number in range(60):
-        noise = torch.rand(1, generator=torch.Generator().manual_seed(number), dtype=torch.float64)
+        noise = torch.rand(
+            1, generator=torch.Generator().manual_seed(number), dtype=torch.float64
+        )
         plan, state = curriculum.plan(random_statistics(number), state, noise, case)
         modes.append(plan.coupled)
         before = state["transfer"].clone()
@@ -100,23 +106,33 @@ def test_the_mode_follows_the_indicator() -> None:
     plan, _ = curriculum.plan(stats, curriculum.init(case), f64(0.0), case)
     value = plan.log["indicator"].item()
     for draw, coupled in ((value - 1e-6, True), (value + 1e-6, False)):
-        assert curriculum.plan(stats, curriculum.init(case), f64(draw), case)[0].coupled == coupled
-    parts = [plan.log[f"indicator_{name}"].item() for name in ("extremes", "youth", "performance")]
+        assert (
+            curriculum.plan(stats, curriculum.init(case), f64(draw), case)[0].coupled == coupled
+        )
+    parts = [
+        plan.log[f"indicator_{name}"].item() for name in ("extremes", "youth", "performance")
+    ]
     assert value == pytest.approx(sum(parts) / 3)
 
 
 def test_transfer_grows_where_it_is_known_to_help_and_not_elsewhere() -> None:
     """Task 0 is solved. Task 1 asks for nearly the same parameters and fails; task 2 fails too but lies elsewhere."""
     curriculum, case = CAMRL(**ALWAYS), tasks(count=3)
-    weights = torch.tensor([[1.0, 0.0, 0.0], [0.9, 0.1, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    weights = torch.tensor(
+        [[1.0, 0.0, 0.0], [0.9, 0.1, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64
+    )
     state = curriculum.init(case)
     for _ in range(5):
         _, state = curriculum.plan(statistics(f64(1.0, 0.1, 0.1)), state, f64(0.5), case)
         _, state = _play(curriculum, state, _geometry(weights), case)
     transfer = state["transfer"]
     assert transfer[0, 1] > 0.6
-    assert transfer[0, 1] > 2 * max(transfer[0, 2], transfer[1, 2], transfer[2, 0], transfer[2, 1])
-    assert transfer[1, 0] < 0.3  # nothing flows from the one that fails to the one that is solved
+    assert transfer[0, 1] > 2 * max(
+        transfer[0, 2], transfer[1, 2], transfer[2, 0], transfer[2, 1]
+    )
+    assert (
+        transfer[1, 0] < 0.3
+    )  # nothing flows from the one that fails to the one that is solved
 
 
 def test_descent_with_transfer_brings_the_failing_agent_to_the_solution() -> None:
@@ -144,7 +160,9 @@ def test_descent_with_transfer_brings_the_failing_agent_to_the_solution() -> Non
     assert (weights[1] - optimum).norm() < 0.2 < (alone - optimum).norm()
 
 
-@pytest.mark.parametrize("switched_off", ["lambda0", "lambda1", "lambda2", "lambda3", "lambda4"])
+@pytest.mark.parametrize(
+    "switched_off", ["lambda0", "lambda1", "lambda2", "lambda3", "lambda4"]
+)
 def test_each_ablation_changes_rows_or_leaves_out_a_term(switched_off: str) -> None:
     case = tasks()
     full, ablated = (

@@ -25,7 +25,9 @@ def _value(x: Tensor, matrix: Tensor, vector: Tensor) -> Tensor:
 
 
 def _start(seed: int, size: int, radius: float) -> Tensor:
-    point = torch.rand(size, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64)
+    point = torch.rand(
+        size, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64
+    )
     return radius * point / point.sum()
 
 
@@ -67,7 +69,9 @@ def test_decreases_a_convex_function_more_the_longer_it_runs() -> None:
     for seed in range(20):
         matrix, vector = _quadratic(seed, 6)
         vertices = torch.eye(6, dtype=torch.float64)
-        values = 0.5 * torch.einsum("vi,ij,vj->v", vertices, matrix, vertices) - vertices @ vector
+        values = (
+            0.5 * torch.einsum("vi,ij,vj->v", vertices, matrix, vertices) - vertices @ vector
+        )
         order = values.argsort()
         start = 0.5 * (
             vertices[order[-1]] + vertices[order[-2]]

@@ -50,7 +50,9 @@ def test_standardized_by_the_history(values: list[float], latest: float) -> None
     z = standardized(state, torch.tensor([latest], dtype=torch.float64)).item()
     if history.std() < 1e-6:
         return
-    assert z == pytest.approx(float((latest - history.mean()) / history.std()), rel=1e-5, abs=1e-5)
+    assert z == pytest.approx(
+        float((latest - history.mean()) / history.std()), rel=1e-5, abs=1e-5
+    )
 
 
 def test_no_history_and_no_spread_are_zero() -> None:

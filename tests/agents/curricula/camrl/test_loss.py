@@ -19,7 +19,9 @@ def _f64(*values: float) -> Tensor:
 
 @settings(deadline=None, max_examples=60)
 @given(st.permutations(range(8)), st.integers(2, 8))
-def test_soft_ranks_approach_true_ranks_as_the_sharpness_grows(order: list[int], size: int) -> None:
+def test_soft_ranks_approach_true_ranks_as_the_sharpness_grows(
+    order: list[int], size: int
+) -> None:
     values = torch.tensor(order[:size], dtype=torch.float64) / 10
     errors = [
         float((soft_rank(values, d) - true_rank(values)).abs().max())
@@ -88,7 +90,9 @@ def test_trained_tasks_explain_their_part() -> None:
     transfer[2, 1] = 0.4
     terms = row_terms(_f64(0.5, 0.3, 0.1), 0, _situation(transfer=transfer), Shape())
     w = torch.linalg.cholesky(_situation().products)
-    assert terms[1].item() == pytest.approx(float((w[1] - 0.4 * w[2] - 0.3 * w[0]).square().sum()))
+    assert terms[1].item() == pytest.approx(
+        float((w[1] - 0.4 * w[2] - 0.3 * w[0]).square().sum())
+    )
 
 
 def test_the_prior_is_a_ranking_of_the_tasks_it_names() -> None:

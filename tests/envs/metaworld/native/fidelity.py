@@ -103,7 +103,9 @@ def make_policy(
         return lambda obs: rng.uniform(-1.2, 1.2, 4).astype(np.float32)
     expert = ENV_POLICY_MAP[name]()
     # Some experts write into the observation they are given.
-    return lambda obs: (expert.get_action(obs.copy()) + rng.normal(0, 0.1, 4)).astype(np.float32)
+    return lambda obs: (expert.get_action(obs.copy()) + rng.normal(0, 0.1, 4)).astype(
+        np.float32
+    )
 
 
 def check(
@@ -116,7 +118,9 @@ def check(
     """
     sim, env = simulation(name)
     task, found, rng = TASKS[name], Differences(), np.random.default_rng(seed)
-    fresh = {goal: snapshot(task, env, stock_reset(env, goal)) for goal in goals(name, num_goals)}
+    fresh = {
+        goal: snapshot(task, env, stock_reset(env, goal)) for goal in goals(name, num_goals)
+    }
     for goal in list(fresh) * resets:
         policy = make_policy(name, kind, rng)
         before = fresh[goal]
@@ -167,7 +171,9 @@ def note_step(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tasks", nargs="*", default=sorted(TASKS), help="default: all implemented")
+    parser.add_argument(
+        "tasks", nargs="*", default=sorted(TASKS), help="default: all implemented"
+    )
     parser.add_argument("--goals", type=int, default=3)
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--resets", type=int, default=3)

@@ -55,7 +55,12 @@ def compare(
     name: str, kind: str, num_goals: int = 3, steps: int = 3 * HORIZON, seed: int = 0
 ) -> dict[str, float]:
     """Largest difference of each quantity between backends with equal arguments and actions, episode ends included."""
-    settings = {"suite": f"mt1:{name}", "envs_per_task": num_goals, "seed": seed, "goals": "cycle"}
+    settings = {
+        "suite": f"mt1:{name}",
+        "envs_per_task": num_goals,
+        "seed": seed,
+        "goals": "cycle",
+    }
     native, stock = (
         make_vec(**settings, backend="native"),
         make_vec(**settings, backend="stock", num_workers=0),
@@ -69,7 +74,8 @@ def compare(
         obs = ours[0]
         pairs = dict(zip(("obs", "reward", "terminated", "truncated"), zip(ours, theirs)))
         pairs |= {
-            key: (ours[4][key], theirs[4][key]) for key in (*INFO_KEYS, "final_obs", "_final_obs")
+            key: (ours[4][key], theirs[4][key])
+            for key in (*INFO_KEYS, "final_obs", "_final_obs")
         }
         pairs["qpos"] = tuple(zip(*_positions(native, stock)))
         pairs["goal_index"] = native.goal_index, stock.goal_index
@@ -81,7 +87,9 @@ def compare(
 
 def _positions(native: Any, stock: Any) -> list[tuple[NDArray, NDArray]]:
     engines = [env.data.qpos.copy() for env in stock._group._envs]
-    return [(row[at.QPOS : at.QPOS + qpos.size], qpos) for row, qpos in zip(native._state, engines)]
+    return [
+        (row[at.QPOS : at.QPOS + qpos.size], qpos) for row, qpos in zip(native._state, engines)
+    ]
 
 
 def is_exact(gaps: dict[str, float]) -> bool:

@@ -58,7 +58,9 @@ class Scene:
             self.env.touching_object = lambda _: self.touch
 
     def near(self, *places: NDArray) -> NDArray:
-        return self.rng.choice(np.array(places)) + self.rng.normal(0, self.rng.choice(SPREADS), 3)
+        return self.rng.choice(np.array(places)) + self.rng.normal(
+            0, self.rng.choice(SPREADS), 3
+        )
 
     def shuffle(self) -> None:
         """A new situation, the same in the stock data as in ``world`` and ``obs``."""

@@ -54,7 +54,9 @@ def test_everything_returned_equals_stock_over_the_end_of_an_episode() -> None:
         assert left[4].keys() == right[4].keys() and ("final_info" in left[4]) == (step == 499)
         for key in (*INFO_KEYS, "final_obs", "_final_obs"):
             assert left[4][key].dtype == right[4][key].dtype
-            np.testing.assert_allclose(left[4][key], right[4][key], rtol=0, atol=1e-12, err_msg=key)
+            np.testing.assert_allclose(
+                left[4][key], right[4][key], rtol=0, atol=1e-12, err_msg=key
+            )
     ours.close(), stock.close()
 
 
@@ -80,7 +82,9 @@ def test_a_state_saved_in_the_middle_of_an_episode_continues_exactly(goals: str)
     random_steps(resumed, 20)
     resumed.load_state_dict(state)
     np.testing.assert_array_equal(random_steps(resumed, 400, seed=1), expected)
-    assert original.exact_state and all(isinstance(value, np.ndarray) for value in state.values())
+    assert original.exact_state and all(
+        isinstance(value, np.ndarray) for value in state.values()
+    )
     np.testing.assert_array_equal(original.rebase(2), resumed.rebase(2))
     original.close(), resumed.close()
 

@@ -48,7 +48,9 @@ def test_every_physical_constant_is_kept(name: str) -> None:
     assert stripped.nbuffer < 0.2 * full.nbuffer
 
 
-def test_another_mujoco_is_refused_naming_both_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_mujoco_is_refused_naming_both_versions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(mujoco, "__version__", "3.4.1")
     with pytest.raises(SuiteError, match=r"needs mujoco 3\.3\.0, found 3\.4\.1"):
         check_mujoco()

@@ -44,7 +44,9 @@ def plain(sim: Simulation, state: NDArray, init: NDArray) -> mujoco.MjData:
     return data
 
 
-def plain_step(sim: Simulation, state: NDArray, init: NDArray, action: NDArray) -> mujoco.MjData:
+def plain_step(
+    sim: Simulation, state: NDArray, init: NDArray, action: NDArray
+) -> mujoco.MjData:
     data = plain(sim, state, init)
     if state[at.OWED]:
         mujoco.mj_forward(sim.model, data)
@@ -151,7 +153,9 @@ def test_a_state_that_diverges_is_reset_as_mujoco_resets_it(
     assert sum(warning.number for warning in expected.warning) > 0
     np.testing.assert_array_equal(state[at.QPOS :][: sim.model.nq], expected.qpos)
     np.testing.assert_array_equal(state[at.QVEL :][: sim.model.nv], expected.qvel)
-    np.testing.assert_array_equal(state[at.WARMSTART :][: sim.model.nv], expected.qacc_warmstart)
+    np.testing.assert_array_equal(
+        state[at.WARMSTART :][: sim.model.nv], expected.qacc_warmstart
+    )
     np.testing.assert_array_equal(state[at.MOCAP :][:3], expected.mocap_pos[0])
 
 

@@ -105,7 +105,11 @@ print(random_steps(env, 20).sum().hex())
         "MTRL_CACHE": str(tmp_path / "file"),
     }
     result = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     env = make_vec("mt1:push-v3", 2, backend="native")
     env.reset()

@@ -47,7 +47,10 @@ def test_gripper_closed_equals_the_stock_expression_in_value_and_type(
     effort: float, desired: float
 ) -> None:
     stock = min(max(0, np.float32(effort)), desired) / desired
-    assert rewards.gripper_closed(effort, desired) == (float(stock), isinstance(stock, np.float32))
+    assert rewards.gripper_closed(effort, desired) == (
+        float(stock),
+        isinstance(stock, np.float32),
+    )
 
 
 @settings(deadline=None)
