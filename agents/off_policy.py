@@ -221,6 +221,7 @@ class OffPolicyAgent(ScheduledAgent):
         if not self._scale:
             return
         by_task = (self.spec.num_tasks, -1)
+        # The scale is a few numbers a task, kept on the host: a GPU would be asked for them at every batch.
         rewards = to_tensor(reward, HOST).float().view(by_task)
         ends = to_tensor(done, HOST).view(by_task)
         self._scale = self._reward_scale.observe(self._scale, rewards, ends, self.config.gamma)

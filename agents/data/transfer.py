@@ -65,6 +65,7 @@ class Transfer:
             self._buffers.append((self._room(like), self._event()))
             return self._buffers[-1]
         buffer, event = self._buffers.pop(0)
+        # The device may still be reading this buffer.
         event.synchronize()
         if buffer.shape != like.shape or buffer.dtype != like.dtype:
             buffer = self._room(like)

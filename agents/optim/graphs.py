@@ -110,6 +110,7 @@ def in_place(function: Function, state: State, inputs: Any) -> Any:
     for net, tensors in before.items():
         for name, tensor in tensors.items():
             new = state[net][name]
+            # A recorded call writes to fixed addresses, so a new tensor would be lost.
             if new is not tensor:
                 with torch.no_grad():
                     tensor.copy_(new)
@@ -119,6 +120,7 @@ def in_place(function: Function, state: State, inputs: Any) -> Any:
 
 def record_on_gpu(work: Callable[[], Any], state: State) -> Callable[[], Any]:
     """A CUDA graph of ``work``; ``state`` is afterwards as it was."""
+    # The calls that warm up would train; the state is put back before recording.
     kept = clone(state)
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())

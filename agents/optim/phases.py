@@ -39,6 +39,7 @@ def events_of(networks: dict[str, Network], resets: int) -> list[Event]:
     for whose, network in networks.items():
         for number, share in enumerate(network.body.phases, start=1):
             events.append(Event(share, whose, number))
+    # The order is stable, so a reset comes before a phase of the same share.
     return sorted(events, key=lambda event: event.share)
 
 

@@ -55,6 +55,7 @@ def step_network(
     own = state[role]
     # A curriculum's pull is no loss of a task: it is added after tasks are reduced, before the clip.
     about = add_pull(pull, role, network, own["params"], grad)
+    # A phase may freeze parameters whose gradients were formed with the others.
     if "trains" in own:
         grad.mul_(own["trains"])
     if masked is not None:

@@ -176,6 +176,7 @@ class CategoricalValue(Value):
         """
         spacing = (self.high - self.low) / (self.atoms - 1)
         place = ((values - self.low) / spacing).clamp(0, self.atoms - 1)
+        # A value at the highest atom still has an atom above the lower one.
         below = place.floor().clamp_max(self.atoms - 2)
         upper = weights * (place - below)
         index = below.long()
@@ -191,6 +192,7 @@ class CategoricalValue(Value):
         """One distribution ``[S, T, b, A, N]`` of both critics' ``[S, 2, T, b, A, N]``."""
         if twins != "min":
             return join(probs, twins).squeeze(1)
+        # The whole distribution of the critic with the smaller mean: a minimum per atom is none.
         lower = (probs @ self.support(probs)).argmin(1, keepdim=True).unsqueeze(-1)
         return probs.take_along_dim(lower, 1).squeeze(1)
 

@@ -51,6 +51,7 @@ class Adapted(Body):
         for layer in range(step.size.depth):
             weight = p[f"{layer}.weight"]
             change = self.change(p, layer, step).to(weight.dtype)
+            # One product with the sum costs less than two products per row.
             named[f"{layer}.weight"] = weight + in_parts(change, weight)
         return named
 

@@ -63,6 +63,7 @@ class BRO(Body):
         stream = _layer(p, "in", x).relu()
         for block in range(self.blocks):
             hidden = _layer(p, f"{block}.first", stream).relu()
+            # No ReLU after the sum: the stream passes from block to block unchanged.
             stream = stream + _layer(p, f"{block}.second", hidden)
         return stream
 

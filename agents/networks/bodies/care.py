@@ -87,6 +87,7 @@ class CARE(Body):
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
         size = step.size
         code, attention = self.attention(p)
+        # Encoders are the actor's too, which has no action to read.
         observed, action = x.split([size.inputs - size.actions, size.actions], -1)
         encoders = as_members(part_of(p, "encoder"))
         hidden = hidden_layers(encoders, observed, self._encoder(size))
@@ -106,6 +107,7 @@ class CARE(Body):
             code = affine(p, "code.1", code)
         code = affine(p, "code.2", code.relu())
         code = affine(p, "code.3", code.relu())
+        # Attention reads the code but must not shape it: the paper stops this gradient.
         hidden = affine(p, "attention.0", code.detach()).relu()
         return code, affine(p, "attention.1", hidden).softmax(-1)
 
@@ -135,6 +137,7 @@ def word_vectors(names: Sequence[str]) -> list[list[float]]:
         without_version = re.sub(r"-v\d+$", "", name)
         words = re.findall(r"[A-Z]?[a-z]+|[A-Z]?\d+(?:x\d+)?", without_version)
         lowered.append({word.lower() for word in words})
+    # Sorted, so that the same suite gives the same vectors in every process.
     vocabulary = sorted(set.union(*lowered))
     vectors = []
     for known in lowered:

@@ -48,6 +48,7 @@ class CGC(Body):
             outputs = expert_outputs(p, hidden, part, f"{level}.shared.")
             if self.own:
                 own = expert_outputs(p, hidden, part, f"{level}.own.")
+                # Rows of a task meet its own experts only, which keeps those outside the Gramian.
                 outputs = torch.cat([outputs, own], 1)
             scores = linear(hidden, p[f"{level}.gate.weight"], p[f"{level}.gate.bias"])
             hidden = mix(outputs, scores.softmax(-1))

@@ -56,6 +56,7 @@ class CrossStitch(Body):
     def _start(self, device: torch.device) -> Tensor:
         """Weights ``[C, C]`` at the start, row c for column c."""
         count = self.columns
+        # A single column has no other to share with.
         if count == 1:
             return torch.ones(1, 1, device=device)
         others = (1 - self.diagonal) / (count - 1)
@@ -71,5 +72,6 @@ def _draw_columns(
     drawn = []
     for _ in range(members):
         order = torch.randperm(tasks, generator=generator, device=generator.device)
+        # Tasks spread evenly over the columns, in an order of each member.
         drawn.append(rows[order % columns])
     return torch.stack(drawn)

@@ -51,6 +51,7 @@ class DSMTL(Body):
         gates = self.gates(p, step)
         if not self.lite:
             both = [hidden_layers(part, x, step.size) for part in (of_all, of_task)]
+            # The weighted mean of both in one pass over the rows.
             return both[1].lerp(both[0], gates[..., 0, None])
         activation = step.size.activation
         hidden = of_members(x, len(gates)).to(of_all["0.weight"].dtype)
@@ -67,4 +68,5 @@ class DSMTL(Body):
             choice = (share >= 0.5).to(share.dtype)
             # The value of the choice and the gradient of the share.
             share = choice + share - share.detach()
+        # A gate of 0 keeps the tasks' gradients out of the shared layers, too.
         return share * float(step.share >= self.alone)

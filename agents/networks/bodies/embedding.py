@@ -40,6 +40,7 @@ class Embedding(Body):
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
         code = normalize(p["code"], dim=-1).unsqueeze(2)
         every = of_members(x, len(code))
+        # A view: the code is written out only where it joins the rows.
         rows = code.expand(-1, -1, x.shape[2], -1)
         return hidden_layers(p, torch.cat([every, rows], -1), self._wider(step.size))
 

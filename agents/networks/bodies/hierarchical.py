@@ -68,6 +68,7 @@ class Hierarchical(Body):
             )
             if "layer" in p:
                 is_own = (p["layer"].round() == layer + 1).unsqueeze(2)
+                # A product with 0 or 1 keeps the shapes fixed, whatever layer a task has.
                 part = hidden.float() * is_own
                 read = part if read is None else read + part
         return hidden.float() if read is None else read

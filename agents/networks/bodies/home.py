@@ -59,6 +59,7 @@ class HoME(Body):
                 parameters[f"{level}.self"] = self_gate
             gate = (1 + groups + last, inputs)
             parameters[f"{level}.gate"] = Parameter(gate, 0.0, "owned", exact=True)
+        # With one group every task may use it, and a mask would do nothing.
         if groups > 1:
             rows = []
             for number in numbers:
@@ -109,6 +110,7 @@ def _outputs(p: Named, x: Tensor, size: Size, prefix: str) -> Tensor:
     experts = experts_of(p, size, prefix)
     down = experts_as_members(p[f"{prefix}down"])
     up = experts_as_members(p[f"{prefix}up"])
+    # Twice a sigmoid is 1 at the start, where ``up`` is 0: inputs pass as they are.
     gate = 2 * linear(linear(x, down), up).sigmoid()
     inputs = of_members(x, len(gate)).to(gate.dtype) * gate
     hidden = silu(before_activation(experts, 0, inputs, "layer_norm"))

@@ -23,6 +23,7 @@ LEAST_VARIANCE = 1e-8
 def low_rank(size: Size, rank: int, prefix: str, kind: Kind = "shared") -> dict[str, Parameter]:
     """The factors of one change: ``down``, drawn, and ``up``, which starts at 0."""
     down = Parameter((rank, size.inputs), kaiming(size.inputs), kind, exact=True)
+    # With this factor at 0 the network starts as the plain MLP.
     up = Parameter((size.width, rank), 0.0, kind, exact=True)
     return {f"{prefix}down": down, f"{prefix}up": up}
 
@@ -115,6 +116,7 @@ def divergence(codes: Tensor) -> Tensor:
     """Mean symmetric KL divergence ``[K]`` of the tasks' codes ``[K, T, b, r]``, over pairs of different tasks."""
     tasks = codes.shape[1]
     mean = codes.mean(2)
+    # At the start of training a unit may be the same on all rows.
     variance = codes.var(2, correction=0) + LEAST_VARIANCE
     # Axes [K, s, t, r]: first as task s, then as task t.
     apart = (mean.unsqueeze(2) - mean.unsqueeze(1)).square()

@@ -80,6 +80,7 @@ class LTB(Body):
             if above < size.depth:
                 weights = self.choose(p[f"{above}.choice"], p[f"{above}.noise"], step.share)
                 hidden = recombine(outputs, weights).flatten(0, 1)
+        # The last choice is the task's own: which copy its head reads.
         own = self.choose(p["choice"], p["noise"], step.share)
         return recombine(outputs.float(), own.unsqueeze(2)).squeeze(1)
 
@@ -99,6 +100,7 @@ class LTB(Body):
         period = min(int(share / self.search * PERIODS), PERIODS - 1)
         falls = (self.start / self.end) ** 2 - 1
         temperature = self.start / (1 + falls * share) ** 0.5
+        # The noise of a period stays, so acting and losses see the same tree.
         soft = ((logits + noise[:, :, period]) / temperature).softmax(-1)
         return _largest(soft) + soft - soft.detach()
 

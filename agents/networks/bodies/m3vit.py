@@ -130,10 +130,13 @@ class M3ViT(Body):
         scores = self._linear(p[f"{layer}.gate"], hidden)
         if step.noise is None or not self.noise:
             return softmax_of_largest(scores, self.k), None
+        # A least deviation, so that the load keeps a gradient when noise is learned away.
         std = self.noise * (softplus(self._linear(p[f"{layer}.noise"], hidden)) + LEAST_NOISE)
         drawn = step.noise[..., place * self.experts : (place + 1) * self.experts]
+        # Uniform numbers of 0 or 1 would become infinite.
         normal = torch.special.ndtri(drawn.clamp(1e-6, 1 - 1e-6))
         noisy = scores + std * of_members(normal, len(scores))
+        # With all experts picked there is no chance of being left out.
         if self.k == self.experts:
             return softmax_of_largest(noisy, self.k), None
         return softmax_of_largest(noisy, self.k), self._chance(scores, noisy, std)

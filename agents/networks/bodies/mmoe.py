@@ -33,6 +33,7 @@ class MMoE(Body):
     def parameters(self, size: Size) -> dict[str, Parameter]:
         gate = (self.experts, size.inputs)
         return expert_parameters(size, self.experts) | {
+            # At 0 every expert counts alike, so none is favored before it has learned.
             "gate.weight": Parameter(gate, 0.0, "owned", exact=True),
             "gate.bias": Parameter(gate[:1], 0.0, "owned", exact=True),
         }
@@ -72,6 +73,7 @@ class MMoEEx(MMoE):
     def _scores(self, p: Named, x: Tensor) -> Tensor:
         scores = linear(x, p["gate.weight"], p["gate.bias"])
         forbidden = p["allowed"].unsqueeze(2) < 0.5
+        # After softmax the weight is exactly 0, and so is the gradient.
         return scores.masked_fill(forbidden, -torch.inf)
 
 
@@ -82,6 +84,7 @@ def _draw_allowed(
     members, tasks, _ = size
     device = generator.device
     allowed = torch.ones(size, device=device)
+    # Members are seeds or twins; each draws an assignment of its own.
     for member in range(members):
         order = torch.randperm(tasks, generator=generator, device=device)
         for expert in range(count):

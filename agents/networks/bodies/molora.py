@@ -73,6 +73,7 @@ class MoLoRA(Body):
         _, routed = self._run(p, x, step.size)
         parts = []
         for scores, gates in routed:
+            # The share picked has no gradient; the probabilities carry it.
             picked = (gates > 0).float().mean((1, 2)) / self.k
             probability = scores.softmax(-1).mean((1, 2))
             parts.append(self.experts * (picked * probability).sum(-1))
@@ -92,6 +93,7 @@ class MoLoRA(Body):
             if self.always:
                 weights = torch.cat([gates, torch.ones_like(gates[..., :1])], -1)
             codes = linear(hidden, p[f"{layer}.down"])
+            # Weighing codes of low rank is cheaper than weighing the experts' outputs.
             codes = codes * weights.repeat_interleave(self.rank, -1)
             change = self.scale * linear(codes, p[f"{layer}.up"])
             change = change.to(p[f"{layer}.weight"].dtype)

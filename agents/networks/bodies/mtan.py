@@ -48,11 +48,13 @@ class MTAN(Body):
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
         size = step.size
         hidden = of_members(x, len(p["0.weight"])).to(p["0.weight"].dtype)
+        # Nothing is masked yet, so the first mask reads the layer alone.
         masked = hidden[..., :0]
         for layer in range(size.depth):
             plain = before_activation(p, layer, hidden, size.activation)
             hidden = activate(plain, size.activation)
             seen = affine(p, f"mask.{layer}", torch.cat([hidden, masked], -1))
+            # Of a row, not of a batch: batches of policies of different ages differ.
             seen = layer_norm(seen, seen.shape[-1:]).relu()
             mask = affine(p, f"mask.{layer}.last", seen).sigmoid()
             masked = mask * hidden

@@ -51,6 +51,7 @@ class MTLLoRA(Adapted):
         logits = in_parts(p[f"{layer}.mixture"], ups)
         core = in_parts(p[f"{layer}.core"], ups)
         mixture = (logits / self.temperature).softmax(-1)
+        # Mixing the small factors is cheaper than mixing whole weights.
         up = (mixture[..., None, None] * ups).sum(2)
         return self.scale * (up + up @ core) @ p[f"{layer}.down"]
 
@@ -72,6 +73,7 @@ class MTLoRA(Adapted):
 
     def adapters(self, size: Size, layer: int) -> dict[str, Parameter]:
         parameters = low_rank(size, self.rank, f"{layer}.")
+        # Only the last layer is the task's own, as in the paper's decoders.
         if layer == size.depth - 1:
             parameters |= low_rank(size, self.own_rank, f"{layer}.own.", "owned")
             parameters[f"{layer}.own.scale"] = Parameter((1,), self.scale, "owned", exact=True)

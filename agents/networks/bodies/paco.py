@@ -84,9 +84,11 @@ class PaCo(Body):
         assert step.masked is not None and step.noise is not None
         mixture = p["mixture"]
         masked = of_members(step.masked, len(mixture))
+        # Shares of exponential numbers are uniform among convex mixtures.
         weights = -torch.log1p(-of_members(step.noise, len(mixture)))
         weights = weights * ~masked.unsqueeze(1)
         total = weights.sum(-1, keepdim=True)
+        # Where no other task is left to mix, the mixture stays.
         redrawn = masked.unsqueeze(-1) & (total > 0)
         others = (weights / total.clamp_min(TINY)) @ mixture
         return {"mixture": torch.where(redrawn, others, mixture)}

@@ -49,6 +49,7 @@ class SimBa(Body):
         return parameters | _norm("last", units)
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
+        # The residual stream is float32: many small changes add up in it.
         stream = linear(x, p["in.weight"], p["in.bias"]).float()
         for block in range(self.blocks):
             read = normalized(stream, p[f"{block}.norm.gain"], p[f"{block}.norm.bias"])

@@ -62,6 +62,7 @@ class SimBaV2(Body):
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
         units = self.num_features(step.size)
+        # Normalizing alone would lose how long an observation is; a constant keeps it.
         constant = torch.full_like(x[..., :1], self.shift)
         shifted = normalize(torch.cat([x, constant], -1).float(), dim=-1)
         first = linear(shifted, p["in.weight"]).float()
@@ -74,6 +75,7 @@ class SimBaV2(Body):
             new = normalize(linear(active, p[f"{block}.down.weight"]).float(), dim=-1)
             moved = scale_rows(new - stream, start * p[f"{block}.rate"])
             stream = normalize(stream + moved, dim=-1)
+        # Heads expect features of about unit size, and a unit vector's are far smaller.
         return math.sqrt(units) * stream
 
     def after_step(self, p: Named, step: Stepped) -> Named:

@@ -79,6 +79,7 @@ class SoftModules(Body):
         size = step.size
         state = hidden_layers(part_of(p, "state"), x, _one_layer(size))
         state = affine(p, "state.last", state)
+        # float32, as the vector of a task is, whatever the arithmetic of the layers is.
         product = state.float() * p["task"].unsqueeze(2)
         hidden = activate(product, size.activation)
         gates = self.gates(p, hidden, size)
@@ -98,6 +99,7 @@ class SoftModules(Body):
         for layer in range(self.layers):
             read = trunk
             if layer:
+                # A gate knows through which modules the row has come so far.
                 before = torch.cat([gate.flatten(3) for gate in gates], -1)
                 read = affine(p, f"before.{layer}", before) * trunk
             # A copy, since later gates read the trunk as it is.

@@ -41,6 +41,7 @@ class SparseHeads(Body):
         return layer_norm(hidden, hidden.shape[-1:])
 
     def heads_after_step(self, weight: Tensor, step: Stepped) -> Tensor:
+        # One group for each feature: all outputs of a head read it, or none does.
         norm = weight.norm(dim=2, keepdim=True)
         kept = (1 - self.shrink / norm.clamp_min(EPS)).clamp_min(0)
         return weight * kept

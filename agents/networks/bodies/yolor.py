@@ -48,6 +48,7 @@ class YOLOR(Body):
         found = hidden_parameters(size)
         for layer in range(size.depth):
             added = self._added(size, layer - 1) if layer else 0
+            # The layer that reads a concatenated vector has that many more inputs.
             if added:
                 inputs = size.width + added
                 weight = Parameter((size.width, inputs), he_uniform(inputs))
