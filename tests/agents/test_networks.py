@@ -59,7 +59,7 @@ def _pairs() -> list[Any]:
 
 
 def _advance(agent: Any) -> None:
-    for _ in range(12 if isinstance(agent, MTSAC) else 2):
+    for _ in range(7 if isinstance(agent, MTSAC) else 1):
         agent.advance()
 
 
