@@ -78,7 +78,8 @@ def test_heads_come_to_read_what_their_task_needs_and_no_more() -> None:
 def test_updates_of_both_agents_leave_weights_of_0(kind: type[Agent]) -> None:
     shrink = 0.0005 if kind is MTPPO else 0.05
     agent: Any = _agent(kind, network=f"sparse-heads:shrink={shrink}")
-    _advance(agent)
+    for _ in range(2):
+        _advance(agent)
     for role in ("actor", "critic"):
         made, params = getattr(agent, role), agent.state[role]["params"]
         weights = made.owned(params)["head.weight"]
