@@ -359,7 +359,7 @@ class Rescale(Wrapper):
         goal = torch.ones_like(norm)
         if self.policy == "mean-norm":
             of_mean = gramian.mean((-1, -2)).clamp(min=0)
-        goal = of_mean.sqrt().unsqueeze(-1)
+            goal = of_mean.sqrt().unsqueeze(-1)
         # ``goal`` is 1 here, so shorter updates keep their length.
         if self.policy == "max-norm":
             goal = torch.minimum(goal, norm)

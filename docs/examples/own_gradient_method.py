@@ -11,14 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from mtrl import MTPPO, make_vec
-from mtrl.agents.aggregators.base import (
-    Aggregator,
-    AggregatorInfo,
-    Inputs,
-    Solution,
-    State,
-    given,
-)
+from mtrl.agents.aggregators.base import Aggregator, AggregatorInfo, Inputs, Solution, given
 from mtrl.agents.aggregators.registry import AGGREGATORS
 from mtrl.agents.settings import Entry
 
@@ -35,7 +28,7 @@ class NormPower(Aggregator):
 
     info = AggregatorInfo("norm-power", frozenset({"gramian"}), "our own")
 
-    def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
+    def _solve(self, inputs: Inputs, state: dict[str, torch.Tensor], eps: float) -> Solution:
         norms = given(inputs.gramian).diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
         scaled = norms.clamp_min(eps) ** -self.power
         weights = scaled / scaled.sum(-1, keepdim=True)
