@@ -56,7 +56,8 @@ def state_of(unit: Unit) -> State:
     _check_same(unit, unit.folder, read_yaml(unit.folder / "config.yaml"))
     saved = checkpoint.newest_first(unit.folder / "checkpoints")
     failed = record is not None and record["status"] == "failed"
-    return State("failed" if failed else "begun", int(saved[0].name) if saved else 0)
+    env_steps = int(saved[0].name) if saved else 0
+    return State("failed" if failed else "begun", env_steps)
 
 
 def collect(unit: Unit, gave_up: bool = False) -> State:
