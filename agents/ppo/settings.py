@@ -127,9 +127,10 @@ class MTPPOConfig(AgentConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # Imports torch, which settings do without until they are complete.
         from mtrl.agents.ppo.build import (
             check,
-        )  # imports torch, which settings do without until they are complete
+        )
 
         check(self)
         if self.noise_until is not None and self.schedule == "constant":

@@ -109,9 +109,10 @@ class MTSACConfig(AgentConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # Imports torch, which settings do without until they are complete.
         from mtrl.agents.sac.build import (
             check,
-        )  # imports torch, which settings do without until they are complete
+        )
 
         check(self)
 

@@ -331,9 +331,8 @@ def _update_critic(
         ),
         trains=critic.get("trains"),
     )
-    grad = flat.view_as(
-        critic["params"]
-    )  # twins share one reduction, so their gradient comes flat
+    # Twins share one reduction, so their gradient comes flat.
+    grad = flat.view_as(critic["params"])
     about |= step_network(
         state, "critic", grad, settings, settings.adam, pull, masked, noise.critic_redraw
     )

@@ -399,9 +399,8 @@ def test_a_seed_beyond_the_kl_limit_stops_alone() -> None:
     )
     calm = dataclasses.replace(settings, entropy_coef=0.0)
     state = _init(settings, [0, 0])
-    state["critic"]["params"][1] = (
-        0  # with reward 0 and value 0 the second seed has nothing to learn
-    )
+    # With reward 0 and value 0 the second seed has nothing to learn.
+    state["critic"]["params"][1] = 0
     joint = Rollout._make(
         None if a is None else torch.cat([a, b]) for a, b in zip(_rollout(0), still)
     )

@@ -50,9 +50,8 @@ def test_a_row_holds_by_name_by_file_and_by_folder(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        "mtrl.leaderboard.files.suite_problems", lambda protocol: []
-    )  # the fake suites are not envs'
+    # The fake suites are not envs'.
+    monkeypatch.setattr("mtrl.leaderboard.files.suite_problems", lambda protocol: [])
     names = (
         ["mt10:fake/fake", f"--results={tmp_path / 'results'}"],
         [ROW, f"--results={tmp_path / 'results'}"],
