@@ -32,7 +32,14 @@ def row(short_config: ShortConfig, tmp_path: Path) -> list[TrainConfig]:
             short_config(folder, seed=seed, total_env_steps=60, agent__learning_rate=0.1)
         )
         train(configs[-1])
-        collect(Unit(configs[-1], (), tmp_path / f"results/{ROW}/seed-{seed}.json"))
+        collect(
+            Unit(
+                configs[-1],
+                ("suite", "method"),
+                (),
+                tmp_path / f"results/{ROW}/seed-{seed}.json",
+            )
+        )
     return configs
 
 
@@ -106,7 +113,7 @@ def test_a_row_is_named_by_its_label(
         f"results/.runs/{place}", total_env_steps=60, agent__learning_rate=0.2
     )
     train(config)
-    collect(Unit(config, (), results / f"{place}.json"))
+    collect(Unit(config, ("suite", "method"), (), results / f"{place}.json"))
     assert main(["verify", "mt10:fake/fake", f"--results={results}"]) == 2
     listed = capsys.readouterr().err.rpartition("name one of ")[2].strip().split("; ")
     assert listed == [
