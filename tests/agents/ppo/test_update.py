@@ -20,6 +20,8 @@ from mtrl.agents.optim.adam import AdamSettings
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import Categorical, Gaussian, RatioPolicy
 from mtrl.agents.policies.distributions import categorical, categorical_sample, gaussian
+from mtrl.agents.ppo import samples as samples_of
+from mtrl.agents.ppo import update
 from mtrl.agents.ppo.popart import (
     denormalize,
     normalize,
@@ -195,6 +197,16 @@ def test_targets_and_explained_variance_by_hand() -> None:
     torch.testing.assert_close(metrics["explained_variance"], 1 - missed)
 
 
+def test_rows_in_chunks_are_the_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = _settings()
+    state = _init(settings, [0])
+    whole, _ = prepare(state, _rollout(0), settings)
+    monkeypatch.setattr(samples_of, "CHUNK", 5)
+    parts, _ = prepare(_init(settings, [0]), _rollout(0), settings)
+    for name in ("log_prob", "advantage", "target"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name))
+
+
 @pytest.mark.parametrize("discrete", [False, True])
 def test_first_values_are_near_zero_and_first_actions_alike(discrete: bool) -> None:
     """First values above every return would make the end of an episode look bad."""
@@ -227,6 +239,69 @@ def test_what_is_logged_is_the_mean_over_all_minibatches_by_hand() -> None:
     torch.testing.assert_close(metrics["entropy"], entropy)
     torch.testing.assert_close(metrics["approx_kl"], torch.zeros(1, TASKS), rtol=0, atol=1e-6)
     assert metrics["epochs"].tolist() == [2]
+
+
+@pytest.mark.parametrize(("limit", "passes"), [(2**-7, 2), (0.99 * 2**-7, 1)])
+def test_passes_by_hand(limit: float, passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three minibatches a pass, and factors that alternate: minibatches are counted over all passes.
+
+    The tasks diverge by (1, 100, 3) / 256, and the second one's rows are of an earlier round: the mean of the other two
+    is 2⁻⁷, which a limit of as much still allows.
+    """
+    seen: list[tuple[int | None, Any]] = []
+
+    def step(
+        state: Any, batch: Any, draw: Any, members: Any, rate: Any, settings: Any, now: Progress,
+        pull: Any,
+    ) -> dict[str, Tensor]:  # fmt: skip
+        assert now.weights is not None
+        seen.append((now.step, now.weights.tolist()))
+        return {"approx_kl": torch.tensor([[1.0, 100.0, 3.0]]) / 256}
+
+    monkeypatch.setattr(update, "_minibatch_step", step)
+    settings = _settings(kl_stop=limit)
+    rollout = _rollout(0)._replace(
+        fresh=torch.tensor([[True, False, True]]), log_prob=torch.zeros(1, TASKS, STEPS, ENVS)
+    )
+    progress = Progress(step=10, weights=torch.tensor([[[2.0, 0, 1], [0, 2, 1]]]))
+    metrics, count = ppo_update(
+        _init(settings, [0]), rollout, _epochs(0, 2, settings), 0.1, settings, progress
+    )
+    even, odd = [[2, 0, 1]], [[0, 2, 1]]
+    assert seen == list(zip(range(10, 16), [even, odd] * 3))[: 3 * passes]
+    assert count == 3 * passes
+    assert metrics["epochs"].tolist() == [passes]
+
+
+def test_deviations_move_by_their_own_rate_and_their_tasks_factor_by_hand() -> None:
+    """Adam's first step is the step size times the gradient's sign, and there is no gradient at a factor of 0."""
+    settings = _settings(std_rate=0.5, adam=AdamSettings(1e-2, 1e-12), max_grad_norm=None)
+    state = _init(settings, [0])
+    one_draw = [_epochs(0, 1, settings)[0][:1]]
+    progress = Progress(weights=torch.tensor([[0.0, 1.0, 2.0]]))
+    ppo_update(state, _rollout(0), one_draw, 1e-2, settings, progress)
+    moved = torch.tensor([0.0, 0.005, 0.005]).view(1, TASKS, 1).expand(-1, -1, ACTIONS)
+    torch.testing.assert_close(state["log_std"]["params"].abs(), moved)
+
+
+def test_ratios_that_are_clipped_on_either_side_are_counted_by_hand() -> None:
+    """The first task's rows are half as likely as when they were drawn, the second's twice, the third's as likely."""
+    settings = _settings()
+    state = _init(settings, [0])
+    rollout = _rollout(0)._replace(
+        fresh=torch.ones(1, TASKS, dtype=torch.bool),
+        log_prob=torch.zeros(1, TASKS, STEPS, ENVS),
+    )
+    prepare(state, rollout, settings)
+    assert rollout.log_prob is not None
+    rollout.log_prob[:, 0] += math.log(2)
+    rollout.log_prob[:, 1] -= math.log(2)
+    old = rollout._replace(fresh=torch.tensor([[False, False, True]]))
+    one_draw = [_epochs(0, 1, settings)[0][:1]]
+    metrics, _ = ppo_update(state, old, one_draw, 0.0, settings)
+    assert metrics["clip_fraction"].tolist() == [[1, 1, 0]]
+    kl = torch.tensor([[0.5 - 1 + math.log(2), 2 - 1 - math.log(2), 0.0]])
+    torch.testing.assert_close(metrics["approx_kl"], kl, rtol=1e-4, atol=1e-6)
 
 
 def test_losses_by_hand() -> None:
