@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mtrl.agents.aggregators import Inputs, combine, gramian, make_aggregator, quadratic
+from mtrl.agents.aggregators import (
+    Inputs,
+    combine,
+    gramian,
+    make_aggregator,
+    projection,
+    quadratic,
+)
 from mtrl.agents.aggregators.diagnostics import task_gains
 from mtrl.agents.aggregators.interior import nonneg_interior
 from tests.agents.aggregators.cases import jacobian
@@ -340,6 +347,16 @@ def test_an_unfinished_solve_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.isfinite(out.weights).all()
         failed += not out.converged
     assert failed > 0
+
+
+def test_upgrad_has_converged_where_every_projection_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    solved = torch.eye(2, dtype=torch.float64), torch.tensor([1e-9, 0.5]).double()
+    monkeypatch.setattr(projection, "dual_cone", lambda *arguments: solved)
+    out, _ = make_aggregator("upgrad").weights(Inputs(gramian=torch.eye(2)), {})
+    assert float(out.residual) == 0.5
+    assert not out.converged
 
 
 def test_gradients_of_very_different_size() -> None:
