@@ -58,6 +58,7 @@ class SACSettings:
     max_target: float | None
     target_entropy: float | Tensor
     max_grad_norm: float | None
+    clip_apart: bool
     adam: AdamSettings
     dtype: torch.dtype
     share: float = 0.0

@@ -53,6 +53,7 @@ def _settings(
         max_target=None,
         target_entropy=-2.0,
         max_grad_norm=1.0,
+        clip_apart=False,
         adam=AdamSettings(1e-2, 1e-5),
         dtype=dtype,
     )

@@ -53,6 +53,7 @@ COMMON: dict[str, Change] = {
     "learning_rate": Change(0.002),
     "adam_eps": Change(0.1),
     "max_grad_norm": Change(0.01),
+    "clip_apart": Change(True, {"max_grad_norm": 0.01}),
     "weight_decay": Change(0.1),
     "gamma": Change(0.5),
     "aggregator": Change("sum"),
