@@ -16,6 +16,8 @@ from torch import Tensor
 from mtrl.agents.agent import EnvSpec
 from mtrl.agents.aggregators import parse_aggregator
 from mtrl.agents.data.rollout import Rollout
+from mtrl.agents.networks.encoder import Identity
+from mtrl.agents.networks.memory import Recall
 from mtrl.agents.optim.adam import AdamSettings
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import Categorical, Gaussian, RatioPolicy
@@ -29,6 +31,8 @@ from mtrl.agents.ppo.popart import (
     popart_std,
     popart_update,
 )
+from mtrl.agents.ppo.samples import _rows as rows_of
+from mtrl.agents.ppo.samples import _unrows as unrows
 from mtrl.agents.ppo.samples import gae, prepare, values
 from mtrl.agents.ppo.update import (
     Draw,
@@ -41,6 +45,7 @@ from mtrl.agents.ppo.update import (
     ppo_update,
     value_loss,
 )
+from tests.helpers import networks
 from tests.helpers.networks import mlp
 
 TASKS, STEPS, ENVS, OBS, ACTIONS = 3, 6, 2, 5, 2
@@ -196,6 +201,43 @@ def test_targets_and_explained_variance_by_hand() -> None:
     torch.testing.assert_close(metrics["value"], value.mean(-1))
     missed = (reward - value).var(-1) / reward.var(-1)
     torch.testing.assert_close(metrics["explained_variance"], 1 - missed)
+
+
+def test_rows_with_memory_stand_environment_after_environment_and_go_on_from_states() -> None:
+    """The value of a step's next observation, with the memory of the step, is that of the next step of the sequence.
+
+    Without discounting over steps (λ = 0, γ = 1) a target is the reward and the next value, and the advantage lacks the
+    value itself.
+    """
+    field = torch.arange(6.0).view(1, 1, 3, 2)
+    pairs = _settings(sequence=3)
+    assert rows_of(field, pairs).tolist() == [[[0, 2, 4, 1, 3, 5]]]
+    assert torch.equal(unrows(rows_of(field, pairs), field.shape, pairs), field)
+    plain = _settings()
+    assert torch.equal(unrows(rows_of(field, plain), field.shape, plain), field)
+    actor = networks.network(Identity(OBS), 4, 1, ACTIONS, TASKS, memory=True)
+    critic = networks.network(Identity(OBS), 4, 1, 1, TASKS, memory=True)
+    settings = _settings(
+        actor=actor, critic=critic, sequence=3, gamma=1.0, gae_lambda=0.0,
+        normalize_advantages=False, popart_step=None,
+    )  # fmt: skip
+    state = _init(settings, [0])
+    generator = torch.Generator().manual_seed(1)
+    state["critic"]["params"].normal_(generator=generator)
+    rollout = _rollout(0)
+    rollout.next_obs[:, :, :-1] = rollout.obs[:, :, 1:]
+    nothing = torch.zeros_like(rollout.reward)
+    states = torch.randn(1, TASKS, STEPS, ENVS, 8, generator=generator)
+    going = rollout._replace(terminated=nothing, done=nothing, start=nothing > 0, memory=states)
+    samples, _ = prepare(state, going, settings)
+    value = samples.target - samples.advantage
+    after = samples.target - rows_of(going.reward, settings)
+    sequences = [x.unflatten(-1, (-1, 3)) for x in (value, after)]
+    torch.testing.assert_close(sequences[1][..., :-1], sequences[0][..., 1:])
+    views = critic.views(state["critic"]["params"], torch.float32)
+    begun = Recall(rows_of(states, settings)[:, :, ::3, 4:], rows_of(nothing > 0, settings))
+    expected = critic.forward(views, critic.look(rows_of(rollout.obs, settings)), begun)
+    torch.testing.assert_close(value, expected.squeeze(-1))
 
 
 def test_rows_in_chunks_are_the_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
