@@ -87,6 +87,14 @@ def test_pcgrad_average_is_half_the_sum() -> None:
     torch.testing.assert_close(default.weights, pair[1])
 
 
+def test_cagrad_stays_where_every_direction_of_a_large_ball_harms_a_task() -> None:
+    """Numbers 2 and −1, of mean ½: with c = 2, ``½ g_w + |g_w|`` is least at 0, which lies in the hull."""
+    opposed = torch.tensor([[4.0, -2.0], [-2.0, 1.0]], dtype=torch.float64)
+    out, _ = make_aggregator("cagrad", c=2.0).weights(Inputs(gramian=opposed), {})
+    assert out.weights.tolist() == [0, 0]
+    assert out.converged
+
+
 @pytest.mark.parametrize(("policy", "factor"), [("1/(1+c)", 1 / 1.5), ("1/(1+c²)", 1 / 1.25)])
 def test_cagrad_rescaling(policy: str, factor: float) -> None:
     out, _ = make_aggregator("cagrad", rescale=policy).weights(

@@ -38,7 +38,7 @@ def _play(
     return turns, state
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=6)
 @given(
     st.integers(0, 10_000),
     st.sampled_from(["variance", "learned", "fixed"]),
@@ -79,26 +79,19 @@ def test_evaluating_a_turn_has_no_side_effects() -> None:
     assert [task for task in range(4) if changed[task]] in ([first.task], [])
 
 
-def test_the_matrix_is_untouched_by_single_task_rounds() -> None:
+def test_plans_leave_the_matrix_alone_and_warm_up_comes_first() -> None:
     curriculum, case = CAMRL(warmup=2), tasks()
     state = curriculum.init(case)
-    modes = []
-    for number in range(60):
-        noise = torch.rand(
-            1, generator=torch.Generator().manual_seed(number), dtype=torch.float64
-        )
-        plan, state = curriculum.plan(random_statistics(number), state, noise, case)
-        modes.append(plan.coupled)
+    # The indicator is near two thirds in young runs.
+    rounds = ((0.0, False), (0.0, False), (0.0, True), (0.9, False), (0.0, True))
+    for number, (draw, coupled) in enumerate(rounds):
         before = state["transfer"].clone()
-        if plan.coupled:
+        plan, state = curriculum.plan(random_statistics(number), state, f64(draw), case)
+        assert plan.coupled == coupled
+        assert torch.equal(state["transfer"], before)
+        if coupled:
             _, state = _play(curriculum, state, _random_geometry(number), case)
-        else:
-            assert torch.equal(state["transfer"], before)
-        if number < 2:
-            assert not plan.coupled and torch.equal(
-                state["transfer"], torch.eye(4, dtype=torch.float64)
-            )
-    assert 20 < sum(modes) < 55  # the indicator is near two thirds in young runs
+            assert not torch.equal(state["transfer"], before)
 
 
 def test_the_mode_follows_the_indicator() -> None:
@@ -160,23 +153,20 @@ def test_descent_with_transfer_brings_the_failing_agent_to_the_solution() -> Non
     assert (weights[1] - optimum).norm() < 0.2 < (alone - optimum).norm()
 
 
-@pytest.mark.parametrize(
-    "switched_off", ["lambda0", "lambda1", "lambda2", "lambda3", "lambda4"]
-)
-def test_each_ablation_changes_rows_or_leaves_out_a_term(switched_off: str) -> None:
+def test_each_term_of_the_row_loss_changes_rows() -> None:
     case = tasks()
-    full, ablated = (
-        CAMRL(**ALWAYS, prior="open/pick/push/reach"),
-        CAMRL(**ALWAYS, prior="open/pick/push/reach", **{switched_off: 0.0}),
-    )
-    rows = []
-    for curriculum in (full, ablated):
+
+    def transfer(**off: float) -> Tensor:
+        curriculum = CAMRL(**ALWAYS, prior="open/pick/push/reach", **off)
         state = curriculum.init(case)
         for number in range(4):
             _, state = curriculum.plan(random_statistics(number), state, f64(0.5), case)
             _, state = _play(curriculum, state, _random_geometry(number), case)
-        rows.append(state["transfer"])
-    assert not torch.equal(*rows)
+        return state["transfer"]
+
+    full = transfer()
+    for term in range(5):
+        assert not torch.equal(transfer(**{f"lambda{term}": 0.0}), full), term
 
 
 def test_a_round_by_hand() -> None:
