@@ -11,67 +11,37 @@ process. A run that ends early leaves a whole file.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
+import importlib
 import sys
-from collections.abc import Callable
+import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import torch  # noqa: E402
-
-from mtrl.agents.optim.precision import trunk_dtype  # noqa: E402
-from scripts.gpu.collecting import engine, ppo  # noqa: E402
-from scripts.gpu.contracts import of_runs, of_updates  # noqa: E402
-from scripts.gpu.profiling import profiles  # noqa: E402
 from scripts.gpu.report import Report, Section  # noqa: E402
 from scripts.gpu.supervision import LOST, supervise  # noqa: E402
-from scripts.gpu.training import trainings  # noqa: E402
-from scripts.gpu.updates import compiled, methods, sac  # noqa: E402
-
-
-def machine(section: Section, device: torch.device) -> None:
-    """What the figures were measured on."""
-    section.note("device", str(device))
-    section.note("cpu", f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
-    section.note("torch", torch.__version__)
-    section.note("torch_threads", torch.get_num_threads())
-    section.note("precision", str(trunk_dtype("auto", device)).removeprefix("torch."))
-    if device.type == "cuda":
-        about: Any = torch.cuda.get_device_properties(device)
-        section.note("gpu", about.name)
-        section.note("gpu_memory_gib", about.total_memory / 2**30)
-        section.note("cuda", torch.version.cuda)
-
 
 # Shares of the time that is left when a section begins. What needs no simulation comes first, since the engine may have
 # to be compiled, and the compiler of PyTorch last, since nobody knows how long it takes.
-SECTIONS: dict[str, tuple[Callable[..., None], float]] = {
-    "machine": (machine, 0.1),
-    "mtsac updates": (sac, 0.25),
-    "gradient methods": (methods, 0.2),
-    "where the time goes": (profiles, 0.1),
-    "contracts of updates": (of_updates, 0.15),
-    "engine": (engine, 0.4),
-    "contracts of runs": (of_runs, 0.25),
-    "mtppo end to end": (ppo, 0.5),
-    "training": (trainings, 0.6),
-    "torch.compile": (compiled, 1.0),
+# The process that watches imports neither PyTorch nor what is measured.
+SECTIONS = {
+    "machine": ("scripts.gpu.device:machine", 0.1),
+    "mtsac updates": ("scripts.gpu.updates:sac", 0.25),
+    "gradient methods": ("scripts.gpu.updates:methods", 0.2),
+    "where the time goes": ("scripts.gpu.profiling:profiles", 0.1),
+    "contracts of updates": ("scripts.gpu.contracts:of_updates", 0.15),
+    "engine": ("scripts.gpu.collecting:engine", 0.4),
+    "contracts of runs": ("scripts.gpu.contracts:of_runs", 0.25),
+    "mtppo end to end": ("scripts.gpu.collecting:ppo", 0.5),
+    "training": ("scripts.gpu.training:trainings", 0.6),
+    "torch.compile": ("scripts.gpu.updates:compiled", 1.0),
 }
-
-
-def find_device(name: str) -> torch.device:
-    """``auto`` is a GPU if there is one. Exits with a sentence where the device is not there."""
-    found = torch.cuda.is_available()
-    if name == "auto":
-        return torch.device("cuda" if found else "cpu")
-    if name == "cuda" and not found:
-        raise SystemExit("device: 'cuda' is not there; PyTorch finds no GPU on this machine")
-    return torch.device(name)
 
 
 def parse() -> argparse.Namespace:
@@ -84,40 +54,41 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--only", nargs="*", choices=list(SECTIONS), help="these sections alone"
     )
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    # Of a worker: when its time is over, on the clock that processes share.
+    parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def work(report: Report, names: list[str], device: torch.device) -> None:
+def work(report: Report, names: list[str], device_name: str) -> None:
     """Run sections in this process, as long as its device answers."""
+    from scripts.gpu.device import answers, find_device
+
+    device = find_device(device_name)
     for name in names:
-        section, share = SECTIONS[name]
-        report.run(name, partial(section, device=device), share)
+        place, share = SECTIONS[name]
+        report.run(name, partial(measure, place, device), share)
         if not answers(device):
             raise SystemExit(LOST)
 
 
-def answers(device: torch.device) -> bool:
-    """Whether the device still computes."""
-    try:
-        return torch.ones(2, device=device).sum().item() == 2
-    except RuntimeError:
-        return False
+def measure(place: str, device: torch.device, section: Section) -> None:
+    """Import the function at ``place``, ``module:name``, and let it fill a section."""
+    module, name = place.split(":")
+    getattr(importlib.import_module(module), name)(section, device)
 
 
 def main() -> None:
     args = parse()
-    device = find_device(args.device)
     names = [name for name in SECTIONS if args.only is None or name in args.only]
-    if args.worker:
-        work(Report(args.json, 60 * args.minutes), names, device)
+    if args.until is not None:
+        work(Report(args.json, args.until - time.monotonic()), names, args.device)
         return
     args.json.unlink(missing_ok=True)
     report = Report(args.json, 60 * args.minutes)
 
-    def command(left: list[str], seconds: float) -> list[str]:
-        given = [f"--device={device}", f"--json={args.json}", f"--minutes={seconds / 60}"]
-        return [__file__, "--worker", *given, "--only", *left]
+    def command(left: list[str], until: float) -> list[str]:
+        given = [f"--device={args.device}", f"--json={args.json}", f"--until={until}"]
+        return [__file__, *given, "--only", *left]
 
     supervise(report, names, command)
     report.finish()

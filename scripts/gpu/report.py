@@ -23,11 +23,14 @@ class Report:
 
     Args:
         seconds: for all sections together.
+
+    Attributes:
+        end: when they are over, by ``time.monotonic``, which processes of one machine share.
     """
 
     def __init__(self, path: Path, seconds: float) -> None:
         self._path = path
-        self._end = time.monotonic() + seconds
+        self.end = time.monotonic() + seconds
         self.figures: Figures = {"status": "running", "sections": {}}
         if path.exists():
             self.read()
@@ -36,7 +39,7 @@ class Report:
     @property
     def left(self) -> float:
         """Seconds left."""
-        return self._end - time.monotonic()
+        return self.end - time.monotonic()
 
     def read(self) -> None:
         """Take up what another process wrote."""

@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 
 from scripts.gpu.report import Report
 
-GRACE = 15.0  # seconds that a section may outlast its time before its process is ended
+STARTUP = 120.0  # seconds until a worker's first section begins, and how long
+GRACE = 15.0  # a section may outlast its time before its process is ended
 LOST = 3  # exit status of a process whose device no longer answers
 
 
@@ -28,45 +29,51 @@ def supervise(
 
     Args:
         report: its file is what workers write.
-        command: of a worker for these sections and that many seconds.
+        command: of a worker for these sections, until then by ``time.monotonic``.
     """
     # Without this a worker would outlive a run that a time limit ends.
-    signal.signal(signal.SIGTERM, _end)
-    left = list(names)
-    while left and report.left > 1:
-        # A session of its own, so that what the worker started ends with it.
-        started = [sys.executable, *command(left, report.left)]
-        worker = subprocess.Popen(started, start_new_session=True)
-        try:
-            why = _watch(worker, report)
-        finally:
-            if worker.poll() is None:
-                os.killpg(worker.pid, signal.SIGKILL)
-                worker.wait()
-        report.read()
-        report.end_section(why)
-        begun = report.figures["sections"]
-        after = [name for name in left if name not in begun]
-        if after == left:
-            report.figures["status"] = f"failed: no section could begin, {why}"
-            report.save()
-            raise SystemExit(report.figures["status"])
-        left = after
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        left = list(names)
+        while left and report.left > 1:
+            why = _run(command(left, report.end), report)
+            report.read()
+            report.end_section(why)
+            after = [name for name in left if name not in report.figures["sections"]]
+            if after == left:
+                report.figures["status"] = f"failed: no section could begin, {why}"
+                report.save()
+                raise SystemExit(report.figures["status"])
+            left = after
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(command: list[str], report: Report) -> str:
+    """Run a worker to its end; returns what happened."""
+    # A session of its own, so that what the worker started ends with it.
+    worker = subprocess.Popen([sys.executable, *command], start_new_session=True)
+    try:
+        return _watch(worker, report)
+    finally:
+        if worker.poll() is None:
+            os.killpg(worker.pid, signal.SIGKILL)
+            worker.wait()
 
 
 def _watch(worker: subprocess.Popen[bytes], report: Report) -> str:
-    """Wait for the worker's end, or end it where a section hangs; returns what happened."""
-    name, due = None, time.monotonic() + report.left + GRACE
+    """Wait for the worker's end, or end it where it hangs; returns what happened."""
+    name, due = None, time.monotonic() + STARTUP
     while worker.poll() is None:
         time.sleep(0.2)
         report.read()
+        now = time.monotonic()
         if report.under_way != name:
-            name, due = report.under_way, time.monotonic() + report.left + GRACE
+            name, due = report.under_way, now + GRACE
             if name is not None:
-                seconds = report.figures["sections"][name]["may_take_seconds"]
-                due = time.monotonic() + seconds + GRACE
-        if time.monotonic() > due:
-            return f"did not end within {GRACE:.0f} s of its time, so its process was ended"
+                due += report.figures["sections"][name]["may_take_seconds"]
+        if now > due:
+            return f"it hung for {GRACE:.0f} s after its time, so its process was ended"
     return f"its process ended with status {worker.returncode}"
 
 

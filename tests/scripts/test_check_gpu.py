@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from scripts.check_gpu import SECTIONS, find_device
+from scripts.check_gpu import SECTIONS
 from scripts.gpu import supervision
 from scripts.gpu.agents import sac_call
 from scripts.gpu.contracts import _recorded, _resumed
+from scripts.gpu.device import find_device
 from scripts.gpu.report import Report, Section
 from scripts.gpu.supervision import supervise
 from scripts.gpu.timing import rate
@@ -108,7 +109,7 @@ for name in sys.argv[2:]:
 
 def _watched(path: Path, names: list[str]) -> None:
     report = Report(path, 60)
-    supervise(report, names, lambda left, seconds: ["-c", WORKER, str(path), *left])
+    supervise(report, names, lambda left, until: ["-c", WORKER, str(path), *left])
     report.finish()
 
 
@@ -122,9 +123,7 @@ def test_a_section_that_takes_its_process_with_it_does_not_end_the_others(
     found = _read(path)
     assert found["crashes"]["before"] == 1
     assert found["crashes"]["error"] == "its process ended with status 9"
-    assert found["hangs"]["before"] == 2 and "its process was ended" in str(
-        found["hangs"]["error"]
-    )
+    assert found["hangs"]["before"] == 2 and "it hung" in str(found["hangs"]["error"])
     assert found["works"]["x"] == 3 and "error" not in found["works"]
     assert json.loads(path.read_text())["status"] == "finished"
 
@@ -132,9 +131,7 @@ def test_a_section_that_takes_its_process_with_it_does_not_end_the_others(
 def test_workers_that_cannot_begin_end_the_run(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     with pytest.raises(SystemExit, match="no section could begin"):
-        supervise(
-            Report(path, 60), ["any"], lambda left, seconds: ["-c", "raise SystemExit(4)"]
-        )
+        supervise(Report(path, 60), ["any"], lambda left, until: ["-c", "raise SystemExit(4)"])
     assert "status 4" in json.loads(path.read_text())["status"]
 
 
