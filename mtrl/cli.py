@@ -42,8 +42,8 @@ def parse(
     """Positional words, and options ``--key=value`` or ``--key value``; dashes inside keys read as underscores.
 
     Args:
-        kinds: the type of each option, bool for one without a value; without it every option is a text. With it
-            ``--help`` answers alone, whatever else is given.
+        kinds: the type of each option, bool for one without a value. Without ``kinds`` every option is a text. With it,
+            ``--help`` hides all other words and options.
 
     Raises ConfigError for an option without its value, an unknown one, and a value of another type.
     """
@@ -98,7 +98,7 @@ def columns(rows: Sequence[tuple[str, str]]) -> str:
 
 
 def fitted(text: str) -> str:
-    """A usage text whose lines fit the terminal; what does not goes on under its line."""
+    """Wrap a usage text to the terminal. The rest of a long line stands indented below it."""
     indents = [len(line) - len(line.lstrip()) for line in text.splitlines()]
     return "\n".join(
         _wrapped(line.lstrip(), " " * (indent + 4), " " * indent)

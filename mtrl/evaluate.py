@@ -92,7 +92,7 @@ def _check_film(given: dict[str, object]) -> None:
 
 
 def say_file(path: Path) -> None:
-    """A file as soon as it is written, since all of them take a while."""
+    """Print the path of a film as soon as it is written, because all films together take a while."""
     print(path, flush=True)
 
 
@@ -156,8 +156,8 @@ def table(results: dict[str, TaskResult], levels: dict[str, int] | None = None) 
     """Success per task with its Wilson interval, final-step success, return and length; then the unweighted mean.
 
     Args:
-        levels: different goals or levels of each task. A deterministic policy does the same on one that is played
-            again, so a task whose episodes repeat some has their number in place of an interval.
+        levels: number of different goals or levels of each task. A deterministic policy acts the same when a level is
+            repeated. So the table shows this number in place of an interval where the episodes of a task repeat levels.
     """
     width = max(len("mean over tasks"), *(len(name) for name in results))
     lines = [f"{'task':<{width}}  success  95% interval  final step   return  length"]

@@ -77,7 +77,8 @@ def film(
 
 
 def places(suite: str, tasks: Sequence[str] | None) -> list[int]:
-    """Places of the named tasks in the suite, in its order; of all for None. Raises ConfigError for an unknown one."""
+    """Positions of the named tasks in the suite, in its order; of all for None. Raises ConfigError for an unknown
+    one."""
     names = envs.get_suite(suite).task_names
     for task in tasks or ():
         if task not in names:

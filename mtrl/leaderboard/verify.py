@@ -226,7 +226,7 @@ def _paths(word: str, results: Path) -> Iterator[Path]:
 
 
 def _of_method(row: Row) -> tuple[str, str]:
-    """What stands for a row where its method has only one, of all budgets or of its own."""
+    """The names of a row where it is its method's only one: among all budgets, and among its own budget."""
     suite = row.first.protocol["suite"]
     return f"{suite}/{row.method}", f"{suite}/{budget_name(row.budget)}/{row.method}"
 

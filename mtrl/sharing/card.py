@@ -82,7 +82,7 @@ def _results(record: Record, progress: int) -> list[str]:
     for name, task in last["per_task"].items():
         rate = task["successes"] / task["episodes"]
         interval = (
-            "levels repeat"  # so a deterministic policy's episodes are no independent draws
+            "levels repeat"  # so the episodes of a deterministic policy are not independent
         )
         if levels.get(name, task["episodes"]) >= task["episodes"]:
             interval = "{:.3f} to {:.3f}".format(

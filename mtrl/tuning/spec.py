@@ -1,4 +1,4 @@
-"""What a search tries: a YAML file with the run, the seeds and the space."""
+"""Read a search's YAML file: the run, the seeds and the space of settings."""
 
 from __future__ import annotations
 
