@@ -15,6 +15,9 @@ from mtrl.agents.settings import Setting, as_text, describe
 from mtrl.envs.errors import UserError
 from mtrl.errors import ConfigError, unknown_key
 
+NARROW = 60
+"""Columns below which a name and its description do not fit beside each other."""
+
 
 def run_command(name: str, body: Callable[[], int]) -> int:
     """Run a command's body; a known error becomes one sentence on stderr and an exit status (2 for bad input)."""
@@ -90,7 +93,9 @@ def settings_help(known: Mapping[str, Setting], values: Mapping[str, Any]) -> st
 
 
 def columns(rows: Sequence[tuple[str, str]]) -> str:
-    """Name and description, aligned and wrapped to the terminal."""
+    """Name and description, wrapped to the terminal: aligned, or below each other where it is narrow."""
+    if _width() < NARROW:
+        return "\n".join(f"  {name}\n{_wrapped(text or '-', ' ' * 6)}" for name, text in rows)
     left = min(max((len(name) for name, _ in rows), default=0), 24)
     return "\n".join(
         _wrapped(text or "-", " " * (left + 4), f"  {name:<{left}}  ") for name, text in rows
@@ -108,8 +113,12 @@ def fitted(text: str) -> str:
 
 def _wrapped(text: str, indent: str, first: str | None = None) -> str:
     """The text in lines as long as the terminal's."""
-    width = max(40, min(shutil.get_terminal_size((100, 24)).columns, 120))
     first = indent if first is None else first
     return textwrap.fill(
-        text, width, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
+        text, _width(), initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
     )
+
+
+def _width() -> int:
+    """Columns of the terminal, within limits that a text can be read in."""
+    return max(40, min(shutil.get_terminal_size((100, 24)).columns, 120))

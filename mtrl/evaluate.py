@@ -11,7 +11,6 @@ from mtrl import cli
 from mtrl.errors import CheckpointError, ConfigError
 from mtrl.settings.algorithms import agent_class
 from mtrl.settings.config import TrainConfig, make_config
-from mtrl.statistics import wilson_interval
 from mtrl.threads import spin_briefly
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from mtrl.records.record import TaskResult
     from mtrl.training.checkpoint import Checkpoint
 
-# What imports torch is imported inside the functions, since ``spin_briefly`` comes before it.
+# Torch and scipy are imported inside the functions: ``spin_briefly`` comes before torch, and --help needs neither.
 
 USAGE = """usage: python -m mtrl.evaluate RUN [--KEY=VALUE ...]
 
@@ -56,8 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    from mtrl.evaluation.evaluator import make_evaluator
-
     words, given = cli.parse(arguments, _OPTIONS)
     if not arguments or "help" in given:
         print(cli.fitted(USAGE))
@@ -65,6 +62,8 @@ def _run(arguments: list[str]) -> int:
     if len(words) != 1:
         raise ConfigError(f"RUN: {len(words)} given; name one run folder")
     _check_film(given)
+    from mtrl.evaluation.evaluator import make_evaluator
+
     saved = find(Path(words[0]), given.get("checkpoint"))
     config = evaluation_config(saved, given)
     print(
@@ -159,6 +158,8 @@ def table(results: dict[str, TaskResult], levels: dict[str, int] | None = None) 
         levels: number of different goals or levels of each task. A deterministic policy acts the same when a level is
             repeated. So the table shows this number in place of an interval where the episodes of a task repeat levels.
     """
+    from mtrl.statistics import wilson_interval
+
     width = max(len("mean over tasks"), *(len(name) for name in results))
     lines = [f"{'task':<{width}}  success  95% interval  final step   return  length"]
     for name, result in results.items():

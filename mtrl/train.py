@@ -167,7 +167,9 @@ def overview() -> str:
             REWARD_SCALES
         ),
     }
-    return "\n\n".join(f"{title}:\n{cli.columns(rows)}" for title, rows in parts.items())
+    return "\n\n".join(
+        f"{cli.fitted(f'{title}:')}\n{cli.columns(rows)}" for title, rows in parts.items()
+    )
 
 
 def _entries(registry: Registry[Any]) -> list[tuple[str, str]]:

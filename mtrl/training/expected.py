@@ -10,8 +10,8 @@ UNKNOWN = f"said after the first {MEASURED_S:.0f} seconds of updates"
 class ExpectedTime:
     """Measures how fast a training goes, and says once how long it will take.
 
-    Steps before the first update do not count: an agent that only collects is many times faster than one that trains.
-    Neither does the first call with an update, which warms up, unless it is long enough by itself.
+    Steps before the first update do not count, because an agent that only collects is many times faster than one that
+    trains. The first call with an update does not count either, because it may compile.
 
     Args:
         total: progress to reach, summed over the runs of the process.
@@ -35,10 +35,11 @@ class ExpectedTime:
         """
         if self._over or not updated:
             return None
+        if not self._warm:
+            self._warm = True
+            return None
         self._seconds, self._steps = self._seconds + seconds, self._steps + steps
         if self._seconds < MEASURED_S:
-            if not self._warm:
-                self._seconds, self._steps, self._warm = 0.0, 0, True
             return None
         self._over = True
         if self._steps == 0 or progress >= self._total:

@@ -18,15 +18,18 @@ def test_it_counts_from_the_second_call_with_an_update() -> None:
     assert time.add(9.0, 900, updated=True, progress=32_900) is None  # said once
 
 
-def test_a_long_first_call_is_enough() -> None:
+def test_one_long_call_is_enough() -> None:
     time = ExpectedTime(total=10_000_000, unit="gradient steps")
+    assert time.add(90.0, 50_000, updated=True, progress=50_000) is None  # may compile
     assert time.add(40.0, 100_000, updated=True, progress=100_000) == (
         "about 1 h 6 min left at 2,500 gradient steps/s, measured over 40 s; evaluations come on top"
     )
 
 
 def test_nothing_is_said_of_a_training_that_is_over() -> None:
-    assert ExpectedTime(100, "env steps").add(40.0, 100, updated=True, progress=100) is None
+    time = ExpectedTime(100, "env steps")
+    assert time.add(1.0, 50, updated=True, progress=50) is None
+    assert time.add(40.0, 50, updated=True, progress=100) is None
 
 
 @pytest.mark.parametrize(
