@@ -6,8 +6,9 @@ import os
 import shutil
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -20,9 +21,14 @@ NARROW = 60
 
 
 def run_command(name: str, body: Callable[[], int]) -> int:
-    """Run a command's body; a known error becomes one sentence on stderr and an exit status (2 for bad input)."""
+    """Run a command's body; a known error becomes one sentence on stderr and an exit status (2 for bad input).
+
+    A warning of class UserWarning becomes one line, without the place in the code that it is about.
+    """
     try:
-        status = body()
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            status = body()
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # the reader of the output has left, as in `--help | head`
@@ -37,6 +43,22 @@ def run_command(name: str, body: Callable[[], int]) -> int:
 def _complain(name: str, error: object, status: int) -> int:
     print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
     return status
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    stream = file or sys.stderr
+    if stream is None:  # closed before Python started
+        return
+    plain = category is UserWarning
+    text = warnings.formatwarning(message, category, filename, lineno, line)
+    print(f"warning: {message}" if plain else text.rstrip(), file=stream)
 
 
 def parse(

@@ -66,6 +66,11 @@ def _run(arguments: list[str]) -> int:
 
     saved = find(Path(words[0]), given.get("checkpoint"))
     config = evaluation_config(saved, given)
+    tasks = given["tasks"].split(",") if "tasks" in given else None
+    if "video" in given:
+        from mtrl.evaluation.video import check_film, film
+
+        check_film(config, Path(given["video"]), tasks, given.get("camera"))
     print(
         f"{config.suite} {config.method} seed {config.seed}, checkpoint at {saved.progress:,} env steps"
     )
@@ -77,9 +82,6 @@ def _run(arguments: list[str]) -> int:
         evaluator.close()
     print(table(results, evaluator.distinct_levels))
     if "video" in given:
-        from mtrl.evaluation.video import film
-
-        tasks = given["tasks"].split(",") if "tasks" in given else None
         film(config, agent, Path(given["video"]), tasks, given.get("camera"), say_file)
     return 0
 
