@@ -25,7 +25,7 @@ def agent_file(path: Path) -> Path:
     if (path / AGENT_FILE).is_file():
         return path / AGENT_FILE
     checkpoints = newest_first(path / "checkpoints")
-    damaged = []
+    damaged: list[Path] = []
     for checkpoint in checkpoints:
         if _is_whole(checkpoint):
             for newer in damaged:

@@ -49,7 +49,7 @@ def run_card(
 
 
 def _row(label: str, text: str) -> str:
-    width = max(60, min(shutil.get_terminal_size((100, 24)).columns, 120))
+    width = max(40, min(shutil.get_terminal_size((100, 24)).columns, 120))
     return textwrap.fill(
         text,
         width,
