@@ -172,7 +172,7 @@ def _drop_unfinished_line(path: Path, lock: Any) -> None:
 def _sampler(optuna: Any, seed: int) -> Any:
     """TPE whose random numbers depend on ``seed`` and the trial's number, not on the worker that draws it."""
 
-    class NumberedTPE(optuna.samplers.TPESampler):  # type: ignore[misc]
+    class NumberedTPE(optuna.samplers.TPESampler):
         def before_trial(self, study: Any, trial: Any) -> None:
             self.drawing = optuna.samplers.TPESampler(
                 seed=(seed * 1_000_003 + trial.number) % 2**32,
