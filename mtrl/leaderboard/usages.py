@@ -13,7 +13,7 @@ so the same command continues a sweep that was stopped or killed. A run that fai
 
 With together the seeds of a suite and method train in one process, each with files of its own. That is for a GPU, where
 their updates become one; their memory adds up. On a CPU it is no faster than processes of their own (--jobs), and every
-result is the same to the bit. A finished seed is left out; a group that breaks down goes on seed by seed.
+result is the same to the bit. Finished seeds are skipped. If a group fails, each of its seeds goes on alone.
 
   --jobs=N       processes at a time, which share the CPUs; by default 1. With --ray: CPUs of the cluster over --cpus
   --ray=ADDRESS  run on a Ray cluster (host:port, or auto) that shares the results folder; needs the extra ray
@@ -36,9 +36,10 @@ Exit status 1 if files had to be left out (each is named, on stderr and on the p
 _VERIFY = """usage: python -m mtrl.leaderboard verify ROW ... [--KEY=VALUE ...]
 
 Evaluates the final checkpoint of every run of a row under the official protocol, and compares the mean with the row's
-interval. ROW is a row of the leaderboard by its label, SUITE/LABEL, with SUITE/BUDGET/LABEL where several budgets have
-it; or its folder, run folders or result files. A method stands for its row where it has only one. Exit status 1 if the
-row does not hold.
+interval. Exit status 1 if the mean lies outside.
+
+ROW is SUITE/LABEL, with the label of the leaderboard, or SUITE/BUDGET/LABEL where several budgets have that label. A
+method's name is enough where the method has one row. ROW can also be the row's folder, run folders or result files.
 
   --results=DIR  where ROW is looked up, by default results
   --runs=DIR     where run folders lie, for result files that do not lie in or beside them; by default runs
