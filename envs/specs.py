@@ -61,8 +61,8 @@ class Suite:
             terminated with reward > 0).
         goals: where the variation of a task comes from, in words, for the record.
         discrete: whether actions are discrete.
-        level_pool: different levels of each task that training draws from, all that it ever sees, with evaluation on
-            levels outside; None where every episode of training draws a level anew.
+        level_pool: how many different levels of each task training draws from. Evaluation plays levels outside of this
+            pool. None where every training episode draws a new level.
     """
 
     id: str
@@ -159,7 +159,7 @@ class EnvSpec:
     @classmethod
     def of(cls, env: TaskVectorEnv) -> Self:
         """The specification of an environment with flat observations, and actions in a flat Box or Discrete."""
-        # Of these libraries only what an environment has loaded already: listing suites has to be quick.
+        # Imported here, where an environment has loaded them already: listing suites has to be quick.
         from gymnasium.spaces import Discrete
 
         suite = env.suite
@@ -205,7 +205,7 @@ def task_graph(
 def task_depths(
     task_names: Sequence[str], builds_on: Sequence[Sequence[str]]
 ) -> tuple[int, ...]:
-    """How many of ``task_names`` each of them builds on, one on top of the other: its longest chain in the graph.
+    """The length of each task's longest chain in the graph: the tasks it builds on, one after the other.
 
     Args:
         builds_on: as of ``task_graph``.

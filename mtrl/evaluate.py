@@ -11,7 +11,6 @@ from mtrl import cli
 from mtrl.errors import CheckpointError, ConfigError
 from mtrl.settings.algorithms import agent_class
 from mtrl.settings.config import TrainConfig, make_config
-from mtrl.statistics import wilson_interval
 from mtrl.threads import spin_briefly
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from mtrl.records.record import TaskResult
     from mtrl.training.checkpoint import Checkpoint
 
-# What imports torch is imported inside the functions, since ``spin_briefly`` comes before it.
+# Torch and scipy are imported inside the functions: ``spin_briefly`` comes before torch, and --help needs neither.
 
 USAGE = """usage: python -m mtrl.evaluate RUN [--KEY=VALUE ...]
 
@@ -56,8 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    from mtrl.evaluation.evaluator import make_evaluator
-
     words, given = cli.parse(arguments, _OPTIONS)
     if not arguments or "help" in given:
         print(cli.fitted(USAGE))
@@ -65,8 +62,15 @@ def _run(arguments: list[str]) -> int:
     if len(words) != 1:
         raise ConfigError(f"RUN: {len(words)} given; name one run folder")
     _check_film(given)
+    from mtrl.evaluation.evaluator import make_evaluator
+
     saved = find(Path(words[0]), given.get("checkpoint"))
     config = evaluation_config(saved, given)
+    tasks = given["tasks"].split(",") if "tasks" in given else None
+    if "video" in given:
+        from mtrl.evaluation.video import check_film, film
+
+        check_film(config, Path(given["video"]), tasks, given.get("camera"))
     print(
         f"{config.suite} {config.method} seed {config.seed}, checkpoint at {saved.progress:,} env steps"
     )
@@ -78,9 +82,6 @@ def _run(arguments: list[str]) -> int:
         evaluator.close()
     print(table(results, evaluator.distinct_levels))
     if "video" in given:
-        from mtrl.evaluation.video import film
-
-        tasks = given["tasks"].split(",") if "tasks" in given else None
         film(config, agent, Path(given["video"]), tasks, given.get("camera"), say_file)
     return 0
 
@@ -92,7 +93,7 @@ def _check_film(given: dict[str, object]) -> None:
 
 
 def say_file(path: Path) -> None:
-    """A file as soon as it is written, since all of them take a while."""
+    """Print the path of a film as soon as it is written, because all films together take a while."""
     print(path, flush=True)
 
 
@@ -156,9 +157,11 @@ def table(results: dict[str, TaskResult], levels: dict[str, int] | None = None) 
     """Success per task with its Wilson interval, final-step success, return and length; then the unweighted mean.
 
     Args:
-        levels: different goals or levels of each task. A deterministic policy does the same on one that is played
-            again, so a task whose episodes repeat some has their number in place of an interval.
+        levels: number of different goals or levels of each task. A deterministic policy acts the same when a level is
+            repeated. So the table shows this number in place of an interval where the episodes of a task repeat levels.
     """
+    from mtrl.statistics import wilson_interval
+
     width = max(len("mean over tasks"), *(len(name) for name in results))
     lines = [f"{'task':<{width}}  success  95% interval  final step   return  length"]
     for name, result in results.items():

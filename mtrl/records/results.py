@@ -108,7 +108,7 @@ def problems(record: Any) -> list[str]:
         found = "is missing" if version is None else f"{show(version)} is not supported"
         return [f"schema_version: {found}; this version of mtrl reads {SCHEMA_VERSION}"]
     broken = [f"{path or 'record'}: {text}" for path, text in violations(record)]
-    # What belongs together can be judged only once each part is what it should be.
+    # Rules about several fields are checked only where each field is valid.
     return broken or [*_semantic_problems(record)]
 
 
@@ -157,7 +157,7 @@ def _problems_of_evaluations(record: Record) -> Iterator[str]:
             continue
         episodes = record["protocol"]["episodes_per_task"]
         for name, task in evaluation["per_task"].items():
-            # Most of a file is counts, and nearly all are right: places are worked out for the wrong ones only.
+            # Most of a file is counts, and nearly all are right, so JSON paths are made for the wrong ones only.
             most = max(task["successes"], task["final_step_successes"])
             if most > episodes or task["episodes"] != episodes:
                 place = f"{where}.{join('per_task', join(name, ''))}"

@@ -1,4 +1,4 @@
-"""The configuration of a run: merged and checked once at the door, frozen, and written into the run folder."""
+"""The configuration of a run: merged and checked once at the start, frozen, and written into the run folder."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ FREE_KEYS = frozenset(
         "num_threads",
     }
 )
-"""What may differ between a checkpoint and the run that continues it: where it runs, how long, what is only shown."""
+"""Settings in which a run may differ from the checkpoint it continues: machine, total and TensorBoard."""
 
-# Where a run takes place, which is no part of what is run.
+# The place of a run, which is no part of its identity.
 PLACE_KEYS = ("run_dir", "device", "graph")
 
 
@@ -172,7 +172,7 @@ class TrainConfig:
 
     @property
     def sha256(self) -> str:
-        """Digest of everything but the run folder, the device and how it is driven."""
+        """Digest of everything but ``PLACE_KEYS``: the run folder, the device and ``graph``."""
         return _digest(
             {key: value for key, value in self.flat().items() if key not in PLACE_KEYS}
         )

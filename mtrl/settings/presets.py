@@ -104,7 +104,7 @@ def resolve(given: Flat, config_file: Path | None = None) -> TrainConfig:
     if "suite" not in named:
         raise ConfigError("suite: none given; `python -m mtrl.train` lists them")
     files = {str(path): read_yaml(path) for path in suite_files(str(named["suite"]))}
-    # A written configuration holds the method's values already, so its method may be one that has moved.
+    # A written configuration holds the method's values already, so the method's file may be missing.
     if "algorithm" not in named or "method" in given:
         method = method_file(str(named.get("method", TrainConfig.method)))
         files[str(method)] = read_yaml(method)

@@ -81,7 +81,7 @@ def _results(record: Record, progress: int) -> list[str]:
     levels = record["protocol"]["distinct_levels"] or {}
     for name, task in last["per_task"].items():
         rate = task["successes"] / task["episodes"]
-        # So a deterministic policy's episodes are no independent draws.
+        # Then the episodes of a deterministic policy are not independent.
         interval = "levels repeat"
         if levels.get(name, task["episodes"]) >= task["episodes"]:
             interval = "{:.3f} to {:.3f}".format(

@@ -1,4 +1,4 @@
-"""What a sweep runs: a YAML file, checked at the door, as a list of runs with frozen configurations."""
+"""Read a sweep's YAML file into a list of runs with checked, frozen configurations."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class Spec:
     """A sweep: its runs, in the order in which they start.
 
     Attributes:
-        together: seeds of one suite and method that train in one process. On a GPU their updates are one call, which is
-            what it is for; their memory adds up. On a CPU every seed is computed by itself, so processes of their own
-            (``--jobs``) are as fast or faster. Results are the same, to rounding on a GPU.
+        together: seeds of one suite and method that train in one process. On a GPU their updates become one call, and
+            their memory adds up. On a CPU every seed is computed by itself, so separate processes (``--jobs``) are as
+            fast or faster. Results are the same, to rounding on a GPU.
     """
 
     path: Path
