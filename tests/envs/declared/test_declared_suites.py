@@ -38,7 +38,10 @@ def ids(tmp_path: Path, *declarations: Any) -> list[str]:
 
 def test_ids_differ_where_declarations_do_and_nowhere_else(tmp_path: Path) -> None:
     plain = {"name": "a", "tasks": [cartpole()]}
-    same = {"tasks": [dict(reversed(cartpole(horizon=500, actions=[0, 1]).items()))], "name": "a"}
+    same = {
+        "tasks": [dict(reversed(cartpole(horizon=500, actions=[0, 1]).items()))],
+        "name": "a",
+    }
     first, second = ids(tmp_path, plain, same)
     assert first == second
     changes = [

@@ -169,7 +169,12 @@ def test_left_out_components_stay_in_the_middle_and_surplus_ones_are_ignored(
 
     spec = gymnasium.envs.registration.EnvSpec("Seen-v0", entry_point=Seen)
     monkeypatch.setitem(gymnasium.registry, "Seen-v0", spec)
-    task = {"id": "Seen-v0", "horizon": 9, "success": {"return": 1}, "make": {"key": "x", "at": 1}}
+    task = {
+        "id": "Seen-v0",
+        "horizon": 9,
+        "success": {"return": 1},
+        "make": {"key": "x", "at": 1},
+    }
     tasks = [task | {"name": "one", "actions": [2]}, task | {"name": "two", "actions": [1, 0]}]
     env = make(written(tmp_path, {"name": "a", "tasks": tasks}), 1)
     env.reset()
@@ -279,14 +284,20 @@ def test_spaces_that_have_changed_since_the_declaration_are_refused(
     suite = get_suite(written(tmp_path, {"name": "a", "tasks": [cartpole()]}))
     spec = gymnasium.spec("MountainCar-v0")
     monkeypatch.setitem(gymnasium.registry, "CartPole-v1", spec)
-    with pytest.raises(SuiteError, match=r"task CartPole-v1\.observation: \[0, 4\] reaches past"):
+    with pytest.raises(
+        SuiteError, match=r"task CartPole-v1\.observation: \[0, 4\] reaches past"
+    ):
         make_vec(suite)
 
 
 def test_frames_have_their_own_sizes() -> None:
     env = make(str(CLASSIC3), 1, render_mode="rgb_array")
     env.reset()
-    assert [frame.shape for frame in env.frames()] == [(400, 600, 3), (500, 500, 3), (400, 600, 3)]
+    assert [frame.shape for frame in env.frames()] == [
+        (400, 600, 3),
+        (500, 500, 3),
+        (400, 600, 3),
+    ]
     assert {frame.shape for frame in env.render() or ()} == {(500, 600, 3)}
     assert env.frames([1])[0].dtype == np.uint8 and env.frames([0])[0].any()
     env.close()
