@@ -36,7 +36,7 @@ def test_a_declared_suite_has_an_id_for_all() -> None:
     env = gymnasium.make_vec("mtrl:mtrl/declared-v0", suite=str(CLASSIC3), num_envs=6)
     assert isinstance(env.unwrapped, mtrl.TaskVectorEnv) and env.unwrapped.envs_per_task == 2
     assert env.unwrapped.suite.id.startswith("classic3@")
-    with pytest.raises(mtrl.SuiteError, match="has 3 tasks; use gymnasium.make_vec"):
+    with pytest.raises(mtrl.SuiteError, match=r"has 3 tasks; use gymnasium\.make_vec"):
         gymnasium.make("mtrl:mtrl/declared-v0", suite=str(CLASSIC3))
 
 

@@ -137,7 +137,7 @@ def test_a_misspelled_key_of_info_is_told_at_the_end_of_an_episode(
     env.reset()
     for _ in range(3):
         env.step(np.array([0]))
-    with pytest.raises(SuiteError, match="has no 'solvd'; did you mean 'solved'?"):
+    with pytest.raises(SuiteError, match=r"has no 'solvd'; did you mean 'solved'\?"):
         env.step(np.array([0]))
 
 
@@ -230,7 +230,7 @@ def test_a_paused_task_stands_still_and_the_others_never_notice() -> None:
     actions = np.ones(6, np.int64)
     for _ in range(3):
         seen, reward, *ends, info = env.step(actions)
-        expected, gains, *_ = plain.step(actions)
+        expected, *_ = plain.step(actions)
         np.testing.assert_array_equal(seen[rows], obs[rows])
         np.testing.assert_array_equal(info["final_obs"][rows], obs[rows])
         assert not reward[rows].any() and not np.array(ends)[:, rows].any()

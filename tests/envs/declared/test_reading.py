@@ -47,7 +47,7 @@ WRONG_TASKS: dict[str, tuple[dict[str, Any], str]] = {
     "groups that are no list": (cartpole(groups="a"), ".groups: 'a' is not a list of different names."),
     "an unknown ancestor": (cartpole(builds_on=["x"]), ".builds_on: 'x' is no other task of the suite; "),
     "a wrong argument": (cartpole(make={"gravty": 1}), ".id: 'CartPole-v1' cannot be made: "),
-    "an argument of ours": (cartpole(make={"render_mode": "human"}), ".make: {'render_mode': 'human'} is not a mapping"),
+    "an argument of ours": (cartpole(make={"render_mode": "human"}), ".make: {'render_mode': 'human'} is not a"),
 }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from mtrl.leaderboard.tables import tables
 from mtrl.records import rows
 from mtrl.records.results import problems, read_result
 from mtrl.sharing.loading import load_trained
+from mtrl.sharing.pack import pack
 from mtrl.sweeps.spec import read_spec
 from tests.helpers.classic import CLASSIC3, SWINGS, cartpole, written
 from tests.helpers.runs import final_record, final_state
@@ -125,6 +126,18 @@ def test_films_and_agents_need_the_run_folder_alone(whole: Path, tmp_path: Path)
     assert [file.stem for file in files] == ["CartPole-v1", "MountainCar-v0", "all-tasks"]
 
 
+def test_a_shared_agent_brings_the_suite_along(whole: Path, tmp_path: Path) -> None:
+    card = (pack(whole, tmp_path / "shared") / "README.md").read_text()
+    assert 'make_vec("suite.yaml", goal_seed=0)' in card
+    file = tmp_path / "suite.yaml"
+    file.write_text(card.partition("```yaml\n")[2].partition("```")[0])
+    suites._declared.clear()
+    assert (
+        suites.get_suite(str(file)).id
+        == read_result(whole / "result.json")["protocol"]["suite"]
+    )
+
+
 def test_the_leaderboard_needs_the_result_file_alone(
     whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,7 +145,7 @@ def test_the_leaderboard_needs_the_result_file_alone(
     found, omitted = load(results, results / "leaderboard")
     assert omitted == []
     (table,) = tables(found)
-    assert [row.label for row in table.rows][0].startswith("mtppo")
+    assert table.rows[0].label.startswith("mtppo")
     assert "seeds training never has" in measures(table)
     assert list(table.packages) == ["gymnasium"]
     suites._declared.clear()
