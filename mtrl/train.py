@@ -185,7 +185,9 @@ def _suite_line(name: str, members: list[Suite]) -> tuple[str, str]:
 
 
 def _settings(config: TrainConfig) -> str:
-    return cli.settings_help(explained(config), config.flat())
+    known = explained(config)
+    known.pop("declaration", None)  # no setting to choose: the suite's file says it
+    return cli.settings_help(known, config.flat())
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ class GymnasiumVectorEnv(EngineVectorEnv):
             raise SuiteError(
                 f"actions must {allowed}, but that of environment {row} is {array[row]}."
             )
-        return array
+        return array.copy()  # the caller may change its own before the step is finished
 
     def _identity(self) -> dict[str, Any]:
         return {

@@ -240,6 +240,16 @@ def test_a_paused_task_stands_still_and_the_others_never_notice() -> None:
     assert not env.step(actions)[1][rows].any() and env.step(actions)[1][rows].any()
 
 
+def test_what_the_caller_does_during_a_step_changes_nothing() -> None:
+    env, plain = make(str(CLASSIC3)), make(str(CLASSIC3))
+    env.reset()
+    plain.reset()
+    actions = np.ones(6, np.int64)
+    env.step_async(actions)
+    actions[:] = 0
+    np.testing.assert_array_equal(env.step_wait()[0], plain.step(np.ones(6, np.int64))[0])
+
+
 def test_one_hot_codes_stand_behind_the_observation() -> None:
     env = make(str(CLASSIC3), one_hot=True)
     obs, _ = env.reset()

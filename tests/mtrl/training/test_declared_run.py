@@ -195,6 +195,15 @@ def test_a_changed_file_is_another_suite(
     assert len(tables(found)) == 2
 
 
+def test_help_shows_the_settings_of_the_file_s_suite(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert train.main([str(CLASSIC3), "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "Settings of classic3@" in shown and "--total-env-steps=600000" in shown
+    assert "--agent.rollout-per-task=1000" in shown and "--declaration" not in shown
+
+
 BAD: dict[str, tuple[Any, str]] = {
     "unknown id": ({"name": "a", "tasks": [cartpole(id="CartPol-v1")]}, "did you mean 'CartPole-v1'?"),
     "missing key": ({"name": "a", "tasks": [{"id": "CartPole-v1"}]}, "tasks[0].success: is missing; it is"),
