@@ -178,9 +178,8 @@ def _source(function: Callable[..., Any]) -> Path:
 
 def _with_cache(function: Callable[..., Any], compile_with: Callable[[bool], Any]) -> Any:
     source = _source(function)
-    if (
-        numba.config.DISABLE_JIT or not source.is_file()
-    ):  # a function typed into an interpreter has no file
+    if numba.config.DISABLE_JIT or not source.is_file():
+        # A function typed into an interpreter has no file.
         return compile_with(False)
     folder = code_folder(source)
     if not writable_folder(folder):

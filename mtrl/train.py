@@ -56,9 +56,10 @@ def _run(arguments: list[str]) -> int:
         title = f"Settings of {config.suite} with {config.method}:"
         print(f"{cli.fitted(USAGE)}\n\n{title}\n{_settings(config)}")
         return 0
+    # Imports torch, which listing and checking settings do without.
     from mtrl.trainer import (
         train_together,
-    )  # imports torch, which listing and checking settings do without
+    )
     from mtrl.training.tracking import tracked
 
     with tracked(tracker, configs):

@@ -35,6 +35,8 @@ MADE_LATER: Flat = {
     "agent.network": "mlp",
     "agent.actor_network": None,
     "agent.critic_network": None,
+    # Before 1e1425e one norm clipped a whole network, as it does by default again.
+    "agent.clip_apart": False,
     # So did weights of MTSAC's tasks by temperature, distributions of returns, scales of rewards, resets and decay.
     "agent.temperature_weights": False,
     "agent.value": "scalar",

@@ -93,9 +93,8 @@ class Evaluator:
         done = np.zeros(env.num_envs, dtype=np.int64)
         ever: Bools = np.zeros(env.num_envs, dtype=bool)
         episode_return, length = np.zeros(env.num_envs), np.zeros(env.num_envs, dtype=np.int64)
-        totals = np.zeros(
-            (4, env.num_envs)
-        )  # successes, final-step successes, returns, lengths
+        # Successes, final-step successes, returns, lengths.
+        totals = np.zeros((4, env.num_envs))
         self._starts = [set() for _ in env.suite.tasks]
         self._note_starts(start & (done < self._quota))
         while (done < self._quota).any():

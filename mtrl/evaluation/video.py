@@ -145,12 +145,8 @@ def record(env: envs.TaskVectorEnv, agent: Agent, task: int, skip: int) -> Frame
 def _frame(env: envs.TaskVectorEnv, task: int) -> NDArray[np.uint8]:
     try:
         frames = env.frames([task])
-    except (
-        RuntimeError,
-        OSError,
-        ImportError,
-        AttributeError,
-    ) as error:  # what OpenGL raises without a display
+    except (RuntimeError, OSError, ImportError, AttributeError) as error:
+        # What OpenGL raises without a display.
         hint = "without a display set MUJOCO_GL to egl or osmesa"
         raise WorkbenchError(f"video: this machine cannot render ({error}); {hint}") from error
     if not frames:

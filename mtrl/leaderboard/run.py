@@ -52,9 +52,10 @@ def run(arguments: list[str]) -> int:
         )
     spec = read_spec(Path(words[0]))
     if "dry_run" in given:
+        # PyTorch and the environments, which a sweep itself does not need.
         from mtrl.sweeps.estimate import (
             plan,
-        )  # PyTorch and the environments, which a sweep itself does not need
+        )
 
         keep_freed_memory()  # as the command that trains does
         print(plan(spec, given.get("jobs", 1)))

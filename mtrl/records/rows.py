@@ -144,9 +144,8 @@ def budget_name(env_steps: int) -> str:
 
 def folder_name(row: str) -> str:
     """A label as the name of a folder: letters, digits, dots and dashes. Different settings keep different names."""
-    signed = re.sub(r"(?<=[ =,])-(?=\d)", "minus ", row).replace(
-        "e+", "e"
-    )  # -4 is not 4, 1e+20 not 1e-20
+    # -4 is not 4, 1e+20 not 1e-20.
+    signed = re.sub(r"(?<=[ =,])-(?=\d)", "minus ", row).replace("e+", "e")
     name = re.sub(r"[^A-Za-z0-9.]+", "-", signed).strip("-.") or "method"
     if len(name) <= _LONGEST:
         return name

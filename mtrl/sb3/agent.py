@@ -90,13 +90,13 @@ class SB3Agent(Agent):
         model.n_envs = 1 if self._env is None else self._env.num_envs
         model.set_logger(Logger(None, []))
         model._setup_model()
+        # SB3's own statistics.
         model.ep_info_buffer, model.ep_success_buffer = (
             deque(maxlen=1),
             deque(maxlen=1),
-        )  # SB3's own statistics
-        model._total_timesteps = (
-            1  # SB3 divides by it for schedules, and all of them are constant here
         )
+        # SB3 divides by it for schedules, and all of them are constant here.
+        model._total_timesteps = 1
         return model
 
     def _bind(self) -> None:

@@ -282,9 +282,8 @@ def _of_algorithm(layer: Flat, algorithm: str, source: str) -> Flat:
 
 def algorithm_of(key: str) -> str | None:
     """The algorithm that a key ``ALGORITHM.key`` is a setting of; None for other keys."""
-    head, dot, _ = key.replace("-", "_").partition(
-        "."
-    )  # the command line has none of the dashes
+    # The command line has none of the dashes.
+    head, dot, _ = key.replace("-", "_").partition(".")
     return next((name for name in ALGORITHMS if dot and name.replace("-", "_") == head), None)
 
 

@@ -103,9 +103,8 @@ def _results(record: Record, progress: int) -> list[str]:
     levels = record["protocol"]["distinct_levels"] or {}
     for name, task in last["per_task"].items():
         rate = task["successes"] / task["episodes"]
-        interval = (
-            "levels repeat"  # so a deterministic policy's episodes are no independent draws
-        )
+        # So a deterministic policy's episodes are no independent draws.
+        interval = "levels repeat"
         if levels.get(name, task["episodes"]) >= task["episodes"]:
             interval = "{:.3f} to {:.3f}".format(
                 *wilson_interval(task["successes"], task["episodes"])

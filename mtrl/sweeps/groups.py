@@ -20,8 +20,7 @@ class Group:
     def name(self) -> str:
         if len(self.units) == 1:
             return self.units[0].name
-        config = self.units[0].config
-        return f"{config.suite} {config.method} seeds {self._seeds}"
+        return f"{' '.join(self.units[0].row)} seeds {self._seeds}"
 
     @property
     def log(self) -> Path:

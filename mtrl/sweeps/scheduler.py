@@ -20,11 +20,12 @@ LOSSES = 20  # a run that is lost this often does not end by bad luck
 LOST = -1000
 """Exit status of a run whose place to run went away."""
 _BAD_INPUT = 2
+# Lost, or told to stop by somebody else, such as a cluster that drains a node.
 _ELSEWHERE = (
     LOST,
     130,
     143,
-)  # lost, or told to stop by somebody else, such as a cluster that drains a node
+)
 
 
 class Executor(Protocol):
@@ -106,9 +107,8 @@ class Scheduler:
         for group in list(self._waiting):
             if len(self._running) >= self._executor.jobs:
                 return
-            taken = group.only(
-                in_use
-            )  # a process that outlived a killed sweep saves and stops by itself
+            # A process that outlived a killed sweep saves and stops by itself.
+            taken = group.only(in_use)
             if taken is not None:
                 self._progress.wait(group.name, str(taken.units[0].folder))
                 continue

@@ -185,9 +185,10 @@ class Run:
         values["time/wall_s"] = self._wall_s()
         values["time/gradient_steps"] = float(self.agent.gradient_steps)
         self._logged_at, self._logged_time = self.agent.progress, now
+        # Means over updates.
         unsolved = sum(
             share for key, share in values.items() if key.endswith("_solve_failures")
-        )  # means over updates
+        )
         updates, self._logged_updates = (
             self.agent.gradient_steps - self._logged_updates,
             self.agent.gradient_steps,
@@ -312,9 +313,10 @@ class Run:
         return f"{self.label}training diverged at {reached}: {error}; {self._last_good()}"
 
     def _open_events(self) -> TensorBoardLogger:
+        # A second of imports, which runs without it are spared.
         from mtrl.training.logger import (
             TensorBoardLogger,
-        )  # a second of imports, which runs without it are spared
+        )
 
         return TensorBoardLogger(self.folder.tensorboard, self._resumed_at, self.config.flat())
 

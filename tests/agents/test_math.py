@@ -40,9 +40,8 @@ def test_log_density_of_the_squashed_gaussian(
 @given(mean=st.floats(-4, 4), log_std=st.floats(-8, 2))
 @settings(max_examples=100, deadline=None)
 def test_mean_of_the_clipped_gaussian(mean: float, log_std: float) -> None:
-    middles = (
-        torch.arange(200_000, dtype=torch.float64) + 0.5
-    ) / 200_000  # of equally likely parts
+    # Of equally likely parts.
+    middles = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
     samples = torch.distributions.Normal(
         mean, torch.tensor(log_std, dtype=torch.float64).exp()
     ).icdf(middles)

@@ -43,11 +43,8 @@ EXAMPLES = sorted((DOCS / "examples").glob("*.py"))
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder as the pages assume it: a checkout, in which a run of mg3 has been trained."""
     monkeypatch.chdir(tmp_path)
-    for registry in (
-        AGGREGATORS,
-        CURRICULA,
-        NETWORKS,
-    ):  # pages and examples register methods of their own
+    for registry in (AGGREGATORS, CURRICULA, NETWORKS):
+        # Pages and examples register methods of their own.
         monkeypatch.setattr(registry, "entries", dict(registry.entries))
     (tmp_path / "results").symlink_to(ROOT / "results")
     return tmp_path

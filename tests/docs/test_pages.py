@@ -24,9 +24,8 @@ def anchors(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    base = (
-        DOCS / "methods" if page.parent.name == "ideas" else page.parent
-    )  # where it is included
+    # Where it is included.
+    base = DOCS / "methods" if page.parent.name == "ideas" else page.parent
     for target in links(page):
         place, _, anchor = target.partition("#")
         if place.startswith("http"):

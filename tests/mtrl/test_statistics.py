@@ -95,9 +95,8 @@ def test_welch_equals_scipy(first: list[float], second: list[float], confidence:
 
 def test_welch_without_spread_or_seeds() -> None:
     assert welch_interval([1.0, 1.0], [0.25, 0.25]) == (0.75, 0.75, 0.75)
-    _, low, high = welch_interval(
-        [0.0, 0.0], [0.0, 1e-157]
-    )  # variances whose squares underflow
+    # Variances whose squares underflow.
+    _, low, high = welch_interval([0.0, 0.0], [0.0, 1e-157])
     assert low < 0 < high
     difference, low, high = welch_interval([1.0], [0.0, 0.5])
     assert difference == 0.75

@@ -33,9 +33,8 @@ def make_stock(name: str) -> Any:
     """A stock environment with an observable goal, without a goal set."""
     env = ALL_V3_ENVIRONMENTS[name]()
     env._partially_observable = False
-    env.__dict__.pop(
-        "sawyer_observation_space", None
-    )  # cached with the bounds of a hidden goal
+    # Cached with the bounds of a hidden goal.
+    env.__dict__.pop("sawyer_observation_space", None)
     env._set_task_called = True
     return env
 

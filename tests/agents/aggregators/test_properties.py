@@ -148,9 +148,8 @@ def test_pcgrad_is_upgrad_for_two_tasks(seed: int, kind: str) -> None:
         (("pcgrad", {"reduction": "mean"}), 0.0),
         (("upgrad", {"reg": 0.0}), 5e-11),
     ):
-        divisors = (squares + ridge * squares.sum()).clamp(
-            min=1e-300
-        )  # a gradient of zero conflicts with nothing
+        # A gradient of zero conflicts with nothing.
+        divisors = (squares + ridge * squares.sum()).clamp(min=1e-300)
         expected = (rows - conflict * (rows / divisors.unsqueeze(1)).flip(0)).mean(0)
         _, found = solve(name, rows, **params)
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7 * float(rows.norm()))

@@ -137,9 +137,8 @@ def test_attention_is_handed_to_neighbors_and_none_is_lost() -> None:
     attention = f64(0.4, 0.4, 0.1, 0.1)
     out = MRCL()._redistribute(attention, tasks(CHAIN).builds_on)
     assert out.sum().item() == pytest.approx(attention.sum().item())
-    assert out[0].item() == pytest.approx(
-        0.4 * 0.95 + 0.2 * 0.4
-    )  # reach: gives 0.05, gets 0.2 of push's
+    # Reach: gives 0.05, gets 0.2 of push's.
+    assert out[0].item() == pytest.approx(0.4 * 0.95 + 0.2 * 0.4)
 
 
 def test_ancestors_are_transitive() -> None:

@@ -71,6 +71,7 @@ def _settings(
         clip=0.2,
         entropy_coef=0.01,
         max_grad_norm=1.0,
+        clip_apart=False,
         kl_stop=None,
         normalize_advantages=True,
         advantage_floor=0.0,
@@ -399,9 +400,8 @@ def test_a_seed_beyond_the_kl_limit_stops_alone() -> None:
     )
     calm = dataclasses.replace(settings, entropy_coef=0.0)
     state = _init(settings, [0, 0])
-    state["critic"]["params"][1] = (
-        0  # with reward 0 and value 0 the second seed has nothing to learn
-    )
+    # With reward 0 and value 0 the second seed has nothing to learn.
+    state["critic"]["params"][1] = 0
     joint = Rollout._make(
         None if a is None else torch.cat([a, b]) for a, b in zip(_rollout(0), still)
     )
@@ -507,12 +507,12 @@ def test_the_entropy_bonus_makes_the_likelier_action_less_likely() -> None:
     torch.testing.assert_close(bias[0], moved, rtol=1e-3, atol=1e-4)
 
 
-def test_the_length_a_method_gives_the_trunk_does_not_reach_the_heads() -> None:
+def test_clipped_apart_the_heads_do_not_see_the_length_a_method_gives_the_trunk() -> None:
     """The sum is three times the mean in the trunk; the heads' first moments are the same, since each part is clipped
     by a norm of its own."""
     moments, factors = [], []
     for aggregator in ("mean", "sum"):
-        settings = _settings(aggregator=aggregator, max_grad_norm=1e-3)
+        settings = _settings(aggregator=aggregator, max_grad_norm=1e-3, clip_apart=True)
         state = _init(settings, [0])
         one_draw = [_epochs(0, 1, settings)[0][:1]]
         metrics, _ = ppo_update(state, _rollout(0), one_draw, 1e-3, settings)

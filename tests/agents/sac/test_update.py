@@ -53,6 +53,7 @@ def _settings(
         max_target=None,
         target_entropy=-2.0,
         max_grad_norm=1.0,
+        clip_apart=False,
         adam=AdamSettings(1e-2, 1e-5),
         dtype=dtype,
     )
@@ -178,9 +179,8 @@ def test_targets_stay_within_their_bound() -> None:
 
 
 def test_losses_by_hand() -> None:
-    q = torch.tensor(
-        [[[[1.0, 2.0]], [[3.0, 0.0]]]]
-    )  # one seed, two critics, one task, two samples
+    # One seed, two critics, one task, two samples.
+    q = torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]])
     assert critic_loss(q, torch.tensor([[[1.0, 1.0]]])).tolist() == [[0.5 * (0.5 + 2.5)]]
     log_prob = torch.tensor([[[-1.0, 1.0]]])
     one_action = SquashedGaussian(EnvSpec("test", ("a",), OBS, (-1.0,), (1.0,)))
@@ -188,13 +188,11 @@ def test_losses_by_hand() -> None:
     value, density = one_action.soft_value(
         mean_zero, no_noise, lambda action: q.unsqueeze(-1), torch.tensor([[2.0]])
     )
-    at_zero = -0.5 * math.log(
-        2 * math.pi
-    )  # of a standard normal, which tanh does not squeeze at 0
+    # Of a standard normal, which tanh does not squeeze at 0.
+    at_zero = -0.5 * math.log(2 * math.pi)
     assert density.flatten().tolist() == pytest.approx([at_zero, at_zero])
-    assert value.flatten().tolist() == pytest.approx(
-        [1 - 2 * at_zero, 0 - 2 * at_zero]
-    )  # the smaller twin's
+    # The smaller twin's.
+    assert value.flatten().tolist() == pytest.approx([1 - 2 * at_zero, 0 - 2 * at_zero])
     assert alpha_gradient(log_prob, -4.0).tolist() == [[4.0]]
 
 

@@ -130,9 +130,8 @@ def test_transfer_grows_where_it_is_known_to_help_and_not_elsewhere() -> None:
     assert transfer[0, 1] > 2 * max(
         transfer[0, 2], transfer[1, 2], transfer[2, 0], transfer[2, 1]
     )
-    assert (
-        transfer[1, 0] < 0.3
-    )  # nothing flows from the one that fails to the one that is solved
+    # Nothing flows from the one that fails to the one that is solved.
+    assert transfer[1, 0] < 0.3
 
 
 def test_descent_with_transfer_brings_the_failing_agent_to_the_solution() -> None:
