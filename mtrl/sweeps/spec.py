@@ -218,5 +218,5 @@ def _unit(
             if key != "suite"
         ),
     )
-    row = suite, config.method if alone else place.parent.name
+    row = config.suite, config.method if alone else place.parent.name
     return Unit(dataclasses.replace(config, run_dir=str(run)), row, arguments, results / place)
