@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from mtrl import cli
@@ -80,7 +81,7 @@ def _run(arguments: list[str]) -> int:
         results = evaluator.evaluate(agent)
     finally:
         evaluator.close()
-    print(table(results, evaluator.distinct_levels))
+    print(table(results, evaluator.distinct_levels, evaluator.env.suite.groups))
     if "video" in given:
         film(config, agent, Path(given["video"]), tasks, given.get("camera"), say_file)
     return 0
@@ -153,16 +154,23 @@ def load_agent(config: TrainConfig, saved: Checkpoint, evaluator: Evaluator) -> 
     return agent
 
 
-def table(results: dict[str, TaskResult], levels: dict[str, int] | None = None) -> str:
-    """Success per task with its Wilson interval, final-step success, return and length; then the unweighted mean.
+def table(
+    results: dict[str, TaskResult],
+    levels: dict[str, int] | None = None,
+    groups: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> str:
+    """Success per task with its Wilson interval, final-step success, return and length; then unweighted means.
 
     Args:
         levels: number of different goals or levels of each task. A deterministic policy acts the same when a level is
             repeated. So the table shows this number in place of an interval where the episodes of a task repeat levels.
+        groups: names of tasks that have a mean of their own, by the name of the group.
     """
     from mtrl.statistics import wilson_interval
 
-    width = max(len("mean over tasks"), *(len(name) for name in results))
+    means = {"mean over tasks": list(results)}
+    means |= {f"mean over {group}": list(names) for group, names in groups.items()}
+    width = max(len(name) for name in [*means, *results])
     lines = [f"{'task':<{width}}  success  95% interval  final step   return  length"]
     for name, result in results.items():
         low, high = wilson_interval(result.successes, result.episodes)
@@ -174,13 +182,11 @@ def table(results: dict[str, TaskResult], levels: dict[str, int] | None = None) 
             f"{name:<{width}}  {result.success_rate:7.3f}  {interval}  {final:9.3f}  "
             f"{result.return_mean:8.1f}  {result.length_mean:6.1f}"
         )
-    count = len(results)
-    mean = sum(result.success_rate for result in results.values()) / count
-    final = (
-        sum(result.final_step_successes / result.episodes for result in results.values())
-        / count
-    )
-    lines.append(f"{'mean over tasks':<{width}}  {mean:7.3f}  {'':13}  {final:9.3f}")
+    for title, names in means.items():
+        own = [results[name] for name in names]
+        mean = sum(result.success_rate for result in own) / len(own)
+        final = sum(result.final_step_successes / result.episodes for result in own) / len(own)
+        lines.append(f"{title:<{width}}  {mean:7.3f}  {'':13}  {final:9.3f}")
     return "\n".join(lines)
 
 

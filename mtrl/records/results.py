@@ -9,7 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from mtrl.envs import Suite
+from mtrl import envs
+from mtrl.envs import Suite, SuiteError
 from mtrl.errors import ResultError
 from mtrl.records.provenance import provenance
 from mtrl.records.record import SCHEMA_VERSION
@@ -113,6 +114,7 @@ def problems(record: Any) -> list[str]:
 
 
 def _semantic_problems(record: Record) -> Iterator[str]:
+    yield from _problems_of_declaration(record)
     yield from _problems_of_evaluations(record)
     yield from _problems_of_plan(record["budget"]["segments"])
     protocol = record["protocol"]
@@ -125,6 +127,23 @@ def _semantic_problems(record: Record) -> Iterator[str]:
         if count > protocol["episodes_per_task"]:
             where = join("protocol", join("distinct_levels", join(name, "")))
             yield f"{where}: {count} is more than protocol.episodes_per_task, {protocol['episodes_per_task']}"
+
+
+def _problems_of_declaration(record: Record) -> Iterator[str]:
+    """Whether a declared suite is that of the protocol. Its id is known to this process from now on."""
+    declaration, suite = (
+        record["method"]["params"].get("declaration"),
+        record["protocol"]["suite"],
+    )
+    if declaration is None:
+        return
+    try:
+        declared = envs.declare(str(declaration)).id
+    except SuiteError as error:
+        yield f"method.params.{error}"
+        return
+    if declared != suite:
+        yield f"method.params.declaration: is of suite {declared}, and protocol.suite is {show(suite)}"
 
 
 def _problems_of_plan(segments: list[Record]) -> Iterator[str]:

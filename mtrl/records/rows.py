@@ -21,6 +21,7 @@ MACHINE_KEYS = frozenset(
             "seed",
             "seeds",
             "suite",
+            "declaration",
             "method",
             "run_dir",
             "device",

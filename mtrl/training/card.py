@@ -79,6 +79,10 @@ def _observation(env: TaskVectorEnv) -> str:
         return f"{size} bytes: 7 x 7 cells of object, colour and state, direction, {layout.mission_words} mission words"
     if env.suite.family == "metaworld":
         return f"{size} numbers: hand and gripper (4), objects (14), both one step earlier (18), goal (3)"
+    sizes = getattr(env, "observation_sizes", (size,))
+    own = [f"{name} {own}" for name, own in zip(env.suite.task_names, sizes)]
+    if len(set(sizes)) > 1:
+        return f"{size} numbers, filled up with zeros: {', '.join(own)}"
     return f"{size} numbers"
 
 

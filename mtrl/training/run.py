@@ -265,6 +265,12 @@ class Run:
             f"continuing {self.folder.path} from {found.progress:,} {self.agent.unit_in_words}",
             flush=True,
         )
+        if not self.env.exact_state:
+            print(
+                f"{self.env.suite.id}: episodes in progress cannot be saved in backend {self.env.backend}, so every "
+                "checkpoint starts new ones, in this run as in one that is never stopped",
+                flush=True,
+            )
 
     def finish(self) -> None:
         """Evaluate and save the trained agent, and say so. Raises as ``do_what_is_due``."""
