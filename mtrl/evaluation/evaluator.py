@@ -141,14 +141,14 @@ class Evaluator:
 
 
 def evaluation_seed(seed: int) -> int:
-    """The environments' seed for an evaluation seed: a stream of its own even where the run's seed is equal."""
+    """Derive the environments' seed. Its stream differs from training's, also where the two seeds are equal."""
     return int(np.random.SeedSequence([seed, 0x6576616C]).generate_state(1)[0])
 
 
 def goal_seed(config: TrainConfig) -> int:
-    """Seed of the goals or levels that a run is evaluated on: an explicit evaluation seed, else the run's own.
+    """Seed of the goals or levels that evaluate a run: an explicit evaluation seed, else the run's own.
 
-    Where training draws from a fixed pool of levels it stays that of the pool, for evaluation keeps outside of it.
+    Where training draws from a fixed pool of levels, this is the pool's seed, because evaluation plays levels outside.
     """
     if config.eval.seed is None or envs.get_suite(config.suite).level_pool is not None:
         return config.benchmark_seed

@@ -76,8 +76,20 @@ def film(
     return files
 
 
+def check_film(
+    config: TrainConfig, folder: Path, tasks: Sequence[str] | None, camera: str | None
+) -> None:
+    """Raise what ``film`` would raise for its arguments, before an evaluation takes its time. Makes the folder."""
+    places(config.suite, tasks)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    if camera is not None:
+        filming_env(config, camera).close()
+
+
 def places(suite: str, tasks: Sequence[str] | None) -> list[int]:
-    """Places of the named tasks in the suite, in its order; of all for None. Raises ConfigError for an unknown one."""
+    """Positions of the named tasks in the suite, in its order; of all for None. Raises ConfigError for an unknown
+    one."""
     names = envs.get_suite(suite).task_names
     for task in tasks or ():
         if task not in names:

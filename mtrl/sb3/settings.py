@@ -97,5 +97,5 @@ class SB3SACConfig(AgentConfig):
     """Updates between updates of the target critic, counted anew in each training: above 1 it needs gradient_steps."""
 
     def brief(self, envs_per_task: int) -> Self:
-        """As most of a run goes: with updates from the start."""
+        """Settings for a short measurement, in which updates begin at once, as they go on in most of a run."""
         return replace(self, learning_starts=0)

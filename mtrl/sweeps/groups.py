@@ -67,7 +67,7 @@ class Group:
 def groups_of(spec: Spec) -> list[Group]:
     """The runs of a sweep in groups of ``spec.together`` seeds, in the order of each one's first run.
 
-    Who trains with whom follows from the file alone, so a restarted sweep makes the same groups.
+    The groups follow from the file alone, so a restarted sweep makes the same ones.
     """
     rows: dict[tuple[str, str], list[Unit]] = {}
     for unit in spec.units:

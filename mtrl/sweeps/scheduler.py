@@ -16,9 +16,9 @@ from mtrl.training.interrupts import Interrupts
 
 POLL_S = 0.2
 RETRIES = 1
-LOSSES = 20  # a run that is lost this often does not end by bad luck
+LOSSES = 20  # a run that is lost this often has a fault of its own
 LOST = -1000
-"""Exit status of a run whose place to run went away."""
+"""Exit status of a run whose worker or node went away."""
 _BAD_INPUT = 2
 # Lost, or told to stop by somebody else, such as a cluster that drains a node.
 _ELSEWHERE = (
@@ -100,7 +100,7 @@ class Scheduler:
         return [unit for group, _ in self._running.values() for unit in group.units]
 
     def _left(self, group: Group) -> Group | None:
-        """What of a group is not over."""
+        """The runs of a group that are not over."""
         return group.only(lambda unit: not self.states[unit.name].over)
 
     def _start_what_fits(self) -> None:

@@ -1,4 +1,4 @@
-"""What a sweep runs: a YAML file, checked at the door, as a list of runs with frozen configurations."""
+"""Read a sweep's YAML file into a list of runs with checked, frozen configurations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mtrl.settings.config import TrainConfig
 
 Values = dict[str, Any]
 KEYS = {
-    "suites": "a list of suite ids",
+    "suites": "a list of suite ids, or files that declare one",
     "methods": "a list of methods, or a mapping from each to settings of its own, or to a list of such settings",
     "seeds": "a list of whole numbers, or how many (counted from 0)",
     "total_env_steps": "env steps of every run, or a mapping from suites to them",
@@ -56,9 +56,9 @@ class Spec:
     """A sweep: its runs, in the order in which they start.
 
     Attributes:
-        together: seeds of one suite and method that train in one process. On a GPU their updates are one call, which is
-            what it is for; their memory adds up. On a CPU every seed is computed by itself, so processes of their own
-            (``--jobs``) are as fast or faster. Results are the same, to rounding on a GPU.
+        together: seeds of one suite and method that train in one process. On a GPU their updates become one call, and
+            their memory adds up. On a CPU every seed is computed by itself, so separate processes (``--jobs``) are as
+            fast or faster. Results are the same, to rounding on a GPU.
     """
 
     path: Path
@@ -73,8 +73,8 @@ def read_spec(path: Path) -> Spec:
     Result files go to ``RESULTS/SUITE/BUDGET/ROW/seed-N.json``, run folders to
     ``RESULTS/.runs/SUITE/BUDGET/ROW/seed-N`` (hidden, so that ``leaderboard build`` sees each run once). ROW is the
     method with the settings that differ from its preset (``records.rows``), so sweeps of one results folder share a
-    run only where they mean the same one. RESULTS is ``results`` if left out. Method files count from the folder of
-    the sweep's file. Seeds are the outer loop, so that a sweep cut short has every row.
+    run only where they mean the same one. RESULTS is ``results`` if left out. Files of methods and suites count from
+    the folder of the sweep's file. Seeds are the outer loop, so that a sweep cut short has every row.
 
     Raises:
         ConfigError: one sentence about the first thing that is wrong, with the nearest right name.
@@ -201,6 +201,8 @@ def _unit(
         if key in OWN and key != "total_env_steps":
             raise ConfigError(f"{path}: {key}: is set by the sweep itself, not among settings")
     file = path.parent / method if method.endswith((".yaml", ".yml")) else None
+    if suite.endswith((".yaml", ".yml")):
+        suite = str(path.parent / suite)
     given = {"suite": suite, "method": str(file or method), "seed": seed, **settings}
     try:
         config = presets.resolve(given)
@@ -216,5 +218,5 @@ def _unit(
             if key != "suite"
         ),
     )
-    row = suite, config.method if alone else place.parent.name
+    row = config.suite, config.method if alone else place.parent.name
     return Unit(dataclasses.replace(config, run_dir=str(run)), row, arguments, results / place)

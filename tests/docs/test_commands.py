@@ -65,6 +65,8 @@ def tiny_training(arguments: list[str]) -> list[str]:
     asked = {argument.partition("=")[0] for argument in arguments}
     more = [*shlex.split(" ".join(TRAIN)), *shlex.split(OF_ALGORITHM[config.algorithm])]
     assert seeds is None or config.seed == 0
+    if config.declaration is not None:
+        more.remove("--num-threads=1")  # gymnasium's environments have no threads
     if "--mtppo.memory" in asked:
         more.append("--sequence=5")
     return [*[a for a in arguments if a.partition("=")[0] != "--n-steps"], *more]

@@ -65,7 +65,7 @@ def grip(ctx: NDArray, effort: float) -> None:
 
 @kernel
 def settle(ctx: NDArray, state: NDArray, init: NDArray) -> bool:
-    """``load``, and the ``mj_forward`` that the step before left to do; returns whether it was done."""
+    """Call ``load``, then the ``mj_forward`` that the previous step postponed. Returns whether there was one."""
     load(ctx, state, init)
     if state[at.OWED] == 0.0:
         return False

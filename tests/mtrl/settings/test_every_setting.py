@@ -191,9 +191,9 @@ def before(algorithm: str, values: Values) -> dict[str, Any]:
 @pytest.mark.parametrize("algorithm", CHANGES)
 def test_the_tables_name_every_setting(algorithm: str) -> None:
     assert CHANGES[algorithm].keys() == settings_of(settings_class(algorithm)).keys()
-    assert OF_RUNS.keys() | IDLE.keys() | {"stagger"} == settings_of(TrainConfig).keys() - {
-        "agent"
-    }
+    assert OF_RUNS.keys() | IDLE.keys() | {"stagger", "declaration"} == settings_of(
+        TrainConfig
+    ).keys() - {"agent"}
 
 
 @pytest.mark.parametrize(("algorithm", "key"), CASES, ids=[" ".join(case) for case in CASES])
