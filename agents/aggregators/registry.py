@@ -66,6 +66,10 @@ AGGREGATORS: Registry[Aggregator] = Registry(
             "mtrl.agents.aggregators.aligned:EGA",
             "Aligned-MTL weighted by the losses' progress (radarODE-MTL, 2024).",
         ),
+        "svd-reweight": Entry(
+            "mtrl.agents.aggregators.spectral:SVDReweight",
+            "More weight on tasks whose gradient lies in the main directions (Wu et al. 2020).",
+        ),
         "upgrad": Entry(
             "mtrl.agents.aggregators.projection:UPGrad",
             "The mean of the gradients' projections on the dual cone (Quinton & Rey 2024).",
