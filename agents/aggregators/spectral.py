@@ -76,5 +76,7 @@ def projected(gramian: Tensor, rank: int, eps: float) -> Tensor:
     above = values > last + tolerance
     tied = (values - last).abs() <= tolerance
     left = rank - above.sum(-1, keepdim=True)
-    counts = above + tied * (left / tied.sum(-1, keepdim=True))
-    return (vectors.square() * (values * counts).unsqueeze(-2)).sum(-1)
+    share = left / tied.sum(-1, keepdim=True)
+    counted = values * (above + tied * share)
+    parts = vectors.square() * counted.unsqueeze(-2)
+    return parts.sum(-1)
