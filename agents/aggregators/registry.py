@@ -130,6 +130,10 @@ AGGREGATORS: Registry[Aggregator] = Registry(
             "mtrl.agents.aggregators.loss_rate:SuccessFocal",
             "More weight on tasks that succeed less.",
         ),
+        "dtp": Entry(
+            "mtrl.agents.aggregators.prioritisation:TaskPriorities",
+            "More weight on tasks with a low running success (Guo et al. 2018).",
+        ),
         "graddrop": Entry(
             "mtrl.agents.aggregators.sign:GradDrop",
             "Keeps one sign of each coordinate, drawn at random (Chen et al. 2020).",
