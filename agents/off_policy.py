@@ -24,7 +24,8 @@ from mtrl.agents.common import Networks
 from mtrl.agents.curricula.coupling import MemberPull
 from mtrl.agents.curricula.rounds import Rounds
 from mtrl.agents.data.arrays import Array, to_tensor
-from mtrl.agents.data.registry import REWARD_SCALES
+from mtrl.agents.data.priorities import SumTree
+from mtrl.agents.data.registry import REWARD_SCALES, SAMPLINGS
 from mtrl.agents.data.replay import Batch, ByteReplay, ReplayBuffer
 from mtrl.agents.data.rewards import PER_TASK
 from mtrl.agents.data.tracking import EpisodeTracker
@@ -90,6 +91,7 @@ class OffPolicyAgent(ScheduledAgent):
         self._buffer, self._episodes, self._obs = None, None, None
         self._reward_scale = REWARD_SCALES.make(self.config.reward_scale)
         self._scale: dict[str, Tensor] = {}
+        self._sampling = SAMPLINGS.make(self.config.replay)
         self.derive()
 
     def derive(self) -> None:
@@ -187,12 +189,31 @@ class OffPolicyAgent(ScheduledAgent):
             self._turns_left = tasks if self._rounds.coupled else 1
         if not self._rounds.coupled:
             self._turns_left = 0
-            return self._scaled(self._buffer.sample(size))
+            return self._scaled(self._buffer.sample(size, beta=self._beta))
         steps_ahead = self.env.envs_per_task * (tasks - self._turns_left) / tasks
         # Whose turn it is depends on what the updates before it did to the networks.
         self._turn = self._rounds.member(steps_ahead, self.state, self._policy_features)
         self._turns_left -= 1
-        return self._scaled(self._buffer.sample(size, self._turn[0]), self._turn[0])
+        task = self._turn[0]
+        return self._scaled(self._buffer.sample(size, task, self._beta), task)
+
+    @property
+    def _beta(self) -> float:
+        """Exponent of the weights of a batch."""
+        return self._sampling.beta(self.share_done)
+
+    @property
+    def follows_total(self) -> bool:
+        return self._sampling.anneals or super().follows_total
+
+    def _prioritise(self, batch: Batch, errors: Tensor | None, task: int | None = None) -> None:
+        """Give the transitions of a batch the priorities that their errors say, of all tasks or of one."""
+        if batch.places is None or errors is None:
+            return
+        assert self._buffer is not None
+        # One of the axes of seeds and tasks has size 1, whichever holds the tasks.
+        priority = self._sampling.priority(errors.detach().flatten(0, 1))
+        self._buffer.prioritise(batch.places.flatten(0, 1), priority, task)
 
     def finish_step(self) -> None:
         """Wait for the simulation, and store what it did."""
@@ -223,13 +244,18 @@ class OffPolicyAgent(ScheduledAgent):
     def _make_room(self, env: TaskVectorEnv) -> None:
         if self._buffer is None:
             kind = ReplayBuffer if self.spec.layout is None else ByteReplay
+            capacity = max(self.config.buffer_per_task, env.envs_per_task)
+            priorities = None
+            if not self._sampling.is_uniform:
+                priorities = SumTree(env.num_tasks, capacity, self.device, self._stream(5))
             self._buffer = kind(
                 env.num_tasks,
-                max(self.config.buffer_per_task, env.envs_per_task),
+                capacity,
                 self.spec.obs_dim,
                 1 if self.spec.discrete else self.spec.action_dim,
                 self.device,
                 self._stream(3),
+                priorities,
             )
         if self._episodes is None:
             self._episodes = EpisodeTracker(self.spec.task_names, env.envs_per_task, env.device)

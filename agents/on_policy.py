@@ -67,6 +67,7 @@ class OnPolicyAgent(ScheduledAgent):
     _normalizer: ObsNormalizer
     _explore: torch.Generator
     _shuffle: torch.Generator
+    _within: torch.Generator | None
     env_steps: int
     gradient_steps: int
     _rounds: Rounds
@@ -81,6 +82,10 @@ class OnPolicyAgent(ScheduledAgent):
     def _begin_data(self) -> None:
         self._explore = torch.Generator().manual_seed(self._stream(1))
         self._shuffle = torch.Generator(self.device).manual_seed(self._stream(2))
+        # A stream of its own, so that draws by priorities begin with the uniform ones.
+        self._within = None
+        if not self.settings.sampling.is_uniform:
+            self._within = torch.Generator(self.device).manual_seed(self._stream(3))
         self._normalizer = ObsNormalizer(
             self.spec.obs_dim, self.config.normalize_obs and self.spec.layout is None
         )

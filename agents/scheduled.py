@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
@@ -128,7 +129,9 @@ class ScheduledAgent(Agent):
         if self._separate:
             return "with heads=separate every task has an update of its own"
         if self._uses_share:
-            return "a network depends on the share of training done"
+            return "it depends on the share of training done"
+        if self._alternates:
+            return "its aggregator alternates with averaging"
         curriculum = CURRICULA.make(self.config.curriculum).info
         if curriculum.couples:
             return f"curriculum {curriculum.name!r} couples the parameters of tasks"
@@ -163,10 +166,22 @@ class ScheduledAgent(Agent):
         now: Settings = replace(settings, share=self.share_done)
         return now
 
-    @property
+    @cached_property
     def _uses_share(self) -> bool:
-        """Whether a body depends on the share of training done."""
-        return any(net.body.uses_share for net in (self.actor, self.critic))
+        """Whether an update depends on the share of training done."""
+        bodies = any(net.body.uses_share for net in (self.settings.actor, self.settings.critic))
+        methods = any(one.aggregator.info.uses_share for one in self._reductions())
+        return bodies or methods or self._draws_by_share
+
+    @property
+    def _draws_by_share(self) -> bool:
+        """Whether an update draws its samples in a way that depends on the share of training done."""
+        return False
+
+    @cached_property
+    def _alternates(self) -> bool:
+        """Whether updates follow different rules by their number."""
+        return any(one.aggregator.info.alternates for one in self._reductions())
 
     @abstractmethod
     def _build(self) -> None:
@@ -185,9 +200,7 @@ class ScheduledAgent(Agent):
 
     @property
     def follows_total(self) -> bool:
-        return bool(self._events) or any(
-            net.body.uses_share for net in (self.actor, self.critic)
-        )
+        return bool(self._events) or self._uses_share
 
     def _pass_phases(self) -> None:
         """Begin the phases whose share of training is done; called before experience is collected."""

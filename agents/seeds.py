@@ -131,10 +131,11 @@ class Seeds:
             _progress([one.progress for one in inputs]),
             None,
         )
-        metrics = agents[0].run_update(stacked.state, joint)
+        result = agents[0].run_update(stacked.state, joint)
         stacked.hand_back()
-        for agent, own in zip(agents, per_seed(metrics, len(agents)), strict=True):
-            agent.finish_update(own)
+        each = per_seed(result, len(agents))
+        for agent, batch, own in zip(agents, batches, each, strict=True):
+            agent.finish_update(batch, own)
 
     def _update_ppo(self, members: list[int], rollouts: list[Any]) -> None:
         agents = [self._ppo(member) for member in members]

@@ -64,14 +64,23 @@ MADE_LATER: Flat = {
     # a432583 let the correlation of noise shrink with success, 9961b39 let it end; before, it fell with the schedule.
     "agent.noise_by_failure": False,
     "agent.noise_until": None,
+    # Draws by priorities and weights of samples came after all of these runs.
+    "agent.replay": "uniform",
+    "agent.sample_weighting": "none",
     # 7ac1cc3 added the floor; before it advantages were divided by their own deviation, however small.
     "agent.advantage_floor": 0.0,
 }
 """Settings that some published runs are older than, each with the value that does what the code did before it."""
 OF_AGGREGATORS: Flat = {
-    # Before they were added no losses were weighed, and all weights trained.
+    # Before they were added no losses were weighed, all weights trained, and every update was the method's, at once.
     "weighting": "none",
     "sparse": 0,
+    "look_ahead": 0.0,
+    "look_ahead_eta": 0.0,
+    "look_ahead_inner": 0.8,
+    "free": 0,
+    "free_end": None,
+    "free_period": 1,
 }
 """The same for settings of every gradient method."""
 SUMMED = ("pcgrad", "gradvac")

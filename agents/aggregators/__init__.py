@@ -39,6 +39,7 @@ from mtrl.agents.aggregators.registry import make_aggregator as make_aggregator
 from mtrl.agents.aggregators.registry import parse_aggregator as parse_aggregator
 
 if TYPE_CHECKING:
+    from mtrl.agents.aggregators.alternation import Hybrid as Hybrid
     from mtrl.agents.aggregators.base import Aggregator as Aggregator
     from mtrl.agents.aggregators.base import AggregatorInfo as AggregatorInfo
     from mtrl.agents.aggregators.base import Direction as Direction
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from mtrl.agents.aggregators.flat_minima import FlatMinima as FlatMinima
     from mtrl.agents.aggregators.gramians import combine as combine
     from mtrl.agents.aggregators.gramians import gramian as gramian
+    from mtrl.agents.aggregators.look_ahead import LookAhead as LookAhead
     from mtrl.agents.aggregators.sparse import Sparse as Sparse
     from mtrl.agents.aggregators.sparse import sparse_mask as sparse_mask
     from mtrl.agents.aggregators.weighting import Weighted as Weighted
@@ -61,9 +63,11 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "alternation": ("Hybrid",),
         "base": ("Aggregator", "AggregatorInfo", "Direction", "Inputs", "State", "Weights"),
         "flat_minima": ("FlatMinima",),
         "gramians": ("combine", "gramian"),
+        "look_ahead": ("LookAhead",),
         "sparse": ("Sparse", "sparse_mask"),
         "weighting": ("Weighted",),
         "wrapping": ("wrap",),

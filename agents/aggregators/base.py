@@ -36,6 +36,8 @@ class AggregatorInfo:
         scale_free: the update stays the same where a task's loss is multiplied by a positive number.
         sums: the update's length grows with the number of tasks, as that of a sum does.
         warmup: updates during which the method only measures, and acts as a simpler one.
+        alternates: updates follow different rules by their number on the host (``Aggregator.at``).
+        uses_share: the rule depends on the share of training done.
     """
 
     name: str
@@ -47,6 +49,8 @@ class AggregatorInfo:
     scale_free: bool = False
     sums: bool = False
     warmup: int = 0
+    alternates: bool = False
+    uses_share: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,6 +189,17 @@ class Aggregator(ABC):
     def preference_text(self) -> str:
         """The preferences that the settings name, as in ``reach-v3:2/push-v3:1``; empty if they name none."""
         return ""
+
+    def at(self, step: int | None, share: float) -> Aggregator:
+        """The rule of one update; the caller asks before it forms any gradient.
+
+        It takes the state of this aggregator, and gives it back as it is where it is another method's turn.
+
+        Args:
+            step: number of the update on the host; None only for methods that do not alternate.
+            share: of training done, from 0 to 1.
+        """
+        return self
 
     def weights(self, inputs: Inputs, state: State) -> tuple[Weights, State]:
         """Weights of one update, float32 (float64 if the inputs are).

@@ -26,7 +26,8 @@ class Mean(Aggregator):
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         zeros = task_zeros(inputs)
-        return exact(zeros + 1 / zeros.shape[-1])
+        # A method that alternates with averaging finds its state as it left it.
+        return exact(zeros + 1 / zeros.shape[-1], state)
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mtrl.agents.agent import AgentError
 from mtrl.agents.aggregators.base import (
-    Aggregator,
     AggregatorInfo,
     Inputs,
     Solution,
@@ -20,35 +20,30 @@ from mtrl.agents.aggregators.base import (
     given,
 )
 from mtrl.agents.aggregators.linalg import or_one
+from mtrl.agents.aggregators.moving import Moving
 from mtrl.agents.aggregators.wrappers import nested, prefixed
 
 
 @dataclass(frozen=True)
-class FlatMinima(Aggregator):
-    """``Agg(J) + Agg(F)`` with the flatness part ``F_i = ∇L_i(θ + ε_i) − g_i``.
-
-    The caller takes the gradients twice: at θ, then row i at ``θ + perturbations(J)[i]``.
+class FlatMinima(Moving):
+    """``Agg(J) + Agg(F)`` with the flatness part ``F_i = ∇L_i(θ + ε_i) − g_i`` and ``ε_i = ρ g_i / ‖g_i‖``.
 
     Attributes:
         base: the aggregator of both parts, which keep separate states.
         rho: radius of the perturbation.
     """
 
-    base: Aggregator
     rho: float = 0.05
+
+    label: ClassVar[str] = "flat-minima"
+    looks: ClassVar[str] = "sharpness"
 
     @property
     def info(self) -> AggregatorInfo:
-        base = self.base.info
-        needs = (base.needs - {"gramian"}) | {"jacobian", "perturbed_jacobian"}
+        info = super().info
+        needs = (info.needs - {"gramian"}) | {"jacobian", "perturbed_jacobian"}
         source = "Phan et al. 2022 (arXiv 2211.13723)"
-        return dataclasses.replace(
-            base,
-            name=f"flat-minima({base.name})",
-            needs=needs,
-            source=source,
-            direction_only=True,
-        )
+        return dataclasses.replace(info, needs=needs, source=source, direction_only=True)
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -58,17 +53,12 @@ class FlatMinima(Aggregator):
                 f"flat-minima cannot wrap {self.base.info.name!r}: it would need four half batches"
             )
 
-    def perturbations(self, jacobian: Tensor) -> Tensor:
-        """``ε_i = ρ g_i / ‖g_i‖``, ``[..., m, P]``; 0 for a zero gradient."""
-        norms = torch.linalg.vector_norm(
-            jacobian,
-            dim=-1,
-            keepdim=True,
-            dtype=torch.float64,
-        )
+    def scales(self, norms: Tensor, factors: Tensor | None, learning_rate: float) -> Tensor:
         inverse = self.rho / or_one(norms)
-        scale = torch.where(norms > 0, inverse, 0.0)
-        return jacobian * scale.to(jacobian.dtype)
+        return torch.where(norms > 0, inverse, 0.0)
+
+    def compare(self, there: Tensor, here: Tensor) -> Tensor:
+        return there - here
 
     def init(
         self,
@@ -90,15 +80,6 @@ class FlatMinima(Aggregator):
             )
             state |= prefixed(part, of_base)
         return state
-
-    def noise_shape(
-        self, num_tasks: int, num_params: int | None = None
-    ) -> tuple[int, ...] | None:
-        """The base's noise, used for both parts."""
-        return self.base.noise_shape(num_tasks, num_params)
-
-    def preference_text(self) -> str:
-        return self.base.preference_text()
 
     def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
         rows = given(inputs.jacobian)

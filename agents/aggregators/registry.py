@@ -66,6 +66,10 @@ AGGREGATORS: Registry[Aggregator] = Registry(
             "mtrl.agents.aggregators.aligned:EGA",
             "Aligned-MTL weighted by the losses' progress (radarODE-MTL, 2024).",
         ),
+        "svd-reweight": Entry(
+            "mtrl.agents.aggregators.spectral:SVDReweight",
+            "More weight on tasks whose gradient lies in the main directions (Wu et al. 2020).",
+        ),
         "upgrad": Entry(
             "mtrl.agents.aggregators.projection:UPGrad",
             "The mean of the gradients' projections on the dual cone (Quinton & Rey 2024).",
@@ -125,6 +129,10 @@ AGGREGATORS: Registry[Aggregator] = Registry(
         "success-focal": Entry(
             "mtrl.agents.aggregators.loss_rate:SuccessFocal",
             "More weight on tasks that succeed less.",
+        ),
+        "dtp": Entry(
+            "mtrl.agents.aggregators.prioritisation:TaskPriorities",
+            "More weight on tasks with a low running success (Guo et al. 2018).",
         ),
         "graddrop": Entry(
             "mtrl.agents.aggregators.sign:GradDrop",

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from mtrl.agents.aggregators.base import (
-    Aggregator,
-    AggregatorInfo,
-    Inputs,
-    Solution,
-    State,
-    check,
-    check_types,
-)
+from mtrl.agents.aggregators.around import Around
+from mtrl.agents.aggregators.base import check, check_types
 
 
 @dataclass(frozen=True)
-class Sparse(Aggregator):
+class Sparse(Around):
     """``base`` on the gradients that pass a mask, which the caller draws and applies (``sparse_mask``).
 
     The mask names, for each neuron of the shared trunk, the ``keep`` input weights of largest magnitude at the start.
@@ -32,42 +25,13 @@ class Sparse(Aggregator):
         keep: K.
     """
 
-    base: Aggregator
     keep: int = 1
 
-    @property
-    def info(self) -> AggregatorInfo:
-        base = self.base.info
-        return dataclasses.replace(base, name=f"sparse({base.name})")
+    label: ClassVar[str] = "sparse"
 
     def __post_init__(self) -> None:
         check_types(self)
         check(self.keep >= 1, "keep", self.keep, "at least 1")
-
-    def init(
-        self,
-        num_tasks: int,
-        *,
-        num_params: int | None = None,
-        batch_shape: tuple[int, ...] = (),
-        device: torch.device | str | None = None,
-    ) -> State:
-        """The base's state; the mask is the caller's."""
-        return self.base.init(
-            num_tasks, num_params=num_params, batch_shape=batch_shape, device=device
-        )
-
-    def noise_shape(
-        self, num_tasks: int, num_params: int | None = None
-    ) -> tuple[int, ...] | None:
-        """The base's noise."""
-        return self.base.noise_shape(num_tasks, num_params)
-
-    def preference_text(self) -> str:
-        return self.base.preference_text()
-
-    def _solve(self, inputs: Inputs, state: State, eps: float) -> Solution:
-        return self.base._solve(inputs, state, eps)
 
 
 def sparse_mask(weight: Tensor, keep: int) -> Tensor:

@@ -45,6 +45,18 @@ class Wrappers:
     """A rule that weighs the losses before their gradients meet the method, such as uncertainty; none weighs none."""
     flat_minima: float = 0.0
     """Radius of a sharpness-aware step for each task; 0 makes none."""
+    look_ahead: float = 0.0
+    """Length of a step that each task takes before its gradient, on other samples; 0 takes none."""
+    look_ahead_eta: float = 0.0
+    """Size of these steps, in multiples of the gradient, in place of their length; 0 for none."""
+    look_ahead_inner: float = 0.8
+    """Share of the samples that such a step is of."""
+    free: int = 0
+    """Updates of plain averaging before each one of the method; 0 makes none."""
+    free_end: int | None = None
+    """The same at the end of training, `free` being their number at its start; none for a constant number."""
+    free_period: int = 1
+    """Updates in place of one, where plain averaging alternates with the method."""
     sparse: int = 0
     """Input weights of each neuron of the trunk that train, the largest at the start; 0 trains all."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from mtrl.agents.aggregators.alternation import Hybrid
 from mtrl.agents.aggregators.base import Aggregator
 from mtrl.agents.aggregators.flat_minima import FlatMinima
+from mtrl.agents.aggregators.look_ahead import LookAhead
 from mtrl.agents.aggregators.registry import make_aggregator
 from mtrl.agents.aggregators.sparse import Sparse
 from mtrl.agents.aggregators.weighting import Weighted, loss_weightings
@@ -21,6 +23,12 @@ def wrap(
     every: int = 1,
     weighting: str = "none",
     flat_minima: float = 0.0,
+    look_ahead: float = 0.0,
+    look_ahead_eta: float = 0.0,
+    look_ahead_inner: float = 0.8,
+    free: int = 0,
+    free_end: int | None = None,
+    free_period: int = 1,
     sparse: int = 0,
 ) -> Aggregator:
     """Put the wrappers around ``aggregator``, innermost first in the order of the arguments; defaults add none.
@@ -33,6 +41,8 @@ def wrap(
         every: k of ``Every``.
         weighting: the name of a loss weighting with its published defaults, see ``Weighted``; ``none`` for none.
         flat_minima: ρ of ``FlatMinima``.
+        look_ahead, look_ahead_eta, look_ahead_inner: of ``LookAhead``; with neither a length nor a size there is none.
+        free, free_end, free_period: of ``Hybrid``; with neither ``free`` nor ``free_end`` nothing alternates.
         sparse: K of ``Sparse``; 0 for no mask.
 
     Raises:
@@ -55,6 +65,10 @@ def wrap(
         aggregator = Weighted(aggregator, make_aggregator(weighting))
     if flat_minima:
         aggregator = FlatMinima(aggregator, flat_minima)
+    if look_ahead or look_ahead_eta:
+        aggregator = LookAhead(aggregator, look_ahead, look_ahead_eta, look_ahead_inner)
+    if free or free_end:
+        aggregator = Hybrid(aggregator, free, free_end, free_period)
     if sparse:
         aggregator = Sparse(aggregator, sparse)
     return aggregator

@@ -8,6 +8,7 @@ from typing import Annotated, NamedTuple
 import torch
 from torch import Tensor
 
+from mtrl.agents.data.priorities import SumTree
 from mtrl.agents.state import Mark
 
 
@@ -20,6 +21,8 @@ class Batch(NamedTuple):
         reward: ``[S, T, b]``.
         terminated: ``[S, T, b]``, 0 or 1; truncation is not termination.
         next_obs: ``[S, T, b, D]``.
+        weight: ``[S, T, b]``, what a transition counts in the losses; None where all count the same.
+        places: ``[S, T, b]`` int64, where it stands in the buffer; None where no priorities are kept.
     """
 
     obs: Tensor
@@ -27,11 +30,15 @@ class Batch(NamedTuple):
     reward: Tensor
     terminated: Tensor
     next_obs: Tensor
+    weight: Tensor | None = None
+    places: Tensor | None = None
 
 
 @dataclass(init=False, eq=False)
 class ReplayBuffer:
     """Rings of ``capacity`` transitions for each task, written in lockstep, sampled with the buffer's own generator.
+
+    With ``priorities`` the draw is by them, else uniform.
 
     ``next_obs`` must be the true next observation (``info["final_obs"]`` where an episode ended).
     """
@@ -43,6 +50,7 @@ class ReplayBuffer:
     _position: int
     _size: int
     _generator: torch.Generator
+    _priorities: SumTree | None
 
     def __init__(
         self,
@@ -52,6 +60,7 @@ class ReplayBuffer:
         action_dim: int,
         device: torch.device,
         seed: int,
+        priorities: SumTree | None = None,
     ) -> None:
         self.capacity = capacity
         self._sizes = [obs_dim, action_dim, self.reward_size, 1, obs_dim]
@@ -62,6 +71,7 @@ class ReplayBuffer:
         self._position = 0
         self._size = 0
         self._generator = torch.Generator(device).manual_seed(seed)
+        self._priorities = priorities
 
     def __len__(self) -> int:
         """Transitions held per task."""
@@ -82,11 +92,18 @@ class ReplayBuffer:
         # What does not fit before the end of the ring goes on at its beginning.
         if first < count:
             self._rows[:, : count - first] = rows[:, first:]
+        if self._priorities is not None:
+            places = torch.arange(start, start + count, device=self._rows.device)
+            self._priorities.add(places % self.capacity)
         self._position = (start + count) % self.capacity
         self._size = min(self._size + count, self.capacity)
 
-    def sample(self, batch_per_task: int, task: int | None = None) -> Batch:
-        """``batch_per_task`` transitions of every task, or of one, uniform with replacement, indices drawn per task."""
+    def sample(self, batch_per_task: int, task: int | None = None, beta: float = 0.0) -> Batch:
+        """``batch_per_task`` transitions of every task, or of one, with replacement, indices drawn per task.
+
+        Args:
+            beta: exponent of the weights, where transitions are drawn by priorities.
+        """
         start = self._task
         if task is not None:
             start = self._task[task : task + 1]
@@ -97,10 +114,21 @@ class ReplayBuffer:
             generator=self._generator,
             device=self._rows.device,
         )
+        weight = None
+        if self._priorities is not None:
+            index, weight = self._priorities.draw(index, beta, task)
         place = (index + start).flatten()
         rows = self._rows.flatten(0, 1).index_select(0, place)
         columns = rows.view(1, *shape, -1).split(self._sizes, -1)
-        return self._unpack(*columns)
+        batch = self._unpack(*columns)
+        if weight is None:
+            return batch
+        return batch._replace(weight=weight.unsqueeze(0), places=index.unsqueeze(0))
+
+    def prioritise(self, index: Tensor, priority: Tensor, task: int | None = None) -> None:
+        """New priorities of the transitions at ``index`` ``[T, b]``, or ``[1, b]`` of one task."""
+        assert self._priorities is not None, "transitions are drawn uniformly"
+        self._priorities.update(index, priority, task)
 
     def mean_reward(self) -> Tensor:
         """Mean reward of each task's transitions, ``[T]``."""

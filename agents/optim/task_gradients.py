@@ -8,10 +8,10 @@ parameter. Their Gramian is summed piece by piece, so the Jacobian is never asse
 What a task owns (its head, and what a body gives each task) stays outside the Gramian, where it could not conflict and
 would only distort the norms: it gets its own task's gradient, at the scale that averaging gives it.
 
-Flat-minima learning asks for each task's gradient a second time, at shared parameters moved for that task alone. Then
+Some methods (``Moving``) ask for each task's gradient a second time, at parameters moved for that task alone. Then
 every task passes through parameters of its own, as products batched over tasks: again one backward pass. Twin critics
-are one parameter vector, so the radius is that of both. What tasks own is not moved and keeps its plain gradient, where
-the paper takes a separate step of the same kind with a radius of its own.
+are one parameter vector, so the radius is that of both. Under flat-minima learning what tasks own is not moved and
+keeps its plain gradient, where the paper takes a separate step of the same kind with a radius of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mtrl.agents.aggregators import Aggregator, FlatMinima, Inputs, State
+from mtrl.agents.aggregators import Aggregator, Inputs, State
 from mtrl.agents.aggregators.diagnostics import (
     condition_number,
     conflict_rate,
@@ -31,6 +31,7 @@ from mtrl.agents.aggregators.diagnostics import (
     task_gains,
 )
 from mtrl.agents.aggregators.fixed import Mean
+from mtrl.agents.aggregators.moving import Moving
 from mtrl.agents.aggregators.sparse import Sparse, sparse_mask
 from mtrl.agents.aggregators.weighting import scaled
 from mtrl.agents.networks.network import Network
@@ -55,6 +56,7 @@ class Reduction:
         track: whether the state holds task gradients averaged over updates, for curricula that look at their Gramian.
         diagnose: whether metrics tell how the task gradients relate, whatever the method needs.
         preferences: the tasks' preferences with sum 1, where the aggregator's settings name some.
+        learning_rate: of the optimizer, for methods that take a step of their own.
     """
 
     network: Network
@@ -64,11 +66,22 @@ class Reduction:
     track: bool = False
     diagnose: bool = False
     preferences: tuple[float, ...] | None = None
+    learning_rate: float = 0.0
 
     @property
     def method(self) -> Aggregator:
         """The aggregator without the mask of sparse training, which is applied here."""
         return self.aggregator.base if isinstance(self.aggregator, Sparse) else self.aggregator
+
+    def at(self, step: int | None, share: float) -> Reduction:
+        """The reduction of the update ``step``, at a ``share`` of training; see ``Aggregator.at``."""
+        rule = self.aggregator.at(step, share)
+        return self if rule is self.aggregator else replace(self, aggregator=rule)
+
+    def parts(self, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Weights of samples in the losses of ``gradient`` and in those of ``again``, like ``like`` ``[S, T, b]``; None
+        where all count the same."""
+        return self.method.parts(like) if isinstance(self.method, Moving) else (None, None)
 
     @property
     def is_mean(self) -> bool:
@@ -231,12 +244,13 @@ class Reduction:
         tracked = self._tracked(pieces, state, weights)
         inputs = self._inputs(pieces, losses.detach(), noise, success, step)
         metrics = {}
-        if isinstance(self.method, FlatMinima):
-            moved = self._move(self.method, inputs, leaves, pieces)
+        if isinstance(self.method, Moving):
+            moved = self._move(self.method, inputs, leaves, pieces, own, weights)
             there = again(moved)
-            metrics["sharpness"] = there.detach() - losses.detach()
+            metrics[self.method.looks] = self.method.compare(there.detach(), losses.detach())
             weighted_there = there if weights is None else there * weights
-            inputs = self._with_perturbed(inputs, weighted_there, moved, masks)
+            inputs, own_there = self._with_perturbed(inputs, weighted_there, moved, masks)
+            own = own_there if self.method.moves_owned else own
         combined, state, about, task_weight = self._reduce(inputs, pieces, weights, state)
         metrics |= about
         if inputs.gramian is not None or self.diagnose:
@@ -334,26 +348,66 @@ class Reduction:
         return pieces, own
 
     def _move(
-        self, aggregator: FlatMinima, inputs: Inputs, leaves: Params, pieces: list[Tensor]
+        self,
+        method: Moving,
+        inputs: Inputs,
+        leaves: Params,
+        pieces: list[Tensor],
+        own: list[Tensor],
+        weights: Tensor | None,
     ) -> Params:
-        """Leaves ``[K, T, ...]``, the shared ones at each task's own step away from ``leaves``."""
-        assert inputs.jacobian is not None, "flat minima need the jacobian"
-        steps = iter(split(aggregator.perturbations(inputs.jacobian), pieces))
+        """Leaves ``[K, T, ...]`` at each task's own step from ``leaves``.
+
+        Args:
+            pieces, own: from ``_task_gradients``, of losses times ``weights``.
+        """
+        assert inputs.jacobian is not None, "a second look needs the jacobian"
+        layout = self.network.layout
+        norms = torch.linalg.vector_norm(inputs.jacobian, dim=-1, dtype=torch.float64)
+        # Gradients of what tasks own stand at the scale of averaging.
+        owned = {}
+        if method.moves_owned:
+            for name, grad in zip(layout.owned, own, strict=True):
+                owned[name] = grad * self.num_tasks
+        lengths = [norms]
+        for grad in owned.values():
+            lengths.append(self._norms(grad))
+        if owned:
+            norms = torch.linalg.vector_norm(torch.stack(lengths), dim=0)
+        factors = None if weights is None else undo(weights)
+        scale = method.scales(norms, factors, self.learning_rate).float()
         moved = {name: leaf.detach() for name, leaf in leaves.named.items()}
-        for name in self.network.layout.shared:
-            step = next(steps).transpose(1, 2).reshape(moved[name].shape)
-            moved[name] = (moved[name] + step).requires_grad_()
+        for name, piece in zip(layout.shared, pieces, strict=True):
+            step = piece * scale[:, None, :, None]
+            there = moved[name] + step.reshape(moved[name].shape)
+            moved[name] = there.requires_grad_()
+        of_members = scale.repeat_interleave(self.twins, 0)
+        for name, grad in owned.items():
+            trailing = [1] * (grad.dim() - 2)
+            step = grad * of_members.view(*of_members.shape, *trailing)
+            there = moved[name] + step
+            moved[name] = there.requires_grad_()
         return Params(moved, split=True)
+
+    def _norms(self, grad: Tensor) -> Tensor:
+        """Norms ``[S, T]`` float64 of a gradient ``[K, T, ...]`` of what tasks own."""
+        rows = grad.reshape(-1, self.twins, self.num_tasks, grad[0, 0].numel())
+        return torch.linalg.vector_norm(rows, dim=(1, 3), dtype=torch.float64)
 
     def _with_perturbed(
         self, inputs: Inputs, losses: Tensor, moved: Params, masks: list[Tensor]
-    ) -> Inputs:
-        """``inputs`` with the gradients of ``losses`` at moved parameters."""
-        leaves = [moved.named[name] for name in self.network.layout.shared]
-        grads = torch.autograd.grad(losses.sum(), leaves)
+    ) -> tuple[Inputs, list[Tensor]]:
+        """``inputs`` with the gradients of ``losses`` at moved parameters; and those of what tasks own and moved, at
+        the scale of averaging."""
+        names = [name for name, leaf in moved.named.items() if leaf.requires_grad]
+        found = torch.autograd.grad(losses.sum(), [moved.named[name] for name in names])
+        grads = dict(zip(names, found, strict=True))
         shape = (losses.shape[0], self.twins, self.groups, -1)
-        pieces = self._masked_pieces([grad.reshape(shape) for grad in grads], masks)
-        return replace(inputs, perturbed_jacobian=jacobian_of(pieces))
+        layout = self.network.layout
+        shared = [grads[name].reshape(shape) for name in layout.shared]
+        pieces = self._masked_pieces(shared, masks)
+        own = [grads[name] / self.num_tasks for name in layout.owned if name in grads]
+        return replace(inputs, perturbed_jacobian=jacobian_of(pieces)), own
 
     def _diagnostics(
         self, gramian: Tensor | None, pieces: list[Tensor], weights: Tensor | None

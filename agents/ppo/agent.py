@@ -58,6 +58,10 @@ class MTPPO(OnPolicyAgent):
         return init_ppo(self.settings, seeds, self.config.initial_std, self.device)
 
     @property
+    def _draws_by_share(self) -> bool:
+        return self.settings.sampling.anneals
+
+    @property
     def acting_dtype(self) -> torch.dtype:
         # Where networks are small and steps quick, acting in the arithmetic of updates is worth it.
         return torch.float32 if self.spec.layout is None else self.settings.dtype
@@ -97,7 +101,8 @@ class MTPPO(OnPolicyAgent):
         self.gradient_steps += steps
 
     def stack_key(self) -> Hashable | None:
-        if self._updates_alone:
+        # Seeds end their passes apart, so some would have no update of the method that alternates.
+        if self._updates_alone or self._alternates:
             return None
         # Steps so far differ between seeds that met the KL limit; averaging does not look at them.
         averages = self.settings.actor_tasks.is_mean and self.settings.critic_tasks.is_mean
@@ -126,7 +131,14 @@ class MTPPO(OnPolicyAgent):
         noise_shapes = [reduction.noise_shape() for reduction in self._reductions()]
         lead, together = rollout.reward.shape[:2], max(self.sequence, 1)
         self._epochs = Epochs(
-            lead, self.config, together, noise_shapes, sizes, redraws, self._shuffle
+            lead,
+            self.config,
+            together,
+            noise_shapes,
+            sizes,
+            redraws,
+            self._shuffle,
+            self._within,
         )
         progress = Progress(self._recent_success(), self.gradient_steps, self._rounds.weights)
         return PPOInputs(rollout, self._epochs, self._step_size, settings, progress, pull)

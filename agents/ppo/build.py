@@ -10,6 +10,7 @@ from mtrl.agents.agent import EnvSpec
 from mtrl.agents.aggregators import positive_loss_free
 from mtrl.agents.common import make_network, refuse_aggregator, update_dtype
 from mtrl.agents.curricula import CURRICULA
+from mtrl.agents.data.registry import SAMPLE_WEIGHTINGS, SAMPLINGS
 from mtrl.agents.errors import AgentError
 from mtrl.agents.networks.ties import make_ties
 from mtrl.agents.optim.adam import AdamSettings
@@ -83,6 +84,7 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
             num_tasks,
             track=track,
             diagnose=config.gradient_diagnostics,
+            learning_rate=config.learning_rate,
             preferences=task_preferences(actor_aggregator, spec.task_names),
         ),
         critic_tasks=Reduction(
@@ -91,6 +93,7 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
             num_tasks,
             track=track,
             diagnose=config.gradient_diagnostics,
+            learning_rate=config.learning_rate,
             preferences=task_preferences(critic_aggregator, spec.task_names),
         ),
         num_tasks=num_tasks,
@@ -113,4 +116,6 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
         dtype=update_dtype(config.precision, aggregators, device),
         sequence=config.sequence if config.memory != "none" else 0,
         ties=make_ties(actor, critic),
+        sample_weighting=SAMPLE_WEIGHTINGS.make(config.sample_weighting),
+        sampling=SAMPLINGS.make(config.replay),
     )

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from mtrl.agents.data.priorities import counted
 from mtrl.agents.ppo.settings import MTPPOConfig
 
 NoiseShape = tuple[int, ...] | None
@@ -16,7 +17,8 @@ NoiseShape = tuple[int, ...] | None
 class Draw(NamedTuple):
     """Randomness of one step: the samples of each task in its minibatch, int64 ``[S, T, m]`` below ``L E``, and uniform
     draws for the aggregators that ask for them (``Reduction.noise_shape``), for the networks' bodies that do,
-    ``[S, T, m, n]``, and for what these change after a step, ``[S, T, n]``."""
+    ``[S, T, m, n]``, for what these change after a step, ``[S, T, n]``, and for a draw by priorities, one number a
+    sample or sequence, ``[S, T, k]``."""
 
     rows: Tensor
     actor_tasks: Tensor | None = None
@@ -25,6 +27,7 @@ class Draw(NamedTuple):
     critic_network: Tensor | None = None
     actor_redraw: Tensor | None = None
     critic_redraw: Tensor | None = None
+    within: Tensor | None = None
 
 
 class Passes(Protocol):
@@ -45,7 +48,8 @@ class Epochs:
         noise_shapes: of the aggregators of actor and critic, None where one draws nothing.
         row_noise: numbers that a row draws in the bodies of actor and critic.
         redraws: numbers of each task that these bodies take after a step.
-        generator: what all of it is drawn from, on the device of the rollout.
+        generator: what all of it is drawn from, on the device of the rollout, but
+        within: the numbers of a draw by priorities; None where draws are uniform.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class Epochs:
         row_noise: tuple[int, int],
         redraws: tuple[int, int],
         generator: torch.Generator,
+        within: torch.Generator | None = None,
     ) -> None:
         self._shape = (*lead, config.rollout_per_task // sequence)
         self._sequence, self._minibatches, self._most = (
@@ -66,7 +71,9 @@ class Epochs:
         )
         self._noise_shapes, self._generator = noise_shapes, generator
         self._row_noise, self._redraws = row_noise, redraws
-        self._states: list[Tensor] = []
+        self._within = within
+        # States of the generators before each pass.
+        self._states: list[list[Tensor]] = []
 
     def __len__(self) -> int:
         return self._most
@@ -76,7 +83,7 @@ class Epochs:
         if index >= self._most:
             raise IndexError(index)
         device = self._generator.device
-        self._states.append(self._generator.get_state())
+        self._states.append([each.get_state() for each in self._generators])
         order = torch.rand(self._shape, generator=self._generator, device=device).argsort(-1)
         within = torch.arange(self._sequence, device=device)
         draws = []
@@ -88,14 +95,23 @@ class Epochs:
             critic_noise = self._uniform(self._noise_shapes[1])
             of_rows = [self._numbers(rows.shape, size) for size in self._row_noise]
             of_tasks = [self._numbers(rows.shape[:2], size) for size in self._redraws]
-            draws.append(Draw(rows, actor_noise, critic_noise, *of_rows, *of_tasks))
+            places = None
+            if self._within is not None:
+                places = torch.rand(first.shape, generator=self._within, device=device)
+            draw = Draw(rows, actor_noise, critic_noise, *of_rows, *of_tasks)
+            draws.append(draw._replace(within=places))
         return draws
 
     def keep(self, steps: int) -> None:
         """Make the draws after ``steps`` minibatches as if they had never been made."""
         passes = steps // self._minibatches
         if passes < len(self._states):
-            self._generator.set_state(self._states[passes])
+            for generator, state in zip(self._generators, self._states[passes], strict=True):
+                generator.set_state(state)
+
+    @property
+    def _generators(self) -> list[torch.Generator]:
+        return [each for each in (self._generator, self._within) if each is not None]
 
     def _numbers(self, lead: tuple[int, ...], size: int) -> Tensor | None:
         """Uniform ``[*lead, size]``; None where ``size`` is 0."""
@@ -108,3 +124,35 @@ class Epochs:
         if shape is None:
             return None
         return torch.rand((1, *shape), generator=self._generator, device=self._generator.device)
+
+
+def by_priority(
+    draw: Draw, priority: Tensor, beta: float, sequence: int
+) -> tuple[Tensor, Tensor]:
+    """The samples of a minibatch in proportion to their priorities, and their weights.
+
+    A pass splits the sum of the priorities into equal parts, as many as there are samples, and draws once from each.
+    With equal priorities each sample has a part of its own, so the draw is the uniform one.
+
+    Args:
+        priority: of each sample of the rollout, or of each sequence, float64 ``[S, T, n]``.
+        beta: exponent of the weights.
+        sequence: steps that stay together; 1 without memory.
+
+    Returns:
+        Rows int64 and weights float32, both ``[S, T, m]``. The largest weight of a task in the rollout is 1.
+    """
+    assert draw.within is not None, "this draw is uniform"
+    sums = priority.cumsum(-1)
+    count = priority.shape[-1]
+    uniform = draw.rows[..., ::sequence] // sequence
+    part = sums[..., -1:] / count
+    place = (uniform + draw.within.double()) * part
+    chosen = torch.searchsorted(sums, place, right=True).clamp_max(count - 1)
+    least = priority.amin(-1, keepdim=True)
+    weight = counted(priority.gather(-1, chosen), least, beta)
+    if sequence == 1:
+        return chosen, weight
+    within = torch.arange(sequence, device=chosen.device)
+    rows = (chosen.unsqueeze(-1) * sequence + within).flatten(2)
+    return rows, weight.repeat_interleave(sequence, -1)

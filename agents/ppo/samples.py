@@ -11,6 +11,7 @@ from mtrl.agents.data.rollout import Rollout
 from mtrl.agents.members import with_task_code
 from mtrl.agents.networks.encoder import take_rows
 from mtrl.agents.networks.memory import Recall
+from mtrl.agents.optim.weighted import Weight
 from mtrl.agents.ppo.popart import denormalize, normalize, popart_update
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ class Samples(NamedTuple):
     ``obs`` is what ``Network.look`` makes of inputs ``[S, T, n, D]``, ``action`` ``[S, T, n, A]`` (discrete
     ``[S, T, n]``), the rest ``[S, T, n]``; ``target`` is on the scale of the critic's heads. With memory,
     ``start`` ``[S, T, n]`` says where episodes begin and ``memory`` ``[S, T, n, 2 H]`` holds the states of actor and
-    critic before each step.
+    critic before each step. ``actor_weight`` ``[S, T, n]`` is what samples count in the actor's loss and ``weight``
+    what those of a minibatch count in both losses; None where all count the same.
     """
 
     obs: Any
@@ -35,6 +37,8 @@ class Samples(NamedTuple):
     target: Tensor
     start: Tensor | None = None
     memory: Tensor | None = None
+    actor_weight: Weight = None
+    weight: Weight = None
 
 
 @torch.no_grad()
@@ -97,9 +101,25 @@ def prepare(
         )
         rollout.log_prob.copy_(_unrows(log_prob, rollout.reward.shape, settings))
     samples = Samples(
-        obs, action, log_prob, advantage, normalize(state["popart"], target), start, memory
+        obs,
+        action,
+        log_prob,
+        advantage,
+        normalize(state["popart"], target),
+        start,
+        memory,
+        _actor_weight(state, _rows(value, settings), settings),
     )
     return samples, {"value": _rows(value, settings).mean(-1), "explained_variance": explained}
+
+
+def _actor_weight(state: PPOState, value: Tensor, settings: PPOSettings) -> Weight:
+    """What samples count in the actor's loss, by their values ``[S, T, n]`` on the scale of the critic's heads."""
+    before = state.get("sample_weighting", {})
+    weight, after = settings.sample_weighting.weights(normalize(state["popart"], value), before)
+    if after:
+        state["sample_weighting"] = after
+    return weight
 
 
 def recall(
@@ -170,6 +190,8 @@ def values(state: PPOState, obs: Any, settings: PPOSettings) -> Tensor:
 
 def take_samples(samples: Samples, index: Tensor, settings: PPOSettings) -> Samples:
     """The samples at ``index`` ``[S, T, m]``."""
-    present = [field for field in samples[1:] if field is not None]
-    taken = take_rows(index, *present)
-    return Samples(settings.actor.take(samples.obs, index), *taken)
+    fields = samples._asdict()
+    obs = fields.pop("obs")
+    present = {name: field for name, field in fields.items() if field is not None}
+    taken = dict(zip(present, take_rows(index, *present.values()), strict=True))
+    return samples._replace(obs=settings.actor.take(obs, index), **taken)

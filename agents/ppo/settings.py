@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from mtrl.agents.aggregators.registry import AGGREGATORS, AggregatorChoice
 from mtrl.agents.curricula.registry import CurriculumChoice
+from mtrl.agents.data.registry import SampleWeightingChoice, SamplingChoice
 from mtrl.agents.errors import AgentError
 from mtrl.agents.networks.registry import NETWORKS, NetworkChoice
 from mtrl.agents.settings import (
@@ -123,6 +124,11 @@ class MTPPOConfig(AgentConfig):
     """Overrides `aggregator` for the critic."""
     curriculum: CurriculumChoice = Choice("uniform")
     """Which tasks train when, with what share: a curriculum, with parameters after a colon, as in mrcl:window=5."""
+    replay: SamplingChoice = Choice("uniform")
+    """How minibatches are drawn from a task's rollout: uniform, each sample once a pass, or prioritised:a=0.6 by the
+    size of advantages."""
+    sample_weighting: SampleWeightingChoice = Choice("none")
+    """What a sample counts in the actor's loss: none, or rmtl:lam=1, by which samples of low value count more."""
     gradient_diagnostics: bool = False
     """Whether to log how task gradients relate in each update: cosines (an image), conflicts, conditioning, gains."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"

@@ -17,19 +17,24 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.curricula.coupling import Pull
+from mtrl.agents.data.priorities import Sampling, Uniform
 from mtrl.agents.data.rollout import Rollout
+from mtrl.agents.data.weighting import Equal, SampleWeighting
 from mtrl.agents.networks.network import Network
 from mtrl.agents.networks.parameters import Params
 from mtrl.agents.networks.ties import Ties
 from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step
 from mtrl.agents.optim.step import masked_tasks, masked_weights, masks_tasks, step_network
 from mtrl.agents.optim.task_gradients import Reduction
+from mtrl.agents.optim.weighted import Weight, times, weighted_mean
 from mtrl.agents.policies import Gaussian, RatioPolicy
-from mtrl.agents.ppo.minibatches import Draw, Passes
+from mtrl.agents.ppo.minibatches import Draw, Passes, by_priority
 from mtrl.agents.ppo.popart import popart_state
 from mtrl.agents.ppo.samples import Samples, prepare, recall, take_samples
 
 PPOState = dict[str, dict[str, Tensor]]
+EQUAL = Equal()
+UNIFORM = Uniform()
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class PPOSettings:
         sequence: steps through which gradients of networks with memory flow; 0 without memory.
         share: of training done, from 0 to 1, for bodies that depend on it.
         ties: parameters that actor and critic have in common; None without.
+        sample_weighting: what samples count in the actor's loss.
+        sampling: how samples are drawn.
     """
 
     actor: Network
@@ -67,6 +74,8 @@ class PPOSettings:
     sequence: int = 0
     share: float = 0.0
     ties: Ties | None = None
+    sample_weighting: SampleWeighting = EQUAL
+    sampling: Sampling = UNIFORM
 
 
 class Progress(NamedTuple):
@@ -94,6 +103,7 @@ class Pass(NamedTuple):
         weights: factors of the tasks' losses ``[S, T]`` in each minibatch, or None.
         judged: parts of the tasks in the divergence, ``[S, T]`` with sum 1.
         learning_rate: a number, or a float32 tensor of one where the pass is recorded.
+        priority: of samples or sequences ``[S, T, n]``, where they are drawn by it.
     """
 
     samples: Samples
@@ -102,9 +112,23 @@ class Pass(NamedTuple):
     success: Tensor | None
     judged: Tensor
     learning_rate: float | Tensor
+    priority: Tensor | None = None
 
 
-PassResult = tuple[dict[str, Tensor], Tensor]
+class PassResult(NamedTuple):
+    """What one pass comes to.
+
+    Attributes:
+        totals: metrics summed over the minibatches that have them.
+        counts: their number, by metric.
+        kl: sum of the divergences ``[S]``.
+    """
+
+    totals: dict[str, Tensor]
+    counts: dict[str, int]
+    kl: Tensor
+
+
 RecordedPass = Callable[[PPOState, Pass], PassResult]
 
 
@@ -139,6 +163,9 @@ def init_ppo(
         "critic": adam_state(critic, per_member=True),
         "popart": popart_state(len(seeds), settings.num_tasks, device),
     }
+    weighting = settings.sample_weighting.init(len(seeds), settings.num_tasks, device)
+    if weighting:
+        state["sample_weighting"] = weighting
     if settings.ties is not None:
         state["tied"] = settings.ties.init(state, per_member=True)
     # Ties change the critic's initial values, by which a mask is drawn.
@@ -184,36 +211,58 @@ def ppo_update(
     members = everyone
     visits = torch.zeros_like(active)
     count = 0
-    sums: dict[str, Tensor] = {}
+    means = _Means()
     judged = _judged(rollout)
+    priority = _priority(samples.advantage, settings)
     for number in range(len(epochs)):
         draws = {str(index): draw for index, draw in enumerate(epochs[number])}
         weights = {
             index: progress.after(count + place).weights for place, index in enumerate(draws)
         }
-        data = Pass(samples, draws, weights, progress.success, judged, learning_rate)
+        data = Pass(samples, draws, weights, progress.success, judged, learning_rate, priority)
         if recorded is not None and pull is None and members == everyone:
-            totals, kl = recorded(state, data)
+            made = recorded(state, data)
         else:
-            totals, kl = run_pass(
-                state, data, settings, members, progress.after(count).step, pull
-            )
+            made = run_pass(state, data, settings, members, progress.after(count).step, pull)
         minibatches = len(draws)
         count += minibatches
-        for name, total in totals.items():
-            total = total * _per_seed(active, total)
-            sums[name] = sums[name] + total if name in sums else total
+        means.add(made, active)
         visits += active
         if settings.kl_stop is not None:
-            active = active * (kl / minibatches <= settings.kl_stop)
+            active = active * (made.kl / minibatches <= settings.kl_stop)
             moves = active.tolist()  # the one wait for the device in a pass
             members = [member for member, moving in enumerate(moves) if moving]
             if not members:
                 break
-    steps = visits * minibatches
-    metrics |= {name: value / _per_seed(steps, value) for name, value in sums.items()}
+    metrics |= means.values()
     metrics |= {"epochs": visits, "learning_rate": torch.full_like(visits, learning_rate)}
     return metrics, count
+
+
+class _Means:
+    """Means of metrics over the minibatches that have them, which under some gradient methods are not all."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, Tensor] = {}
+
+    def add(self, made: PassResult, active: Tensor) -> None:
+        """Account for a pass, for the seeds at which ``active`` ``[S]`` is 1."""
+        for name, total in made.totals.items():
+            moved = total * _per_seed(active, total)
+            count = active * made.counts[name]
+            if name in self._sums:
+                moved = self._sums[name] + moved
+                count = self._counts[name] + count
+            self._sums[name] = moved
+            self._counts[name] = count
+
+    def values(self) -> dict[str, Tensor]:
+        found = {}
+        for name, total in self._sums.items():
+            counts = _per_seed(self._counts[name], total)
+            found[name] = total / counts
+        return found
 
 
 def _judged(rollout: Rollout) -> Tensor:
@@ -225,6 +274,16 @@ def _judged(rollout: Rollout) -> Tensor:
     if rollout.fresh is not None:
         judged = rollout.fresh.to(judged.dtype)
     return judged / judged.sum(-1, keepdim=True)
+
+
+def _priority(advantage: Tensor, settings: PPOSettings) -> Tensor | None:
+    """Priorities of samples by their advantages ``[S, T, n]``, or of sequences by their means; None where all are as
+    likely."""
+    if settings.sampling.is_uniform:
+        return None
+    together = max(settings.sequence, 1)
+    error = advantage.abs().unflatten(-1, (-1, together)).mean(-1)
+    return settings.sampling.priority(error)
 
 
 def run_pass(
@@ -240,28 +299,35 @@ def run_pass(
     Args:
         members: the seeds that move.
         step: minibatches before this pass; None where aggregators are to count on the device.
-
-    Returns:
-        Metrics summed over minibatches, and the sum of the divergences ``[S]``.
     """
     made: list[dict[str, Tensor]] = []
     for place, (index, draw) in enumerate(data.draws.items()):
         now = Progress(
             data.success, None if step is None else step + place, data.weights[index]
         )
-        batch = take_samples(data.samples, draw.rows, settings)
+        batch = _minibatch(data, draw, settings)
         made.append(
             _minibatch_step(
                 state, batch, draw, members, data.learning_rate, settings, now, pull
             )
         )
     # Metrics are added up once a pass: small operations at every step would cost more than the sum.
-    totals = {}
-    for name in made[0]:
-        totals[name] = reduce(torch.add, [step[name] for step in made])
+    found: dict[str, list[Tensor]] = {}
+    for step_metrics in made:
+        for name, value in step_metrics.items():
+            found.setdefault(name, []).append(value)
+    totals = {name: reduce(torch.add, values) for name, values in found.items()}
+    counts = {name: len(values) for name, values in found.items()}
     judged = [(step["approx_kl"] * data.judged).sum(-1) for step in made]
-    kl = reduce(torch.add, judged)
-    return totals, kl
+    return PassResult(totals, counts, reduce(torch.add, judged))
+
+
+def _minibatch(data: Pass, draw: Draw, settings: PPOSettings) -> Samples:
+    if data.priority is None:
+        return take_samples(data.samples, draw.rows, settings)
+    beta = settings.sampling.beta(settings.share)
+    rows, weight = by_priority(draw, data.priority, beta, max(settings.sequence, 1))
+    return take_samples(data.samples, rows, settings)._replace(weight=weight)
 
 
 def recordable_pass(settings: PPOSettings) -> RecordedPass:
@@ -279,22 +345,33 @@ def _per_seed(factors: Tensor, value: Tensor) -> Tensor:
     return factors.view(-1, *[1] * (value.dim() - 1))
 
 
-def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
-    """``-mean min(r A, clip(r, 1 - clip, 1 + clip) A)``, ``[S, T]`` of ``[S, T, n]`` (Schulman et al. 2017, eq. 7)."""
+def clipped_surrogate(
+    log_ratio: Tensor, advantage: Tensor, clip: float, weight: Weight = None
+) -> Tensor:
+    """``-mean min(r A, clip(r, 1 - clip, 1 + clip) A)``, ``[S, T]`` of ``[S, T, n]`` (Schulman et al. 2017, eq. 7).
+
+    Args:
+        weight: of each sample, ``[S, T, n]``.
+    """
     ratio = log_ratio.exp()
     clipped = ratio.clamp(1 - clip, 1 + clip)
     gain = torch.min(ratio * advantage, clipped * advantage)
-    return -gain.mean(-1)
+    return -weighted_mean(gain, weight)
 
 
-def value_loss(value: Tensor, target: Tensor) -> Tensor:
-    """``½ mean (v - target)²``, ``[S, T]`` of ``[S, T, n]``."""
-    return 0.5 * (value - target).square().mean(-1)
+def value_loss(value: Tensor, target: Tensor, weight: Weight = None) -> Tensor:
+    """``½ mean (v - target)²``, ``[S, T]`` of ``[S, T, n]``, as is the weight of each sample."""
+    return 0.5 * weighted_mean((value - target).square(), weight)
 
 
-def approx_kl(log_ratio: Tensor) -> Tensor:
-    """``mean(r - 1 - log r)``, an estimate of the divergence from the old policy, ``[S, T]`` of ``[S, T, n]``."""
-    return (log_ratio.exp() - 1 - log_ratio).mean(-1)
+def approx_kl(log_ratio: Tensor, weight: Weight = None) -> Tensor:
+    """``mean(r - 1 - log r)``, an estimate of the divergence from the old policy, ``[S, T]`` of ``[S, T, n]``.
+
+    Args:
+        weight: of each sample, brought to mean 1 here.
+    """
+    relative = None if weight is None else weight / weight.mean(-1, keepdim=True)
+    return weighted_mean(log_ratio.exp() - 1 - log_ratio, relative)
 
 
 def _minibatch_step(
@@ -334,13 +411,18 @@ def _masked_tasks(
     actor = settings.actor.views(state["actor"]["params"], settings.dtype)
     critic = settings.critic.views(state["critic"]["params"], settings.dtype)
     log_std = state["log_std"]["params"] if "log_std" in state else None
-    of_actor = _actor_losses(actor, log_std, batch, draw, settings)[0]
-    of_critic = _critic_losses(critic, batch, draw, settings)
+    of_actor = _actor_losses(actor, log_std, batch, draw, settings, batch.weight)[0]
+    of_critic = _critic_losses(critic, batch, draw, settings, batch.weight)
     return masked_tasks(settings, of_actor + of_critic)
 
 
 def _actor_losses(
-    params: Params, log_std: Tensor | None, batch: Samples, draw: Draw, settings: PPOSettings
+    params: Params,
+    log_std: Tensor | None,
+    batch: Samples,
+    draw: Draw,
+    settings: PPOSettings,
+    weight: Weight = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The actor's losses and their surrogates ``[S, T]``, entropies and log ratios ``[S, T, m]``."""
     goes_on = recall(batch.start, batch.memory, settings, 0)
@@ -349,17 +431,20 @@ def _actor_losses(
     )
     log_prob, entropy = settings.policy.log_prob(output, batch.action, log_std)
     log_ratio = log_prob - batch.log_prob
-    surrogate = clipped_surrogate(log_ratio, batch.advantage, settings.clip)
-    return surrogate - settings.entropy_coef * entropy.mean(-1), surrogate, entropy, log_ratio
+    surrogate = clipped_surrogate(log_ratio, batch.advantage, settings.clip, weight)
+    bonus = settings.entropy_coef * weighted_mean(entropy, weight)
+    return surrogate - bonus, surrogate, entropy, log_ratio
 
 
-def _critic_losses(params: Params, batch: Samples, draw: Draw, settings: PPOSettings) -> Tensor:
-    """The critic's losses ``[S, T]``."""
+def _critic_losses(
+    params: Params, batch: Samples, draw: Draw, settings: PPOSettings, weight: Weight = None
+) -> Tensor:
+    """The critic's losses ``[S, T]``; a weight is ``[S, T, m]``."""
     goes_on = recall(batch.start, batch.memory, settings, 1)
     value = settings.critic.forward(
         params, batch.obs, goes_on, draw.critic_network, settings.share
     )
-    return value_loss(value.squeeze(-1), batch.target)
+    return value_loss(value.squeeze(-1), batch.target, weight)
 
 
 def _update_actor(
@@ -373,13 +458,18 @@ def _update_actor(
     pull: Pull | None,
     masked: Tensor | None,
 ) -> dict[str, Tensor]:
-    actor, tasks = state["actor"], settings.actor_tasks
+    actor = state["actor"]
+    tasks = settings.actor_tasks.at(progress.step, settings.share)
     leaves = tasks.leaves(actor["params"], settings.dtype)
     log_std = (
         state["log_std"]["params"].detach().requires_grad_() if "log_std" in state else None
     )
+    weight = times(batch.weight, batch.actor_weight)
+    first, second = tasks.parts(batch.advantage)
+    here = times(weight, first)
+    there = times(weight, second)
     losses, surrogate, entropy, log_ratio = _actor_losses(
-        leaves, log_std, batch, draw, settings
+        leaves, log_std, batch, draw, settings, here
     )
     # Every task has standard deviations of its own, so their gradient is no part of what the
     # aggregator reduces; it is taken first, while the graph is there.
@@ -395,7 +485,7 @@ def _update_actor(
         state["actor_tasks"],
         draw.actor_tasks,
         *progress,
-        again=lambda at: _actor_losses(at, log_std, batch, draw, settings)[0],
+        again=lambda at: _actor_losses(at, log_std, batch, draw, settings, there)[0],
         extra=settings.actor.extra_of(batch.obs, draw.actor_network, settings.share),
         trains=actor.get("trains"),
     )
@@ -409,7 +499,7 @@ def _update_actor(
         metrics = {
             "actor_loss": surrogate.detach(),
             "entropy": entropy.detach().mean(-1),
-            "approx_kl": approx_kl(log_ratio),
+            "approx_kl": approx_kl(log_ratio, batch.weight),
             "clip_fraction": (log_ratio.expm1().abs() > settings.clip).float().mean(-1),
         }
     return metrics | {f"actor_{name}": value for name, value in about.items()}
@@ -426,16 +516,20 @@ def _update_critic(
     pull: Pull | None,
     masked: Tensor | None,
 ) -> dict[str, Tensor]:
-    critic, tasks = state["critic"], settings.critic_tasks
+    critic = state["critic"]
+    tasks = settings.critic_tasks.at(progress.step, settings.share)
     leaves = tasks.leaves(critic["params"], settings.dtype)
-    losses = _critic_losses(leaves, batch, draw, settings)
+    first, second = tasks.parts(batch.target)
+    here = times(batch.weight, first)
+    there = times(batch.weight, second)
+    losses = _critic_losses(leaves, batch, draw, settings, here)
     grad, state["critic_tasks"], about = tasks.gradient(
         losses,
         leaves,
         state["critic_tasks"],
         draw.critic_tasks,
         *progress,
-        again=lambda at: _critic_losses(at, batch, draw, settings),
+        again=lambda at: _critic_losses(at, batch, draw, settings, there),
         extra=settings.critic.extra_of(batch.obs, draw.critic_network, settings.share),
         trains=critic.get("trains"),
     )

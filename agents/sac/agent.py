@@ -22,6 +22,7 @@ from mtrl.agents.sac.update import (
     Recordable,
     SACInputs,
     SACNoise,
+    SACResult,
     SACSettings,
     SACState,
     init_sac,
@@ -57,19 +58,19 @@ class MTSAC(OffPolicyAgent):
         if self._turn is not None:
             self._update_member(batch)
             return
-        metrics = self.run_update(self.state, self.update_inputs(batch))
-        self.finish_update(metrics)
+        result = self.run_update(self.state, self.update_inputs(batch))
+        self.finish_update(batch, result)
 
-    def run_update(self, state: SACState, inputs: SACInputs) -> dict[str, Tensor]:
+    def run_update(self, state: SACState, inputs: SACInputs) -> SACResult:
         """``sac_update`` of one seed or several, recorded where that is asked for."""
         if self._recorded is None or inputs.pull is not None:
             return sac_update(state, *inputs)
         progress = inputs.progress
         varying = Recordable(inputs.batch, inputs.noise, progress.success, progress.weights)
-        metrics: dict[str, Tensor] = self._recorded(state, varying)
-        return metrics
+        result: SACResult = self._recorded(state, varying)
+        return result
 
-    def _recordable(self) -> Callable[[SACState, Recordable], dict[str, Tensor]]:
+    def _recordable(self) -> Callable[[SACState, Recordable], SACResult]:
         return recordable_update(self.settings)
 
     def update_inputs(self, batch: Batch) -> SACInputs:
@@ -84,9 +85,10 @@ class MTSAC(OffPolicyAgent):
     def stack_key(self) -> Hashable | None:
         return None if self._updates_alone else self.gradient_steps
 
-    def finish_update(self, metrics: dict[str, Tensor]) -> None:
-        """Account for an update."""
-        self._note(metrics)
+    def finish_update(self, batch: Batch, result: SACResult) -> None:
+        """Account for an update by ``batch``."""
+        self._note(result.metrics)
+        self._prioritise(batch, result.errors)
         self._acting = None
         self.gradient_steps += 1
 
@@ -95,10 +97,11 @@ class MTSAC(OffPolicyAgent):
         assert self._turn is not None
         task, pull = self._turn
         own = member_settings(self._settings_now(self.settings), task)
-        metrics = sac_update(
+        result = sac_update(
             member(self.state, task), batch, self._draw(batch), own, self._progress(), pull
         )
-        self._note(metrics, task)
+        self._note(result.metrics, task)
+        self._prioritise(batch, result.errors, task)
         self._acting = None
         if not self._turns_left:
             self.gradient_steps += 1

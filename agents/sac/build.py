@@ -12,6 +12,7 @@ from mtrl.agents.agent import EnvSpec
 from mtrl.agents.aggregators import positive_loss_free
 from mtrl.agents.common import make_network, refuse_aggregator, update_dtype
 from mtrl.agents.curricula import CURRICULA
+from mtrl.agents.data.registry import SAMPLE_WEIGHTINGS
 from mtrl.agents.errors import AgentError
 from mtrl.agents.networks.ties import make_ties
 from mtrl.agents.optim.adam import AdamSettings
@@ -111,6 +112,7 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
             num_tasks,
             track=track,
             diagnose=config.gradient_diagnostics,
+            learning_rate=config.learning_rate,
             preferences=task_preferences(config.aggregators[0], spec.task_names),
         ),
         critic_tasks=Reduction(
@@ -120,6 +122,7 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
             twins=2,
             track=track,
             diagnose=config.gradient_diagnostics,
+            learning_rate=config.learning_rate,
             preferences=task_preferences(config.aggregators[1], spec.task_names),
         ),
         num_tasks=num_tasks,
@@ -141,6 +144,7 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
         target_twins=config.target_twins,
         actor_twins=config.actor_twins,
         shared_alpha=config.shared_alpha,
+        sample_weighting=SAMPLE_WEIGHTINGS.make(config.sample_weighting),
     )
 
 

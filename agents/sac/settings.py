@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from mtrl.agents.aggregators.registry import AGGREGATORS, AggregatorChoice
 from mtrl.agents.curricula.registry import CurriculumChoice
-from mtrl.agents.data.registry import RewardScaleChoice
+from mtrl.agents.data.registry import RewardScaleChoice, SampleWeightingChoice, SamplingChoice
 from mtrl.agents.networks.registry import NETWORKS, NetworkChoice
 from mtrl.agents.sac.registry import ValueChoice
 from mtrl.agents.settings import (
@@ -104,6 +104,10 @@ class MTSACConfig(AgentConfig):
     """Overrides `aggregator` for the critics."""
     curriculum: CurriculumChoice = Choice("uniform")
     """Which tasks train when, with what share: a curriculum, with parameters after a colon, as in mrcl:window=5."""
+    replay: SamplingChoice = Choice("uniform")
+    """How a batch is drawn from a task's transitions: uniform, or prioritised:a=0.6 by their temporal differences."""
+    sample_weighting: SampleWeightingChoice = Choice("none")
+    """What a sample counts in the actor's loss: none, or rmtl:lam=1, by which samples of low value count more."""
     gradient_diagnostics: bool = False
     """Whether to log how task gradients relate in each update: cosines (an image), conflicts, conditioning, gains."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mtrl.agents.curricula.coupling import Pull
 from mtrl.agents.data.replay import Batch
+from mtrl.agents.data.weighting import Equal, SampleWeighting
 from mtrl.agents.members import with_task_code
 from mtrl.agents.networks.network import Network
 from mtrl.agents.networks.parameters import Params
@@ -24,11 +25,13 @@ from mtrl.agents.networks.ties import Ties
 from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step
 from mtrl.agents.optim.step import masked_tasks, masked_weights, masks_tasks, step_network
 from mtrl.agents.optim.task_gradients import Reduction
+from mtrl.agents.optim.weighted import Weight, times, weighted_mean
 from mtrl.agents.policies import ActorCriticPolicy
 from mtrl.agents.sac.values import Scalar, Twins, Value, join
 
 SACState = dict[str, dict[str, Tensor]]
 SCALAR = Scalar()
+EQUAL = Equal()
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class SACSettings:
         value: what the critics' outputs are.
         target_twins, actor_twins: how two critics count in targets and in the actor's loss.
         shared_alpha: whether all tasks have one temperature.
+        sample_weighting: what samples count in the actor's loss.
     """
 
     actor: Network
@@ -68,6 +72,7 @@ class SACSettings:
     target_twins: Twins = "min"
     actor_twins: Twins = "min"
     shared_alpha: bool = False
+    sample_weighting: SampleWeighting = EQUAL
 
 
 class SACNoise(NamedTuple):
@@ -114,15 +119,28 @@ class SACInputs(NamedTuple):
     pull: Pull | None
 
 
+class SACResult(NamedTuple):
+    """What an update comes to.
+
+    Attributes:
+        metrics: with a leading axis of seeds, ``[S]`` or ``[S, T]``, left on the device.
+        errors: temporal differences ``[S, T, b]`` from before it, the larger of both critics'; None where the batch was
+            drawn uniformly.
+    """
+
+    metrics: dict[str, Tensor]
+    errors: Tensor | None = None
+
+
 NO_PROGRESS = Progress()
 
 
 def recordable_update(
     settings: SACSettings,
-) -> Callable[[SACState, Recordable], dict[str, Tensor]]:
+) -> Callable[[SACState, Recordable], SACResult]:
     """``sac_update`` without a pull as a function of tensors alone; aggregators count updates on the device."""
 
-    def update(state: SACState, inputs: Recordable) -> dict[str, Tensor]:
+    def update(state: SACState, inputs: Recordable) -> SACResult:
         progress = Progress(inputs.success, None, inputs.weights)
         return sac_update(state, inputs.batch, inputs.noise, settings, progress)
 
@@ -155,6 +173,9 @@ def init_sac(
         "target_critic": {"params": critic.clone()},
         "log_alpha": adam_state(log_alpha, per_member),
     }
+    weighting = settings.sample_weighting.init(len(seeds), settings.num_tasks, device)
+    if weighting:
+        state["sample_weighting"] = weighting
     if settings.ties is not None:
         state["tied"] = settings.ties.init(state, per_member)
         state["target_critic"]["params"].copy_(critic)
@@ -172,16 +193,13 @@ def sac_update(
     settings: SACSettings,
     progress: Progress = NO_PROGRESS,
     pull: Pull | None = None,
-) -> dict[str, Tensor]:
+) -> SACResult:
     """One gradient step on critics, actor and temperatures, then the soft target update.
 
     Args:
         state: from ``init_sac``; it is consumed, that is, updated in place.
         batch: ``[S, T, b, ...]``.
         pull: a further loss on the parameters of actor and critic, from a curriculum that couples tasks.
-
-    Returns:
-        Metrics with a leading axis of seeds, ``[S]`` or ``[S, T]``, left on the device.
     """
     # Targets, critics and actor all see the temperatures from before this step.
     alpha = state["log_alpha"]["params"].exp()
@@ -190,9 +208,10 @@ def sac_update(
     target = critic_target(state, batch, noise.next_action, alpha, settings)
     masked = _masked_tasks(state, batch, target, alpha, noise, settings)
     progress = progress._replace(weights=masked_weights(progress.weights, masked))
-    metrics = _update_critic(state, batch, target, noise, settings, progress, pull, masked)
+    metrics, q = _update_critic(state, batch, target, noise, settings, progress, pull, masked)
+    weight = times(batch.weight, _actor_weight(state, q, settings))
     metrics |= _update_actor_and_alpha(
-        state, batch, alpha, noise, settings, progress, pull, masked
+        state, batch, alpha, noise, settings, progress, pull, masked, weight
     )
     if masked is not None:
         metrics["masked"] = masked.float()
@@ -207,7 +226,17 @@ def sac_update(
     # In place, since CUDA graphs and stacked seeds hold on to this very tensor.
     with torch.no_grad():
         state["target_critic"]["params"].lerp_(state["critic"]["params"], settings.tau)
-    return metrics
+    errors = None if batch.places is None else settings.value.error(q, target)
+    return SACResult(metrics, errors)
+
+
+def _actor_weight(state: SACState, q: Tensor, settings: SACSettings) -> Weight:
+    """What samples count by the lower of both critics' values ``[S, 2, T, b]``, in the actor's loss alone."""
+    before = state.get("sample_weighting", {})
+    weight, after = settings.sample_weighting.weights(q.amin(1), before)
+    if after:
+        state["sample_weighting"] = after
+    return weight
 
 
 def task_factors(progress: Progress, log_alpha: Tensor) -> Progress:
@@ -252,17 +281,24 @@ def critic_target(
     return target.clamp(-settings.max_target, settings.max_target)
 
 
-def alpha_gradient(log_prob: Tensor, target_entropy: float | Tensor) -> Tensor:
+def alpha_gradient(
+    log_prob: Tensor, target_entropy: float | Tensor, weight: Weight = None
+) -> Tensor:
     """Gradient of ``-log_alpha (log pi + target_entropy)`` with respect to ``log_alpha``, ``[S, T]``."""
-    return -(log_prob + target_entropy).mean(-1)
+    return -weighted_mean(log_prob + target_entropy, weight)
 
 
 def _critic_losses(
-    params: Params, batch: Batch, target: Tensor, noise: SACNoise, settings: SACSettings
+    params: Params,
+    batch: Batch,
+    target: Tensor,
+    noise: SACNoise,
+    settings: SACSettings,
+    weight: Weight = None,
 ) -> tuple[Tensor, Tensor]:
-    """The critics' losses ``[S, T]`` and the values ``[S, 2, T, b]`` that they are of."""
+    """The critics' losses ``[S, T]`` and the values ``[S, 2, T, b]`` that they are of; a weight is ``[S, T, b]``."""
     every = _critics(params, batch.obs, settings, batch.action, noise.critic_network)
-    return settings.value.losses(settings.policy, every, batch.action, target)
+    return settings.value.losses(settings.policy, every, batch.action, target, weight)
 
 
 def _actor_losses(
@@ -272,8 +308,9 @@ def _actor_losses(
     alpha: Tensor,
     noise: SACNoise,
     settings: SACSettings,
+    weight: Weight = None,
 ) -> tuple[Tensor, Tensor]:
-    """The actor's losses ``[S, T]`` and the log-probabilities ``[S, T, b]`` of its actions."""
+    """The actor's losses ``[S, T]`` and the log-probabilities of its actions, like a weight ``[S, T, b]``."""
     obs = with_task_code(batch.obs, settings.one_hot)
 
     def critics(action: Tensor | None) -> Tensor:
@@ -282,7 +319,7 @@ def _actor_losses(
 
     output = settings.actor.forward(params, obs, None, noise.actor_network, settings.share)
     value, log_prob = settings.policy.soft_value(output, noise.action, critics, alpha)
-    return -value.mean(-1), log_prob
+    return -weighted_mean(value, weight), log_prob
 
 
 @torch.no_grad()
@@ -299,9 +336,10 @@ def _masked_tasks(
         return None
     critic = settings.critic.views(state["critic"]["params"].flatten(0, 1), settings.dtype)
     actor = settings.actor.views(state["actor"]["params"], settings.dtype)
-    of_critic, _ = _critic_losses(critic, batch, target, noise, settings)
-    of_actor, log_prob = _actor_losses(actor, critic, batch, alpha, noise, settings)
-    of_alpha = alpha.log() * alpha_gradient(log_prob, settings.target_entropy)
+    weight = batch.weight
+    of_critic, _ = _critic_losses(critic, batch, target, noise, settings, weight)
+    of_actor, log_prob = _actor_losses(actor, critic, batch, alpha, noise, settings, weight)
+    of_alpha = alpha.log() * alpha_gradient(log_prob, settings.target_entropy, weight)
     return masked_tasks(settings, of_critic + of_actor + of_alpha)
 
 
@@ -314,17 +352,22 @@ def _update_critic(
     progress: Progress,
     pull: Pull | None,
     masked: Tensor | None,
-) -> dict[str, Tensor]:
-    critic, tasks = state["critic"], settings.critic_tasks
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Step the critics; metrics, and their values ``[S, 2, T, b]`` from before the step."""
+    critic = state["critic"]
+    tasks = settings.critic_tasks.at(progress.step, settings.share)
     leaves = tasks.leaves(critic["params"].flatten(0, 1), settings.dtype)
-    losses, q = _critic_losses(leaves, batch, target, noise, settings)
+    first, second = tasks.parts(batch.reward)
+    here = times(batch.weight, first)
+    there = times(batch.weight, second)
+    losses, q = _critic_losses(leaves, batch, target, noise, settings, here)
     flat, state["critic_tasks"], about = tasks.gradient(
         losses,
         leaves,
         state["critic_tasks"],
         noise.critic_tasks,
         *progress,
-        again=lambda at: _critic_losses(at, batch, target, noise, settings)[0],
+        again=lambda at: _critic_losses(at, batch, target, noise, settings, there)[0],
         extra=settings.critic.extra_of(
             _critic_input(batch.obs, settings, batch.action),
             noise.critic_network,
@@ -337,11 +380,12 @@ def _update_critic(
     about |= step_network(
         state, "critic", grad, settings, settings.adam, pull, masked, noise.critic_redraw
     )
+    values = q.detach()
     metrics = {
         "critic_loss": losses.detach(),
-        "q_value": q.detach().mean((1, 3)),
+        "q_value": values.mean((1, 3)),
     }
-    return metrics | {f"critic_{name}": value for name, value in about.items()}
+    return metrics | {f"critic_{name}": value for name, value in about.items()}, values
 
 
 def _update_actor_and_alpha(
@@ -353,11 +397,16 @@ def _update_actor_and_alpha(
     progress: Progress,
     pull: Pull | None,
     masked: Tensor | None,
+    weight: Weight,
 ) -> dict[str, Tensor]:
-    actor, tasks = state["actor"], settings.actor_tasks
+    actor = state["actor"]
+    tasks = settings.actor_tasks.at(progress.step, settings.share)
     leaves = tasks.leaves(actor["params"], settings.dtype)
     critic = settings.critic.views(state["critic"]["params"].flatten(0, 1), settings.dtype)
-    losses, log_prob = _actor_losses(leaves, critic, batch, alpha, noise, settings)
+    first, second = tasks.parts(batch.reward)
+    here = times(weight, first)
+    there = times(weight, second)
+    losses, log_prob = _actor_losses(leaves, critic, batch, alpha, noise, settings, here)
     obs = with_task_code(batch.obs, settings.one_hot)
     grad, state["actor_tasks"], about = tasks.gradient(
         losses,
@@ -365,7 +414,7 @@ def _update_actor_and_alpha(
         state["actor_tasks"],
         noise.actor_tasks,
         *progress,
-        again=lambda at: _actor_losses(at, critic, batch, alpha, noise, settings)[0],
+        again=lambda at: _actor_losses(at, critic, batch, alpha, noise, settings, there)[0],
         extra=settings.actor.extra_of(obs, noise.actor_network, settings.share),
         trains=actor.get("trains"),
     )
@@ -374,7 +423,7 @@ def _update_actor_and_alpha(
     )
     # The temperature of a task follows its own entropy alone and is not clipped.
     log_prob = log_prob.detach()
-    slope = alpha_gradient(log_prob, settings.target_entropy)
+    slope = alpha_gradient(log_prob, settings.target_entropy, batch.weight)
     if masked is not None:
         slope = slope * ~masked
     if settings.shared_alpha:

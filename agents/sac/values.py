@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.errors import AgentError
+from mtrl.agents.optim.weighted import Weight, weighted_mean
 from mtrl.agents.settings import Number, Whole, settings
 
 if TYPE_CHECKING:
@@ -42,9 +43,27 @@ class Value(ABC):
 
     @abstractmethod
     def losses(
-        self, policy: ActorCriticPolicy, outputs: Tensor, action: Tensor, target: Tensor
+        self,
+        policy: ActorCriticPolicy,
+        outputs: Tensor,
+        action: Tensor,
+        target: Tensor,
+        weight: Weight = None,
     ) -> tuple[Tensor, Tensor]:
-        """The critics' losses ``[S, T]`` and values ``[S, 2, T, b]`` of ``action``; outputs ``[S, 2, T, b, A N]``."""
+        """The critics' losses ``[S, T]`` and values ``[S, 2, T, b]`` of ``action``.
+
+        Args:
+            outputs: ``[S, 2, T, b, A N]``.
+            weight: of each sample, ``[S, T, b]``.
+        """
+
+    def error(self, values: Tensor, target: Tensor) -> Tensor:
+        """Temporal differences ``[S, T, b]`` of values ``[S, 2, T, b]``: the larger of both critics'."""
+        return (values - self.expected(target).unsqueeze(1)).abs().amax(1)
+
+    def expected(self, target: Tensor) -> Tensor:
+        """Values ``[S, T, b]`` that targets stand for."""
+        return target
 
     @abstractmethod
     def target(
@@ -79,10 +98,15 @@ class Scalar(Value):
         return outputs
 
     def losses(
-        self, policy: ActorCriticPolicy, outputs: Tensor, action: Tensor, target: Tensor
+        self,
+        policy: ActorCriticPolicy,
+        outputs: Tensor,
+        action: Tensor,
+        target: Tensor,
+        weight: Weight = None,
     ) -> tuple[Tensor, Tensor]:
         q = policy.taken(outputs, action)
-        return critic_loss(q, target), q
+        return critic_loss(q, target, weight), q
 
     def target(
         self,
@@ -135,13 +159,21 @@ class CategoricalValue(Value):
     def mean(self, outputs: Tensor) -> Tensor:
         return self._probs(outputs) @ self.support(outputs)
 
+    def expected(self, target: Tensor) -> Tensor:
+        return target @ self.support(target)
+
     def losses(
-        self, policy: ActorCriticPolicy, outputs: Tensor, action: Tensor, target: Tensor
+        self,
+        policy: ActorCriticPolicy,
+        outputs: Tensor,
+        action: Tensor,
+        target: Tensor,
+        weight: Weight = None,
     ) -> tuple[Tensor, Tensor]:
         logits = policy.taken_atoms(outputs.unflatten(-1, (-1, self.atoms)), action)
         log_probs = logits.log_softmax(-1)
         entropies = -(target.unsqueeze(1) * log_probs).sum(-1)
-        losses = entropies.mean(-1).sum(1)
+        losses = _over_samples(entropies, weight)
         return losses, log_probs.detach().exp() @ self.support(outputs)
 
     def target(
@@ -197,6 +229,16 @@ class CategoricalValue(Value):
         return probs.take_along_dim(lower, 1).squeeze(1)
 
 
-def critic_loss(q: Tensor, target: Tensor) -> Tensor:
-    """Squared error of both critics ``[S, 2, T, b]`` against ``[S, T, b]``: one loss per task, ``[S, T]``."""
-    return 0.5 * (q - target.unsqueeze(1)).square().mean(-1).sum(1)
+def critic_loss(q: Tensor, target: Tensor, weight: Weight = None) -> Tensor:
+    """Squared error of both critics ``[S, 2, T, b]`` against ``[S, T, b]``: one loss per task, ``[S, T]``.
+
+    Args:
+        weight: of each sample, ``[S, T, b]``.
+    """
+    return 0.5 * _over_samples((q - target.unsqueeze(1)).square(), weight)
+
+
+def _over_samples(errors: Tensor, weight: Weight) -> Tensor:
+    """One loss per task ``[S, T]`` of the errors of both critics ``[S, 2, T, b]``."""
+    of_both = None if weight is None else weight.unsqueeze(1)
+    return weighted_mean(errors, of_both).sum(1)

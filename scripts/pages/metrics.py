@@ -78,7 +78,9 @@ def features_of(config: TrainConfig, discrete: bool) -> Features:
         found |= {f"{network}:weights"} if weights else set()
         found |= {f"{network}:gradients"} if forms else set()
         found |= {f"{network}:gramian"} if "gramian" in info.needs or diagnose else set()
-        found |= {f"{network}:flat"} if "perturbed_jacobian" in info.needs else set()
+        moves = "perturbed_jacobian" in info.needs
+        found |= {f"{network}:flat"} if moves and "flat-minima" in info.name else set()
+        found |= {f"{network}:ahead"} if moves and "look-ahead" in info.name else set()
         found |= {f"{network}:diagnosed"} if diagnose else set()
         found |= {f"{network}:gains"} if diagnose and weights else set()
     return frozenset(found)
@@ -136,6 +138,8 @@ def _about_gradients(network: str) -> list[Metric]:
                **own("gramian", "gradient methods that need the Gramian, or `gradient_diagnostics: true`")),
         Metric(f"train/{network}_sharpness", "Rise of a task's loss at the perturbed parameters.", "both",
                **own("flat", "`flat_minima`")),
+        Metric(f"train/{network}_outer_loss", "A task's loss after its own step, on the samples kept for it.", "both",
+               **own("ahead", "`look_ahead`")),
         Metric(f"train/{network}_inverse_condition_number", f"1 over the condition number of the Gramian of {of}.",
                **diagnosed),
         Metric(f"train/{network}_gain", "First-order decrease of a task's loss by the update.", "both",

@@ -73,8 +73,10 @@ def _equal(first: Agent, second: Agent) -> bool:
         (MTPPO, {"heads": "separate"}),
         (MTPPO, {"curriculum": "success-pacing"}),
         (MTPPO, {"aggregator": "upgrad:flat_minima=0.05"}),
+        (MTPPO, {"aggregator": "pcgrad:free=1,free_end=2", "replay": "prioritised"}),
         (MTSAC, {}),
         (MTSAC, {"aggregator": "cagrad", "curriculum": "success-focal"}),
+        (MTSAC, {"aggregator": "mean:look_ahead=0.05", "replay": "prioritised"}),
         (MTSAC, {"heads": "separate", "curriculum": "camrl:round_steps=8,warmup=0"}),
     ],
 )
@@ -90,25 +92,32 @@ def test_every_seed_of_a_group_is_bit_for_bit_what_it_is_alone(
     assert not _equal(_agents(group)[0], _agents(group)[1])
 
 
+SAMPLED = {"replay": "prioritised", "sample_weighting": "rmtl"}
+
+
 @pytest.mark.parametrize(
-    ("kind", "aggregator"),
+    ("kind", "settings"),
     [
-        (MTPPO, "mean"),
-        (MTSAC, "mean"),
-        (MTSAC, "pcgrad"),
-        (MTPPO, "cagrad"),
-        (MTPPO, FLAT),
-        (MTSAC, FLAT),
+        (MTPPO, {"aggregator": "mean"}),
+        (MTSAC, {"aggregator": "mean"}),
+        (MTSAC, {"aggregator": "pcgrad"}),
+        (MTPPO, {"aggregator": "cagrad"}),
+        (MTPPO, {"aggregator": FLAT}),
+        (MTSAC, {"aggregator": FLAT}),
+        (MTPPO, {"aggregator": "dtp"} | SAMPLED),
+        (MTSAC, {"aggregator": "dtp"} | SAMPLED),
+        (MTPPO, {"aggregator": "mean:look_ahead=0.05"} | SAMPLED),
+        (MTSAC, {"aggregator": "svd-reweight:ema=0.9,look_ahead=0.05,free=1"}),
     ],
 )
 def test_stacked_updates_equal_separate_ones_to_rounding(
-    kind: type[Agent], aggregator: str
+    kind: type[Agent], settings: dict[str, Any]
 ) -> None:
     times = 2 if kind is MTPPO else 8
-    group = Seeds([_agent(kind, seed, aggregator=aggregator) for seed in SEEDS], stack=True)
+    group = Seeds([_agent(kind, seed, **settings) for seed in SEEDS], stack=True)
     _advance(group, times)
     for seed, agent in zip(SEEDS, _agents(group), strict=True):
-        own = _alone(kind, seed, times, aggregator=aggregator)
+        own = _alone(kind, seed, times, **settings)
         assert (agent.env_steps, agent.gradient_steps) == (own.env_steps, own.gradient_steps)
         for network in ("actor", "critic"):
             for name, value in own.state[network].items():

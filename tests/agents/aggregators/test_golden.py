@@ -17,6 +17,9 @@ GOLDEN = {
     "fairgrad": (0.0766, 0.9985, 0.9985),
     "aligned-mtl": (0.2133, 0.9673, 0.9673),
     "upgrad": (0.2929, 1.9004, 1.9004),
+    # Two unit gradients lie equally in their main direction; by size the second does more.
+    "svd-reweight": (1.0, 1.0, 1.0),
+    "svd-reweight:unit=false": (2.0830, 1.0, 1.0),
     "dualproj": (0.5563, 1.1109, 1.1109),
     "config": (0.1588, 2.0706, 2.0706),
     "mean": (1.0, 1.0, 1.0),

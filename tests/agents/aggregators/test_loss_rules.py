@@ -270,3 +270,19 @@ def test_igb_v2_learns_by_hand() -> None:
     expect(new["actor"][-4:], 0.0, 0.0, 0.01, 0.01)
     assert float(new["log_alpha"] - state["log_alpha"]) == pytest.approx(-0.01)
     expect(new["target"][:, -1], -1 + 0.005 * 0.99, 1 - 0.005 * 1.01)
+
+
+def test_task_priorities_by_hand() -> None:
+    """From κ of 0, successes of 1 and 0.5 give 0.1 and 0.05; a third task that never succeeds counts as 0.01."""
+    aggregator = make_aggregator("dtp", gamma=2.0)
+    success = torch.tensor([1.0, 0.5, 0.0], dtype=torch.float64)
+    out, state = aggregator.weights(Inputs(success=success), aggregator.init(3))
+    priorities = [-((1 - kpi) ** 2) * math.log(kpi) for kpi in (0.1, 0.05, 0.01)]
+    expected = torch.tensor(priorities, dtype=torch.float64)
+    torch.testing.assert_close(out.weights, expected / expected.sum())
+    torch.testing.assert_close(state["kpi"], 0.1 * success)
+    for _ in range(100):
+        out, state = aggregator.weights(Inputs(success=success), state)
+    # A task that always succeeds keeps a weight.
+    assert out.weights[0] > 0
+    assert out.weights[2] > out.weights[1] > out.weights[0]

@@ -39,6 +39,7 @@ EQUIVARIANT = [
         "aligned-mtl",
         "upgrad",
         "dualproj",
+        "svd-reweight",
     ),
 ]
 # d(s J) = s^k d(J).

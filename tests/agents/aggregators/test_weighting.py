@@ -26,7 +26,7 @@ WEIGHTINGS = loss_weightings()
 def test_the_weightings_are_the_rules_without_gradients() -> None:
     assert set(WEIGHTINGS) == {
         *("uncertainty", "imtl-l", "dwa", "gls", "smooth-tchebycheff", "igb-v1", "igb-v2"),
-        *("lbtw", "success-focal", "famo", "random"),
+        *("lbtw", "success-focal", "famo", "random", "dtp"),
     }
 
 

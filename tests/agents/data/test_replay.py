@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtrl.agents.data.replay import Batch, ByteReplay, ReplayBuffer
-from mtrl.agents.state import restore, to_dict
+from mtrl.agents.state import difference, restore, to_dict
 
 
 def _fill(buffer: ReplayBuffer, count: int, tasks: int, envs: int, start: int = 0) -> None:
@@ -66,12 +66,12 @@ def test_a_restored_buffer_continues_with_the_same_samples() -> None:
     for _ in range(3):
         _fill(buffer, 2, 2, 1, start=20)
         _fill(other, 2, 2, 1, start=20)
-        assert all(torch.equal(a, b) for a, b in zip(buffer.sample(16), other.sample(16)))
+        assert difference(buffer.sample(16), other.sample(16)) is None
 
 
 def test_a_million_transitions_fit_in_half_a_gigabyte() -> None:
     row_bytes = 4 * sum(
-        part.shape[-1] if part.dim() == 4 else 1 for part in _sample_of_meta_world()
+        part.shape[-1] if part.dim() == 4 else 1 for part in _sample_of_meta_world()[:5]
     )
     assert row_bytes * 1_000_000 < 500e6
 

@@ -27,6 +27,7 @@ from mtrl.agents.sac.update import (
     sac_update,
 )
 from mtrl.agents.sac.values import critic_loss
+from mtrl.agents.state import stack
 from tests.helpers.networks import mlp
 
 TASKS, BATCH, OBS, ACTIONS = 3, 8, 5, 2
@@ -86,12 +87,12 @@ def test_three_seeds_at_once_equal_three_separate_runs(one_hot: bool, aggregator
     together, alone = _init(settings, [0, 1, 2]), [_init(settings, [seed]) for seed in range(3)]
     for step in range(5):
         draws = [_draws(100 * step + seed) for seed in range(3)]
-        batch = Batch(*(torch.cat(parts) for parts in zip(*(d[0] for d in draws))))
+        batch = stack([d[0] for d in draws])
         parts = zip(*(d[1] for d in draws))
         noise = SACNoise(*(torch.cat(part) for part in parts if part[0] is not None))
-        metrics = sac_update(together, batch, noise, settings)
+        metrics = sac_update(together, batch, noise, settings).metrics
         for seed, (own_batch, own_noise) in enumerate(draws):
-            own = sac_update(alone[seed], own_batch, own_noise, settings)
+            own = sac_update(alone[seed], own_batch, own_noise, settings).metrics
             for name, value in own.items():
                 torch.testing.assert_close(
                     metrics[name][seed : seed + 1], value, rtol=1e-3, atol=1e-3
@@ -206,7 +207,7 @@ def test_the_entropy_that_is_logged_is_that_of_the_samples() -> None:
     state["actor"]["params"].zero_()
     batch, noise = _draws(0)
     noise = noise._replace(action=torch.zeros_like(noise.action))
-    metrics = sac_update(state, batch, noise, settings)
+    metrics = sac_update(state, batch, noise, settings).metrics
     torch.testing.assert_close(
         metrics["entropy"], torch.full((1, TASKS), math.log(2 * math.pi))
     )
@@ -248,8 +249,8 @@ def test_tasks_do_not_leak_into_each_other_in_multi_head_losses() -> None:
     batch, noise = _draws(0)
     changed = batch._replace(reward=batch.reward.clone())
     changed.reward[:, 1] += 10
-    first = sac_update(state, batch, noise, settings)["critic_loss"]
-    second = sac_update(_init(settings, [0]), changed, noise, settings)["critic_loss"]
+    first = sac_update(state, batch, noise, settings).metrics["critic_loss"]
+    second = sac_update(_init(settings, [0]), changed, noise, settings).metrics["critic_loss"]
     assert (first != second).tolist() == [[False, True, False]]
 
 
@@ -259,7 +260,7 @@ def test_repeated_updates_fit_a_fixed_batch() -> None:
     batch, noise = _draws(0)
     batch = batch._replace(terminated=torch.ones_like(batch.terminated))  # a regression problem
     losses = [
-        sac_update(state, batch, noise, settings)["critic_loss"].mean().item()
+        sac_update(state, batch, noise, settings).metrics["critic_loss"].mean().item()
         for _ in range(200)
     ]
     assert losses[-1] < 0.1 * losses[0]
@@ -268,7 +269,7 @@ def test_repeated_updates_fit_a_fixed_batch() -> None:
 def test_bfloat16_stays_close_to_float32() -> None:
     batch, noise = _draws(0)
     metrics = [
-        sac_update(_init(s, [0]), batch, noise, s)
+        sac_update(_init(s, [0]), batch, noise, s).metrics
         for s in (_settings(), _settings(dtype=torch.bfloat16))
     ]
     for name in ("critic_loss", "actor_loss", "q_value"):
@@ -320,7 +321,7 @@ def test_the_update_never_syncs_and_has_static_shapes(
     traces = []
     for step in range(3):
         pairs = [_draws(10 * step + seed) for seed in range(2)]
-        batch = Batch(*(torch.cat(parts) for parts in zip(*(p[0] for p in pairs))))
+        batch = stack([p[0] for p in pairs])
         drawn = zip(*(p[1] for p in pairs))
         noise = SACNoise(*(torch.cat(part) for part in drawn if part[0] is not None))
         with _Recorder() as recorder:

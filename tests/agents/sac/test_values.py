@@ -145,7 +145,7 @@ def test_a_categorical_critic_learns_the_values_of_a_fixed_batch(targets: Any) -
     state = init_sac(settings, [0], 1.0, torch.device("cpu"))
     batch, noise = _draws(0)
     for _ in range(400):
-        metrics = sac_update(state, batch, noise, settings)
+        metrics = sac_update(state, batch, noise, settings).metrics
     error = (metrics["q_value"] - batch.reward.mean(-1)).abs()
     assert error.max() < 0.1 < batch.reward.mean(-1).abs().max()
 

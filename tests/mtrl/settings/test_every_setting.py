@@ -60,6 +60,8 @@ COMMON: dict[str, Change] = {
     "actor_aggregator": Change("pcgrad"),
     "critic_aggregator": Change("pcgrad"),
     "curriculum": Change("drats:round_steps=10"),
+    "replay": Change("prioritised"),
+    "sample_weighting": Change("rmtl"),
     "gradient_diagnostics": Change(True),
     "precision": Change("bf16", {"precision": "fp32"}),
 }
@@ -296,8 +298,14 @@ def test_stagger_is_refused_where_it_does_nothing() -> None:
 # Settings of the methods that a setting chooses.
 
 OUTER = {"ridge": 0.5, "subset": 2, "rescale": "mean-norm", "ema": 0.5, "every": 2, "weighting": "uncertainty",
-         "flat_minima": 0.5, "sparse": 3}  # fmt: skip
+         "flat_minima": 0.5, "look_ahead": 0.5, "look_ahead_eta": 0.1, "look_ahead_inner": 0.5,
+         "free": 1, "free_end": 2, "free_period": 2, "sparse": 3}  # fmt: skip
 """Other values of the settings that go with every gradient method."""
+BESIDE: dict[str, Values] = {
+    "free_period": {"free": 1},
+    "look_ahead_inner": {"look_ahead": 0.5},
+}
+"""What else they need to matter."""
 COUPLED = {"round_steps": 10, "warmup": 0, "switch": False}
 CONTEXTS: dict[str, Values] = {
     "ega": {"period": 2, "warmup": 1},
@@ -414,9 +422,10 @@ def test_a_setting_of_a_gradient_method_changes_the_run(name: str, key: str) -> 
 
 @pytest.mark.parametrize("key", OUTER)
 def test_a_setting_around_gradient_methods_changes_the_run(key: str) -> None:
-    changed = _written("cagrad", {key: OUTER[key]})
+    beside = BESIDE.get(key, {})
+    changed = _written("cagrad", beside | {key: OUTER[key]})
     assert AGGREGATORS.settings("cagrad").keys() - {"c"} == OUTER.keys()
-    usual = before("mtsac", {"critic_aggregator": "cagrad"})
+    usual = before("mtsac", {"critic_aggregator": _written("cagrad", beside)})
     assert learned("mtsac", {"critic_aggregator": changed}) != usual
 
 
