@@ -368,6 +368,15 @@ class OnPolicyAgent(ScheduledAgent):
 
     # Metrics and state
 
+    @torch.no_grad()
+    def _newest_inputs(self) -> dict[str, Tensor]:
+        if self._obs is None:
+            return {}
+        rows = to_tensor(self._normalizer(self._obs), self.device)
+        lead = (*self._lead, -1, self.spec.obs_dim)
+        x = with_task_code(rows.view(lead)[:, :, :PROBES], self.config.heads == "one-hot")
+        return {"actor": x, "critic": x}
+
     def rebase(self, boundary: int) -> None:
         """Restart the collection; nothing is lost, since no rollout is under way between two calls of ``advance``."""
         _, episodes, _ = self._collector()

@@ -55,14 +55,6 @@ def over_rows(values: Tensor, batch: int) -> Tensor:
     return spread.flatten(2, 3)
 
 
-def mix(weights: Tensor, outputs: Tensor) -> Tensor:
-    """``Σ_e w_e h_e``, ``[K, T, b, n]``, with ``w`` ``[K, T, b or 1, E]`` and ``h`` ``[K, E, T, b, n]``."""
-    mixed = weights[..., 0, None] * outputs[:, 0]
-    for expert in range(1, outputs.shape[1]):
-        mixed = mixed + weights[..., expert, None] * outputs[:, expert]
-    return mixed
-
-
 def by_group(x: Tensor, parameter: Tensor) -> Tensor:
     """``x`` ``[K, T, b, n]`` as ``[K, g, rows, n]``, one group of rows for each group of the parameter.
 

@@ -23,6 +23,7 @@ from mtrl.agents.networks.layers import Size
 from mtrl.agents.networks.linear import of_members
 from mtrl.agents.networks.memory import GRU, Recall
 from mtrl.agents.networks.parameters import Kind, Layout, Parameter, Params
+from mtrl.agents.networks.shown import Matrices
 
 
 @dataclass(frozen=True)
@@ -293,6 +294,17 @@ class Network:
             return self.body.extra(params.of("body"), encoded, Step(self.size, noise, share))
 
         return extra
+
+    @torch.no_grad()
+    def shows(self, flat: Tensor, x: Tensor, share: float) -> Matrices:
+        """What the body shows of itself with parameters ``[K, P]`` at inputs ``[K, T, b, in]``, see ``Body.shows``."""
+        params = self.views(flat, torch.float32)
+        encoded, inverse = self.encoder.encode(params.of("encoder"), self.look(x))
+        if inverse is not None:
+            encoded = _spread(encoded, inverse)
+        encoded = with_task_code(encoded, self.body.wants_one_hot)
+        step = Step(self.size, None, share)
+        return self.body.shows(params.of("body"), encoded, step, params.of("head")["weight"])
 
     def _hidden(
         self,

@@ -7,7 +7,7 @@ says which task a row is of.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mtrl.agents.networks.layers import Named, Size
 from mtrl.agents.networks.parameters import Parameter
+from mtrl.agents.networks.shown import Matrices, Shown
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,20 @@ class Body(ABC):
     def constants(self, p: Named) -> Named:
         """What ``features`` takes in place of ``p`` while parameters stay the same, as in acting: ``p`` by default."""
         return p
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        """The matrices that ``shows`` gives, by one of the names in ``MEANINGS``."""
+        return {}
+
+    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
+        """Matrices ``[K, rows, columns]`` that users look at, as ``shown`` declares them; means over rows of a task.
+
+        Args:
+            p, x, step: as of ``features``.
+            heads: the heads' weights ``[K, G, O, F]``.
+        """
+        return {}
 
     def num_features(self, size: Size) -> int:
         """F."""

@@ -13,7 +13,7 @@ its own for actor and critic, which is another method.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -34,8 +34,10 @@ from mtrl.agents.networks.layers import (
     part_of,
     several,
 )
-from mtrl.agents.networks.linear import linear, mix, of_members, over_rows, task_rows
+from mtrl.agents.networks.linear import linear, of_members, over_rows, task_rows
+from mtrl.agents.networks.mixture import mix
 from mtrl.agents.networks.parameters import Parameter, he_uniform, table
+from mtrl.agents.networks.shown import SIMILARITY, Matrices, Shown, similarity
 from mtrl.agents.settings import Count, settings
 
 METADATA_UNITS = 100
@@ -94,7 +96,7 @@ class CARE(Body):
         outputs = linear(hidden, encoders["last.weight"], encoders["last.bias"])
         by_encoder = outputs.float().unflatten(0, (-1, self.encoders))
         batch = x.shape[2]
-        mixed = mix(over_rows(attention, batch), by_encoder)
+        mixed = mix(by_encoder, over_rows(attention, batch))
         action = of_members(action, len(mixed))
         inputs = torch.cat([mixed, over_rows(code, batch), action], -1)
         return hidden_layers(part_of(p, "trunk"), inputs, self._trunk(size))
@@ -110,6 +112,17 @@ class CARE(Body):
         # Attention reads the code but must not shape it: the paper stops this gradient.
         hidden = affine(p, "attention.0", code.detach()).relu()
         return code, affine(p, "attention.1", hidden).softmax(-1)
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {"attention": Shown("tasks", "encoders"), "similarity": SIMILARITY}
+
+    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
+        code, attention = self.attention(p)
+        return {
+            "attention": [attention[:, :, 0]],
+            "similarity": [similarity(code[:, :, 0])],
+        }
 
     def _encoder(self, size: Size) -> Size:
         """The hidden layers of an encoder."""

@@ -15,6 +15,7 @@ Bases and gates are float32, since rounding would change routes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -31,14 +32,14 @@ from mtrl.agents.networks.layers import (
     hidden_layers,
     hidden_parameters,
     named,
+    one_layer,
     part_of,
 )
 from mtrl.agents.networks.linear import of_members
-from mtrl.agents.networks.parameters import Parameter, uniform
+from mtrl.agents.networks.parameters import Parameter, unit_variance
+from mtrl.agents.networks.shown import Matrices, Shown
 from mtrl.agents.settings import Count, settings
 
-UNIT_VARIANCE = 3**0.5
-"""Bound of uniform numbers of variance 1."""
 TINY = 1e-10
 
 
@@ -68,12 +69,12 @@ class D2R(Body):
         return self.units
 
     def parameters(self, size: Size) -> dict[str, Parameter]:
-        base = hidden_parameters(_one_layer(size))
+        base = hidden_parameters(one_layer(size))
         found = {}
         for name, parameter in named("base", base).items():
             found[name] = replace(parameter, exact=True)
         found |= affine_parameters("base.last", size.width, size.width, exact=True)
-        found["task"] = Parameter((size.width,), uniform(UNIT_VARIANCE), "owned", exact=True)
+        found["task"] = Parameter((size.width,), unit_variance(), "owned", exact=True)
         found |= affine_parameters("gate.0", self.gate, size.width, exact=True)
         found |= affine_parameters("gate.1", self.gate, self.gate, exact=True)
         found |= affine_parameters("gate.2", self._routes, self.gate, exact=True)
@@ -84,9 +85,7 @@ class D2R(Body):
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
         activation = step.size.activation
-        base = affine(
-            p, "base.last", hidden_layers(part_of(p, "base"), x, _one_layer(step.size))
-        )
+        base = self._base(p, x, step.size)
         gates, kept = self.gates(p, base * p["task"].unsqueeze(2), step)
         # A copy, since the gates read the base as it is.
         first = affine(p, "modules.0", activate(base.clone(), activation))
@@ -120,6 +119,19 @@ class D2R(Body):
             gates.append(row.masked_fill(~chosen, -torch.inf).softmax(-1))
             kept.append(row.detach().softmax(-1) > 1 / (sources + 1))
         return gates, kept
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {"route": Shown("tasks", "the sources of each module, then of the output")}
+
+    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
+        product = self._base(p, x, step.size) * p["task"].unsqueeze(2)
+        gates, _ = self.gates(p, product, step)
+        return {"route": [torch.cat(gates, -1).mean(2)]}
+
+    def _base(self, p: Named, x: Tensor, size: Size) -> Tensor:
+        """What gates and the first module read, ``[K, T, b, width]``."""
+        return affine(p, "base.last", hidden_layers(part_of(p, "base"), x, one_layer(size)))
 
     @property
     def _routes(self) -> int:
@@ -156,8 +168,3 @@ class Route(torch.autograd.Function):
             through = passed[..., source, None] * into
             to_outputs.append(through.addcmul_(gate[..., source, None], around))
         return torch.stack(to_gate, -1), None, *to_outputs
-
-
-def _one_layer(size: Size) -> Size:
-    """The nonlinear layer of the base."""
-    return replace(size, depth=1)

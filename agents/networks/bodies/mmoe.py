@@ -7,6 +7,7 @@ is a change of the loss, not of the network.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Literal
 
@@ -18,6 +19,7 @@ from mtrl.agents.networks.layers import Named, Size
 from mtrl.agents.networks.linear import linear
 from mtrl.agents.networks.mixture import expert_outputs, expert_parameters, mix
 from mtrl.agents.networks.parameters import Parameter
+from mtrl.agents.networks.shown import Matrices, Shown
 from mtrl.agents.settings import Count, Share, settings
 
 Uniqueness = Literal["exclusive", "excluded"]
@@ -40,6 +42,13 @@ class MMoE(Body):
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
         return mix(expert_outputs(p, x, step.size), self.gates(p, x))
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {"gate": Shown("tasks", "experts")}
+
+    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
+        return {"gate": [self.gates(p, x).mean(2)]}
 
     def gates(self, p: Named, x: Tensor) -> Tensor:
         """Weights of the experts at each row, ``[K, T, b, E]``, with sum 1."""

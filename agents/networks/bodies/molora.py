@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -14,13 +15,13 @@ from mtrl.agents.networks.bodies.lora import low_rank
 from mtrl.agents.networks.layers import (
     Named,
     Size,
-    activate,
-    before_activation,
+    hidden_layer,
     hidden_parameters,
 )
 from mtrl.agents.networks.linear import linear
 from mtrl.agents.networks.mixture import softmax_of_largest
 from mtrl.agents.networks.parameters import Parameter
+from mtrl.agents.networks.shown import Matrices, Shown
 from mtrl.agents.settings import Count, NonNegative, Positive, settings
 
 
@@ -79,6 +80,14 @@ class MoLoRA(Body):
             parts.append(self.experts * (picked * probability).sum(-1))
         return self.balance * torch.stack(parts).sum(0)
 
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {"gate": Shown("tasks", "experts", by_layer=True)}
+
+    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
+        _, routed = self._run(p, x, step.size)
+        return {"gate": [gates.mean(2) for _, gates in routed]}
+
     def _run(
         self, p: Named, x: Tensor, size: Size
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
@@ -97,6 +106,5 @@ class MoLoRA(Body):
             codes = codes * weights.repeat_interleave(self.rank, -1)
             change = self.scale * linear(codes, p[f"{layer}.up"])
             change = change.to(p[f"{layer}.weight"].dtype)
-            plain = before_activation(p, layer, hidden, size.activation, change)
-            hidden = activate(plain, size.activation)
+            hidden = hidden_layer(p, layer, hidden, size.activation, change)
         return hidden.float(), routed

@@ -5,15 +5,18 @@ The base trains with the adapters.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from mtrl.agents.networks.bodies.adapted import Adapted, kaiming
 from mtrl.agents.networks.bodies.body import Step
-from mtrl.agents.networks.bodies.lora import low_rank
+from mtrl.agents.networks.bodies.lora import low_rank, low_rank_change
 from mtrl.agents.networks.layers import Named, Size
 from mtrl.agents.networks.linear import in_parts, of_members
 from mtrl.agents.networks.parameters import Parameter, uniform
+from mtrl.agents.networks.shown import Matrices, Shown
 from mtrl.agents.settings import Count, Natural, Positive, settings
 
 LOGIT_RATE = 10.0  # the logits' step size over that of other parameters, as in public code
@@ -50,10 +53,22 @@ class MTLLoRA(Adapted):
         ups = p[f"{layer}.up"]
         logits = in_parts(p[f"{layer}.mixture"], ups)
         core = in_parts(p[f"{layer}.core"], ups)
-        mixture = (logits / self.temperature).softmax(-1)
+        mixture = self._mixture(logits)
         # Mixing the small factors is cheaper than mixing whole weights.
         up = (mixture[..., None, None] * ups).sum(2)
         return self.scale * (up + up @ core) @ p[f"{layer}.down"]
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {**super().shown, "mixture": Shown("tasks", "matrices B", by_layer=True)}
+
+    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
+        layers = range(step.size.depth)
+        mixtures = [self._mixture(p[f"{layer}.mixture"]) for layer in layers]
+        return super().shows(p, x, step, heads) | {"mixture": mixtures}
+
+    def _mixture(self, logits: Tensor) -> Tensor:
+        return (logits / self.temperature).softmax(-1)
 
 
 @settings
@@ -80,7 +95,7 @@ class MTLoRA(Adapted):
         return parameters
 
     def change(self, p: Named, layer: int, step: Step) -> Tensor:
-        shared = self.scale * p[f"{layer}.up"] @ p[f"{layer}.down"]
+        shared = low_rank_change(p, layer, self.scale)
         if layer < step.size.depth - 1:
             return shared
         own = (
@@ -139,6 +154,13 @@ class CPoly(Adapted):
             own = p[f"{layer}.own.up"] @ p[f"{layer}.own.down"]
             change = change + in_parts(own, change)
         return self.scale * change
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {**super().shown, "mixture": Shown("tasks", "shared adapters")}
+
+    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
+        return super().shows(p, x, step, heads) | {"mixture": [self.chosen(p, step)]}
 
     def chosen(self, p: Named, step: Step) -> Tensor:
         """Weights of the shared adapters in each task, ``[K, T, A]``."""

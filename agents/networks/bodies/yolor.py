@@ -6,6 +6,7 @@ concatenated, 1 where they multiply. With ``spread=0`` training starts from the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Literal
 
@@ -22,6 +23,7 @@ from mtrl.agents.networks.layers import (
 )
 from mtrl.agents.networks.linear import of_members
 from mtrl.agents.networks.parameters import Draw, Parameter, he_uniform
+from mtrl.agents.networks.shown import SIMILARITY, Matrices, Shown, similarity
 from mtrl.agents.settings import Count, NonNegative, settings
 
 
@@ -65,6 +67,17 @@ class YOLOR(Body):
             plain = before_activation(p, layer, hidden, size.activation)
             hidden = self._meet(p, layer, activate(plain, size.activation))
         return hidden.float()
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {"similarity": SIMILARITY}
+
+    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
+        changes = []
+        for layer in range(step.size.depth):
+            for name, mean, _ in self._vectors(step.size, layer):
+                changes.append(p[name] - mean)
+        return {"similarity": [similarity(torch.cat(changes, -1))]}
 
     def _meet(self, p: Named, layer: int, hidden: Tensor) -> Tensor:
         """A layer's output ``[K, T, b, width]`` with the vectors that it meets."""
