@@ -69,6 +69,8 @@ class OnPolicyAgent(ScheduledAgent):
         # Small networks may act faster on the CPU beside the simulation, with no copy at a step.
         self.act_on(self.device)
         self._acting_log_std: Tensor | None = None
+        self._share = 0.0
+        self._row_noise: Tensor | None = None
         # The step size of the update that the rollout under way pays for.
         self._step_size = self.config.learning_rate
         self._forget()
@@ -141,6 +143,9 @@ class OnPolicyAgent(ScheduledAgent):
         # The step size is that of the time at which the rollout begins, whose update it pays for.
         self._step_size = self.config.learning_rate * self._share_left()
         self._pass_phases()
+        # Acting and losses see the share at which the rollout began, so that they are of one policy.
+        self._share = self.share_done
+        self._row_noise = None
         env, episodes, obs = self._collector()
         paused = self._paused(env)
         active = np.ones(env.num_tasks, np.bool_) if paused is None else ~paused
@@ -167,7 +172,9 @@ class OnPolicyAgent(ScheduledAgent):
             obs, reward, terminated, truncated, info = env.step_wait()
             done = terminated | truncated
             after = self._normalizer(info["final_obs"])
-            buffer.add(step, normal, after, action, reward, terminated, done, before=before)
+            transition = (normal, after, action, reward, terminated, done)
+            drawn = None if self._row_noise is None else self._row_noise.flatten(0, 2)
+            buffer.add(step, *transition, before=before, noise=drawn)
             if before is not None and self._memory is not None:
                 # The memory of a task that pauses stays what it was: no step was taken.
                 start = torch.where(moves, to_tensor(done, self.acting_device), before.start)
@@ -232,11 +239,11 @@ class OnPolicyAgent(ScheduledAgent):
             start = self._memory.start.view(x.shape[:3])
             parts = self._memory.state.chunk(2, -1)
             recalled = [Recall(part.view(*x.shape[:3], -1), start) for part in parts]
-        drawn = self.network_noise(self.actor, x)
-        hidden = self.actor.features(actor, x, recalled[0], drawn, self.share_done)
+        self._row_noise = self._drawn_rows(x)
+        hidden = self.actor.features(actor, x, recalled[0], self._row_noise, self._share)
         # The critic's memory has to move on too, since sequences start from it in the update.
         if critic is not None and self._memory is not None:
-            values = self.critic.features(critic, x, recalled[1], None, self.share_done)
+            values = self.critic.features(critic, x, recalled[1], None, self._share)
             state = torch.cat([hidden, values], -1).flatten(0, 2)
             self._memory = self._memory._replace(state=state)
         output = self.actor.outputs(actor, hidden)
@@ -248,6 +255,12 @@ class OnPolicyAgent(ScheduledAgent):
         noise = self._transfers["noise"].upload(drawn)
         policy = self.policy.on(self.acting_device)
         return policy.sample(output, noise, log_std).flatten(0, 2)
+
+    def _drawn_rows(self, x: Tensor) -> Tensor | None:
+        """The numbers of each row that the actor's body draws in a vector step, ``[S, T, E, n]``."""
+        if self.actor.body.draws_by_task and self._row_noise is not None:
+            return self._row_noise
+        return self.network_noise(self.actor, x)
 
     def _next_noise(self, fresh: Tensor) -> Tensor:
         """The noise of a step from ``fresh`` normal numbers, correlated with the last one's where that is asked for."""
@@ -286,6 +299,10 @@ class OnPolicyAgent(ScheduledAgent):
             return np.full(self.spec.num_tasks, rho)
         assert self._episodes is not None
         return rho * (1 - self._episodes.recent_success)
+
+    @property
+    def _share_of_update(self) -> float:
+        return self._share
 
     # Prediction
 

@@ -153,8 +153,13 @@ class ScheduledAgent(Agent):
         """Settings of an update, with the share of training done where a body depends on it."""
         if not self._uses_share:
             return settings
-        now: Settings = replace(settings, share=self.share_done)
+        now: Settings = replace(settings, share=self._share_of_update)
         return now
+
+    @property
+    def _share_of_update(self) -> float:
+        """The share of training that an update's losses see."""
+        return self.share_done
 
     @property
     def _uses_share(self) -> bool:
@@ -327,7 +332,8 @@ class ScheduledAgent(Agent):
         if shape is None:
             return None
         # On the CPU, so that exploration does not depend on the device.
-        return torch.rand(shape, generator=self._explore).to(rows.device)
+        drawn = torch.rand(shape, generator=self._explore).to(rows.device)
+        return drawn[:, :, :1].expand_as(drawn) if network.body.draws_by_task else drawn
 
     # Metrics and state
 

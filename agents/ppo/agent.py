@@ -121,12 +121,13 @@ class MTPPO(OnPolicyAgent):
     def _inputs(self, rollout: Rollout, settings: PPOSettings, pull: Pull | None) -> PPOInputs:
         settings = self._settings_now(settings)
         networks = settings.actor, settings.critic
-        sizes = (networks[0].body.noise_size, networks[1].body.noise_size)
+        # The actor's body takes the numbers that it drew in acting.
+        row_noise = networks[1].body.noise_size
         redraws = networks[0].num_redrawn, networks[1].num_redrawn
         noise_shapes = [reduction.noise_shape() for reduction in self._reductions()]
         lead, together = rollout.reward.shape[:2], max(self.sequence, 1)
         self._epochs = Epochs(
-            lead, self.config, together, noise_shapes, sizes, redraws, self._shuffle
+            lead, self.config, together, noise_shapes, row_noise, redraws, self._shuffle
         )
         progress = Progress(self._recent_success(), self.gradient_steps, self._rounds.weights)
         return PPOInputs(rollout, self._epochs, self._step_size, settings, progress, pull)

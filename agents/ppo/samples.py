@@ -25,7 +25,7 @@ class Samples(NamedTuple):
     ``obs`` is what ``Network.look`` makes of inputs ``[S, T, n, D]``, ``action`` ``[S, T, n, A]`` (discrete
     ``[S, T, n]``), the rest ``[S, T, n]``; ``target`` is on the scale of the critic's heads. With memory,
     ``start`` ``[S, T, n]`` says where episodes begin and ``memory`` ``[S, T, n, 2 H]`` holds the states of actor and
-    critic before each step.
+    critic before each step. ``noise`` ``[S, T, n, k]`` is what the actor's body drew.
     """
 
     obs: Any
@@ -35,6 +35,7 @@ class Samples(NamedTuple):
     target: Tensor
     start: Tensor | None = None
     memory: Tensor | None = None
+    noise: Tensor | None = None
 
 
 @torch.no_grad()
@@ -55,6 +56,7 @@ def prepare(
     action = _rows(rollout.action, settings)
     start = None if rollout.start is None else _rows(rollout.start, settings)
     memory = None if rollout.memory is None else _rows(rollout.memory, settings)
+    noise = None if rollout.noise is None else _rows(rollout.noise, settings)
     if start is None or memory is None:
         value_rows = values(state, obs, settings)
         next_value_rows = values(state, next_obs, settings)
@@ -87,18 +89,22 @@ def prepare(
     log_std = state["log_std"]["params"] if "log_std" in state else None
     goes_on = recall(start, memory, settings, 0)
     parts = settings.actor.split(obs, CHUNK) if goes_on is None else [obs]
-    output = torch.cat(
-        [settings.actor.forward(actor, x, goes_on, None, settings.share) for x in parts], 2
-    )
+    drawn = [None] * len(parts) if noise is None else noise.split(CHUNK, 2)
+    if goes_on is not None:
+        drawn = [noise]
+    outputs = [
+        settings.actor.forward(actor, x, goes_on, numbers, settings.share)
+        for x, numbers in zip(parts, drawn, strict=True)
+    ]
+    output = torch.cat(outputs, 2)
     log_prob, _ = settings.policy.log_prob(output, action, log_std)
     if rollout.fresh is not None and rollout.log_prob is not None:
         log_prob = torch.where(
             rollout.fresh.unsqueeze(-1), log_prob, _rows(rollout.log_prob, settings)
         )
         rollout.log_prob.copy_(_unrows(log_prob, rollout.reward.shape, settings))
-    samples = Samples(
-        obs, action, log_prob, advantage, normalize(state["popart"], target), start, memory
-    )
+    normal = normalize(state["popart"], target)
+    samples = Samples(obs, action, log_prob, advantage, normal, start, memory, noise)
     return samples, {"value": _rows(value, settings).mean(-1), "explained_variance": explained}
 
 
@@ -170,6 +176,8 @@ def values(state: PPOState, obs: Any, settings: PPOSettings) -> Tensor:
 
 def take_samples(samples: Samples, index: Tensor, settings: PPOSettings) -> Samples:
     """The samples at ``index`` ``[S, T, m]``."""
-    present = [field for field in samples[1:] if field is not None]
-    taken = take_rows(index, *present)
-    return Samples(settings.actor.take(samples.obs, index), *taken)
+    fields = samples._asdict()
+    obs = fields.pop("obs")
+    present = {name: field for name, field in fields.items() if field is not None}
+    taken = take_rows(index, *present.values())
+    return samples._replace(obs=settings.actor.take(obs, index), **dict(zip(present, taken)))

@@ -68,11 +68,13 @@ class Body(ABC):
 
     Attributes:
         uses_share: whether features depend on the share of training done.
+        draws_by_task: whether all rows of a task use the numbers that its first row drew.
         wants_one_hot: whether the last T of its inputs are the task's one-hot code, behind what the encoder gives.
         corrects_heads: whether ``heads_after_step`` changes the heads' weights.
     """
 
     uses_share: ClassVar[bool] = False
+    draws_by_task: ClassVar[bool] = False
     wants_one_hot: ClassVar[bool] = False
     corrects_heads: ClassVar[bool] = False
 
@@ -95,7 +97,8 @@ class Body(ABC):
     def noise_size(self) -> int:
         """Numbers that a row draws in acting and in the losses, such as those of stochastic routing.
 
-        Targets and deterministic actions draw none.
+        Targets and deterministic actions draw none. MTPPO's losses take the numbers of the actor that acted, since its
+        ratios compare probabilities of one action along one route.
         """
         return 0
 

@@ -7,9 +7,10 @@ A gate keeps the ``top`` largest of its logits and is their softmax. What it doe
 ResRouting: a source whose share in the softmax over all j sources is at most ``1 / (j + 1)`` gets no gradient through
 the module that it feeds, only through the sum around it; the last gate has no such sum.
 
-Reading: with ``sampled`` each row draws its routes, without replacement, from the softmax of the logits, in acting and
-anew in the losses. The paper stores the routes that acted and draws them at the temperatures ``T softmax(-log α)``;
-neither is here, since batches hold no routes and a body knows no α. By default routes are the likeliest ones.
+Reading: with ``sampled`` each row draws its routes, without replacement, from the softmax of the logits: in acting, and
+in MTSAC's losses anew, since batches hold no routes; MTPPO's losses see the draws that acted. The paper, whose agent is
+SAC, stores the routes and draws them at the temperatures ``T softmax(-log α)``, which a body does not know. By default
+routes are the likeliest ones.
 Bases and gates are float32, since rounding would change routes.
 """
 

@@ -6,6 +6,7 @@ The base trains with the adapters.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -112,9 +113,12 @@ class CPoly(Adapted):
     has one of its own.
 
     ``z_t`` has sum 1. In losses and in sampling it is made of relaxed Bernoulli draws at temperature 1, one a task and
-    pass, else of their probabilities. All layers use the same. Several adapters of a task that it chooses among, as in
-    the paper, are one of a larger rank where it always has all of them, so there is one.
+    pass, for MTPPO's actor one a task and rollout, else of their probabilities. All layers use the same. Several
+    adapters of a task that it chooses among, as in the paper, are one of a larger rank where it always has all of
+    them, so there is one.
     """
+
+    draws_by_task: ClassVar[bool] = True
 
     shared: Count = 3
     """Adapters that all tasks share."""
