@@ -136,6 +136,9 @@ def hidden_layer(
     p: Named, layer: int, x: Tensor, activation: Activation, change: Tensor | None = None
 ) -> Tensor:
     """The output ``[K, T, b, width]`` of a hidden layer; arguments as of ``before_activation``."""
+    if change is None and activation != "layer_norm":
+        # The product writes the nonlinearity's output at once.
+        return linear(x, p[f"{layer}.weight"], p[f"{layer}.bias"], activation)
     return activate(before_activation(p, layer, x, activation, change), activation)
 
 
@@ -171,9 +174,14 @@ def affine_parameters(
     }
 
 
-def affine(p: Named, name: str, x: Tensor) -> Tensor:
-    """The output ``[K, T, b, outputs]`` of a layer of ``affine_parameters``, in the dtype of its weight."""
-    return linear(x, p[f"{name}.weight"], p[f"{name}.bias"])
+def affine(p: Named, name: str, x: Tensor, activation: str = "none") -> Tensor:
+    """The output ``[K, T, b, outputs]`` of a layer of ``affine_parameters``, in the dtype of its weight.
+
+    Args:
+        activation: of the output, without LayerNorm where it is ``layer_norm``.
+    """
+    nonlinearity = "relu" if activation == "layer_norm" else activation
+    return linear(x, p[f"{name}.weight"], p[f"{name}.bias"], nonlinearity)
 
 
 def named(part: str, parameters: dict[str, Parameter]) -> dict[str, Parameter]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.members import task_code, with_task_code
-from mtrl.agents.networks.bodies.body import Body, Step, Stepped
+from mtrl.agents.networks.bodies.body import Body, Look, Step, Stepped
 from mtrl.agents.networks.encoder import Encoder
 from mtrl.agents.networks.heads import Heads, Scale
 from mtrl.agents.networks.layers import Size
@@ -304,7 +304,9 @@ class Network:
             encoded = _spread(encoded, inverse)
         encoded = with_task_code(encoded, self.body.wants_one_hot)
         step = Step(self.size, None, share)
-        return self.body.shows(params.of("body"), encoded, step, params.of("head")["weight"])
+        heads = params.of("head")["weight"]
+        look = Look(params.of("body"), encoded, step, heads)
+        return self.body.shows(look)
 
     def _hidden(
         self,

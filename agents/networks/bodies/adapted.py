@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import Named, Size, hidden_layers, hidden_parameters
 from mtrl.agents.networks.linear import in_parts
 from mtrl.agents.networks.parameters import Draw, Parameter, uniform
@@ -32,17 +32,23 @@ class Adapted(Body):
 
     @property
     def shown(self) -> Mapping[str, Shown]:
-        shown = Shown("tasks", "tasks", signed=True, by_layer=True)
+        shown = Shown(
+            rows="tasks",
+            columns="tasks",
+            signed=True,
+            by_layer=True,
+        )
         return {"similarity": shown} if self.owns_changes else {}
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
         if not self.owns_changes:
             return {}
         found = []
-        for layer in range(step.size.depth):
-            change = self.change(p, layer, step)
+        for layer in range(look.step.size.depth):
+            change = self.change(p, layer, look.step)
             # A layer whose change all tasks share shows that they are equal.
-            every = change.expand(-1, x.shape[1], -1, -1)
+            every = change.expand(-1, look.x.shape[1], -1, -1)
             found.append(similarity(every.flatten(2)))
         return {"similarity": found}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -32,6 +32,20 @@ class Step:
     size: Size
     noise: Tensor | None = None
     share: float = 0.0
+
+
+class Look(NamedTuple):
+    """What a body sees that shows itself.
+
+    Attributes:
+        p, x, step: as of ``Body.features``.
+        heads: the heads' weights ``[K, G, O, F]``.
+    """
+
+    p: Named
+    x: Tensor
+    step: Step
+    heads: Tensor
 
 
 @dataclass(frozen=True)
@@ -135,13 +149,8 @@ class Body(ABC):
         """The matrices that ``shows`` gives, by one of the names in ``MEANINGS``."""
         return {}
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
-        """Matrices ``[K, rows, columns]`` that users look at, as ``shown`` declares them; means over rows of a task.
-
-        Args:
-            p, x, step: as of ``features``.
-            heads: the heads' weights ``[K, G, O, F]``.
-        """
+    def shows(self, look: Look) -> Matrices:
+        """Matrices ``[K, rows, columns]`` that users look at, as ``shown`` declares them; means over rows of a task."""
         return {}
 
     def num_features(self, size: Size) -> int:

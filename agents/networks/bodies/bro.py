@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.bodies.embedding import with_code
 from mtrl.agents.networks.layers import Named, Size, affine, normalized
 from mtrl.agents.networks.parameters import Parameter, orthogonal, uniform
@@ -71,7 +71,8 @@ class BRO(Body):
     def shown(self) -> Mapping[str, Shown]:
         return {"similarity": SIMILARITY} if self.embedding else {}
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
         return {"similarity": [similarity(p["embedding"])]} if self.embedding else {}
 
     def _layers(self) -> list[str]:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.errors import AgentError
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import (
     Named,
     Size,
@@ -115,9 +115,16 @@ class CARE(Body):
 
     @property
     def shown(self) -> Mapping[str, Shown]:
-        return {"attention": Shown("tasks", "encoders"), "similarity": SIMILARITY}
+        return {
+            "attention": Shown(
+                rows="tasks",
+                columns="encoders",
+            ),
+            "similarity": SIMILARITY,
+        }
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
         code, attention = self.attention(p)
         return {
             "attention": [attention[:, :, 0]],

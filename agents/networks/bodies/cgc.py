@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import Named, Size, each_layer
 from mtrl.agents.networks.linear import linear
 from mtrl.agents.networks.mixture import expert_outputs, expert_parameters, mix
@@ -48,10 +48,17 @@ class CGC(Body):
 
     @property
     def shown(self) -> Mapping[str, Shown]:
-        return {"gate": Shown("tasks", "shared experts, then own ones", by_layer=True)}
+        return {
+            "gate": Shown(
+                rows="tasks",
+                columns="shared experts, then own ones",
+                by_layer=True,
+            )
+        }
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
-        _, gates = self._run(p, x, step.size)
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        _, gates = self._run(p, look.x, look.step.size)
         return {"gate": [gate.mean(2) for gate in gates]}
 
     def _run(self, p: Named, x: Tensor, size: Size) -> tuple[Tensor, list[Tensor]]:

@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import Named, Size, hidden_layer
 from mtrl.agents.networks.mixture import expert_parameters, experts_of, recombine
 from mtrl.agents.networks.parameters import Parameter
@@ -57,13 +57,23 @@ class CrossStitch(Body):
     @property
     def shown(self) -> Mapping[str, Shown]:
         return {
-            "stitch": Shown("columns", "columns", signed=True, by_layer=True),
-            "mixture": Shown("tasks", "columns", signed=True),
+            "stitch": Shown(
+                rows="columns",
+                columns="columns",
+                signed=True,
+                by_layer=True,
+            ),
+            "mixture": Shown(
+                rows="tasks",
+                columns="columns",
+                signed=True,
+            ),
         }
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
         start = self._start(p["stitch"].device)
-        layers = range(step.size.depth - 1)
+        layers = range(look.step.size.depth - 1)
         return {
             "stitch": [start + p[f"{layer}.stitch"][:, 0] for layer in layers],
             "mixture": [p["stitch"]],

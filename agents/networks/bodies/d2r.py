@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import (
     Named,
     Size,
@@ -89,11 +89,11 @@ class D2R(Body):
         base = self._base(p, x, step.size)
         gates, kept = self.gates(p, base * p["task"].unsqueeze(2), step)
         # A copy, since the gates read the base as it is.
-        first = affine(p, "modules.0", activate(base.clone(), activation))
-        outputs = [activate(first, activation).float()]
+        first = affine(p, "modules.0", activate(base.clone(), activation), activation)
+        outputs = [first.float()]
         for module in range(1, self.modules):
             around, into = Route.apply(gates[module - 1], kept[module - 1], *outputs)
-            inside = activate(affine(p, f"modules.{module}", into), activation)
+            inside = affine(p, f"modules.{module}", into, activation)
             outputs.append(inside.float() + around)
         _, into = Route.apply(gates[-1], kept[-1], *outputs)
         routed: Tensor = into
@@ -102,8 +102,8 @@ class D2R(Body):
     def gates(self, p: Named, product: Tensor, step: Step) -> tuple[list[Tensor], list[Tensor]]:
         """The gates ``[K, T, b, j]`` for ``j`` from 1 to the number of modules, and which sources get a gradient."""
         activation = step.size.activation
-        hidden = activate(affine(p, "gate.0", product), activation)
-        hidden = activate(affine(p, "gate.1", hidden), activation)
+        hidden = affine(p, "gate.0", product, activation)
+        hidden = affine(p, "gate.1", hidden, activation)
         logits = affine(p, "gate.2", hidden)
         ranked = logits.detach()
         if step.noise is not None:
@@ -123,11 +123,17 @@ class D2R(Body):
 
     @property
     def shown(self) -> Mapping[str, Shown]:
-        return {"route": Shown("tasks", "the sources of each module, then of the output")}
+        return {
+            "route": Shown(
+                rows="tasks",
+                columns="the sources of each module, then of the output",
+            )
+        }
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
-        product = self._base(p, x, step.size) * p["task"].unsqueeze(2)
-        gates, _ = self.gates(p, product, step)
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        product = self._base(p, look.x, look.step.size) * p["task"].unsqueeze(2)
+        gates, _ = self.gates(p, product, look.step)
         return {"route": [torch.cat(gates, -1).mean(2)]}
 
     def _base(self, p: Named, x: Tensor, size: Size) -> Tensor:

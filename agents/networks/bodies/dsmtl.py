@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import (
     Named,
     Size,
@@ -64,10 +64,16 @@ class DSMTL(Body):
 
     @property
     def shown(self) -> Mapping[str, Shown]:
-        return {"gate": Shown("tasks", "the weights of what all share")}
+        return {
+            "gate": Shown(
+                rows="tasks",
+                columns="the weights of what all share",
+            )
+        }
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
-        return {"gate": [self.gates(p, step)[:, :, 0]]}
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        return {"gate": [self.gates(p, look.step)[:, :, 0]]}
 
     def gates(self, p: Named, step: Step) -> Tensor:
         """The weights of what all share, ``[K, T, 1, gates]``."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import Named, Size, hidden_layers, hidden_parameters
 from mtrl.agents.networks.linear import of_members
 from mtrl.agents.networks.parameters import Parameter
@@ -46,7 +46,8 @@ class Embedding(Body):
     def shown(self) -> Mapping[str, Shown]:
         return {"similarity": SIMILARITY}
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
         return {"similarity": [similarity(p["code"])]}
 
     def _wider(self, size: Size) -> Size:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import (
     Named,
     Size,
@@ -59,8 +59,9 @@ class FiLM(Body):
     def shown(self) -> Mapping[str, Shown]:
         return {"similarity": SIMILARITY}
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
-        gains, shifts = self._modulation(p, step.size)
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        gains, shifts = self._modulation(p, look.step.size)
         # Gains differ from 1 by what the task changes.
         changes = torch.cat([gains - 1, shifts], 2).flatten(2)
         return {"similarity": [similarity(changes)]}

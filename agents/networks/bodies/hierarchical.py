@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from mtrl.agents.errors import AgentError
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import (
     Named,
     Size,
@@ -75,13 +75,18 @@ class Hierarchical(Body):
 
     @property
     def shown(self) -> Mapping[str, Shown]:
-        return {"layer": Shown("tasks", "layers")}
+        return {
+            "layer": Shown(
+                rows="tasks",
+                columns="layers",
+            )
+        }
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
-        depth = step.size.depth
-        layer = p.get("layer")
+    def shows(self, look: Look) -> Matrices:
+        depth = look.step.size.depth
+        layer = look.p.get("layer")
         if layer is None:
-            layer = heads.new_full((len(heads), x.shape[1], 1), depth)
+            layer = look.heads.new_full((len(look.heads), look.x.shape[1], 1), depth)
         return {"layer": [one_hot(layer[..., 0].round().long() - 1, depth).float()]}
 
     def _inputs(self, size: Size, layer: int) -> int:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import (
     Named,
     Size,
@@ -76,10 +76,17 @@ class HoME(Body):
     @property
     def shown(self) -> Mapping[str, Shown]:
         columns = "the experts of all, of each group, and at last the task's own"
-        return {"gate": Shown("tasks", columns, by_layer=True)}
+        return {
+            "gate": Shown(
+                rows="tasks",
+                columns=columns,
+                by_layer=True,
+            )
+        }
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
-        _, gates = self._run(p, x, step.size)
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        _, gates = self._run(p, look.x, look.step.size)
         return {"gate": [gate.mean(2) for gate in gates]}
 
     def _run(self, p: Named, x: Tensor, size: Size) -> tuple[Tensor, list[Tensor]]:

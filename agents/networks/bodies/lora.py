@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.networks.bodies.adapted import Adapted, kaiming
-from mtrl.agents.networks.bodies.body import Step
+from mtrl.agents.networks.bodies.body import Look, Step
 from mtrl.agents.networks.layers import Named, Size, hidden_layer
 from mtrl.agents.networks.linear import linear
 from mtrl.agents.networks.parameters import Kind, Parameter
@@ -116,10 +116,21 @@ class AlignLoRA(Adapted):
 
     @property
     def shown(self) -> Mapping[str, Shown]:
-        return {"alignment": Shown("tasks", "tasks", by_layer=True)}
+        return {
+            "alignment": Shown(
+                rows="tasks",
+                columns="tasks",
+                by_layer=True,
+            )
+        }
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
-        return {"alignment": [(-divergences(codes)).exp() for codes in self._codes(p, x, step)]}
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        return {
+            "alignment": [
+                (-divergences(codes)).exp() for codes in self._codes(p, look.x, look.step)
+            ]
+        }
 
     def extra(self, p: Named, x: Tensor, step: Step) -> Tensor:
         parts = [divergence(codes) for codes in self._codes(p, x, step)]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.errors import AgentError
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import Named, Size, hidden_layer
 from mtrl.agents.networks.mixture import expert_parameters, experts_of, recombine
 from mtrl.agents.networks.parameters import Parameter
@@ -89,15 +89,23 @@ class LTB(Body):
     @property
     def shown(self) -> Mapping[str, Shown]:
         return {
-            "branch": Shown("copies", "copies of the layer below", by_layer=True),
-            "choice": Shown("tasks", "copies"),
+            "branch": Shown(
+                rows="copies",
+                columns="copies of the layer below",
+                by_layer=True,
+            ),
+            "choice": Shown(
+                rows="tasks",
+                columns="copies",
+            ),
         }
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
-        layers = range(1, step.size.depth)
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        layers = range(1, look.step.size.depth)
         return {
-            "branch": [self._branches(p, layer, step.share)[:, 0] for layer in layers],
-            "choice": [self.choose(p["choice"], p["noise"], step.share)],
+            "branch": [self._branches(p, layer, look.step.share)[:, 0] for layer in layers],
+            "choice": [self.choose(p["choice"], p["noise"], look.step.share)],
         }
 
     def _branches(self, p: Named, layer: int, share: float) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from mtrl.agents.errors import AgentError
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import (
     Named,
     Size,
@@ -107,10 +107,17 @@ class M3ViT(Body):
 
     @property
     def shown(self) -> Mapping[str, Shown]:
-        return {"gate": Shown("tasks", "experts", by_layer=True)}
+        return {
+            "gate": Shown(
+                rows="tasks",
+                columns="experts",
+                by_layer=True,
+            )
+        }
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
-        _, picks = self._run(p, x, step)
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        _, picks = self._run(p, look.x, look.step)
         return {"gate": [gates.mean(2) for gates, _ in picks]}
 
     def _run(

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import Named, Size
 from mtrl.agents.networks.linear import linear
 from mtrl.agents.networks.mixture import expert_outputs, expert_parameters, mix
@@ -45,10 +45,16 @@ class MMoE(Body):
 
     @property
     def shown(self) -> Mapping[str, Shown]:
-        return {"gate": Shown("tasks", "experts")}
+        return {
+            "gate": Shown(
+                rows="tasks",
+                columns="experts",
+            )
+        }
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
-        return {"gate": [self.gates(p, x).mean(2)]}
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        return {"gate": [self.gates(p, look.x).mean(2)]}
 
     def gates(self, p: Named, x: Tensor) -> Tensor:
         """Weights of the experts at each row, ``[K, T, b, E]``, with sum 1."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtrl.agents.errors import AgentError
 from mtrl.agents.networks.bodies.adapted import kaiming
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.bodies.lora import low_rank
 from mtrl.agents.networks.layers import (
     Named,
@@ -82,10 +82,17 @@ class MoLoRA(Body):
 
     @property
     def shown(self) -> Mapping[str, Shown]:
-        return {"gate": Shown("tasks", "experts", by_layer=True)}
+        return {
+            "gate": Shown(
+                rows="tasks",
+                columns="experts",
+                by_layer=True,
+            )
+        }
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
-        _, routed = self._run(p, x, step.size)
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        _, routed = self._run(p, look.x, look.step.size)
         return {"gate": [gates.mean(2) for _, gates in routed]}
 
     def _run(

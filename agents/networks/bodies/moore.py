@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import Named, Size, hidden_layers
 from mtrl.agents.networks.linear import experts_as_members, linear
 from mtrl.agents.networks.mixture import expert_parameters, experts_of
@@ -57,9 +57,16 @@ class MOORE(Body):
 
     @property
     def shown(self) -> Mapping[str, Shown]:
-        return {"mixture": Shown("tasks", "experts", signed=True)}
+        return {
+            "mixture": Shown(
+                rows="tasks",
+                columns="experts",
+                signed=True,
+            )
+        }
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
         return {"mixture": [p["mixture"]]}
 
 

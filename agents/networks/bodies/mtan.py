@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import (
     Named,
     Size,
@@ -52,10 +52,17 @@ class MTAN(Body):
 
     @property
     def shown(self) -> Mapping[str, Shown]:
-        return {"mask": Shown("tasks", "units", by_layer=True)}
+        return {
+            "mask": Shown(
+                rows="tasks",
+                columns="units",
+                by_layer=True,
+            )
+        }
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
-        _, masks = self._run(p, x, step.size)
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        _, masks = self._run(p, look.x, look.step.size)
         return {"mask": [mask.float().mean(2) for mask in masks]}
 
     def _run(self, p: Named, x: Tensor, size: Size) -> tuple[Tensor, list[Tensor]]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.networks.bodies.adapted import Adapted, kaiming
-from mtrl.agents.networks.bodies.body import Step
+from mtrl.agents.networks.bodies.body import Look, Step
 from mtrl.agents.networks.bodies.lora import low_rank, low_rank_change
 from mtrl.agents.networks.layers import Named, Size
 from mtrl.agents.networks.linear import in_parts, of_members
@@ -61,12 +61,20 @@ class MTLLoRA(Adapted):
 
     @property
     def shown(self) -> Mapping[str, Shown]:
-        return {**super().shown, "mixture": Shown("tasks", "matrices B", by_layer=True)}
+        return {
+            **super().shown,
+            "mixture": Shown(
+                rows="tasks",
+                columns="matrices B",
+                by_layer=True,
+            ),
+        }
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
-        layers = range(step.size.depth)
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        layers = range(look.step.size.depth)
         mixtures = [self._mixture(p[f"{layer}.mixture"]) for layer in layers]
-        return super().shows(p, x, step, heads) | {"mixture": mixtures}
+        return super().shows(look) | {"mixture": mixtures}
 
     def _mixture(self, logits: Tensor) -> Tensor:
         return (logits / self.temperature).softmax(-1)
@@ -161,10 +169,17 @@ class CPoly(Adapted):
 
     @property
     def shown(self) -> Mapping[str, Shown]:
-        return {**super().shown, "mixture": Shown("tasks", "shared adapters")}
+        return {
+            **super().shown,
+            "mixture": Shown(
+                rows="tasks",
+                columns="shared adapters",
+            ),
+        }
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
-        return super().shows(p, x, step, heads) | {"mixture": [self.chosen(p, step)]}
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        return super().shows(look) | {"mixture": [self.chosen(p, look.step)]}
 
     def chosen(self, p: Named, step: Step) -> Tensor:
         """Weights of the shared adapters in each task, ``[K, T, A]``."""

@@ -21,7 +21,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step, Stepped
+from mtrl.agents.networks.bodies.body import Body, Look, Step, Stepped
 from mtrl.agents.networks.composed import compose
 from mtrl.agents.networks.layers import Named, Size, hidden_layers, hidden_parameters
 from mtrl.agents.networks.linear import of_members
@@ -73,9 +73,16 @@ class PaCo(Body):
 
     @property
     def shown(self) -> Mapping[str, Shown]:
-        return {"mixture": Shown("tasks", "sets", signed=True)}
+        return {
+            "mixture": Shown(
+                rows="tasks",
+                columns="sets",
+                signed=True,
+            )
+        }
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
         return {"mixture": [p["mixture"]]}
 
     def mask(self, losses: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import (
     Named,
     Size,
@@ -89,7 +89,7 @@ class SoftModules(Body):
 
     def gates(self, p: Named, hidden: Tensor, size: Size) -> list[Tensor]:
         """How much each module of the next layer, or the output, reads of each module, ``[K, T, b, next, modules]``."""
-        first = activate(affine(p, "gate.0", hidden), size.activation)
+        first = affine(p, "gate.0", hidden, size.activation)
         trunk = affine(p, "gate.1", first)
         gates: list[Tensor] = []
         for layer in range(self.layers):
@@ -107,10 +107,17 @@ class SoftModules(Body):
     @property
     def shown(self) -> Mapping[str, Shown]:
         columns = "what each module of the next layer reads of each module"
-        return {"route": Shown("tasks", columns, by_layer=True)}
+        return {
+            "route": Shown(
+                rows="tasks",
+                columns=columns,
+                by_layer=True,
+            )
+        }
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
-        gates = self.gates(p, self._state(p, x, step.size), step.size)
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        gates = self.gates(p, self._state(p, look.x, look.step.size), look.step.size)
         return {"route": [gate.mean(2).flatten(2) for gate in gates]}
 
     def _state(self, p: Named, x: Tensor, size: Size) -> Tensor:

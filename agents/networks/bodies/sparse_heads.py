@@ -13,7 +13,7 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
-from mtrl.agents.networks.bodies.body import Body, Step, Stepped
+from mtrl.agents.networks.bodies.body import Body, Look, Step, Stepped
 from mtrl.agents.networks.layers import Named, Size, hidden_layers, hidden_parameters
 from mtrl.agents.networks.parameters import Parameter
 from mtrl.agents.networks.shown import Matrices, Shown
@@ -44,10 +44,15 @@ class SparseHeads(Body):
 
     @property
     def shown(self) -> Mapping[str, Shown]:
-        return {"heads": Shown("heads", "features")}
+        return {
+            "heads": Shown(
+                rows="heads",
+                columns="features",
+            )
+        }
 
-    def shows(self, p: Named, x: Tensor, step: Step, heads: Tensor) -> Matrices:
-        norm = heads.norm(dim=2)
+    def shows(self, look: Look) -> Matrices:
+        norm = look.heads.norm(dim=2)
         return {"heads": [norm / norm.amax(-1, keepdim=True).clamp_min(EPS)]}
 
     def heads_after_step(self, weight: Tensor, step: Stepped) -> Tensor:
