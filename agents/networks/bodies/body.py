@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, Self
 
 from torch import Tensor
 
@@ -96,6 +96,10 @@ class Body(ABC):
     def encoder_tied(self) -> Literal["critic", "both"] | None:
         """Whose losses train the encoder that actor and critic then share, as of ``Parameter.tied``; None if none."""
         return None
+
+    def for_state_values(self) -> Self:
+        """This body, or one with other settings for agents whose critic values states and not actions."""
+        return self
 
     @property
     def masks_tasks(self) -> bool:

@@ -1,10 +1,13 @@
 """Contextual attention over encoders (CARE, Sodhani et al. 2021): a task's code mixes encoders of the observation.
 
 Encoders and task code are the same in actor and critics, and trained by the critic's loss alone; on MiniGrid so is the
-network's encoder. PPO's critic says little of actions, so there ``trained_by=both`` may serve. Three readings: the
-code's frozen input is the words of a task's name, as a unit vector with a number for each word of the suite, where the
-paper takes a sentence through a language model; ``metadata=none`` learns it instead. Targets follow all of a critic at
-one rate. The heads are those of the agent's settings, where the paper has one head.
+network's encoder. The paper's agent is SAC, whose critics value actions, so their loss asks for all that an action
+depends on. PPO's critic values states, and features that are made for it may leave out what tells actions apart: there
+``trained_by`` is both unless it is set.
+
+Three readings: the code's frozen input is the words of a task's name, as a unit vector with a number for each word of
+the suite, where the paper takes a sentence through a language model; ``metadata=none`` learns it instead. Targets
+follow all of a critic at one rate. The heads are those of the agent's settings, where the paper has one head.
 
 Public code detaches the code's gradient by a setting whose key is mistyped, so it never does; another has encoders of
 its own for actor and critic, which is another method.
@@ -15,7 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -57,12 +60,17 @@ class CARE(Body):
     """Units of the layers of encoders, task code and attention."""
     metadata: Literal["words", "none"] = "words"
     """What the code is made of: the words of the task's name, or numbers that are learned for each task."""
-    trained_by: Literal["critic", "both"] = "critic"
-    """Whose losses train encoders and code: the critic's, as in the paper, or those of actor and critic."""
+    trained_by: Literal["critic", "both"] | None = None
+    """Whose losses train encoders and code: the critic's, or those of actor and critic. None is the critic's in MTSAC,
+    as in the paper, and both in MTPPO, whose critic does not value actions."""
 
     @property
     def encoder_tied(self) -> Literal["critic", "both"]:
-        return self.trained_by
+        return self.trained_by or "critic"
+
+    def for_state_values(self) -> Self:
+        # What tells states apart by their value need not tell which action to take.
+        return self if self.trained_by else replace(self, trained_by="both")
 
     def parameters(self, size: Size) -> dict[str, Parameter]:
         units = self.units
@@ -83,7 +91,7 @@ class CARE(Body):
         tied = {}
         for name, parameter in found.items():
             is_fixed = parameter.kind == "fixed"
-            tied[name] = parameter if is_fixed else replace(parameter, tied=self.trained_by)
+            tied[name] = parameter if is_fixed else replace(parameter, tied=self.encoder_tied)
         return tied | named("trunk", hidden_parameters(self._trunk(size)))
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
