@@ -217,7 +217,9 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) ->
     """``f(x Wᵀ + b)`` for ``x`` ``[K, rows, in]``, ``W`` ``[K, out, in]`` and ``b`` ``[K, out]``."""
     if not has_fused_product(x):
         return _batched(x, weight, bias, activation)
-    biases = [None] * len(x) if bias is None else bias
+    biases: list[Tensor | None] = [None] * len(x)
+    if bias is not None:
+        biases = list(bias.unbind())
     products = [
         fused(rows, of_member, shift, activation)
         for rows, of_member, shift in zip(x, weight, biases)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -89,9 +90,9 @@ def prepare(
     log_std = state["log_std"]["params"] if "log_std" in state else None
     goes_on = recall(start, memory, settings, 0)
     parts = settings.actor.split(obs, CHUNK) if goes_on is None else [obs]
-    drawn = [None] * len(parts) if noise is None else noise.split(CHUNK, 2)
-    if goes_on is not None:
-        drawn = [noise]
+    drawn: Sequence[Tensor | None] = [noise] * len(parts)
+    if noise is not None and goes_on is None:
+        drawn = noise.split(CHUNK, 2)
     outputs = [
         settings.actor.forward(actor, x, goes_on, numbers, settings.share)
         for x, numbers in zip(parts, drawn, strict=True)
