@@ -311,7 +311,7 @@ class OffPolicyAgent(ScheduledAgent):
         lead = (*self._lead, *obs.shape[1:2])
         one_hot = self.config.heads == "one-hot"
         x = with_task_code(obs.view(*lead, -1), one_hot)
-        critic = self.policy.critic_input(x, action.view(*lead, -1))
+        critic: Tensor = self.settings.policy.critic_input(x, action.view(*lead, -1))
         return {"actor": x, "critic": critic}
 
     def rebase(self, boundary: int) -> None:

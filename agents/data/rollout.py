@@ -161,5 +161,8 @@ class RolloutBuffer:
             steps = field.view(length, tasks, envs, *field.shape[2:])
             return steps.transpose(0, 1).contiguous().unsqueeze(0)
 
-        noise = by_task(torch.stack(self._noise).to(device)) if self._noise else None
-        return Rollout(*map(by_task, fields), noise=noise)
+        rollout = Rollout(*map(by_task, fields))
+        if not self._noise:
+            return rollout
+        noise = torch.stack(self._noise).to(device)
+        return rollout._replace(noise=by_task(noise))
