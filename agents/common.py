@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 
 import numpy as np
@@ -212,16 +213,18 @@ def update_dtype(
     return trunk_dtype(precision, device)
 
 
-def check_networks_finite(networks: Networks, gradient_steps: int) -> None:
-    """Raise DivergedError, naming the tensor, if any is not finite."""
-    checked = {
+def finite_networks(networks: Networks) -> dict[str, Tensor]:
+    """Whether each tensor of the networks and their optimizers is finite, by name, on their device."""
+    return {
         f"{network}.{name}": torch.isfinite(tensor).all()
         for network, tensors in networks.items()
         for name, tensor in tensors.items()
         if not network.endswith("_tasks")
     }
-    # All answers come in one copy, so that a device is waited for once.
-    answers = torch.stack(list(checked.values())).tolist()
-    for name, finite in zip(checked, answers, strict=True):
-        if not finite:
+
+
+def refuse_infinite(finite: Mapping[str, ArrayLike], gradient_steps: int) -> None:
+    """Raise DivergedError, naming the first tensor that is not ``finite``."""
+    for name, answer in finite.items():
+        if not answer:
             raise DivergedError(f"{name} is not finite after {gradient_steps} gradient steps")

@@ -7,9 +7,8 @@ from typing import Any
 
 from mtrl.envs.errors import UserError, as_integer, choices
 
-MAX_SEED = (
-    2**32 - 1
-)  # the largest that environments take, which agents reset with their own seed
+# The largest that environments take, which agents reset with their own seed.
+MAX_SEED = 2**32 - 1
 
 
 class AgentError(UserError, ValueError):

@@ -54,9 +54,8 @@ def read_state(path: Path) -> dict[str, Any]:
             if not isinstance(values, dict):
                 raise AgentError(f"path: {path} is a safetensors file but holds no saved agent")
             return join_state({name: file.get_tensor(name) for name in file.keys()}, values)  # noqa: SIM118
-    except (
-        OSError
-    ) as error:  # a file that may not be read is a FileNotFoundError to safetensors, too
+    except OSError as error:
+        # A file that may not be read is a FileNotFoundError to safetensors, too.
         reason = f"cannot be read ({error})" if path.exists() else "does not exist"
         raise AgentError(f"path: {path} {reason}") from None
     except (SafetensorError, json.JSONDecodeError) as error:

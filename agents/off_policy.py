@@ -10,14 +10,16 @@ action ``t`` samples from the transitions stored before it, so transition ``t`` 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mtrl.agents.agent import State
 from mtrl.agents.common import Networks
 from mtrl.agents.curricula.coupling import MemberPull
 from mtrl.agents.curricula.rounds import Rounds
@@ -30,11 +32,26 @@ from mtrl.agents.data.transfer import Transfer
 from mtrl.agents.members import group_rows, with_task_code
 from mtrl.agents.networks.parameters import Params
 from mtrl.agents.optim.phases import Event, restart
+from mtrl.agents.policies import ActorCriticPolicy, RatioPolicy
 from mtrl.agents.scheduled import EXPERIENCE, PROBES, ActorOutputs, ScheduledAgent
 from mtrl.agents.state import Mark
 from mtrl.envs.vector import TaskVectorEnv
 
-HOST = torch.device("cpu")
+
+class Grouped(NamedTuple):
+    """How rows of any tasks are arranged by task.
+
+    Attributes:
+        tasks: of the rows, ``[n]``.
+        rows: of each task, ``[T, m]``, on their device.
+        back: where each row stands in the flattened ``[T m]``, ``[n]``, on the agent's device.
+        policy: of these rows.
+    """
+
+    tasks: NDArray
+    rows: Tensor
+    back: Tensor
+    policy: ActorCriticPolicy | RatioPolicy
 
 
 @dataclass(init=False, eq=False, repr=False)
@@ -56,7 +73,7 @@ class OffPolicyAgent(ScheduledAgent):
     _obs: Annotated[Array | None, EXPERIENCE]
     _planned: int | None
     _phase: int | None
-    _scale: Annotated[dict[str, Tensor], Mark(experience=True, on_host=True)]
+    _scale: Annotated[dict[str, Tensor], EXPERIENCE]
 
     def _begin_data(self) -> None:
         self.state["target_critic"]["params"].copy_(self.state["critic"]["params"])
@@ -67,8 +84,9 @@ class OffPolicyAgent(ScheduledAgent):
         self._turns_left = 0
         self._turn: tuple[int, MemberPull] | None = None
         self._action: Array | None = None
-        self._grouped: tuple[NDArray, Tensor, Tensor] | None = None
-        self._transfers = {name: Transfer(self.device) for name in ("obs", "noise", "action")}
+        self._grouped: Grouped | None = None
+        self._to_device, self._to_host = Transfer(self.device), Transfer(self.device)
+        self._landing: tuple[Array, ...] = ()
         self._buffer, self._episodes, self._obs = None, None, None
         self._reward_scale = REWARD_SCALES.make(self.config.reward_scale)
         self._scale: dict[str, Tensor] = {}
@@ -80,6 +98,7 @@ class OffPolicyAgent(ScheduledAgent):
 
     def _begin_phase(self, event: Event, fresh: Networks) -> None:
         if event.whose == "agent":
+            self._settle()
             restart(self.state, fresh)
             buffer = self._buffer
             assert buffer is not None
@@ -100,15 +119,16 @@ class OffPolicyAgent(ScheduledAgent):
             return batch
         factors = self._reward_scale.factors(self._scale, self._entropy_value())
         own = factors if task is None else factors[task : task + 1]
-        scale = own.to(batch.reward.device).view(1, -1, 1)
-        return batch._replace(reward=batch.reward * scale)
+        return batch._replace(reward=batch.reward * own.view(1, -1, 1))
 
     def _entropy_value(self) -> Tensor:
         """The part of a value that each task's entropy bonus makes up at its target, ``[T]``."""
-        target = torch.as_tensor(self.settings.target_entropy).flatten().abs()
+        target = abs(self.settings.target_entropy)
+        if isinstance(target, Tensor):
+            target = target.flatten()
         alpha = self.state["log_alpha"]["params"].flatten().exp()
         horizon = 1 / max(1 - self.config.gamma, 1e-3)
-        return (alpha * target.to(alpha.device) * horizon).cpu()
+        return alpha * target * horizon
 
     @abstractmethod
     def update(self, batch: Batch) -> None:
@@ -127,6 +147,7 @@ class OffPolicyAgent(ScheduledAgent):
         return int(vector_steps * self.config.utd_ratio) + 1
 
     def set_env(self, env: TaskVectorEnv) -> None:
+        self._settle()
         super().set_env(env)
         self._obs = self._episodes = None
 
@@ -137,9 +158,7 @@ class OffPolicyAgent(ScheduledAgent):
         # The simulation runs on threads of its own while this process updates.
         env, buffer, _, obs = self._collector()
         self._pass_phases()
-        self._action = self._transfers["action"].place(
-            self._exploration_action(obs), env.device
-        )
+        self._action = self._to_host.place(self._exploration_action(obs), env.device)
         env.step_async(self.policy.to_env(self._action))
         self._turns_left, self._turn = 0, None
         self._learns = self._holds_enough(buffer)
@@ -183,10 +202,13 @@ class OffPolicyAgent(ScheduledAgent):
         if self._learns:
             self._rounds.count(env.envs_per_task)
         next_obs, reward, terminated, truncated, info = env.step_wait()
-        self._store(buffer, obs, self._action, reward, terminated, info["final_obs"])
         done = terminated | truncated
+        rows = self._rows(buffer, obs, self._action, reward, terminated, info["final_obs"])
+        self._landing = rows, reward, done
+        # A device gets them with what the next step needs.
+        if not self._to_device.packs:
+            self._settle()
         episodes.add(reward, info["success"], done)
-        self._observe_rewards(reward, done)
         self._obs, self._turn = next_obs, None
         self.env_steps += env.num_envs
         self._hooks.step(reward, terminated, truncated, info)
@@ -212,34 +234,61 @@ class OffPolicyAgent(ScheduledAgent):
         if self._episodes is None:
             self._episodes = EpisodeTracker(self.spec.task_names, env.envs_per_task, env.device)
             # What is known of the tasks' returns stays; episodes under way start afresh.
-            fresh = self._reward_scale.init(env.num_tasks, env.envs_per_task)
+            fresh = self._reward_scale.init(env.num_tasks, env.envs_per_task, self.device)
             known = {name: self._scale[name] for name in PER_TASK if name in self._scale}
             self._scale = fresh | known
-
-    def _observe_rewards(self, reward: Array, done: Array) -> None:
-        """Let the scale of rewards learn from a vector step."""
-        if not self._scale:
-            return
-        by_task = (self.spec.num_tasks, -1)
-        # The scale is a few numbers a task, kept on the host: a GPU would be asked for them at every batch.
-        rewards = to_tensor(reward, HOST).float().view(by_task)
-        ends = to_tensor(done, HOST).view(by_task)
-        self._scale = self._reward_scale.observe(self._scale, rewards, ends, self.config.gamma)
 
     def _exploration_action(self, obs: Array) -> Tensor:
         """Actions as they are stored: uniform until ``learning_starts``, then from the policy."""
         ids = self.env.task_id
-        policy = self.policy.of_rows(torch.from_numpy(ids))
         if self.env_steps < self.config.learning_starts * self.spec.num_tasks:
+            self._settle()
+            policy = self.policy.of_rows(torch.from_numpy(ids))
             return policy.random(len(ids), self._explore)
-        output = self._policy_output(obs, ids, samples=True)
-        drawn = policy.draw(output.shape[:-1], self._explore)
-        return policy.sample(output, self._transfers["noise"].upload(drawn))
+        stored = self._stored(obs)
+        grouped = self._grouping(ids, stored.device)
+        of_network = self.network_noise(self.actor, self._lead_of(grouped))
+        of_policy = grouped.policy.draw((len(ids),), self._explore)
+        # What a step needs goes up together with what came of the last one.
+        rows, drawn, noise, *landing = self._to_device.upload(
+            stored[grouped.rows], of_network, of_policy, *self._landing
+        )
+        self._land(landing)
+        output = self._policy_output(rows, grouped, drawn)
+        return grouped.policy.sample(output, noise)
 
-    def _store(self, buffer: ReplayBuffer, *transition: Array) -> None:
-        """Write obs, action, reward, terminated and true next obs of one vector step, each ``[T E, ...]``."""
+    def _rows(self, buffer: ReplayBuffer, *transition: Array) -> Tensor:
+        """What ``buffer`` writes for obs, action, reward, terminated and true next obs of one vector step.
+
+        Each is ``[T E, ...]``.
+        """
         stored = [self._stored(array) for array in transition]
-        buffer.add(*[tensor.unflatten(0, (self.spec.num_tasks, -1)) for tensor in stored])
+        return buffer.pack(
+            *[tensor.unflatten(0, (self.spec.num_tasks, -1)) for tensor in stored]
+        )
+
+    def _settle(self) -> None:
+        """Bring the last step's transitions to the device, where they are still on the host."""
+        self._land(self._to_device.upload(*self._landing))
+
+    def _land(self, arrived: Sequence[Array]) -> None:
+        """Write the last step's transitions, and let the scale of rewards learn from them.
+
+        Args:
+            arrived: what ``finish_step`` left of it, on the device; empty if nothing was left.
+        """
+        self._landing = ()
+        if not arrived:
+            return
+        assert self._buffer is not None
+        rows, reward, done = arrived
+        self._buffer.write(to_tensor(rows, self.device))
+        if self._scale:
+            by_task = (self.spec.num_tasks, -1)
+            rewards = to_tensor(reward, self.device).float().view(by_task)
+            ends = to_tensor(done, self.device).view(by_task)
+            gamma = self.config.gamma
+            self._scale = self._reward_scale.observe(self._scale, rewards, ends, gamma)
 
     def _stored(self, array: Array) -> Tensor:
         """A float32 tensor where ``array`` lives, but categories and discrete actions stay integers."""
@@ -257,36 +306,48 @@ class OffPolicyAgent(ScheduledAgent):
         episode_start: Array | None,
         samples: bool,
     ) -> ActorOutputs:
-        return ActorOutputs(self._policy_output(rows, ids, samples))
+        stored = self._stored(rows)
+        grouped = self._grouping(ids, stored.device)
+        drawn = None
+        if samples:
+            drawn = self.network_noise(self.actor, self._lead_of(grouped))
+        # Not the training's buffers, whose copies may be under way.
+        there, drawn = Transfer(self.device).upload(stored[grouped.rows], drawn)
+        return ActorOutputs(self._policy_output(there, grouped, drawn))
 
     @torch.no_grad()
-    def _policy_output(self, obs: Array, task_id: NDArray, samples: bool = False) -> Tensor:
-        """The actor's outputs ``[n, O]`` for rows ``[n, D]`` of any tasks, in float32.
+    def _policy_output(self, rows: Array, grouped: Grouped, drawn: Array | None) -> Tensor:
+        """The actor's outputs ``[n, O]`` in float32 for observations arranged by task ``[T, m, D]``.
 
         Args:
-            samples: whether the body draws its noise.
+            drawn: the body's noise.
         """
         network = self.actor
         # Views of the parameters are made once an update, not once a step.
         if self._acting is None:
             self._acting = network.constants(self.state["actor"]["params"], torch.float32)
-        rows = self._stored(obs)
-        index, back = self._grouping(task_id, rows.device)
-        grouped = self._transfers["obs"].upload(rows[index])
-        x = grouped.unsqueeze(1 if self._separate else 0)
+        x = to_tensor(rows, self.device).unsqueeze(1 if self._separate else 0)
         x = with_task_code(x, self.config.heads == "one-hot")
-        drawn = self.network_noise(network, x) if samples else None
         output = network.forward(self._acting, x, None, drawn, self.share_done).flatten(0, 2)
-        return output[back]
+        return output[grouped.back]
 
-    def _grouping(self, task_id: NDArray, device: torch.device) -> tuple[Tensor, Tensor]:
-        """``group_rows`` of these tasks, for rows on ``device``; kept, since environments keep their order."""
+    def _lead_of(self, grouped: Grouped) -> tuple[int, ...]:
+        """The first axes of observations arranged by task, as the network takes them."""
+        return (*self._lead, grouped.rows.shape[1])
+
+    def _grouping(self, task_id: NDArray, device: torch.device) -> Grouped:
+        """The arrangement of rows of these tasks on ``device``; kept, since environments keep their order."""
         known = self._grouped
-        if known is None or known[1].device != device or not np.array_equal(known[0], task_id):
+        if (
+            known is None
+            or known.rows.device != device
+            or not np.array_equal(known.tasks, task_id)
+        ):
             index, place = group_rows(task_id, self.spec.num_tasks)
-            known = task_id.copy(), to_tensor(index, device), to_tensor(place, self.device)
-            self._grouped = known
-        return known[1], known[2]
+            policy = self.policy.of_rows(torch.from_numpy(task_id))
+            there, back = to_tensor(index, device), to_tensor(place, self.device)
+            known = self._grouped = Grouped(task_id.copy(), there, back, policy)
+        return known
 
     def _policy_features(self) -> Tensor:
         """Features ``[T, n, F]`` of every task's policy at the newest observations of all tasks."""
@@ -294,12 +355,10 @@ class OffPolicyAgent(ScheduledAgent):
         tasks = self.spec.num_tasks
         obs = self._buffer.newest(PROBES)[0].flatten(0, 1)
         ids = np.repeat(np.arange(tasks), len(obs))
-        output = self._policy_output(obs.repeat(tasks, 1), ids)
-        return (
-            self.policy.of_rows(torch.from_numpy(ids))
-            .features(output)
-            .unflatten(0, (tasks, -1))
-        )
+        grouped = self._grouping(ids, obs.device)
+        rows = self._stored(obs.repeat(tasks, 1))[grouped.rows]
+        output = self._policy_output(rows, grouped, None)
+        return grouped.policy.features(output).unflatten(0, (tasks, -1))
 
     # Metrics and state
 
@@ -313,6 +372,14 @@ class OffPolicyAgent(ScheduledAgent):
         x = with_task_code(obs.view(*lead, -1), one_hot)
         critic: Tensor = self.settings.policy.critic_input(x, action.view(*lead, -1))
         return {"actor": x, "critic": critic}
+
+    def state_dict(self, experience: bool = True) -> State:
+        self._settle()
+        return super().state_dict(experience)
+
+    def load_state_dict(self, state: State) -> None:
+        self._settle()
+        super().load_state_dict(state)
 
     def rebase(self, boundary: int) -> None:
         _, _, episodes, _ = self._collector()

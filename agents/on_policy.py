@@ -7,9 +7,10 @@ D features of an observation, A components of an action, H units of memory.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -28,11 +29,30 @@ from mtrl.agents.data.transfer import Transfer
 from mtrl.agents.errors import AgentError
 from mtrl.agents.members import group_rows, with_task_code
 from mtrl.agents.networks.memory import Recall
-from mtrl.agents.networks.parameters import Params
 from mtrl.agents.policies import Gaussian
 from mtrl.agents.scheduled import EXPERIENCE, PROBES, ActorOutputs, ScheduledAgent
 from mtrl.agents.state import Mark
 from mtrl.envs.vector import TaskVectorEnv
+
+
+class Taken(NamedTuple):
+    """A vector step that was taken.
+
+    Attributes:
+        step: its number in the rollout.
+        obs: normalized observations ``[T E, D]``.
+        action: of every environment, as it is stored.
+        memory: before the step; None for networks without any.
+        outcome: what the environment gave: true next observations, rewards, terminations and ends.
+        noise: what the actor's body drew, ``[T E, n]``; None where it draws nothing.
+    """
+
+    step: int
+    obs: Array
+    action: Array
+    memory: Memory | None
+    outcome: tuple[Array, ...]
+    noise: Tensor | None
 
 
 @dataclass(init=False, eq=False, repr=False)
@@ -77,9 +97,10 @@ class OnPolicyAgent(ScheduledAgent):
         self._check_rollout()
 
     def act_on(self, device: torch.device) -> None:
-        """Let the networks that act be on ``device`` from the next rollout on."""
+        """Let the networks that act, and statistics of observations, be on ``device`` from the next rollout on."""
         self.acting_device = device
-        self._transfers = {name: Transfer(device) for name in ("obs", "noise", "action")}
+        self._acting_policy = self.policy.on(device)
+        self._to_device, self._to_host = Transfer(device), Transfer(device)
 
     @property
     def sequence(self) -> int:
@@ -150,47 +171,92 @@ class OnPolicyAgent(ScheduledAgent):
         paused = self._paused(env)
         active = np.ones(env.num_tasks, np.bool_) if paused is None else ~paused
         acting = np.repeat(active, env.envs_per_task)
-        moves = torch.from_numpy(acting).to(self.acting_device)
         steps_taken = int(acting.sum())
-        # What the environment's arrays are masked by stands where they do.
-        acting, active = placed(acting, env.device), placed(active, env.device)
+        # Indices, since to select by flags a device would have to say how many there are.
+        moving = None if paused is None else placed(np.flatnonzero(acting), self._kept_on)
+        moves = to_tensor(acting, self.acting_device) if self.sequence else None
+        counted = None if paused is None else placed(active, env.device)
         buffer = self._rollout_buffer(env)
-        actor = self.actor.constants(self._acting_params("actor"), self.acting_dtype)
-        if "log_std" in self.state:
-            self._acting_log_std = self._acting_params("log_std").unsqueeze(2)
-        critic: Params | None = None
-        if self.sequence:
-            critic = self.critic.constants(self._acting_params("critic"), self.acting_dtype)
-        for step in range(self.config.rollout_per_task // env.envs_per_task):
-            # Tasks that pause repeat one observation, which would weigh on the statistics for ever.
-            self._normalizer.count(obs if paused is None else obs[acting])
-            normal = self._normalizer(obs)
-            before = self._before()
-            rows = self._transfers["obs"].upload(normal)
-            action = self._transfers["action"].place(self._act(actor, critic, rows), env.device)
-            env.step_async(self.policy.to_env(action))
-            obs, reward, terminated, truncated, info = env.step_wait()
-            done = terminated | truncated
-            after = self._normalizer(info["final_obs"])
-            transition = (normal, after, action, reward, terminated, done)
-            drawn = None if self._row_noise is None else self._row_noise.flatten(0, 2)
-            buffer.add(step, *transition, before=before, noise=drawn)
-            if before is not None and self._memory is not None:
-                # The memory of a task that pauses stays what it was: no step was taken.
-                start = torch.where(moves, to_tensor(done, self.acting_device), before.start)
-                state = torch.where(moves.unsqueeze(-1), self._memory.state, before.state)
-                self._memory = Memory(start, state)
-            episodes.add(reward, info["success"], done, None if paused is None else active)
-            self._obs = obs
-            self.env_steps += steps_taken
-            self._hooks.step(reward, terminated, truncated, info)
+        self._read_actors()
+        taken: Taken | None = None
+        try:
+            for step in range(self.config.rollout_per_task // env.envs_per_task):
+                # What a step needs goes up together with what came of the last one.
+                waiting = () if taken is None else taken.outcome
+                there, drawn, noise, *arrived = self._to_device.upload(
+                    obs, *self._draws(), *waiting
+                )
+                self._keep(buffer, taken, arrived, moves)
+                taken = None
+                # Tasks that pause repeat one observation, which would weigh on the statistics for ever.
+                self._normalizer.count(there if moving is None else there[moving])
+                normal = self._normalizer(there)
+                before = self._before()
+                chosen = self._act(to_tensor(normal, self.acting_device), drawn, noise)
+                action = self._to_host.place(chosen, env.device)
+                kept = action if self._kept_on == env.device else chosen
+                env.step_async(self.policy.to_env(action))
+                obs, reward, terminated, truncated, info = env.step_wait()
+                done = terminated | truncated
+                outcome = info["final_obs"], reward, terminated, done
+                # The device's buffer may be written to by the next step.
+                numbers = None if drawn is None else drawn.flatten(0, 2).clone()
+                taken = Taken(step, normal, kept, before, outcome, numbers)
+                episodes.add(reward, info["success"], done, counted)
+                self._obs = obs
+                self.env_steps += steps_taken
+                self._hooks.step(reward, terminated, truncated, info)
+        finally:
+            # Also where a callback stops, since memory has to know which episodes ended.
+            if taken is not None:
+                self._keep(buffer, taken, self._to_device.upload(*taken.outcome), moves)
         rollout = buffer.rollout(self.device)
         if paused is not None:
-            rollout = rollout.renewed(self._rollout, to_tensor(active, self.device))
+            rollout = rollout.renewed(self._rollout, active)
             self._rollout = rollout
         self._hooks.rollout_end()
         self._begin_round(self._features_of(rollout))
         return rollout
+
+    @property
+    def _kept_on(self) -> torch.device | None:
+        """Where the rollout under way is: with the environment's arrays, else with the networks that act.
+
+        None for arrays of numpy, as beside networks on the CPU.
+        """
+        if self.env.device is not None:
+            return self.env.device
+        return None if self.acting_device.type == "cpu" else self.acting_device
+
+    def _read_actors(self) -> None:
+        """Take the parameters that act in the rollout to come."""
+        self._acting = self.actor.constants(self._acting_params("actor"), self.acting_dtype)
+        if "log_std" in self.state:
+            self._acting_log_std = self._acting_params("log_std").unsqueeze(2)
+        if self.sequence:
+            params = self._acting_params("critic")
+            self._remembering = self.critic.constants(params, self.acting_dtype)
+
+    def _keep(
+        self,
+        buffer: RolloutBuffer,
+        taken: Taken | None,
+        outcome: Sequence[Array],
+        moves: Tensor | None,
+    ) -> None:
+        """Store a step, if one was taken, whose ``outcome`` is now where the rollout is."""
+        if taken is None:
+            return
+        step, normal, action, before, _, noise = taken
+        final, reward, terminated, done = outcome
+        after = self._normalizer(final)
+        transition = (normal, after, action, reward, terminated, done)
+        buffer.add(step, *transition, before=before, noise=noise)
+        if before is not None and moves is not None and self._memory is not None:
+            # The memory of a task that pauses stays what it was: no step was taken.
+            start = torch.where(moves, to_tensor(done, self.acting_device), before.start)
+            state = torch.where(moves.unsqueeze(-1), self._memory.state, before.state)
+            self._memory = Memory(start, state)
 
     def _acting_params(self, network: str) -> Tensor:
         params: Tensor = self.state[network]["params"]
@@ -225,12 +291,26 @@ class OnPolicyAgent(ScheduledAgent):
         )
         action_dim = None if spec.discrete else spec.action_dim
         obs_type = "float32" if spec.layout is None else "uint8"
-        pinned = self.device.type == "cuda"
-        return RolloutBuffer(shape, spec.obs_dim, action_dim, obs_type, env.device, pinned)
+        where = self._kept_on
+        pinned = where is None and self.device.type == "cuda"
+        return RolloutBuffer(shape, spec.obs_dim, action_dim, obs_type, where, pinned)
+
+    def _draws(self) -> tuple[Tensor | None, Tensor]:
+        """The random numbers of a vector step, on the host: the network's (None where it draws none), the policy's."""
+        rows = (*self._lead, self.env.envs_per_task)
+        of_network = self._drawn_rows(rows)
+        noise = self.policy.draw(rows, self._explore)
+        if isinstance(self.policy, Gaussian):
+            noise = self._next_noise(noise)
+        return of_network, noise
 
     @torch.no_grad()
-    def _act(self, actor: Params, critic: Params | None, rows: Tensor) -> Tensor:
-        """Sampled actions of every environment's normalized observation ``[T E, D]``; moves the memory on."""
+    def _act(self, rows: Tensor, drawn: Tensor | None, noise: Tensor) -> Tensor:
+        """Sampled actions of every environment's normalized observation ``[T E, D]``; moves the memory on.
+
+        Args:
+            drawn, noise: what ``_draws`` returned.
+        """
         x = with_task_code(
             rows.view(*self._lead, -1, self.spec.obs_dim), self.config.heads == "one-hot"
         )
@@ -239,28 +319,24 @@ class OnPolicyAgent(ScheduledAgent):
             start = self._memory.start.view(x.shape[:3])
             parts = self._memory.state.chunk(2, -1)
             recalled = [Recall(part.view(*x.shape[:3], -1), start) for part in parts]
-        self._row_noise = self._drawn_rows(x)
-        hidden = self.actor.features(actor, x, recalled[0], self._row_noise, self._share)
+        hidden = self.actor.features(self._acting, x, recalled[0], drawn, self._share)
         # The critic's memory has to move on too, since sequences start from it in the update.
-        if critic is not None and self._memory is not None:
-            values = self.critic.features(critic, x, recalled[1], None, self._share)
+        if self._memory is not None:
+            values = self.critic.features(self._remembering, x, recalled[1], None, self._share)
             state = torch.cat([hidden, values], -1).flatten(0, 2)
             self._memory = self._memory._replace(state=state)
-        output = self.actor.outputs(actor, hidden)
-        drawn = self.policy.draw(output.shape[:-1], self._explore)
-        log_std = None
-        if isinstance(self.policy, Gaussian):
-            drawn = self._next_noise(drawn)
-            log_std = self._acting_log_std
-        noise = self._transfers["noise"].upload(drawn)
-        policy = self.policy.on(self.acting_device)
-        return policy.sample(output, noise, log_std).flatten(0, 2)
+        output = self.actor.outputs(self._acting, hidden)
+        # Noise that follows an environment on a device was made there.
+        numbers = to_tensor(noise, self.acting_device)
+        sampled = self._acting_policy.sample(output, numbers, self._acting_log_std)
+        return sampled.flatten(0, 2)
 
-    def _drawn_rows(self, x: Tensor) -> Tensor | None:
+    def _drawn_rows(self, rows: Sequence[int]) -> Tensor | None:
         """The numbers of each row that the actor's body draws in a vector step, ``[S, T, E, n]``."""
-        if self.actor.body.draws_by_task and self._row_noise is not None:
-            return self._row_noise
-        return self.network_noise(self.actor, x)
+        # What all rows of a task have in common stays the same for a rollout.
+        if self._row_noise is None or not self.actor.body.draws_by_task:
+            self._row_noise = self.network_noise(self.actor, rows)
+        return self._row_noise
 
     def _next_noise(self, fresh: Tensor) -> Tensor:
         """The noise of a step from ``fresh`` normal numbers, correlated with the last one's where that is asked for."""
@@ -316,7 +392,9 @@ class OnPolicyAgent(ScheduledAgent):
     ) -> ActorOutputs:
         recalled = self._recalled(len(rows), state, episode_start)
         tasks = torch.from_numpy(ids).to(self.device)
-        normal = to_tensor(self._normalizer(rows), self.device)
+        # Statistics that live on the device are not asked for from there.
+        (there,) = Transfer(self.device).upload(rows)
+        normal = to_tensor(self._normalizer(there), self.device)
         output, memory = self._outputs(normal, tasks, recalled, samples)
         log_std = None
         if "log_std" in self.state:
@@ -366,7 +444,11 @@ class OnPolicyAgent(ScheduledAgent):
             recalled = Recall(
                 recalled.state[0, 0, rows][None], recalled.start[0, 0, rows][None]
             )
-        drawn = self.network_noise(self.actor, grouped) if samples else None
+        drawn = None
+        if samples:
+            drawn = self.network_noise(self.actor, grouped.shape[:3])
+        if drawn is not None:
+            drawn = drawn.to(self.device)
         hidden = self.actor.features(actor, grouped, recalled, drawn, self.share_done)
         output = self.actor.outputs(actor, hidden).flatten(0, 2)[back]
         return output, None if recalled is None else hidden.flatten(0, 2)[back]

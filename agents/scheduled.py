@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -14,12 +14,20 @@ from torch import Tensor
 
 from mtrl.agents.agent import Agent, State
 from mtrl.agents.aggregators.wrappers import skips_solves
-from mtrl.agents.common import Networks, check_networks_finite, obs_rows, stream_seed, task_ids
+from mtrl.agents.common import (
+    Networks,
+    finite_networks,
+    obs_rows,
+    refuse_infinite,
+    stream_seed,
+    task_ids,
+)
 from mtrl.agents.curricula import CURRICULA
 from mtrl.agents.curricula.coupling import Features
 from mtrl.agents.curricula.rounds import Rounds, make_rounds, tasks_of
 from mtrl.agents.data.arrays import Array, device_of, placed, to_tensor
 from mtrl.agents.data.tracking import EpisodeTracker, Meter
+from mtrl.agents.data.transfer import fetch
 from mtrl.agents.members import per_task
 from mtrl.agents.networks.network import Network
 from mtrl.agents.networks.shown import as_image, image_names
@@ -326,24 +334,30 @@ class ScheduledAgent(Agent):
             samples: whether the network's body draws its noise.
         """
 
-    def network_noise(self, network: Network, rows: Tensor) -> Tensor | None:
-        """Uniform numbers of each of ``rows`` ``[S, T, b, D]`` for acting; None where the body draws none."""
-        shape = network.noise_shape(rows.shape[:3])
+    def network_noise(self, network: Network, rows: Sequence[int]) -> Tensor | None:
+        """Uniform numbers of each of an array of ``rows`` for acting; None where the body draws none."""
+        shape = network.noise_shape(rows)
         if shape is None:
             return None
         # On the CPU, so that exploration does not depend on the device.
-        drawn = torch.rand(shape, generator=self._explore).to(rows.device)
-        return drawn[:, :, :1].expand_as(drawn) if network.body.draws_by_task else drawn
+        drawn = torch.rand(shape, generator=self._explore)
+        if not network.body.draws_by_task:
+            return drawn
+        return drawn[:, :, :1].expand_as(drawn).contiguous()
 
     # Metrics and state
 
     def metrics(self) -> dict[str, float]:
-        self.check_finite()  # a fused ReLU turns NaN into 0, so losses alone could hide one
+        # A fused ReLU turns NaN into 0, so losses alone could hide one. A device is waited for once, for both.
+        finite = finite_networks(self.state)
+        numbers = fetch([*finite.values(), *self._meter.sums])
+        refuse_infinite(dict(zip(finite, numbers)), self.gradient_steps)
         episodes = self._episodes.drain() if self._episodes is not None else {}
-        return self._meter.drain() | episodes | self._rounds.metrics()
+        return self._meter.drain(numbers[len(finite) :]) | episodes | self._rounds.metrics()
 
     def check_finite(self) -> None:
-        check_networks_finite(self.state, self.gradient_steps)
+        finite = finite_networks(self.state)
+        refuse_infinite(dict(zip(finite, fetch(list(finite.values())))), self.gradient_steps)
 
     def images(self) -> dict[str, NDArray]:
         return self._rounds.images() | self._meter.images | self._shown()

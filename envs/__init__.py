@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mtrl.envs.specs import Suite as Suite
     from mtrl.envs.specs import TaskSpec as TaskSpec
     from mtrl.envs.specs import task_graph as task_graph
+    from mtrl.envs.suites import declare as declare
     from mtrl.envs.suites import get_suite as get_suite
     from mtrl.envs.suites import suite_ids as suite_ids
     from mtrl.envs.vector import TaskVectorEnv as TaskVectorEnv
@@ -23,7 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "make": ("backends", "make_vec"),
         "errors": ("SuiteError",),
         "specs": ("Suite", "TaskSpec", "task_graph"),
-        "suites": ("get_suite", "suite_ids"),
+        "suites": ("declare", "get_suite", "suite_ids"),
         "vector": ("TaskVectorEnv",),
     },
 )

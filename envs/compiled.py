@@ -1,8 +1,8 @@
 """The decorator of every compiled function, and the folder that keeps the machine code.
 
-numba compiles anew when a function's own file changes, but not when another file does whose functions or constants were
-compiled into it. So the machine code lies in a folder that is named after the content of the function's file and of
-every file of ours that this one imports, directly or not: stale code is never found.
+numba recompiles a function when its own file changes. It does not notice changes in other files whose functions or
+constants it compiled into that function. So the name of the folder is a digest of the function's file and of every file
+of ours that this file imports, directly or not. Stale code is never found.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ PARTS = {
     "mtrl.envs.metaworld.": "the Meta-World engine",
     "mtrl.envs.minigrid.": "the MiniGrid engine",
 }
-"""What a reader of the screen knows the modules by that start with these names."""
+"""Names that messages give to the modules whose names start so."""
 
 PATIENCE_S = 2.0
-"""Seconds of compiling in silence; a single small function does not deserve a line."""
+"""Seconds of compiling before a message; a single small function takes less."""
 
 PACKAGES = ("llvmlite", "mujoco", "numba", "numpy")
-"""Another version of these may need other machine code."""
+"""Packages whose versions decide which machine code fits."""
 
 _COMMENT = re.compile("#[^\n]*")
 _FROM = re.compile(
@@ -178,9 +178,8 @@ def _source(function: Callable[..., Any]) -> Path:
 
 def _with_cache(function: Callable[..., Any], compile_with: Callable[[bool], Any]) -> Any:
     source = _source(function)
-    if (
-        numba.config.DISABLE_JIT or not source.is_file()
-    ):  # a function typed into an interpreter has no file
+    if numba.config.DISABLE_JIT or not source.is_file():
+        # A function typed into an interpreter has no file.
         return compile_with(False)
     folder = code_folder(source)
     if not writable_folder(folder):
@@ -198,8 +197,8 @@ def _with_cache(function: Callable[..., Any], compile_with: Callable[[bool], Any
 class _Announcer(event.Listener):
     """Reports on stderr which of our parts is compiling, once per process and only after ``PATIENCE_S``.
 
-    numba tells of every function that it compiles rather than loads, also of those that another one calls, and holds a
-    lock meanwhile. So an engine's one long compilation gives many occasions to look at the clock.
+    numba calls this listener for every function that it compiles rather than loads, also for those that another one
+    calls, and holds a lock meanwhile. So the time is checked many times during an engine's one long compilation.
     """
 
     def __init__(self) -> None:

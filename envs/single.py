@@ -13,7 +13,7 @@ from mtrl.envs.make import make_vec
 from mtrl.envs.vector import Info
 
 _OF_ENDS = ("final_obs", "final_info")
-"""What a vector environment reports beside ``obs`` where an episode ended; here the end is in ``obs`` itself."""
+"""Keys of ``info`` that repeat an episode's last observation; here ``obs`` itself is that observation."""
 
 
 class SingleTaskEnv(gymnasium.Env):

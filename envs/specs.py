@@ -24,6 +24,7 @@ class TaskSpec:
         num_actions: for discrete tasks, how many of the suite's actions the task has; the surplus is masked.
         builds_on: names of the tasks whose skills it needs most of and adds something to, for curricula that follow a
             task graph (MRCL). No benchmark publishes a graph; this one is our own.
+        groups: names of the groups that it belongs to, over which ``evaluate`` gives means as well.
     """
 
     name: str
@@ -32,6 +33,7 @@ class TaskSpec:
     skill: str = ""
     num_actions: int | None = None
     builds_on: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,15 +56,17 @@ class Suite:
 
     Attributes:
         id: the id users type, which carries the reward version (``mt10`` is V2, ``mt10-v1`` the old rewards).
-        family: ``metaworld`` or ``minigrid``; only ``envs`` may branch on it.
+        family: ``metaworld``, ``minigrid`` or ``declared``; only ``envs`` may branch on it.
         tasks: tasks in the order of the published benchmark. The position is the ``task_id``.
-        reward_version: ``v2`` or ``v1`` for Meta-World, ``stock`` for MiniGrid.
+        reward_version: ``v2`` or ``v1`` for Meta-World, ``stock`` for MiniGrid, ``own`` for declared environments.
         success: ``any-step`` (success true at any step of the episode) or ``terminated-positive`` (the episode
             terminated with reward > 0).
         goals: where the variation of a task comes from, in words, for the record.
         discrete: whether actions are discrete.
-        level_pool: different levels of each task that training draws from, all that it ever sees, with evaluation on
-            levels outside; None where every episode of training draws a level anew.
+        level_pool: how many different levels of each task training draws from. Evaluation plays levels outside of this
+            pool. None where every training episode draws a new level.
+        measures: what a success rate says, in words, where that does not follow from the fields above.
+        declaration: of a suite that a file declares, all of it as JSON; None for the suites that ship.
     """
 
     id: str
@@ -73,6 +77,8 @@ class Suite:
     goals: str
     discrete: bool = False
     level_pool: int | None = None
+    measures: str = ""
+    declaration: str | None = None
 
     @property
     def num_tasks(self) -> int:
@@ -81,6 +87,15 @@ class Suite:
     @property
     def task_names(self) -> tuple[str, ...]:
         return tuple(task.name for task in self.tasks)
+
+    @property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """Names of the tasks of each group, in order of appearance."""
+        names = dict.fromkeys(group for task in self.tasks for group in task.groups)
+        return {
+            group: tuple(task.name for task in self.tasks if group in task.groups)
+            for group in names
+        }
 
     @property
     def horizon(self) -> int:
@@ -159,7 +174,7 @@ class EnvSpec:
     @classmethod
     def of(cls, env: TaskVectorEnv) -> Self:
         """The specification of an environment with flat observations, and actions in a flat Box or Discrete."""
-        # Of these libraries only what an environment has loaded already: listing suites has to be quick.
+        # Imported here, where an environment has loaded them already: listing suites has to be quick.
         from gymnasium.spaces import Discrete
 
         suite = env.suite
@@ -205,7 +220,7 @@ def task_graph(
 def task_depths(
     task_names: Sequence[str], builds_on: Sequence[Sequence[str]]
 ) -> tuple[int, ...]:
-    """How many of ``task_names`` each of them builds on, one on top of the other: its longest chain in the graph.
+    """The length of each task's longest chain in the graph: the tasks it builds on, one after the other.
 
     Args:
         builds_on: as of ``task_graph``.

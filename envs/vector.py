@@ -117,7 +117,7 @@ class TaskVectorEnv(VectorEnv):
         self.paused = given.copy()
 
     def start_content(self, index: int) -> bytes | None:
-        """What the episode of an environment starts from, equal where two starts do not differ.
+        """Bytes that identify the start of an environment's episode: equal for equal starts.
 
         To be asked right after ``reset``, ``rebase``, or the step in which the episode before ended. None where the
         backend cannot tell.
@@ -190,7 +190,7 @@ class Streams(Protocol):
 
 
 class EngineVectorEnv(TaskVectorEnv):
-    """The state machine of every backend: what may follow what, pausing, seeding, and what is saved.
+    """The state machine of every backend: the order of calls, pausing, seeding, and the saved state.
 
     A family and its engines fill the hooks: the methods below ``load_state_dict``.
     """

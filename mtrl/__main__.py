@@ -34,6 +34,8 @@ COMMANDS = {
 }
 """Name of each command: its module, which has ``main(arguments) -> exit status``, and what it does."""
 
+USAGE = "usage: mtrl COMMAND ...   (COMMAND --help shows its settings)"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status (0 done, 1 failed while running, 2 bad input)."""
@@ -53,12 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def overview() -> str:
-    """The usage and every command, one line each."""
-    width = max(len(name) for name in COMMANDS)
-    lines = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
-    return "\n".join(
-        ["usage: mtrl COMMAND ...   (COMMAND --help shows its settings)", "", *lines]
-    )
+    """The usage and every command, one line each where the terminal is wide enough."""
+    from mtrl import cli
+
+    rows = cli.columns([(name, text) for name, (_, text) in COMMANDS.items()])
+    return f"{cli.fitted(USAGE)}\n\n{rows}"
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ import os
 import shutil
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -15,11 +16,19 @@ from mtrl.agents.settings import Setting, as_text, describe
 from mtrl.envs.errors import UserError
 from mtrl.errors import ConfigError, unknown_key
 
+NARROW = 60
+"""Columns below which a name and its description do not fit beside each other."""
+
 
 def run_command(name: str, body: Callable[[], int]) -> int:
-    """Run a command's body; a known error becomes one sentence on stderr and an exit status (2 for bad input)."""
+    """Run a command's body; a known error becomes one sentence on stderr and an exit status (2 for bad input).
+
+    A warning of class UserWarning becomes one line, without the place in the code that it is about.
+    """
     try:
-        status = body()
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            status = body()
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # the reader of the output has left, as in `--help | head`
@@ -36,14 +45,30 @@ def _complain(name: str, error: object, status: int) -> int:
     return status
 
 
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    stream = file or sys.stderr
+    if stream is None:  # closed before Python started
+        return
+    plain = category is UserWarning
+    text = warnings.formatwarning(message, category, filename, lineno, line)
+    print(f"warning: {message}" if plain else text.rstrip(), file=stream)
+
+
 def parse(
     argv: Sequence[str], kinds: Mapping[str, Any] | None = None
 ) -> tuple[list[str], dict[str, Any]]:
     """Positional words, and options ``--key=value`` or ``--key value``; dashes inside keys read as underscores.
 
     Args:
-        kinds: the type of each option, bool for one without a value; without it every option is a text. With it
-            ``--help`` answers alone, whatever else is given.
+        kinds: the type of each option, bool for one without a value. Without ``kinds`` every option is a text. With it,
+            ``--help`` hides all other words and options.
 
     Raises ConfigError for an option without its value, an unknown one, and a value of another type.
     """
@@ -90,7 +115,9 @@ def settings_help(known: Mapping[str, Setting], values: Mapping[str, Any]) -> st
 
 
 def columns(rows: Sequence[tuple[str, str]]) -> str:
-    """Name and description, aligned and wrapped to the terminal."""
+    """Name and description, wrapped to the terminal: aligned, or below each other where it is narrow."""
+    if _width() < NARROW:
+        return "\n".join(f"  {name}\n{_wrapped(text or '-', ' ' * 6)}" for name, text in rows)
     left = min(max((len(name) for name, _ in rows), default=0), 24)
     return "\n".join(
         _wrapped(text or "-", " " * (left + 4), f"  {name:<{left}}  ") for name, text in rows
@@ -98,7 +125,7 @@ def columns(rows: Sequence[tuple[str, str]]) -> str:
 
 
 def fitted(text: str) -> str:
-    """A usage text whose lines fit the terminal; what does not goes on under its line."""
+    """Wrap a usage text to the terminal. The rest of a long line stands indented below it."""
     indents = [len(line) - len(line.lstrip()) for line in text.splitlines()]
     return "\n".join(
         _wrapped(line.lstrip(), " " * (indent + 4), " " * indent)
@@ -108,8 +135,12 @@ def fitted(text: str) -> str:
 
 def _wrapped(text: str, indent: str, first: str | None = None) -> str:
     """The text in lines as long as the terminal's."""
-    width = max(40, min(shutil.get_terminal_size((100, 24)).columns, 120))
     first = indent if first is None else first
     return textwrap.fill(
-        text, width, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
+        text, _width(), initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
     )
+
+
+def _width() -> int:
+    """Columns of the terminal, within limits that a text can be read in."""
+    return max(40, min(shutil.get_terminal_size((100, 24)).columns, 120))

@@ -1,4 +1,4 @@
-"""What can go wrong for a user of the workbench, each as one sentence with an exit status."""
+"""Errors of runs and commands. Each has a message of one sentence and an exit status."""
 
 from __future__ import annotations
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from mtrl import cli
 from mtrl.errors import CheckpointError, ConfigError
 from mtrl.settings.algorithms import agent_class
 from mtrl.settings.config import TrainConfig, make_config
-from mtrl.statistics import wilson_interval
 from mtrl.threads import spin_briefly
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mtrl.records.record import TaskResult
     from mtrl.training.checkpoint import Checkpoint
 
-# What imports torch is imported inside the functions, since ``spin_briefly`` comes before it.
+# Torch and scipy are imported inside the functions: ``spin_briefly`` comes before torch, and --help needs neither.
 
 USAGE = """usage: python -m mtrl.evaluate RUN [--KEY=VALUE ...]
 
@@ -56,8 +56,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    from mtrl.evaluation.evaluator import make_evaluator
-
     words, given = cli.parse(arguments, _OPTIONS)
     if not arguments or "help" in given:
         print(cli.fitted(USAGE))
@@ -65,8 +63,15 @@ def _run(arguments: list[str]) -> int:
     if len(words) != 1:
         raise ConfigError(f"RUN: {len(words)} given; name one run folder")
     _check_film(given)
+    from mtrl.evaluation.evaluator import make_evaluator
+
     saved = find(Path(words[0]), given.get("checkpoint"))
     config = evaluation_config(saved, given)
+    tasks = given["tasks"].split(",") if "tasks" in given else None
+    if "video" in given:
+        from mtrl.evaluation.video import check_film, film
+
+        check_film(config, Path(given["video"]), tasks, given.get("camera"))
     print(
         f"{config.suite} {config.method} seed {config.seed}, checkpoint at {saved.progress:,} env steps"
     )
@@ -76,11 +81,8 @@ def _run(arguments: list[str]) -> int:
         results = evaluator.evaluate(agent)
     finally:
         evaluator.close()
-    print(table(results, evaluator.distinct_levels))
+    print(table(results, evaluator.distinct_levels, evaluator.env.suite.groups))
     if "video" in given:
-        from mtrl.evaluation.video import film
-
-        tasks = given["tasks"].split(",") if "tasks" in given else None
         film(config, agent, Path(given["video"]), tasks, given.get("camera"), say_file)
     return 0
 
@@ -92,7 +94,7 @@ def _check_film(given: dict[str, object]) -> None:
 
 
 def say_file(path: Path) -> None:
-    """A file as soon as it is written, since all of them take a while."""
+    """Print the path of a film as soon as it is written, because all films together take a while."""
     print(path, flush=True)
 
 
@@ -152,14 +154,23 @@ def load_agent(config: TrainConfig, saved: Checkpoint, evaluator: Evaluator) -> 
     return agent
 
 
-def table(results: dict[str, TaskResult], levels: dict[str, int] | None = None) -> str:
-    """Success per task with its Wilson interval, final-step success, return and length; then the unweighted mean.
+def table(
+    results: dict[str, TaskResult],
+    levels: dict[str, int] | None = None,
+    groups: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> str:
+    """Success per task with its Wilson interval, final-step success, return and length; then unweighted means.
 
     Args:
-        levels: different goals or levels of each task. A deterministic policy does the same on one that is played
-            again, so a task whose episodes repeat some has their number in place of an interval.
+        levels: number of different goals or levels of each task. A deterministic policy acts the same when a level is
+            repeated. So the table shows this number in place of an interval where the episodes of a task repeat levels.
+        groups: names of tasks that have a mean of their own, by the name of the group.
     """
-    width = max(len("mean over tasks"), *(len(name) for name in results))
+    from mtrl.statistics import wilson_interval
+
+    means = {"mean over tasks": list(results)}
+    means |= {f"mean over {group}": list(names) for group, names in groups.items()}
+    width = max(len(name) for name in [*means, *results])
     lines = [f"{'task':<{width}}  success  95% interval  final step   return  length"]
     for name, result in results.items():
         low, high = wilson_interval(result.successes, result.episodes)
@@ -171,13 +182,11 @@ def table(results: dict[str, TaskResult], levels: dict[str, int] | None = None) 
             f"{name:<{width}}  {result.success_rate:7.3f}  {interval}  {final:9.3f}  "
             f"{result.return_mean:8.1f}  {result.length_mean:6.1f}"
         )
-    count = len(results)
-    mean = sum(result.success_rate for result in results.values()) / count
-    final = (
-        sum(result.final_step_successes / result.episodes for result in results.values())
-        / count
-    )
-    lines.append(f"{'mean over tasks':<{width}}  {mean:7.3f}  {'':13}  {final:9.3f}")
+    for title, names in means.items():
+        own = [results[name] for name in names]
+        mean = sum(result.success_rate for result in own) / len(own)
+        final = sum(result.final_step_successes / result.episodes for result in own) / len(own)
+        lines.append(f"{title:<{width}}  {mean:7.3f}  {'':13}  {final:9.3f}")
     return "\n".join(lines)
 
 

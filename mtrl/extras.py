@@ -6,13 +6,13 @@ import importlib.metadata
 import re
 
 DISTRIBUTION = "mtrl-suite"
-"""What installers call this project; ``mtrl`` is somebody else's on the package index."""
+"""Name of this project for installers; ``mtrl`` is another project on the package index."""
 
 
 def install_command(package: str) -> str:
     """The command that installs a package of one of our extras, such as ``pip install "ray<3,>=2.40"``.
 
-    It names the package itself: the name of an extra would bring our own distribution along, from wherever an
+    It names the package itself. The name of an extra would also install our own distribution, from wherever an
     installer finds one.
     """
     return f'pip install "{requirement(package)}"'

@@ -4,6 +4,7 @@
 >>> gymnasium.make_vec("mtrl:mtrl/mt10-v0", envs_per_task=8)  # gymnasium imports what stands before the colon
 
 A suite's colon is a dash there, since gymnasium splits ids at colons: ``mt1:reach-v3`` is ``mtrl/mt1-reach-v3-v0``.
+A suite that a file declares has the id ``mtrl/declared-v0`` and the argument ``suite="FILE.yaml"``.
 """
 
 from __future__ import annotations
@@ -37,21 +38,20 @@ def register_when_imported() -> None:
 
 
 def register() -> None:
-    """Put every suite into gymnasium's registry."""
+    """Put every suite that ships, and the id of declared ones, into gymnasium's registry."""
     import gymnasium
 
     from mtrl.envs.suites import get_suite, suite_ids
 
+    single, several = "mtrl.envs.single:SingleTaskEnv", "mtrl.registration:make_registered"
     for suite_id in suite_ids():
-        single = (
-            "mtrl.envs.single:SingleTaskEnv" if get_suite(suite_id).num_tasks == 1 else None
-        )
         gymnasium.register(
             gym_id(suite_id),
-            entry_point=single,
-            vector_entry_point="mtrl.registration:make_registered",
+            entry_point=single if get_suite(suite_id).num_tasks == 1 else None,
+            vector_entry_point=several,
             kwargs={"suite": suite_id},
         )
+    gymnasium.register(gym_id("declared"), entry_point=single, vector_entry_point=several)
 
 
 def make_registered(suite: str, num_envs: int = 1, **settings: Any) -> Any:

@@ -1,7 +1,7 @@
-"""How long PyTorch's threads spin while they wait for each other. Imports no PyTorch: it must be settled before.
+"""How long PyTorch's threads spin while they wait for each other. This must be set before PyTorch is imported.
 
-The threads of libgomp, with which PyTorch shares out its work on a CPU, keep their cores busy while they wait, for some
-milliseconds. As soon as another process wants one of these cores, threads spin in wait for a thread that is not
+PyTorch divides its work on a CPU among libgomp's threads. A waiting thread keeps its core busy for some milliseconds
+before it sleeps. If another process uses one of these cores, threads spin while the thread they wait for is not
 running. Seconds of 500 updates of mtsac on mt10 with two threads on two cores, quiet and beside one busy process:
 
     GOMP_SPINCOUNT            quiet   busy
@@ -12,9 +12,9 @@ running. Seconds of 500 updates of mtsac on mt10 with two threads on two cores, 
     OMP_WAIT_POLICY=passive    26.0   32.9
     (one thread                28.5)
 
-``scripts/benchmark_threads.py`` measures it. The commands choose 1,000: on a quiet machine it costs less than any other
-process costs with libgomp's own. A program around ``mtrl.trainer.train`` has to choose itself, by a call of
-``spin_briefly`` before it imports torch.
+``scripts/benchmark_threads.py`` measures it. The commands choose 1,000. On a quiet machine that costs less time than
+libgomp's own setting costs beside any other process. A program around ``mtrl.trainer.train`` has to choose itself, by a
+call of ``spin_briefly`` before it imports torch.
 """
 
 from __future__ import annotations

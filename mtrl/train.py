@@ -24,9 +24,10 @@ from mtrl.training.allocator import keep_freed_memory
 from mtrl.training.console import lasting_streams
 
 USAGE = """usage: python -m mtrl.train SUITE [--method NAME] [--config FILE] [--KEY=VALUE ...]
+       python -m mtrl.train FILE.yaml [...]               a suite of your own gymnasium environments
        python -m mtrl.train SUITE --seeds 1,2,3 [...]     seeds of one method together, each in a folder of its own
        python -m mtrl.train --resume RUN[,RUN...] [--total-env-steps=N]
-       python -m mtrl.train SUITE --track wandb [...]     copy what goes to TensorBoard to Weights & Biases
+       python -m mtrl.train SUITE --track wandb [...]     copy TensorBoard's points to Weights & Biases
        python -m mtrl.train SUITE --help    every setting, with its value for that suite and method
        python -m mtrl.train --network NAME --help    the settings of a network; so for every other choice by name
        python -m mtrl.train                 suites and methods"""
@@ -71,9 +72,10 @@ def _run(arguments: list[str]) -> int:
         title = f"Settings of {config.suite} with {config.method}:"
         print(f"{cli.fitted(USAGE)}\n\n{title}\n{_settings(config)}")
         return 0
+    # Imports torch, which listing and checking settings do without.
     from mtrl.trainer import (
         train_together,
-    )  # imports torch, which listing and checking settings do without
+    )
     from mtrl.training.tracking import tracked
 
     with tracked(tracker, configs):
@@ -183,7 +185,9 @@ def overview() -> str:
             REWARD_SCALES
         ),
     }
-    return "\n\n".join(f"{title}:\n{cli.columns(rows)}" for title, rows in parts.items())
+    return "\n\n".join(
+        f"{cli.fitted(f'{title}:')}\n{cli.columns(rows)}" for title, rows in parts.items()
+    )
 
 
 def explained_choices(chosen: dict[str, str]) -> str:
@@ -218,7 +222,9 @@ def _suite_line(name: str, members: list[Suite]) -> tuple[str, str]:
 
 
 def _settings(config: TrainConfig) -> str:
-    return cli.settings_help(explained(config), config.flat())
+    known = explained(config)
+    known.pop("declaration", None)  # no setting to choose: the suite's file says it
+    return cli.settings_help(known, config.flat())
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Training runs: one, or the seeds of one method in lockstep; continue after whatever happened."""
+"""Train one run, or the seeds of one method in lockstep; continue interrupted ones."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 
 import torch
@@ -27,9 +28,10 @@ from mtrl.settings.algorithms import agent_class
 from mtrl.settings.config import TrainConfig, difference
 from mtrl.settings.presets import read_yaml
 from mtrl.training import checkpoint
-from mtrl.training.card import run_card
+from mtrl.training.card import TIME_LABEL, run_card
 from mtrl.training.checkpoint import Checkpoint
 from mtrl.training.clock import Clock
+from mtrl.training.expected import UNKNOWN, ExpectedTime, time_left
 from mtrl.training.interrupts import Interrupts
 from mtrl.training.progress import Progress
 from mtrl.training.run import Run
@@ -49,8 +51,8 @@ def train(
 
     In the main thread the first Ctrl-C or SIGTERM ends the training cleanly. In another thread, where Python handles no
     signals, only ``should_stop`` does, such as ``threading.Event().is_set``. PyTorch's settings of the process are
-    changed meanwhile and given back (``training.torch_settings``). What only the commands do for speed, a program
-    around this does itself, before it imports torch: see ``mtrl.threads`` and ``mtrl.training.allocator``.
+    changed meanwhile and given back (``training.torch_settings``). The commands also make two settings for speed before
+    they import torch (``mtrl.threads``, ``mtrl.training.allocator``); a program that calls this makes them itself.
 
     Args:
         command: how the run was asked for, for the record.
@@ -129,7 +131,7 @@ def _find_checkpoint(config: TrainConfig, folder: RunFolder) -> Checkpoint | Non
 
 
 def _check_total(config: TrainConfig, found: Checkpoint) -> None:
-    """Refuse a planned total that a run is beyond, unless it is the one that it was trained under."""
+    """Refuse a planned total below the run's progress, unless the run was trained under this total."""
     total, unit = config.total_env_steps, agent_class(config.algorithm).unit.replace("_", " ")
     if total < found.progress and total != found.config["total_env_steps"]:
         raise ConfigError(
@@ -189,12 +191,14 @@ class Trainer:
         title = f"{self.config.suite} {self.config.method}"
         if len(self.runs) > 1:
             title += f" seeds {','.join(str(run.config.seed) for run in self.runs)}"
-        # Runs that differ in their seeds have the same to say.
+        # Runs that differ in their seeds have the same cautions.
         for caution in self.runs[0].agent.cautions(self.config.total_env_steps):
             print(f"warning: {caution}", file=sys.stderr)
         total = sum(run.config.total_env_steps for run in self.runs)
         first = self.runs[0]
-        print(run_card(first.config, first.env, first.agent), file=sys.stderr, flush=True)
+        card = run_card(first.config, first.env, first.agent, self._time_so_far(total))
+        print(card, file=sys.stderr, flush=True)
+        self._expected = ExpectedTime(total, first.agent.unit_in_words)
         self.progress = Progress(title, self._taken(), total)
         for remark in dict.fromkeys(remark for run in self.runs for remark in run.remarks):
             self.progress.say(remark)
@@ -235,7 +239,9 @@ class Trainer:
             for run in self._open_runs():
                 self._attempt(run, run.do_what_is_due)
             while behind := self._behind():
+                began, before = time.monotonic(), self._taken()
                 failures = self._seeds.advance(behind)
+                self._say_expected(time.monotonic() - began, before)
                 self.progress.advance(self._taken())
                 for index in behind:
                     self._after_advance(self.runs[index], failures.get(index))
@@ -248,8 +254,26 @@ class Trainer:
         except EvaluationStopped:
             self._stop()
 
+    def _time_so_far(self, total: int) -> str:
+        """How long runs that continue will take, if they stay as fast as they were; new runs are yet to be measured."""
+        taken, seconds = self._taken(), sum(run.wall_s() for run in self.runs)
+        if taken == 0:
+            return UNKNOWN
+        if taken >= total:
+            return "all steps are taken; the last evaluation is left"
+        unit = self.runs[0].agent.unit_in_words
+        return f"{time_left(total - taken, taken, seconds, unit)}, as fast as it was so far"
+
+    def _say_expected(self, seconds: float, before: int) -> None:
+        """Count a call of ``advance`` that began at ``before``, and say how long training takes once it is known."""
+        updated = all(run.agent.gradient_steps > 0 for run in self.runs)
+        taken = self._taken()
+        text = self._expected.add(seconds, taken - before, updated, taken)
+        if text is not None:
+            self.progress.say(f"{TIME_LABEL}{text}")
+
     def _behind(self) -> list[int]:
-        """The runs that have come least far among those that are still to be trained."""
+        """Indices of the runs with the least progress among those that are still training."""
         steps = {
             i: run.agent.progress
             for i, run in enumerate(self.runs)
@@ -266,7 +290,7 @@ class Trainer:
         self._attempt(run, go_on)
 
     def _attempt(self, run: Run, action: Callable[[], None]) -> None:
-        """Do something for a run; one that turns out to have diverged is recorded as such."""
+        """Call ``action`` for a run. If the run has diverged, record that."""
         try:
             try:
                 action()

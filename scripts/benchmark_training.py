@@ -141,7 +141,7 @@ def end_to_end(vector_steps: int) -> dict[str, Any]:
         (env, "step_async", "start the simulation"),
         (env, "step_wait", "wait for the simulation"),
         (agent, "update", "update"),
-        (agent, "_store", "store"),
+        (agent, "_land", "store"),
     ]:
         clock.wrap(owner, method, name)
     with tempfile.TemporaryDirectory() as folder:

@@ -35,6 +35,8 @@ MADE_LATER: Flat = {
     "agent.network": "mlp",
     "agent.actor_network": None,
     "agent.critic_network": None,
+    # Before 1e1425e one norm clipped a whole network, as it does by default again.
+    "agent.clip_apart": False,
     # So did weights of MTSAC's tasks by temperature, distributions of returns, scales of rewards, resets and decay.
     "agent.temperature_weights": False,
     "agent.value": "scalar",
@@ -84,7 +86,7 @@ GONE: Flat = {
 
 
 RESUMED = re.compile(r"--resume[= ].*--total-env-steps[= ]")
-"""A command that continues a run under a total of its own."""
+"""A command that continues a run with a new planned total."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def upgraded(record: Record) -> Record:
     )
     provenance = dict(record["provenance"])
     command = provenance.pop("command")
-    # A resumed run does not tell at which step its total was set: schedules may have ended and begun anew there.
+    # A resumed run does not tell at which step its total was set, and schedules may have restarted there.
     begun = None if RESUMED.search(command) else 0
     total = params.get("total_env_steps", record["budget"]["env_steps"])
     segments = [{"env_steps": begun, "total_env_steps": total}]

@@ -1,4 +1,6 @@
-"""Build the documentation and the leaderboard into ``build/docs``; any warning is an error. Needs the extra ``docs``.
+"""Build the documentation and the leaderboard into ``build/docs``, and check their links. Needs the extra ``docs``.
+
+Any warning, dead link or page that is too far from the first one is an error.
 
 python -m scripts.make_docs           # generated pages, then HTML
 python -m scripts.make_docs --pages    # generated pages only, into docs/generated
@@ -14,7 +16,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mtrl.leaderboard import build
-from scripts.pages import choices, methods, metrics, networks, readme, results, speed, suites
+from scripts.pages import (
+    choices,
+    links,
+    methods,
+    metrics,
+    networks,
+    readme,
+    results,
+    speed,
+    suites,
+)
 from scripts.pages.text import ROOT
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -67,10 +79,15 @@ def main() -> int:
         return 0
     sphinx = ["-m", "sphinx", "-W", "--keep-going", "-q", "docs", "build/docs"]
     status = subprocess.run([sys.executable, *sphinx], cwd=ROOT).returncode
-    if status == 0:
-        page = ROOT / "build" / "docs" / "leaderboard"
-        build.write(build.read(ROOT / "results", page), page, docs="..")
-    return status
+    if status != 0:
+        return status
+    built = ROOT / "build" / "docs"
+    page = built / "leaderboard"
+    build.write(build.read(ROOT / "results", page), page, docs="..")
+    faults = links.problems(built)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    return int(bool(faults))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from typing import Annotated, NamedTuple
 import torch
 from torch import Tensor
 
-from mtrl.agents.data.transfer import Transfer
 from mtrl.agents.state import Mark
 
 
@@ -60,7 +59,6 @@ class ReplayBuffer:
             num_tasks, capacity, sum(self._sizes), dtype=self.dtype, device=device
         )
         self._task = torch.arange(num_tasks, device=device).unsqueeze(1) * capacity
-        self._transfer = Transfer(self._rows.device)
         self._position = 0
         self._size = 0
         self._generator = torch.Generator(device).manual_seed(seed)
@@ -73,8 +71,10 @@ class ReplayBuffer:
         self, obs: Tensor, action: Tensor, reward: Tensor, terminated: Tensor, next_obs: Tensor
     ) -> None:
         """Store ``E`` transitions of every task, each ``[T, E]`` or ``[T, E, dim]``; discrete actions ``[T, E]``."""
-        packed = self._pack(obs, action, reward, terminated, next_obs)
-        rows = self._transfer.upload(packed)
+        self.write(self.pack(obs, action, reward, terminated, next_obs).to(self._rows.device))
+
+    def write(self, rows: Tensor) -> None:
+        """Store what ``pack`` made of transitions, ``[T, E, columns]`` on the buffer's device."""
         start = self._position
         count = rows.shape[1]
         first = min(count, self.capacity - start)
@@ -119,9 +119,10 @@ class ReplayBuffer:
         batch = self._unpack(*columns)
         return batch.obs, batch.action
 
-    def _pack(
+    def pack(
         self, obs: Tensor, action: Tensor, reward: Tensor, terminated: Tensor, next_obs: Tensor
     ) -> Tensor:
+        """Transitions, as ``add`` takes them, as rows of one type where they live."""
         columns = [
             obs,
             action.view(*reward.shape, -1),
@@ -153,7 +154,7 @@ class ByteReplay(ReplayBuffer):
     dtype = torch.uint8
     reward_size = 4
 
-    def _pack(
+    def pack(
         self, obs: Tensor, action: Tensor, reward: Tensor, terminated: Tensor, next_obs: Tensor
     ) -> Tensor:
         # Viewed as bytes, not converted: a reward keeps all its bits.

@@ -16,9 +16,9 @@ PER_TASK = ("largest", "factor")
 
 
 class RewardScale(ABC):
-    """Gives factors of rewards from a state of tensors on the CPU, and is not asked where it has no state."""
+    """Gives factors of rewards from a state of tensors on the agent's device; not asked where it has no state."""
 
-    def init(self, num_tasks: int, envs_per_task: int) -> State:
+    def init(self, num_tasks: int, envs_per_task: int, device: torch.device) -> State:
         """The state before anything is collected."""
         return {}
 
@@ -59,10 +59,10 @@ class ReturnScale(RewardScale):
     least: Positive = 0.01
     """Least number that rewards are divided by, for tasks without rewards."""
 
-    def init(self, num_tasks: int, envs_per_task: int) -> State:
+    def init(self, num_tasks: int, envs_per_task: int, device: torch.device) -> State:
         return {
-            "running": torch.zeros(num_tasks, envs_per_task),
-            "largest": torch.zeros(num_tasks),
+            "running": torch.zeros(num_tasks, envs_per_task, device=device),
+            "largest": torch.zeros(num_tasks, device=device),
         }
 
     def observe(self, state: State, reward: Tensor, done: Tensor, gamma: float) -> State:
@@ -84,11 +84,11 @@ class RewardBalance(RewardScale):
     least: NonNegative = 0.01
     """Least mean reward of a task that the best one's is divided by."""
 
-    def init(self, num_tasks: int, envs_per_task: int) -> State:
-        return {"factor": torch.ones(num_tasks)}
+    def init(self, num_tasks: int, envs_per_task: int, device: torch.device) -> State:
+        return {"factor": torch.ones(num_tasks, device=device)}
 
     def restart(self, state: State, buffer: ReplayBuffer) -> State:
-        mean = buffer.mean_reward().cpu()
+        mean = buffer.mean_reward()
         factor = mean.max() / mean.clamp_min(self.least)
         # Where all tasks fail, the best of them is none to catch up with.
         return {"factor": torch.where(mean.max() > 0, factor, torch.ones_like(factor))}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from mtrl.agents.data.arrays import Array, to_tensor, zeros
+from mtrl.agents.data.arrays import Array, placed
+from mtrl.agents.data.transfer import packed_sizes, unpack
 from mtrl.agents.errors import AgentError
 
 
@@ -41,19 +44,22 @@ class Rollout(NamedTuple):
     log_prob: Tensor | None = None
     noise: Tensor | None = None
 
-    def renewed(self, last: Rollout | None, fresh: Tensor) -> Self:
+    def renewed(self, last: Rollout | None, fresh: NDArray[np.bool_]) -> Self:
         """Replace the tasks outside ``fresh`` ``[T]`` by those of ``last``, in place.
 
         Both rollouts hold one seed. ``fresh`` and ``log_prob`` of this one are not set yet.
         """
         log_prob = torch.empty_like(self.reward) if last is None else last.log_prob
-        merged = self._replace(fresh=fresh.unsqueeze(0), log_prob=log_prob)
+        flags = torch.from_numpy(fresh).to(self.reward.device)
+        merged = self._replace(fresh=flags.unsqueeze(0), log_prob=log_prob)
         if last is None:
             return merged
+        # Indices, since to select by flags a device would have to say how many there are.
+        stale = torch.from_numpy(np.flatnonzero(~fresh)).to(self.reward.device)
         # The fields of ``self``, not of ``merged``: ``log_prob`` is taken from ``last`` as a whole.
         for field, kept in zip(self, last):
             if field is not None and kept is not None:
-                field[:, ~fresh] = kept[:, ~fresh]
+                field[:, stale] = kept[:, stale]
         return merged
 
 
@@ -88,13 +94,13 @@ def check_rollout(per_task: int, envs: int, sequence: int) -> None:
 
 
 class RolloutBuffer:
-    """Room for the vector steps of one seed's rollout where the environment's arrays live, moved on all at once.
+    """Room for the vector steps of one seed's rollout, moved on all at once.
 
     Args:
         shape: ``(T, L, E)``.
         action_dim: None for discrete actions.
         obs_type: ``float32``, or ``uint8`` for categories.
-        device: of the environment's arrays; None for numpy's.
+        device: where the steps come from, and stay until the rollout is whole; None for arrays of numpy.
         pinned: whether numpy's are page-locked, which a GPU copies without Python waiting.
     """
 
@@ -112,22 +118,26 @@ class RolloutBuffer:
         rows = (length, tasks * envs)
         discrete = action_dim is None
         action_shape = rows if action_dim is None else (*rows, action_dim)
-        action_type = "int64" if discrete else "float32"
-        self._fields = (
-            self._room((*rows, obs_dim), device, obs_type),  # obs
-            self._room((*rows, obs_dim), device, obs_type),  # next_obs
-            self._room(action_shape, device, action_type),  # action
-            self._room(rows, device, "float32"),  # reward
-            self._room(rows, device, "float32"),  # terminated
-            self._room(rows, device, "float32"),  # done
+        number = torch.float32
+        obs_dtype = getattr(torch, obs_type)
+        # Shapes and types of obs, next_obs, action, reward, terminated and done, which lie in one block of bytes.
+        self._like = [
+            torch.empty(shape, dtype=dtype, device="meta")
+            for shape, dtype in (
+                ((*rows, obs_dim), obs_dtype),
+                ((*rows, obs_dim), obs_dtype),
+                (action_shape, torch.int64 if discrete else number),
+                (rows, number),
+                (rows, number),
+                (rows, number),
+            )
+        ]
+        self._block = torch.zeros(
+            sum(packed_sizes(self._like)), dtype=torch.uint8, device=device, pin_memory=pinned
         )
+        self._fields = [placed(part, device) for part in unpack(self._block, self._like)]
         self._before: list[Memory] = []
         self._noise: list[Tensor] = []
-
-    def _room(self, shape: tuple[int, ...], device: torch.device | None, name: str) -> Array:
-        if device is not None or not self._pinned:
-            return zeros(shape, device, name)
-        return torch.zeros(shape, dtype=getattr(torch, name), pin_memory=True).numpy()
 
     def add(
         self,
@@ -152,9 +162,8 @@ class RolloutBuffer:
 
     def rollout(self, device: torch.device) -> Rollout:
         tasks, length, envs = self._shape
-        fields = [
-            to_tensor(field).to(device, non_blocking=self._pinned) for field in self._fields
-        ]
+        block = self._block.to(device, non_blocking=self._pinned)
+        fields = unpack(block, self._like)
         fields += [torch.stack(field).to(device) for field in zip(*self._before)]
 
         def by_task(field: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtrl.agents.data.arrays import Array, as_type, functions, host, zeros
+from mtrl.agents.data.transfer import fetch
 from mtrl.agents.errors import DivergedError
 
 
@@ -46,14 +47,23 @@ class Meter:
                 self._sums[name][0, task] += value.squeeze()
                 self._counts[name][task] += 1
 
-    def drain(self) -> dict[str, float]:
+    @property
+    def sums(self) -> list[Tensor]:
+        """Sums since the last ``drain``, on their device."""
+        return [total[0] for total in self._sums.values()]
+
+    def drain(self, numbers: Sequence[NDArray] | None = None) -> dict[str, float]:
         """Means since the last call: ``train/<name>`` and, for per-task metrics, also ``train/<name>/<task>``.
+
+        Args:
+            numbers: ``sums``, where they have been fetched already.
 
         Raises:
             DivergedError: a mean is not finite.
         """
         out: dict[str, float] = {}
-        for name, sums in self._on_host().items():
+        totals = fetch(self.sums) if numbers is None else numbers
+        for name, sums in zip(list(self._sums), totals, strict=True):
             count = self._counts[name]
             seen = count > 0
             # A task without an update has no mean.
@@ -73,18 +83,6 @@ class Meter:
             if not np.isfinite(value):
                 raise DivergedError(f"{name} is {value}")
         return out
-
-    def _on_host(self) -> dict[str, NDArray[np.float64]]:
-        """The sums, copied together, so that a device is waited for once."""
-        if not self._sums:
-            return {}
-        totals = [total[0] for total in self._sums.values()]
-        joined = torch.cat([total.flatten() for total in totals]).double().cpu()
-        parts = joined.split([total.numel() for total in totals])
-        shaped = [
-            part.view(total.shape).numpy() for part, total in zip(parts, totals, strict=True)
-        ]
-        return dict(zip(self._sums, shaped, strict=True))
 
 
 @dataclass(init=False, eq=False)
@@ -139,7 +137,9 @@ class EpisodeTracker:
         shape = self._running_reward.shape
         self._running_reward += reward.reshape(shape)
         self._running_length += 1 if active is None else active[:, None]
-        self._running_success[success.reshape(shape)] = 1
+        # Flags as indices would make a device say how many are set.
+        of = functions(success)
+        self._running_success = of.where(success.reshape(shape), 1.0, self._running_success)
         # Asking a device whether any episode ended would wait for it.
         if self._device is not None or done.any():
             self._finish(done.reshape(shape))
@@ -151,9 +151,9 @@ class EpisodeTracker:
         # One array for all three, so that a step ends episodes in one product.
         sums = of.stack([self._running_reward, self._running_length, self._running_success])
         totals = (sums * ended).sum(2)
-        self._running_reward[ended] = 0
-        self._running_length[ended] = 0
-        self._running_success[ended] = 0
+        self._running_reward = of.where(ended, 0.0, self._running_reward)
+        self._running_length = of.where(ended, 0.0, self._running_length)
+        self._running_success = of.where(ended, 0.0, self._running_success)
         self._finished_reward += totals[0]
         self._finished_length += totals[1]
         self._finished_success += totals[2]
@@ -169,13 +169,18 @@ class EpisodeTracker:
 
     def drain(self) -> dict[str, float]:
         """Means over the episodes finished since the last call; empty if there were none."""
-        episodes = host(self._finished_episodes)
+        finished = [
+            self._finished_episodes,
+            self._finished_success,
+            self._finished_reward,
+            self._finished_length,
+        ]
+        # One array for all four, so that a device is waited for once.
+        episodes, *sums = host(functions(self._finished_episodes).stack(finished))
         if not episodes.any():
             return {}
         seen = episodes > 0
-        success = host(self._finished_success)[seen] / episodes[seen]
-        score = host(self._finished_reward)[seen] / episodes[seen]
-        length = host(self._finished_length)[seen] / episodes[seen]
+        success, score, length = [total[seen] / episodes[seen] for total in sums]
         out = {
             "rollout/ep_rew_mean": float(score.mean()),
             "rollout/ep_len_mean": float(length.mean()),

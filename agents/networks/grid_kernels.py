@@ -19,9 +19,8 @@ from mtrl.envs.compiled import kernel
 SIDE, KERNEL, STRIDE, WINDOW = 7, 3, 2, 3
 OUT = (SIDE - KERNEL) // STRIDE + 1
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-inlined = partial(
-    kernel, inline="always"
-)  # where the compiler must see that arrays do not overlap
+# Where the compiler must see that arrays do not overlap.
+inlined = partial(kernel, inline="always")
 
 
 @kernel

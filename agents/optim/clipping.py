@@ -1,7 +1,7 @@
-"""Gradient clipping by norm, with the parameters all tasks share and those that tasks own clipped apart.
+"""Gradient clipping by norm, of a whole network or of what tasks share and what they own apart.
 
-A gradient method sets the length of the shared part: PCGrad's sum is up to T times as long as the mean, FairGrad's
-about √T. Under one norm for both parts that length would decide how far the heads move, which no method is about.
+A gradient method sets the length of the shared part: a sum is up to T times as long as the mean, FairGrad's about √T.
+Under one norm for both parts that length decides how far the heads move, too, which no method is about.
 """
 
 from __future__ import annotations
@@ -14,27 +14,30 @@ from torch import Tensor
 from mtrl.agents.networks.network import Network
 
 
-def clip_parts(grad: Tensor, network: Network, max_norm: float | None) -> dict[str, Tensor]:
-    """Scale the shared and the owned part of each member of ``grad`` in place to norms of at most ``max_norm``.
+def clip_network(
+    grad: Tensor, network: Network, max_norm: float | None, apart: bool
+) -> dict[str, Tensor]:
+    """Scale each member of ``grad`` in place to a norm of at most ``max_norm``.
 
     Args:
         grad: ``[S, ..., P]``; the axes after the first, such as twin critics, are clipped together.
         network: its layout is that of P: what all tasks share comes first, then what each task owns.
         max_norm: None leaves ``grad`` as it is.
+        apart: whether ``max_norm`` bounds the shared and the owned part each by its own norm; else that of both.
 
     Returns:
         Metrics ``[S]``: ``grad_norm``, the norm of both parts before clipping, and the factors each part was
         multiplied by, ``shared_clip`` and, where tasks own parameters, ``owned_clip``.
     """
     layout = network.layout
-    parts = [grad[..., : layout.num_shared]]
-    if layout.owned:
+    parts = [grad]
+    if apart and layout.owned:
         # Frozen parameters come last, and their gradient is 0.
-        parts.append(grad[..., layout.num_shared :])
+        parts = [grad[..., : layout.num_shared], grad[..., layout.num_shared :]]
     norms, factors = clip_by_norm(parts, max_norm)
     about = {"grad_norm": torch.linalg.vector_norm(norms, dim=0), "shared_clip": factors[0]}
     if layout.owned:
-        about["owned_clip"] = factors[1]
+        about["owned_clip"] = factors[-1]
     return about
 
 

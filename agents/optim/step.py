@@ -12,7 +12,7 @@ from mtrl.agents.curricula.coupling import Pull, add_pull
 from mtrl.agents.networks.network import Network
 from mtrl.agents.networks.ties import Ties
 from mtrl.agents.optim.adam import AdamSettings, adam_step, decay
-from mtrl.agents.optim.clipping import clip_parts
+from mtrl.agents.optim.clipping import clip_network
 
 States = dict[str, dict[str, Tensor]]
 
@@ -28,6 +28,8 @@ class Networks(Protocol):
     def ties(self) -> Ties | None: ...
     @property
     def max_grad_norm(self) -> float | None: ...
+    @property
+    def clip_apart(self) -> bool: ...
 
 
 def step_network(
@@ -65,7 +67,7 @@ def step_network(
         grad.mul_(learns.view(-1, *trailing))
     if settings.ties is not None:
         settings.ties.collect(state, role, grad)
-    about |= clip_parts(grad, network, settings.max_grad_norm)
+    about |= clip_network(grad, network, settings.max_grad_norm, settings.clip_apart)
     decay(network.trained(own["params"]), adam, network.trained(own.get("trains")), members)
     adam_step(own, grad, adam, members)
     flat = own["params"].view(-1, network.num_parameters)

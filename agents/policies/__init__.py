@@ -277,9 +277,8 @@ class Categorical(Policy):
         """
         log_prob = torch.log_softmax(self.logits(output), -1)
         prob = log_prob.exp()
-        with (
-            torch.no_grad()
-        ):  # the actor's loss moves the policy only; its critics do not read the action
+        with torch.no_grad():
+            # The actor's loss moves the policy only; its critics do not read the action.
             q = critics(None).amin(1)
         value = (prob * (q - alpha[..., None, None] * log_prob)).sum(-1)
         return value, (prob * log_prob).sum(-1)

@@ -101,6 +101,7 @@ def ppo_settings(config: MTPPOConfig, spec: EnvSpec, device: torch.device) -> PP
         clip=config.clip,
         entropy_coef=config.entropy_coef,
         max_grad_norm=config.max_grad_norm,
+        clip_apart=config.clip_apart,
         kl_stop=config.kl_stop,
         normalize_advantages=config.normalize_advantages,
         advantage_floor=config.advantage_floor,

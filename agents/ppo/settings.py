@@ -86,7 +86,10 @@ class MTPPOConfig(AgentConfig):
     weight_decay: NonNegative = 0.0
     """Weight decay of actor and critics (AdamW): their share that each step takes, times the step size."""
     max_grad_norm: Positive = 1.0
-    """Gradient norm clip of actor and critic, in each of what tasks share and of their own heads apart."""
+    """Gradient norm clip of actor and critic."""
+    clip_apart: bool = False
+    """Whether max_grad_norm bounds the gradients of what all tasks share and of what each owns, such as its head, by a
+    norm of their own. A gradient method sets the length of the shared part, which under one norm slows heads too."""
     gamma: Share = 0.99
     """Discount per env step."""
     gae_lambda: Share = 0.97
@@ -127,9 +130,10 @@ class MTPPOConfig(AgentConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # Imports torch, which settings do without until they are complete.
         from mtrl.agents.ppo.build import (
             check,
-        )  # imports torch, which settings do without until they are complete
+        )
 
         check(self)
         if self.noise_until is not None and self.schedule == "constant":

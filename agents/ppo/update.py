@@ -56,6 +56,7 @@ class PPOSettings:
     clip: float
     entropy_coef: float
     max_grad_norm: float
+    clip_apart: bool
     kl_stop: float | None
     normalize_advantages: bool
     advantage_floor: float

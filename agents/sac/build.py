@@ -130,6 +130,7 @@ def sac_settings(config: MTSACConfig, spec: EnvSpec, device: torch.device) -> SA
         max_target=_max_target(config),
         target_entropy=_target_entropy(config, spec, lead, device),
         max_grad_norm=config.max_grad_norm,
+        clip_apart=config.clip_apart,
         adam=AdamSettings(
             config.learning_rate, config.adam_eps, weight_decay=config.weight_decay
         ),

@@ -54,8 +54,10 @@ class MTSACConfig(AgentConfig):
     weight_decay: NonNegative = 0.0
     """Weight decay of actor and critics (AdamW): their share that each step takes, times the step size."""
     max_grad_norm: Positive | None = 1.0
-    """Gradient norm clip of actor and critics (both twins as one), in each of what tasks share and of their own heads
-    apart; null for none. The temperatures are not clipped."""
+    """Gradient norm clip of actor and critics (both twins as one); null for none. The temperatures are not clipped."""
+    clip_apart: bool = False
+    """Whether max_grad_norm bounds the gradients of what all tasks share and of what each owns, such as its head, by a
+    norm of their own. A gradient method sets the length of the shared part, which under one norm slows heads too."""
     gamma: Share = 0.99
     """Discount per env step."""
     tau: Share = 0.005
@@ -109,9 +111,10 @@ class MTSACConfig(AgentConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # Imports torch, which settings do without until they are complete.
         from mtrl.agents.sac.build import (
             check,
-        )  # imports torch, which settings do without until they are complete
+        )
 
         check(self)
 

@@ -58,6 +58,7 @@ class SACSettings:
     max_target: float | None
     target_entropy: float | Tensor
     max_grad_norm: float | None
+    clip_apart: bool
     adam: AdamSettings
     dtype: torch.dtype
     share: float = 0.0
@@ -331,9 +332,8 @@ def _update_critic(
         ),
         trains=critic.get("trains"),
     )
-    grad = flat.view_as(
-        critic["params"]
-    )  # twins share one reduction, so their gradient comes flat
+    # Twins share one reduction, so their gradient comes flat.
+    grad = flat.view_as(critic["params"])
     about |= step_network(
         state, "critic", grad, settings, settings.adam, pull, masked, noise.critic_redraw
     )

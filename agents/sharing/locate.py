@@ -25,10 +25,13 @@ def agent_file(path: Path) -> Path:
     if (path / AGENT_FILE).is_file():
         return path / AGENT_FILE
     checkpoints = newest_first(path / "checkpoints")
+    damaged: list[Path] = []
     for checkpoint in checkpoints:
         if _is_whole(checkpoint):
+            for newer in damaged:
+                warnings.warn(f"{newer}: damaged; using an older one", stacklevel=4)
             return checkpoint / AGENT_FILE
-        warnings.warn(f"{checkpoint}: damaged; using an older one", stacklevel=4)
+        damaged.append(checkpoint)
     if checkpoints:
         raise AgentError(f"path: every checkpoint in {path} is damaged")
     raise AgentError(

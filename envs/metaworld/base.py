@@ -158,7 +158,7 @@ class MetaWorldVectorEnv(EngineVectorEnv):
         self._arrays.restart[:] = everywhere
         self._place_goals(everywhere)
         self._restart()
-        self._arrays.final_obs[:] = self._arrays.obs  # what paused environments give
+        self._arrays.final_obs[:] = self._arrays.obs  # outputs of paused environments
         self._fresh[...] = self._running = True
 
     def _kept(self) -> dict[str, NDArray]:

@@ -28,7 +28,7 @@ def main() -> None:
                 parent.sendall(b"done\n")
         except (BrokenPipeError, ConnectionResetError):
             pass  # the parent is gone
-        except Exception as error:  # whatever it is, the parent has to hear of it
+        except Exception as error:  # of any kind: the parent reports it
             parent.sendall(
                 " ".join(f"{type(error).__name__}: {error}".split()).encode() + b"\n"
             )

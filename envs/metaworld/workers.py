@@ -84,9 +84,8 @@ class Workers:
     def _ending_all_on_failure(self) -> Iterator[None]:
         try:
             yield
-        except (
-            BaseException
-        ):  # also KeyboardInterrupt: a half-read answer would shift all later ones
+        except BaseException:
+            # Also KeyboardInterrupt: a half-read answer would shift all later ones.
             self.close()
             raise
 

@@ -123,7 +123,7 @@ class MiniGridVectorEnv(EngineVectorEnv):
         """Complete the step: obs, final_obs, reward, terminated, truncated."""
 
     def _chooser(self, suite: Suite, settings: EnvSettings) -> Callable[[int], Levels] | None:
-        """Where the suite has a pool, what gives the levels of a seed: those of the pool, or in evaluation others.
+        """Maps a seed to the levels of the suite's pool, in evaluation to levels outside; None without a pool.
 
         The pool follows ``goal_seed`` where it was given, else the seed.
         """

@@ -14,7 +14,7 @@ from mtrl.envs.minigrid.rules import step_level
 from mtrl.envs.minigrid.view import VIEW_BYTES, observe
 
 START, STAND_STILL = -1, -2
-"""What a negative action asks for in place of a step."""
+"""Negative actions: start the present episode, or leave the level as it is."""
 
 
 @kernel
@@ -54,8 +54,8 @@ def run_range(
     terminated: NDArray[np.bool_],
     truncated: NDArray[np.bool_],
 ) -> None:
-    """Step environments ``low`` to ``high``, start their present episodes where the action is ``START``, or do nothing
-    but look where it is ``STAND_STILL``.
+    """Step environments ``low`` to ``high``. Those with the action ``START`` start their present episodes. Those with
+    ``STAND_STILL`` only return their observation.
 
     One kernel for both, because compiling all the level generators twice would take twice as long.
     """

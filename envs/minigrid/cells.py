@@ -29,7 +29,7 @@ COLORS_BY_NAME = np.array([BLUE, GREEN, GREY, PURPLE, RED, YELLOW], np.int64)
 # Slots of the int64 state vector of one level.
 X, Y, DIRECTION, CARRIED, STEPS = range(5)
 TARGET_X, TARGET_Y, OTHER_X, OTHER_Y, OTHER, CONTENTS = range(5, 11)
-"""Two positions, one plain cell and the contents of the level's one filled box; what they are is up to the rule."""
+"""Two positions, one plain cell and the contents of the level's one filled box; each rule gives them their meaning."""
 PREFIX, ARTICLE, COLOR, TYPE, PLACE, ARTICLE_2, COLOR_2, TYPE_2 = range(11, 19)
 """The mission, as numbers; see ``missions``."""
 OBSTACLES = 19

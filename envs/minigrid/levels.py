@@ -72,7 +72,7 @@ def _generate_babyai(grid: Grid, state: State, rng: Rng, task: State) -> bool:
 
 @kernel
 def start_level(grid: Grid, state: State, rng: Rng, task: State, seed: int) -> None:
-    """Overwrite ``grid`` (without its border), ``state`` and ``rng`` with the first moment of level ``seed``."""
+    """Overwrite ``grid`` (without its border), ``state`` and ``rng`` with the start of level ``seed``."""
     seed_rng(rng, seed)
     grid[:, :] = EMPTY
     state[:] = 0

@@ -28,7 +28,7 @@ from mtrl.envs.minigrid.streams import Levels, stream_key
 from mtrl.envs.minigrid.tasks import GridTask
 
 CANDIDATES = 2_000
-"""Level seeds that are looked at for each task; levels that none of them gives are never played."""
+"""Level seeds that are tried for each task. A level that none of them generates is never played."""
 _CHUNK = 500
 _POOL, _EVALUATION = 1, 2  # names of streams
 

@@ -47,7 +47,7 @@ def show(folder: Path, options: dict[str, Any]) -> None:
     """Evaluate and film the agent of a shared folder."""
     from mtrl.evaluate import say_file, table
     from mtrl.evaluation.evaluator import make_evaluator
-    from mtrl.evaluation.video import film
+    from mtrl.evaluation.video import check_film, film
     from mtrl.settings.algorithms import agent_class
     from mtrl.settings.config import make_config
     from mtrl.sharing.pack import read_packed
@@ -56,6 +56,9 @@ def show(folder: Path, options: dict[str, Any]) -> None:
     if "episodes" in options:
         flat["eval.episodes_per_task"] = options["episodes"]
     config = make_config(flat)
+    target = Path(options.get("video", f"demo-{config.suite.replace(':', '-')}"))
+    tasks = options["tasks"].split(",") if "tasks" in options else None
+    check_film(config, target, tasks, options.get("camera"))
     agent = agent_class(config.algorithm).load(folder, device=config.device)
     print(
         f"{config.suite} {config.method}, trained for {agent.env_steps:,} env steps", flush=True
@@ -65,8 +68,6 @@ def show(folder: Path, options: dict[str, Any]) -> None:
         print(table(evaluator.evaluate(agent)), flush=True)
     finally:
         evaluator.close()
-    target = Path(options.get("video", f"demo-{config.suite.replace(':', '-')}"))
-    tasks = options["tasks"].split(",") if "tasks" in options else None
     film(config, agent, target, tasks, options.get("camera"), say_file)
 
 

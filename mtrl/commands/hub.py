@@ -16,9 +16,9 @@ USAGE = """usage: mtrl hub pack RUN FOLDER                  write agent, config,
        mtrl hub push RUN ORG/NAME [--private]    the same folder as a repository of the Hugging Face Hub
        mtrl hub pull ORG/NAME                    fetch a repository, and print the folder it is in
 
-A checkpoint of a run is larger: it holds all that training needs. What pack writes has the newest whole checkpoint's
-agent without its optimizer. `mtrl.MTPPO.from_pretrained` takes a folder or an ORG/NAME. push and pull need the package
-huggingface_hub; push needs a login (`hf auth login`)."""
+pack writes the agent of the newest whole checkpoint, without its optimizer. The checkpoint itself is larger, because
+it holds all that training needs. `mtrl.MTPPO.from_pretrained` takes a folder or an ORG/NAME. push and pull need the
+package huggingface_hub; push needs a login (`hf auth login`)."""
 _WORDS = {"pack": ("RUN", "FOLDER"), "push": ("RUN", "ORG/NAME"), "pull": ("ORG/NAME",)}
 
 

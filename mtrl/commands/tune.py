@@ -27,8 +27,9 @@ intermediate evaluations). SPEC is a YAML file:
     agent.epochs: {low: 2, high: 16} # whole numbers, since both ends are
     agent.heads: [multi-head, one-hot]
 
-  --folder=DIR  where the journal and the trials' runs go; by default tuning/NAME. The same command there goes on;
-                several at a time share the work.
+  --folder=DIR  where the journal and the trials' runs go; by default tuning/NAME
+
+The same command continues a search that was stopped or killed. Started several times at once, it shares the trials.
 
 Needs the package optuna."""
 

@@ -1,4 +1,4 @@
-"""``mtrl watch RUN``: the newest policy of a run at work, in a window."""
+"""``mtrl watch RUN``: show the newest policy of a run in a window."""
 
 from __future__ import annotations
 

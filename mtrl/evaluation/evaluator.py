@@ -93,9 +93,8 @@ class Evaluator:
         done = np.zeros(env.num_envs, dtype=np.int64)
         ever: Bools = np.zeros(env.num_envs, dtype=bool)
         episode_return, length = np.zeros(env.num_envs), np.zeros(env.num_envs, dtype=np.int64)
-        totals = np.zeros(
-            (4, env.num_envs)
-        )  # successes, final-step successes, returns, lengths
+        # Successes, final-step successes, returns, lengths.
+        totals = np.zeros((4, env.num_envs))
         self._starts = [set() for _ in env.suite.tasks]
         self._note_starts(start & (done < self._quota))
         while (done < self._quota).any():
@@ -142,14 +141,14 @@ class Evaluator:
 
 
 def evaluation_seed(seed: int) -> int:
-    """The environments' seed for an evaluation seed: a stream of its own even where the run's seed is equal."""
+    """Derive the environments' seed. Its stream differs from training's, also where the two seeds are equal."""
     return int(np.random.SeedSequence([seed, 0x6576616C]).generate_state(1)[0])
 
 
 def goal_seed(config: TrainConfig) -> int:
-    """Seed of the goals or levels that a run is evaluated on: an explicit evaluation seed, else the run's own.
+    """Seed of the goals or levels that evaluate a run: an explicit evaluation seed, else the run's own.
 
-    Where training draws from a fixed pool of levels it stays that of the pool, for evaluation keeps outside of it.
+    Where training draws from a fixed pool of levels, this is the pool's seed, because evaluation plays levels outside.
     """
     if config.eval.seed is None or envs.get_suite(config.suite).level_pool is not None:
         return config.benchmark_seed

@@ -76,8 +76,20 @@ def film(
     return files
 
 
+def check_film(
+    config: TrainConfig, folder: Path, tasks: Sequence[str] | None, camera: str | None
+) -> None:
+    """Raise what ``film`` would raise for its arguments, before an evaluation takes its time. Makes the folder."""
+    places(config.suite, tasks)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    if camera is not None:
+        filming_env(config, camera).close()
+
+
 def places(suite: str, tasks: Sequence[str] | None) -> list[int]:
-    """Places of the named tasks in the suite, in its order; of all for None. Raises ConfigError for an unknown one."""
+    """Positions of the named tasks in the suite, in its order; of all for None. Raises ConfigError for an unknown
+    one."""
     names = envs.get_suite(suite).task_names
     for task in tasks or ():
         if task not in names:
@@ -145,12 +157,8 @@ def record(env: envs.TaskVectorEnv, agent: Agent, task: int, skip: int) -> Frame
 def _frame(env: envs.TaskVectorEnv, task: int) -> NDArray[np.uint8]:
     try:
         frames = env.frames([task])
-    except (
-        RuntimeError,
-        OSError,
-        ImportError,
-        AttributeError,
-    ) as error:  # what OpenGL raises without a display
+    except (RuntimeError, OSError, ImportError, AttributeError) as error:
+        # What OpenGL raises without a display.
         hint = "without a display set MUJOCO_GL to egl or osmesa"
         raise WorkbenchError(f"video: this machine cannot render ({error}); {hint}") from error
     if not frames:

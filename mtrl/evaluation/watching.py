@@ -1,4 +1,4 @@
-"""A policy at work in a window, by pygame, which minigrid brings."""
+"""Show a policy in a window, drawn by pygame, which minigrid installs."""
 
 from __future__ import annotations
 

@@ -20,6 +20,9 @@ COMMANDS = {
 """Name of each command: its module, which has ``run(arguments) -> exit status``, and what it does."""
 
 
+USAGE = "usage: python -m mtrl.leaderboard COMMAND ...   (COMMAND --help shows its settings)"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status (0 done, 1 failed while running, 2 bad input)."""
     spin_briefly()
@@ -29,9 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         rows = cli.columns([(name, text) for name, (_, text) in COMMANDS.items()])
-        print(
-            f"usage: python -m mtrl.leaderboard COMMAND ...   (COMMAND --help shows its settings)\n\n{rows}"
-        )
+        print(f"{cli.fitted(USAGE)}\n\n{rows}")
         return 0
     with lasting_streams():
         return cli.run_command(
@@ -44,6 +45,12 @@ def _dispatch(command: str, arguments: list[str]) -> int:
         from mtrl.errors import unknown
 
         raise unknown("COMMAND", command, COMMANDS)
+    if not arguments or {"-h", "--help"} & set(arguments):
+        from mtrl import cli
+        from mtrl.leaderboard.usages import USAGES
+
+        print(cli.fitted(USAGES[command]))
+        return 0
     status: int = importlib.import_module(COMMANDS[command][0]).run(arguments)
     return status
 

@@ -11,25 +11,10 @@ from mtrl.leaderboard import export, files, outside, page, runs, svg, text
 from mtrl.leaderboard.board import Board, make_board
 from mtrl.training.run_folder import write_text, writing
 
-USAGE = """usage: python -m mtrl.leaderboard build RESULTS [--out=DIR] [--outside=FILE] [--docs=URL]
-
-Reads every result file below RESULTS and writes into DIR: index.html (one self-contained page), leaderboard.md, csv/,
-plots/ (SVG) and rliable/ (matrices of runs and tasks). Equal results give equal bytes.
-
-  --out=DIR       by default leaderboard
-  --outside=FILE  CSV of numbers published elsewhere, as reference lines; by default those that ship with mtrl; none
-                  leaves them out
-  --docs=URL      where the documentation is, as seen from the page: each row then links to its method there
-
-Exit status 1 if files had to be left out (each is named, on stderr and on the page), 2 if nothing could be built."""
-
 
 def run(arguments: list[str]) -> int:
     """Build everything; the status is 1 if a file was left out."""
     words, options = cli.parse(arguments, dict.fromkeys(("out", "outside", "docs"), str))
-    if not arguments or "help" in options:
-        print(cli.fitted(USAGE))
-        return 0
     if len(words) != 1:
         raise ConfigError(f"RESULTS: {len(words)} given; name one folder")
     out = Path(options.get("out", "leaderboard"))

@@ -11,20 +11,10 @@ from mtrl.errors import ConfigError, ResultError
 from mtrl.leaderboard.files import find, is_other, printable, read_checked
 from mtrl.records.schema import schema_path
 
-USAGE = """usage: python -m mtrl.leaderboard check FILE-OR-FOLDER ... | --schema
-
-Validates result files against the published JSON schema and the rules that a schema cannot express. Prints a line per
-problem: the file, the place in it, what is wrong. Exit status 2 if there is any.
-
-  --schema  print the path of the JSON schema"""
-
 
 def run(arguments: list[str]) -> int:
     """Check every file; the status is 2 if one has a problem."""
     words, options = cli.parse(arguments, {"schema": bool})
-    if not arguments or "help" in options:
-        print(cli.fitted(USAGE))
-        return 0
     if options:
         if words:
             raise ConfigError(f"schema: goes without files; {words[0]!r} is one")

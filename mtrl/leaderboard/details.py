@@ -1,4 +1,4 @@
-"""The page's small print: where each row comes from, run by run, and the files that are not part of it."""
+"""The last part of the page: the runs behind each row, and the files that were left out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def row_id(table: Table, row: Row) -> str:
 
 
 def rows(table: Table) -> str:
-    """One fold per row: command, settings, commits, and every seed with its file, whatever became of it."""
+    """One collapsed part per row: command, settings, commits, and every seed with its file and status."""
     folds = "".join(_fold(table, row) for row in table.rows)
     return f'<div class="runs"><h3>Runs</h3>{folds}</div>'
 

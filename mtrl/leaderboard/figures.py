@@ -20,7 +20,7 @@ from mtrl.leaderboard.tables import Comparison, Table
 _POINTS = 160
 """Points drawn of one curve; more are not visible."""
 FLAW, UNEQUAL = "†", "≠"
-"""Marks of a headline that has remarks, and of a comparison of different numbers of env steps."""
+"""Signs beside a headline with remarks, and beside a comparison at different numbers of env steps."""
 
 
 def figures(table: Table, published: Sequence[Outside]) -> dict[str, tuple[str, str]]:

@@ -21,7 +21,7 @@ MAX_BYTES = 16 * 2**20
 OTHER_FILES = ("benchmark_*.json", "fidelity_*.json")
 """Names of JSON files that lie beside results and are something else."""
 PAGE_TITLE = "<title>mtrl leaderboard</title>"
-"""Marks the page that ``build`` writes, and with it the folders of its plots and data."""
+"""Text in every page that ``build`` writes; it identifies the page and the folders of its plots and data."""
 BUILT = {"csv": (".csv",), "plots": (".svg",), "rliable": (".json", ".npz")}
 """Folders that ``build`` writes beside its page, with the endings of their files."""
 _SKIPPED_FOLDERS = ("checkpoints", "tensorboard", "node_modules")

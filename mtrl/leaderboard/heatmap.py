@@ -85,8 +85,8 @@ def specialists(table: Table, everything: Sequence[Table]) -> list[Column]:
 
 
 def _standing(row: Row) -> tuple[int, int, bool, int, str]:
-    """Order among a method's rows that no score has a part in: the largest budget, the fewest settings that differ from
-    the method's preset, planned once, the most seeds, the first file."""
+    """Sort key of a method's rows that ignores their scores: largest budget, fewest settings that differ from the
+    method's preset, planned once, most seeds, first file."""
     differing = len(changes(settings_of(row.first.method, row.first.protocol)))
     return -row.budget, differing, not row.first.straight, -row.seeds, row.first.file
 

@@ -1,4 +1,4 @@
-"""What rows are called: the method's name, with what tells a row from others of that name and budget."""
+"""Labels of rows: the method's name, and the settings that distinguish rows of one method and budget."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mtrl.records.rows import PROTOCOL_KEYS, changes, label
 Key = tuple[int, str]
 """Budget and method of a row."""
 _SAID = 4
-"""Differences that a label names; a search over many settings would make it a paragraph."""
+"""Most differences that a label names; a search over many settings would fill a paragraph."""
 
 
 def labels(firsts: Mapping[Key, Run]) -> dict[Key, str]:
     """A label for each row, different within a budget.
 
-    It names a difference from the preset that another row of the method does not have, or that no other row of the
-    budget has. What all rows of a method share with others is a condition of the comparison.
+    A label names a difference from the preset if another row of the method lacks it, or if no other row of the budget
+    has it. It omits a difference that all rows of the method and rows of other methods have.
 
     Args:
         firsts: a run of each row, by budget and method.

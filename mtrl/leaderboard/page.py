@@ -127,6 +127,8 @@ def _evaluation_seed(protocol: Record) -> str:
 def measures(table: Table) -> str:
     """What a success rate of the table says."""
     suite = get_suite(table.suite)
+    if suite.measures:
+        return suite.measures
     if suite.level_pool is not None:
         return "success on levels that training never saw, by content; a task with a single level is evaluated on it"
     if suite.discrete:

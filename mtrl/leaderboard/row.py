@@ -149,7 +149,7 @@ class Row:
 
     @property
     def tags(self) -> list[str]:
-        """What must be known of the row's number, in a few words each."""
+        """Short remarks on the row's number."""
         unfinished = len(self.with_status("running"))
         tags = [
             f"{len(self.with_status(status))} {status}"
@@ -167,7 +167,7 @@ class Row:
 
     @cached_property
     def remarks(self) -> list[str]:
-        """Sentences that belong to the row's number."""
+        """Remarks on the row's number, as sentences."""
         diverged, failed = self.with_status("diverged"), self.with_status("failed")
         unfinished = self.with_status("running")
         found = [] if self.first.straight else [_plan_in_words(self.first)]
@@ -213,8 +213,8 @@ def _plan_in_words(run: Run) -> str:
     last = run.segments[-1]["total_env_steps"]
     if run.segments[0]["env_steps"] is None:
         return (
-            f"its command continues a run under a total of its own, {last:,}, and the record does not tell at which "
-            "step: schedules may have ended and begun anew there"
+            f"its command continues a run with a new planned total, {last:,}; the record does not say at which step, "
+            "and step-size schedules may have restarted there"
         )
     steps = [
         f"{part['total_env_steps']:,} at {part['env_steps']:,}" for part in run.segments[1:]

@@ -11,36 +11,15 @@ from mtrl.errors import ConfigError
 from mtrl.sweeps.local import LocalExecutor
 from mtrl.sweeps.progress import SweepProgress, describe
 from mtrl.sweeps.scheduler import Executor, Scheduler
-from mtrl.sweeps.spec import KEYS, read_spec
+from mtrl.sweeps.spec import read_spec
 from mtrl.training.allocator import keep_freed_memory
 
-_KEYS = "\n".join(f"  {key:<16} {text}" for key, text in KEYS.items())
-USAGE = f"""usage: python -m mtrl.leaderboard run SPEC.yaml [--jobs=N] [--ray=ADDRESS] [--dry-run]
-
-Trains every suite with every method and seed of SPEC. Result files go to the results folder, one per run, as each is
-over; run folders lie beneath it in .runs/. Finished runs are skipped, broken ones continue from their last checkpoint,
-so the same command continues a sweep that was stopped or killed. A run that fails is tried once more.
-
-With together the seeds of a suite and method train in one process, each with files of its own. That is for a GPU, where
-their updates become one; their memory adds up. On a CPU it is no faster than processes of their own (--jobs), and every
-result is the same to the bit. A finished seed is left out; a group that breaks down goes on seed by seed.
-
-  --jobs=N       processes at a time, which share the CPUs; by default 1. With --ray: CPUs of the cluster over --cpus
-  --ray=ADDRESS  run on a Ray cluster (host:port, or auto) that shares the results folder; needs the extra ray
-  --cpus=N       with --ray: CPUs of each process, by default 1
-  --dry-run      print the plan and an estimate of hours, and train nothing
-
-SPEC holds
-{_KEYS}"""
 _OPTIONS = {"jobs": int, "ray": str, "cpus": int, "dry_run": bool}
 
 
 def run(arguments: list[str]) -> int:
     """Run the command; the status is 1 if a run failed or diverged."""
     words, given = cli.parse(arguments, _OPTIONS)
-    if not arguments or "help" in given:
-        print(cli.fitted(USAGE))
-        return 0
     if len(words) != 1:
         raise ConfigError(f"SPEC: {len(words)} given; name one YAML file")
     for key in ("jobs", "cpus"):
@@ -52,9 +31,10 @@ def run(arguments: list[str]) -> int:
         )
     spec = read_spec(Path(words[0]))
     if "dry_run" in given:
+        # PyTorch and the environments, which a sweep itself does not need.
         from mtrl.sweeps.estimate import (
             plan,
-        )  # PyTorch and the environments, which a sweep itself does not need
+        )
 
         keep_freed_memory()  # as the command that trains does
         print(plan(spec, given.get("jobs", 1)))

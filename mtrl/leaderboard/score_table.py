@@ -143,7 +143,7 @@ def _difference(comparison: Comparison) -> str:
 
 
 def remarks(table: Table) -> str:
-    """What must be known of single rows, below the table."""
+    """Remarks on single rows, shown below the table."""
     items = [
         f"<li><b>{escape(table.name(row))}</b> {figures.FLAW * row.flawed}: {escape(text)}</li>\n"
         for row in table.rows

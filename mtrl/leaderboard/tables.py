@@ -89,7 +89,7 @@ class Table:
         """Versions of the simulators behind the rows."""
         versions: dict[str, set[str]] = defaultdict(set)
         for run in (run for row in self.rows for run in row.runs):
-            for name in ("mujoco", "metaworld", "minigrid", "envpool"):
+            for name in ("mujoco", "metaworld", "minigrid", "envpool", "gymnasium"):
                 if name in run.provenance["packages"] and _used(name, self):
                     versions[name].add(str(run.provenance["packages"][name]))
         return {name: sorted(found) for name, found in sorted(versions.items())}
@@ -99,7 +99,10 @@ def _used(package: str, table: Table) -> bool:
     """Whether a simulator package has a part in a table's numbers."""
     if package == "envpool":
         return "envpool" in str(table.protocol["backend"])
-    return (package == "minigrid") == (table.protocol["reward_version"] == "stock")
+    version = table.protocol["reward_version"]
+    if package == "gymnasium" or version == "own":
+        return package == "gymnasium" and version == "own"
+    return (package == "minigrid") == (version == "stock")
 
 
 def _alike(run: Run, other: Run) -> int:

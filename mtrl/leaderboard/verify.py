@@ -24,17 +24,6 @@ from mtrl.settings.presets import read_yaml
 from mtrl.statistics import t_interval, wilson_interval
 from mtrl.training.checkpoint import Checkpoint
 
-USAGE = """usage: python -m mtrl.leaderboard verify ROW ... [--KEY=VALUE ...]
-
-Evaluates the final checkpoint of every run of a row under the official protocol, and compares the mean with the row's
-interval. ROW is a row of the leaderboard by its label, SUITE/LABEL, with SUITE/BUDGET/LABEL where several budgets have
-it; or its folder, run folders or result files. A method stands for its row where it has only one. Exit status 1 if the
-row does not hold.
-
-  --results=DIR  where ROW is looked up, by default results
-  --runs=DIR     where run folders lie, for result files that do not lie in or beside them; by default runs
-  --seed=N       draws other goals or levels; by default each run's own, which repeats its evaluation
-  --device=NAME  auto, cpu, cuda or cuda:N"""
 _DEPTH = 4
 """Parts of a result file's path below the results: SUITE/BUDGET/ROW/seed-N.json."""
 _OPTIONS = {"results": str, "runs": str, "seed": int, "device": str}
@@ -67,9 +56,6 @@ class Claim:
 def run(arguments: list[str]) -> int:
     """Run the command; the status is 1 if the row does not hold."""
     words, given = cli.parse(arguments, _OPTIONS)
-    if not arguments or "help" in given:
-        print(cli.fitted(USAGE))
-        return 0
     if not words:
         raise ConfigError("ROW: none given; name SUITE/LABEL, run folders or result files")
     results, runs = Path(given.get("results", "results")), Path(given.get("runs", "runs"))
@@ -226,7 +212,7 @@ def _paths(word: str, results: Path) -> Iterator[Path]:
 
 
 def _of_method(row: Row) -> tuple[str, str]:
-    """What stands for a row where its method has only one, of all budgets or of its own."""
+    """The names of a row where it is its method's only one: among all budgets, and among its own budget."""
     suite = row.first.protocol["suite"]
     return f"{suite}/{row.method}", f"{suite}/{budget_name(row.budget)}/{row.method}"
 

@@ -9,7 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from mtrl.envs import Suite
+from mtrl import envs
+from mtrl.envs import Suite, SuiteError
 from mtrl.errors import ResultError
 from mtrl.records.provenance import provenance
 from mtrl.records.record import SCHEMA_VERSION
@@ -108,11 +109,12 @@ def problems(record: Any) -> list[str]:
         found = "is missing" if version is None else f"{show(version)} is not supported"
         return [f"schema_version: {found}; this version of mtrl reads {SCHEMA_VERSION}"]
     broken = [f"{path or 'record'}: {text}" for path, text in violations(record)]
-    # What belongs together can be judged only once each part is what it should be.
+    # Rules about several fields are checked only where each field is valid.
     return broken or [*_semantic_problems(record)]
 
 
 def _semantic_problems(record: Record) -> Iterator[str]:
+    yield from _problems_of_declaration(record)
     yield from _problems_of_evaluations(record)
     yield from _problems_of_plan(record["budget"]["segments"])
     protocol = record["protocol"]
@@ -125,6 +127,23 @@ def _semantic_problems(record: Record) -> Iterator[str]:
         if count > protocol["episodes_per_task"]:
             where = join("protocol", join("distinct_levels", join(name, "")))
             yield f"{where}: {count} is more than protocol.episodes_per_task, {protocol['episodes_per_task']}"
+
+
+def _problems_of_declaration(record: Record) -> Iterator[str]:
+    """Whether a declared suite is that of the protocol. Its id is known to this process from now on."""
+    declaration, suite = (
+        record["method"]["params"].get("declaration"),
+        record["protocol"]["suite"],
+    )
+    if declaration is None:
+        return
+    try:
+        declared = envs.declare(str(declaration)).id
+    except SuiteError as error:
+        yield f"method.params.{error}"
+        return
+    if declared != suite:
+        yield f"method.params.declaration: is of suite {declared}, and protocol.suite is {show(suite)}"
 
 
 def _problems_of_plan(segments: list[Record]) -> Iterator[str]:
@@ -157,7 +176,7 @@ def _problems_of_evaluations(record: Record) -> Iterator[str]:
             continue
         episodes = record["protocol"]["episodes_per_task"]
         for name, task in evaluation["per_task"].items():
-            # Most of a file is counts, and nearly all are right: places are worked out for the wrong ones only.
+            # Most of a file is counts, and nearly all are right, so JSON paths are made for the wrong ones only.
             most = max(task["successes"], task["final_step_successes"])
             if most > episodes or task["episodes"] != episodes:
                 place = f"{where}.{join('per_task', join(name, ''))}"

@@ -21,6 +21,7 @@ MACHINE_KEYS = frozenset(
             "seed",
             "seeds",
             "suite",
+            "declaration",
             "method",
             "run_dir",
             "device",
@@ -38,11 +39,11 @@ MACHINE_KEYS = frozenset(
         ),
     )
 )
-"""Settings that do not tell two methods apart: the run's own names, the machine, what is logged."""
+"""Settings that do not distinguish methods: names of the run, the machine, logging."""
 PROTOCOL_KEYS = frozenset(("backend", "eval.episodes_per_task", "eval.seed"))
-"""Settings that tell tables apart, not methods: a record's protocol holds what came of them."""
+"""Settings that distinguish tables, not methods. A record's protocol holds their effect."""
 _SPEAKING = ("agent.heads", "agent.memory", "agent.precision")
-"""Settings whose values need no name beside them: fp32, gru, one-hot."""
+"""Settings of which a label shows the value alone: fp32, gru, one-hot."""
 _LONGEST = 120  # characters of a folder's name; file systems end at 255 bytes
 
 
@@ -102,7 +103,7 @@ def changes(params: Flat, file: Path | None = None) -> dict[str, str]:
 
 @cache
 def _reference(suite: str, method: str, algorithm: str, file: Path | None) -> Flat:
-    """What a label need not say: the settings of a method's preset on a suite, choices in their short form."""
+    """The settings that a label omits: those of a method's preset on a suite, choices in their short form."""
     if method in methods():
         config = resolve({"suite": suite, "method": method})
     elif file is not None:
@@ -143,9 +144,8 @@ def budget_name(env_steps: int) -> str:
 
 def folder_name(row: str) -> str:
     """A label as the name of a folder: letters, digits, dots and dashes. Different settings keep different names."""
-    signed = re.sub(r"(?<=[ =,])-(?=\d)", "minus ", row).replace(
-        "e+", "e"
-    )  # -4 is not 4, 1e+20 not 1e-20
+    # -4 is not 4, 1e+20 not 1e-20.
+    signed = re.sub(r"(?<=[ =,])-(?=\d)", "minus ", row).replace("e+", "e")
     name = re.sub(r"[^A-Za-z0-9.]+", "-", signed).strip("-.") or "method"
     if len(name) <= _LONGEST:
         return name
@@ -164,5 +164,5 @@ def _words(key: str, value: Any, setting: Setting | None) -> str:
 
 
 def _turned_off(value: Any, setting: Setting | None) -> bool:
-    """Whether a number is 0 and that is its way to be left out; where null is, 0 is a number like others."""
+    """Whether a value of 0 switches the setting off. Where null does so, 0 is an ordinary number."""
     return setting is not None and value == 0 and not setting.optional

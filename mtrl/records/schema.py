@@ -56,7 +56,7 @@ def _problem(detail: ErrorDetails) -> Problem:
 
 
 def _sentence(detail: ErrorDetails) -> str:
-    """What is wrong with a value, in words that follow its path."""
+    """The fault of a value, in words that follow its path."""
     kind, value, about = detail["type"], detail["input"], detail.get("ctx", {})
     if kind in ("missing", "missing_argument"):
         return "is missing"

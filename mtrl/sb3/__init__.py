@@ -27,10 +27,11 @@ _HOMES = {
     "SB3VecEnv": "mtrl.sb3.vec_env",
     "LogCallback": "mtrl.sb3.callback",
 }
+# Of SB3's own classes, which must be there to make them.
 _SUBCLASSES = (
     "SB3VecEnv",
     "LogCallback",
-)  # of SB3's own classes, which must be there to make them
+)
 
 
 def __getattr__(name: str) -> Any:

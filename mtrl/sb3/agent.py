@@ -90,13 +90,13 @@ class SB3Agent(Agent):
         model.n_envs = 1 if self._env is None else self._env.num_envs
         model.set_logger(Logger(None, []))
         model._setup_model()
+        # SB3's own statistics.
         model.ep_info_buffer, model.ep_success_buffer = (
             deque(maxlen=1),
             deque(maxlen=1),
-        )  # SB3's own statistics
-        model._total_timesteps = (
-            1  # SB3 divides by it for schedules, and all of them are constant here
         )
+        # SB3 divides by it for schedules, and all of them are constant here.
+        model._total_timesteps = 1
         return model
 
     def _bind(self) -> None:
@@ -121,7 +121,7 @@ class SB3Agent(Agent):
         self._bind()
 
     def advance(self) -> None:
-        """One of SB3's collections and the training it is followed by."""
+        """Run one of SB3's collections and the training that follows it."""
         self._collector()
         try:
             with self._streams:
@@ -238,7 +238,8 @@ class SB3Agent(Agent):
             restore(episodes, state["episodes"])
 
     def _collector(self) -> tuple[Any, EpisodeTracker]:
-        """Adapter and tracker, with an observation to go on from; made at first use, since prediction needs none."""
+        """Adapter and tracker, with the present observation. They are made at first use, since prediction needs
+        none."""
         env, model = self.env, self.model
         if self._episodes is None:
             self._episodes = EpisodeTracker(self.spec.task_names, env.envs_per_task)
@@ -258,7 +259,7 @@ class SB3Agent(Agent):
 
 
 def action_space(spec: EnvSpec) -> Box | Discrete:
-    """The action space of an environment, anew, so that SB3's seeding of it concerns nobody else."""
+    """A copy of an environment's action space, so that SB3's seeding changes no other copy."""
     if spec.discrete:
         return Discrete(spec.action_dim)
     return Box(

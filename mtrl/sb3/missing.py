@@ -1,4 +1,4 @@
-"""What to say where Stable-Baselines3 is not installed."""
+"""The error where Stable-Baselines3 is not installed."""
 
 from __future__ import annotations
 

@@ -94,8 +94,8 @@ class SB3SACConfig(AgentConfig):
     target_entropy: Number | None = None
     """Entropy target in nats where the temperature is learned; none is minus the number of action dimensions."""
     target_update_interval: Count = 1
-    """Updates between updates of the target critic."""
+    """Updates between updates of the target critic, counted anew in each training: above 1 it needs gradient_steps."""
 
     def brief(self, envs_per_task: int) -> Self:
-        """As most of a run goes: with updates from the start."""
+        """Settings for a short measurement, in which updates begin at once, as they go on in most of a run."""
         return replace(self, learning_starts=0)

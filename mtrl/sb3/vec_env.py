@@ -59,7 +59,7 @@ class SB3VecEnv(VecEnv):
         return self.observed(obs)
 
     def observed(self, obs: NDArray) -> NDArray:
-        """What the policy sees of the environment's observations ``[num_envs, D]``."""
+        """The policy's observations, from the environment's ``[num_envs, D]``."""
         return self.encoding.encode(obs, self.env.task_id) if self.encode else obs
 
     def step_async(self, actions: NDArray) -> None:

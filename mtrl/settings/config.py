@@ -1,4 +1,4 @@
-"""The configuration of a run: merged and checked once at the door, frozen, and written into the run folder."""
+"""The configuration of a run: merged and checked once at the start, frozen, and written into the run folder."""
 
 from __future__ import annotations
 
@@ -40,11 +40,13 @@ FREE_KEYS = frozenset(
         "tensorboard",
         "num_workers",
         "num_threads",
+        "declaration",
     }
 )
-"""What may differ between a checkpoint and the run that continues it: where it runs, how long, what is only shown."""
+"""Settings in which a run may differ from the checkpoint it continues: machine, total, TensorBoard, and the declaration
+of a suite, whose digest is in the suite's id."""
 
-# Where a run takes place, which is no part of what is run.
+# The place of a run, which is no part of its identity.
 PLACE_KEYS = ("run_dir", "device", "graph")
 
 
@@ -93,7 +95,7 @@ class TrainConfig:
     """Everything a training run depends on."""
 
     suite: str
-    """Suite id; `python -m mtrl.train` lists them."""
+    """Suite id, or the path of a file that declares a suite; `python -m mtrl.train` lists the ids."""
     algorithm: str
     """The agent class of the method."""
     method: str = "mtppo"
@@ -131,20 +133,29 @@ class TrainConfig:
     """Env steps between log points, summed over tasks or as N/task."""
     tensorboard: bool = True
     """Whether to write TensorBoard events into the run folder."""
+    declaration: str | None = None
+    """All of a declared suite as JSON, so that a run and its result need no file; filled in by the suite."""
     agent: Annotated[SerializeAsAny[InstanceOf[AgentConfig]], BeforeValidator(_agent)] = (
         dataclasses.field(kw_only=True)
     )
 
     def __post_init__(self) -> None:
-        tasks = envs.get_suite(self.suite).num_tasks
+        if self.declaration is not None:
+            envs.declare(self.declaration)
+        suite = envs.get_suite(self.suite)
+        if self.declaration not in (None, suite.declaration):
+            raise AgentError(f"declaration: is of another suite than {self.suite}")
+        tasks = suite.num_tasks
         every = _summed(self.eval.every, tasks)
-        summed = {
+        settled = {
+            "suite": suite.id,
+            "declaration": suite.declaration,
             "eval": dataclasses.replace(self.eval, every=every),
             "total_env_steps": _summed(self.total_env_steps, tasks),
             "checkpoint_every": _summed(self.checkpoint_every or every, tasks),
             "log_every": _summed(self.log_every, tasks),
         }
-        for name, value in summed.items():
+        for name, value in settled.items():
             object.__setattr__(self, name, value)
 
     @property
@@ -167,12 +178,15 @@ class TrainConfig:
         return self.seed if self.goal_seed is None else self.goal_seed
 
     def flat(self) -> Flat:
-        """Every value by dotted key, as in ``config.yaml``."""
-        return flatten(values_of(self))
+        """Every value by dotted key, as in ``config.yaml``. Only a declared suite has a declaration."""
+        values = flatten(values_of(self))
+        if self.declaration is None:
+            del values["declaration"]
+        return values
 
     @property
     def sha256(self) -> str:
-        """Digest of everything but the run folder, the device and how it is driven."""
+        """Digest of everything but ``PLACE_KEYS``: the run folder, the device and ``graph``."""
         return _digest(
             {key: value for key, value in self.flat().items() if key not in PLACE_KEYS}
         )
@@ -268,9 +282,8 @@ def _of_algorithm(layer: Flat, algorithm: str, source: str) -> Flat:
 
 def algorithm_of(key: str) -> str | None:
     """The algorithm that a key ``ALGORITHM.key`` is a setting of; None for other keys."""
-    head, dot, _ = key.replace("-", "_").partition(
-        "."
-    )  # the command line has none of the dashes
+    # The command line has none of the dashes.
+    head, dot, _ = key.replace("-", "_").partition(".")
     return next((name for name in ALGORITHMS if dot and name.replace("-", "_") == head), None)
 
 

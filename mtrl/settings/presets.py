@@ -6,9 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mtrl import configs, envs
+from mtrl.envs import files as yaml_files
 from mtrl.errors import ConfigError, unknown
 from mtrl.settings.algorithms import ALGORITHMS
 from mtrl.settings.config import Flat, TrainConfig, make_config
@@ -16,27 +15,9 @@ from mtrl.settings.config import Flat, TrainConfig, make_config
 FOLDER = Path(configs.__file__).parent
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice; YAML itself would keep the last value in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"{key} stands there twice")
-        return super().construct_mapping(node, deep)
-
-
 def load_yaml(path: Path) -> Any:
     """What a YAML file holds. Raises ConfigError if it is missing or not YAML, or a key stands there twice."""
-    try:
-        return yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path}: is not valid YAML ({' '.join(str(error).split())})"
-        ) from None
+    return yaml_files.load_yaml(path, ConfigError)
 
 
 def read_yaml(path: Path) -> Flat:
@@ -70,13 +51,14 @@ def suite_files(suite: str) -> list[Path]:
     """The presets of a suite, the weaker first: its family's, and the one with the longest name its id starts with.
 
     ``mt10-v1`` reads ``suites/mt10.yaml``, ``mt1:reach-v3`` reads ``suites/mt1.yaml``. A suite that changes nothing has
-    no file of its own. Raises SuiteError if there is no such suite.
+    no file of its own, and neither has a declared one. Raises SuiteError if there is no such suite.
     """
-    family = FOLDER / "families" / f"{envs.get_suite(suite).family}.yaml"
+    spec = envs.get_suite(suite)
+    family = FOLDER / "families" / f"{spec.family}.yaml"
     own = [
         path
         for path in (FOLDER / "suites").glob("*.yaml")
-        if re.match(rf"{path.stem}([-:]|$)", suite)
+        if spec.declaration is None and re.match(rf"{path.stem}([-:]|$)", suite)
     ]
     longest = sorted(own, key=lambda path: len(path.stem))[-1:]
     return [path for path in [family, *longest] if path.is_file()]
@@ -103,8 +85,14 @@ def resolve(given: Flat, config_file: Path | None = None) -> TrainConfig:
     named = own | given
     if "suite" not in named:
         raise ConfigError("suite: none given; `python -m mtrl.train` lists them")
-    files = {str(path): read_yaml(path) for path in suite_files(str(named["suite"]))}
-    # A written configuration holds the method's values already, so its method may be one that has moved.
+    if named.get("declaration") is not None:
+        envs.declare(str(named["declaration"]))
+    suite = envs.get_suite(str(named["suite"]))
+    # A configuration written for another suite may hold the declaration of that one.
+    own = {key: value for key, value in own.items() if key != "declaration"}
+    given = given | {"suite": suite.id, "declaration": suite.declaration}
+    files = {str(path): read_yaml(path) for path in suite_files(suite.id)}
+    # A written configuration holds the method's values already, so the method's file may be missing.
     if "algorithm" not in named or "method" in given:
         method = method_file(str(named.get("method", TrainConfig.method)))
         files[str(method)] = read_yaml(method)

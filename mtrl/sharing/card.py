@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import yaml
+
 from mtrl.records.results import Record, success_mean
 from mtrl.settings.algorithms import agent_class
 from mtrl.settings.config import TrainConfig
@@ -19,6 +21,7 @@ def model_card(config: TrainConfig, record: Record, progress: int) -> str:
     protocol, provenance = record["protocol"], record["provenance"]
     name = agent_class(config.algorithm).__name__
     module = "mtrl.sb3" if config.algorithm.startswith("sb3-") else "mtrl"
+    suite = protocol["suite"] if config.declaration is None else "suite.yaml"
     ours = [f"from mtrl import {name}, make_vec"]
     imports = (
         ours
@@ -47,18 +50,37 @@ def model_card(config: TrainConfig, record: Record, progress: int) -> str:
         f"{protocol['goals']} (seed {config.benchmark_seed}), {_seed_in_words(protocol['eval_seed'])}, deterministic "
         "actions.",
         "",
+        *_declaration(config),
         "## Use",
         "",
         "```python",
         *imports,
         "",
         f"agent = {name}.from_pretrained(FOLDER_OR_HUB_ID)",
-        f'env = make_vec("{protocol["suite"]}", goal_seed={config.benchmark_seed})',
+        f'env = make_vec("{suite}", goal_seed={config.benchmark_seed})',
         "obs, _ = env.reset()",
         "action, _ = agent.predict(obs, deterministic=True, task_id=env.task_id)",
         "```",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _declaration(config: TrainConfig) -> list[str]:
+    """A declared suite as the file that declares it; nothing for suites that ship."""
+    if config.declaration is None:
+        return []
+    values = json.loads(config.declaration)
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    return [
+        "## Suite",
+        "",
+        "`suite.yaml` declares it:",
+        "",
+        "```yaml",
+        text.rstrip(),
+        "```",
+        "",
+    ]
 
 
 def _seed_in_words(eval_seed: int | None) -> str:
@@ -81,9 +103,8 @@ def _results(record: Record, progress: int) -> list[str]:
     levels = record["protocol"]["distinct_levels"] or {}
     for name, task in last["per_task"].items():
         rate = task["successes"] / task["episodes"]
-        interval = (
-            "levels repeat"  # so a deterministic policy's episodes are no independent draws
-        )
+        # Then the episodes of a deterministic policy are not independent.
+        interval = "levels repeat"
         if levels.get(name, task["episodes"]) >= task["episodes"]:
             interval = "{:.3f} to {:.3f}".format(
                 *wilson_interval(task["successes"], task["episodes"])

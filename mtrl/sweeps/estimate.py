@@ -38,8 +38,8 @@ class Speed(NamedTuple):
 def plan(spec: Spec, jobs: int) -> str:
     """Every run with where it stands and the hours it has left, then the total on ``jobs`` jobs.
 
-    Speed is that of finished runs of the same row among the results, which includes their evaluations, else that of a
-    short calibration here and now, which does not.
+    Finished runs of the same row among the results give the speed, evaluations included. Where there are none, a short
+    training here gives it, without evaluations.
     """
     states = {unit.name: state_of(unit) for unit in spec.units}
     speeds = _speeds({unit.row: unit for unit in spec.units if not states[unit.name].over})

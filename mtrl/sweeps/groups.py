@@ -20,8 +20,7 @@ class Group:
     def name(self) -> str:
         if len(self.units) == 1:
             return self.units[0].name
-        config = self.units[0].config
-        return f"{config.suite} {config.method} seeds {self._seeds}"
+        return f"{' '.join(self.units[0].row)} seeds {self._seeds}"
 
     @property
     def log(self) -> Path:
@@ -68,7 +67,7 @@ class Group:
 def groups_of(spec: Spec) -> list[Group]:
     """The runs of a sweep in groups of ``spec.together`` seeds, in the order of each one's first run.
 
-    Who trains with whom follows from the file alone, so a restarted sweep makes the same groups.
+    The groups follow from the file alone, so a restarted sweep makes the same ones.
     """
     rows: dict[tuple[str, str], list[Unit]] = {}
     for unit in spec.units:

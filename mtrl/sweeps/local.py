@@ -21,8 +21,8 @@ _PR_SET_PDEATHSIG = 1
 class LocalExecutor:
     """Starts each group of runs as a process of its own, with its share of the machine's threads.
 
-    A run asks the kernel to be told (SIGTERM) when the sweep dies, whatever kills it, so none goes on unseen: it saves
-    and stops. Ctrl-C reaches the sweep alone, which passes it on.
+    Linux sends a run SIGTERM when the sweep dies, whatever kills it. The run then saves and stops. Ctrl-C reaches the
+    sweep alone, which passes it on.
 
     Args:
         jobs: processes at a time.

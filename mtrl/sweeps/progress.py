@@ -1,4 +1,4 @@
-"""What a person watching a sweep sees: a line per run and totals in a terminal, only news elsewhere."""
+"""The display of a sweep: a line per run and totals in a terminal, elsewhere a line per event."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SweepProgress:
         self._began = time.monotonic()
 
     def begin(self, states: Mapping[str, State]) -> None:
-        """Say what there is to do."""
+        """Print the numbers of runs to start and to continue."""
         over = sum(state.over for state in states.values())
         begun = sum(state.status in ("begun", "failed") for state in states.values())
         self.say(
@@ -68,7 +68,7 @@ class SweepProgress:
         )
 
     def show(self, states: Mapping[str, State], running: Mapping[str, str], count: int) -> None:
-        """Redraw the terminal: a line per process with the last it said, then totals; ``count`` runs are running."""
+        """Redraw the terminal: a line per process with its last output, then totals; ``count`` runs are running."""
         if not self._terminal or time.monotonic() - self._last < REDRAW_S:
             return
         self._last = time.monotonic()

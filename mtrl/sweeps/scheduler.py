@@ -16,15 +16,16 @@ from mtrl.training.interrupts import Interrupts
 
 POLL_S = 0.2
 RETRIES = 1
-LOSSES = 20  # a run that is lost this often does not end by bad luck
+LOSSES = 20  # a run that is lost this often has a fault of its own
 LOST = -1000
-"""Exit status of a run whose place to run went away."""
+"""Exit status of a run whose worker or node went away."""
 _BAD_INPUT = 2
+# Lost, or told to stop by somebody else, such as a cluster that drains a node.
 _ELSEWHERE = (
     LOST,
     130,
     143,
-)  # lost, or told to stop by somebody else, such as a cluster that drains a node
+)
 
 
 class Executor(Protocol):
@@ -99,16 +100,15 @@ class Scheduler:
         return [unit for group, _ in self._running.values() for unit in group.units]
 
     def _left(self, group: Group) -> Group | None:
-        """What of a group is not over."""
+        """The runs of a group that are not over."""
         return group.only(lambda unit: not self.states[unit.name].over)
 
     def _start_what_fits(self) -> None:
         for group in list(self._waiting):
             if len(self._running) >= self._executor.jobs:
                 return
-            taken = group.only(
-                in_use
-            )  # a process that outlived a killed sweep saves and stops by itself
+            # A process that outlived a killed sweep saves and stops by itself.
+            taken = group.only(in_use)
             if taken is not None:
                 self._progress.wait(group.name, str(taken.units[0].folder))
                 continue

@@ -1,4 +1,4 @@
-"""What a sweep runs: a YAML file, checked at the door, as a list of runs with frozen configurations."""
+"""Read a sweep's YAML file into a list of runs with checked, frozen configurations."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mtrl.settings.config import TrainConfig
 
 Values = dict[str, Any]
 KEYS = {
-    "suites": "a list of suite ids",
-    "methods": "a list of methods, or a mapping from each to settings of its own",
+    "suites": "a list of suite ids, or files that declare one",
+    "methods": "a list of methods, or a mapping from each to settings of its own, or to a list of such settings",
     "seeds": "a list of whole numbers, or how many (counted from 0)",
     "total_env_steps": "env steps of every run, or a mapping from suites to them",
     "settings": "a mapping of dotted settings for every run",
@@ -32,11 +32,13 @@ class Unit:
     """One run of a sweep.
 
     Attributes:
+        row: what its seeds have in common: the suite, and the method, with its changes where the sweep has several.
         arguments: of ``python -m mtrl.train``, the run folder apart.
         result: where its result file goes once it is over.
     """
 
     config: TrainConfig
+    row: tuple[str, str]
     arguments: tuple[str, ...]
     result: Path
 
@@ -45,13 +47,8 @@ class Unit:
         return self.config.folder
 
     @property
-    def row(self) -> tuple[str, str]:
-        """Suite and method, which share an estimate of speed."""
-        return self.config.suite, self.config.method
-
-    @property
     def name(self) -> str:
-        return f"{self.config.suite} {self.config.method} seed {self.config.seed}"
+        return f"{' '.join(self.row)} seed {self.config.seed}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +56,9 @@ class Spec:
     """A sweep: its runs, in the order in which they start.
 
     Attributes:
-        together: seeds of one suite and method that train in one process. On a GPU their updates are one call, which is
-            what it is for; their memory adds up. On a CPU every seed is computed by itself, so processes of their own
-            (``--jobs``) are as fast or faster. Results are the same, to rounding on a GPU.
+        together: seeds of one suite and method that train in one process. On a GPU their updates become one call, and
+            their memory adds up. On a CPU every seed is computed by itself, so separate processes (``--jobs``) are as
+            fast or faster. Results are the same, to rounding on a GPU.
     """
 
     path: Path
@@ -76,8 +73,8 @@ def read_spec(path: Path) -> Spec:
     Result files go to ``RESULTS/SUITE/BUDGET/ROW/seed-N.json``, run folders to
     ``RESULTS/.runs/SUITE/BUDGET/ROW/seed-N`` (hidden, so that ``leaderboard build`` sees each run once). ROW is the
     method with the settings that differ from its preset (``records.rows``), so sweeps of one results folder share a
-    run only where they mean the same one. RESULTS is ``results`` if left out. Method files count from the folder of
-    the sweep's file. Seeds are the outer loop, so that a sweep cut short has every row.
+    run only where they mean the same one. RESULTS is ``results`` if left out. Files of methods and suites count from
+    the folder of the sweep's file. Seeds are the outer loop, so that a sweep cut short has every row.
 
     Raises:
         ConfigError: one sentence about the first thing that is wrong, with the nearest right name.
@@ -103,10 +100,11 @@ def read_spec(path: Path) -> Spec:
             method,
             seed,
             _budget(path, values, suite, suites) | shared | own,
+            alone=[name for name, _ in methods].count(method) == 1,
         )
         for seed in seeds
         for suite in suites
-        for method, own in methods.items()
+        for method, own in methods
     ]
     twice = [
         unit.name for unit in units if [other.result for other in units].count(unit.result) > 1
@@ -133,19 +131,21 @@ def _list(path: Path, values: Values, key: str) -> list[str]:
     return found
 
 
-def _methods(path: Path, found: Any) -> dict[str, Values]:
+def _methods(path: Path, found: Any) -> list[tuple[str, Values]]:
+    """Every method with each of the settings that it is to run with."""
     if isinstance(found, dict):
-        return {
-            str(name): _mapping(path, f"methods.{name}", own or {})
-            for name, own in found.items()
-        }
+        return [
+            (str(name), _mapping(path, f"methods.{name}", own or {}))
+            for name, variants in found.items()
+            for own in (variants if isinstance(variants, list) else [variants])
+        ]
     if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
         raise ConfigError(f"{path}: methods: {found!r} is not {KEYS['methods']}")
     if len(set(found)) < len(found):
         raise ConfigError(
             f"{path}: methods: one is there twice; suites, methods and seeds must differ from each other"
         )
-    return {name: {} for name in found}
+    return [(name, {}) for name in found]
 
 
 def _seeds(path: Path, found: Any) -> list[int]:
@@ -187,12 +187,22 @@ def _budget(path: Path, values: Values, suite: str, suites: list[str]) -> Values
 
 
 def _unit(
-    path: Path, results: Path, suite: str, method: str, seed: int, settings: Values
+    path: Path,
+    results: Path,
+    suite: str,
+    method: str,
+    seed: int,
+    settings: Values,
+    *,
+    alone: bool,
 ) -> Unit:
+    """One run; ``alone`` says that the sweep has no other settings of the method."""
     for key in settings:
         if key in OWN and key != "total_env_steps":
             raise ConfigError(f"{path}: {key}: is set by the sweep itself, not among settings")
     file = path.parent / method if method.endswith((".yaml", ".yml")) else None
+    if suite.endswith((".yaml", ".yml")):
+        suite = str(path.parent / suite)
     given = {"suite": suite, "method": str(file or method), "seed": seed, **settings}
     try:
         config = presets.resolve(given)
@@ -208,4 +218,5 @@ def _unit(
             if key != "suite"
         ),
     )
-    return Unit(dataclasses.replace(config, run_dir=str(run)), arguments, results / place)
+    row = config.suite, config.method if alone else place.parent.name
+    return Unit(dataclasses.replace(config, run_dir=str(run)), row, arguments, results / place)

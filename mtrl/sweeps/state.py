@@ -23,7 +23,7 @@ class State:
     """Where a run stands.
 
     Attributes:
-        env_steps: done, as far as a restart need not repeat them.
+        env_steps: those that a restart does not repeat.
         success: mean of the last evaluation, if there is one.
     """
 
@@ -33,7 +33,7 @@ class State:
 
     @property
     def over(self) -> bool:
-        """Whether nothing is left to do: a run that diverged would do so again."""
+        """Whether nothing is left to do. A run that diverged counts, because it would diverge again."""
         return self.status in ("finished", "diverged")
 
 
@@ -125,5 +125,5 @@ def _check_same(unit: Unit, where: Path, saved: dict[str, Any]) -> None:
 
 
 def log_path(unit: Unit) -> Path:
-    """Where the run's own output goes: beside its folder, which is the trainer's alone."""
+    """File of the run's output. It lies beside the run's folder, in which only the trainer writes."""
     return unit.folder.with_name(f"{unit.folder.name}.log")

@@ -1,4 +1,4 @@
-"""What a run is, said once at its start: suite, method, size and machine."""
+"""The card that a run prints at its start: suite, method, size, machine and expected time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ from mtrl.agents import Agent
 from mtrl.envs import TaskVectorEnv
 from mtrl.records.results import Record, method_of
 from mtrl.settings.config import TrainConfig
+from mtrl.training.expected import UNKNOWN
 
 _LABEL = 13
+TIME_LABEL = f"{'time':<{_LABEL}}"
 
 
-def run_card(config: TrainConfig, env: TaskVectorEnv, agent: Agent) -> str:
-    """The card as lines of a label and a text, wrapped to the terminal."""
+def run_card(
+    config: TrainConfig, env: TaskVectorEnv, agent: Agent, expected: str = UNKNOWN
+) -> str:
+    """The card as lines of a label and a text, wrapped to the terminal.
+
+    Args:
+        expected: how long the run will take, in words.
+    """
     suite = env.suite
     method = method_of(config.flat())
     rows = [
@@ -34,13 +42,14 @@ def run_card(config: TrainConfig, env: TaskVectorEnv, agent: Agent) -> str:
         ("curriculum", _listed(config, method, ("curriculum", ""))),
         ("training", _training(config, env)),
         ("machine", _machine(config, env, agent)),
+        ("time", expected),
         ("folder", str(config.folder)),
     ]
     return "\n".join(_row(label, text) for label, text in rows if text)
 
 
 def _row(label: str, text: str) -> str:
-    width = max(60, min(shutil.get_terminal_size((100, 24)).columns, 120))
+    width = max(40, min(shutil.get_terminal_size((100, 24)).columns, 120))
     return textwrap.fill(
         text,
         width,
@@ -56,7 +65,7 @@ def _suite(env: TaskVectorEnv) -> str:
 
 
 def _listed(config: TrainConfig, method: Record, *parts: tuple[str, str]) -> str:
-    """Those settings of the method that it has, each with a word in front; empty if it has none."""
+    """The values of the settings ``parts`` that the method has, each with its word in front; empty if it has none."""
     known = vars(config.agent) | method
     found = [(word, known.get(name)) for name, word in parts]
     return ", ".join(f"{word}{value}" for word, value in found if value is not None)
@@ -70,6 +79,10 @@ def _observation(env: TaskVectorEnv) -> str:
         return f"{size} bytes: 7 x 7 cells of object, colour and state, direction, {layout.mission_words} mission words"
     if env.suite.family == "metaworld":
         return f"{size} numbers: hand and gripper (4), objects (14), both one step earlier (18), goal (3)"
+    sizes = getattr(env, "observation_sizes", (size,))
+    own = [f"{name} {own}" for name, own in zip(env.suite.task_names, sizes)]
+    if len(set(sizes)) > 1:
+        return f"{size} numbers, filled up with zeros: {', '.join(own)}"
     return f"{size} numbers"
 
 

@@ -6,9 +6,9 @@ import time
 
 
 class Clock:
-    """Counts each second of the process once: as a part of it for every run that is not over.
+    """Counts each second of the process once, in equal parts for the runs that are not over.
 
-    So hours of seeds that train together add up to the hours of their process, as those of runs alone do.
+    So the hours of seeds that train together add up to the hours of their process.
     """
 
     def __init__(self, runs: int) -> None:

@@ -11,10 +11,10 @@ from typing import Any, TextIO
 
 
 class LastingStream(io.TextIOBase):
-    """A text stream that falls silent once it can no longer be written, as when its reader or terminal has gone.
+    """A text stream that drops its text once it cannot be written any more, as when its reader or terminal has gone.
 
     Args:
-        stream: where text goes; None, as Python has it for a stream that was closed at the start, is silence.
+        stream: where text goes. Python has None for a stream that was closed at the start; text is then dropped.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -62,8 +62,8 @@ class LastingStream(io.TextIOBase):
 def lasting_streams() -> Iterator[None]:
     """Let standard output and standard error be lasting ones; afterwards they are as they were.
 
-    File descriptors 0 to 2 that are closed are led nowhere for good: a file that is opened later, such as a checkpoint,
-    could otherwise get one of them, and with it whatever a library prints.
+    Closed file descriptors 0 to 2 are opened on the null device and stay so. A file that is opened later, such as a
+    checkpoint, could otherwise get one of them and receive the text that a library prints.
     """
     for descriptor in range(3):
         try:

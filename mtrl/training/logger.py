@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from mtrl.agents.settings import as_text
 from mtrl.records.results import Record, success_mean
 from mtrl.training.run_folder import writing
 
@@ -39,13 +40,15 @@ class TensorBoardLogger:
                 str(folder), purge_step=first_step + 1 if first_step else 0
             )
             if not first_step:
-                rows = "\n".join(f"| `{key}` | `{value}` |" for key, value in settings.items())
+                rows = "\n".join(
+                    f"| `{key}` | `{as_text(value)}` |" for key, value in settings.items()
+                )
                 self._writer.add_text("settings", f"| setting | value |\n|---|---|\n{rows}", 0)
                 self._hyperparameters(settings)
 
     def _hyperparameters(self, settings: dict[str, Any]) -> None:
         plain = {
-            key: value if isinstance(value, bool | int | float | str) else str(value)
+            key: value if isinstance(value, bool | int | float | str) else as_text(value)
             for key, value in settings.items()
         }
         file_writer = self._writer._get_file_writer()

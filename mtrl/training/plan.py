@@ -1,4 +1,4 @@
-"""Planned totals of a run: what its record keeps of them, and what whoever starts it should know."""
+"""Planned totals of a run: their segments in its record, and remarks for whoever starts it."""
 
 from __future__ import annotations
 

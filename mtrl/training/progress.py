@@ -1,4 +1,4 @@
-"""What a person watching sees: a bar in a terminal, a quiet line now and then elsewhere."""
+"""The display of a training: a bar in a terminal or notebook, elsewhere a line every half minute."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from mtrl.records.results import Record, success_mean
 from mtrl.training.console import LastingStream
+from mtrl.training.expected import duration
 
 LINE_EVERY_S = 30.0
 BAR = "{desc} {percentage:3.0f}% {bar} {n_fmt}/{total_fmt} {rate_noinv_fmt} ETA {remaining}{postfix}"
@@ -79,7 +80,7 @@ class Progress:
         """Rates to show: ``success`` of the exploring policy, ``eval`` of the last evaluation.
 
         Args:
-            label: whose rates they are; the mean over labels is shown.
+            label: the run whose rates they are; the mean over labels is shown.
         """
         for name, rate in rates.items():
             own = self._by_label.setdefault(name, {})
@@ -88,7 +89,7 @@ class Progress:
         self.note(", ".join(self._findings()))
 
     def add_unsolved(self, count: int) -> None:
-        """Show that ``count`` more solves of a gradient method ended without converging; nothing is said of none."""
+        """Count ``count`` more solves of a gradient method that did not converge; 0 in all is not shown."""
         self._unsolved += count
 
     def _findings(self) -> list[str]:
@@ -116,7 +117,7 @@ class Progress:
         seconds = max(time.monotonic() - self._began, 1e-9)
         rate = (self._steps - self._start) / seconds
         left = (
-            f"{(self.total - self._steps) / rate / 60:.0f} min left"
+            f"{duration((self.total - self._steps) / rate)} left"
             if rate
             else "time left unknown"
         )
@@ -124,7 +125,7 @@ class Progress:
         return f"{self.title} {self._steps:,}/{self.total:,} env steps, {rate:,.0f}/s, {left}{found}"
 
     def evaluation(self, record: Record, label: str = "") -> None:
-        """Report an evaluation; ``label`` says whose."""
+        """Report an evaluation of the run ``label``."""
         mean = success_mean(record["per_task"])
         self.show(label, eval=mean)
         tasks = record["per_task"].values()

@@ -1,4 +1,4 @@
-"""One seed's run: its agent, environments, record and schedule, and what falls due as it trains."""
+"""One seed's run: its agent, environments and record, and the schedule of logs, evaluations and checkpoints."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class Run:
         found: the checkpoint to continue from; None starts afresh.
         command: how the run was asked for, for the record.
         clock: of the process.
-        label: put in front of what is said about the run.
+        label: stands in front of each message about the run.
 
     Attributes:
-        remarks: what whoever starts the run should know of its planned total.
+        remarks: sentences on the planned total, for whoever starts the run.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Run:
         self._logged_updates = self.agent.gradient_steps
 
     def open(self, progress: Progress, should_stop: Callable[[], bool]) -> None:
-        """Write what says that the run is under way; to be called once, before the rest.
+        """Write the configuration and a record with the status ``running``. Call this once, before the other methods.
 
         If it fails, ``withdraw`` leaves the folder as it was.
 
@@ -137,7 +137,7 @@ class Run:
         self._opened = True
 
     def withdraw(self) -> None:
-        """Take back what ``open`` wrote: nothing has been trained, and the next start may be another one."""
+        """Remove what ``open`` wrote, so that a run with other settings can start in the folder."""
         self._close_events()  # first, since it writes
         if self._before is not None:
             self.folder.restore(self._before)
@@ -182,12 +182,13 @@ class Run:
         values[f"time/{self.agent.unit}_per_second"] = steps / max(
             now - self._logged_time, 1e-9
         )
-        values["time/wall_s"] = self._wall_s()
+        values["time/wall_s"] = self.wall_s()
         values["time/gradient_steps"] = float(self.agent.gradient_steps)
         self._logged_at, self._logged_time = self.agent.progress, now
+        # Means over updates.
         unsolved = sum(
             share for key, share in values.items() if key.endswith("_solve_failures")
-        )  # means over updates
+        )
         updates, self._logged_updates = (
             self.agent.gradient_steps - self._logged_updates,
             self.agent.gradient_steps,
@@ -208,7 +209,7 @@ class Run:
         evaluation = {
             "env_steps": self.agent.env_steps,
             "gradient_steps": self.agent.gradient_steps,
-            "wall_s": self._wall_s(),
+            "wall_s": self.wall_s(),
             "per_task": {name: dataclasses.asdict(result) for name, result in results.items()},
         }
         self.record["evaluations"].append(evaluation)
@@ -227,7 +228,7 @@ class Run:
             self.events.flush()
         trainer: dict[str, Any] = {
             "schedule": dataclasses.asdict(self.schedule),
-            "wall_s": self._wall_s(),
+            "wall_s": self.wall_s(),
             "evaluations": self.record["evaluations"],
             "distinct_levels": self.record["protocol"]["distinct_levels"],
             "segments": self.record["budget"]["segments"],
@@ -264,6 +265,12 @@ class Run:
             f"continuing {self.folder.path} from {found.progress:,} {self.agent.unit_in_words}",
             flush=True,
         )
+        if not self.env.exact_state:
+            print(
+                f"{self.env.suite.id}: episodes in progress cannot be saved in backend {self.env.backend}, so every "
+                "checkpoint starts new ones, in this run as in one that is never stopped",
+                flush=True,
+            )
 
     def finish(self) -> None:
         """Evaluate and save the trained agent, and say so. Raises as ``do_what_is_due``."""
@@ -283,7 +290,7 @@ class Run:
         )
 
     def stop(self) -> str:
-        """Save what keeps a later resume exact; from where it will continue, in words."""
+        """Save if a later resume then stays exact. Returns from where it will continue, in words."""
         # Without an exact state, saving between boundaries would start episodes afresh where no other run does.
         if (
             self.env.exact_state
@@ -300,15 +307,16 @@ class Run:
         )
 
     def diverge(self, error: Exception) -> str:
-        """Record that the run diverged; what happened, in words."""
+        """Record that the run diverged. Returns a sentence that says at which step and why."""
         self.write("diverged")
         reached = f"{self.agent.progress:,} {self.agent.unit_in_words}"
         return f"{self.label}training diverged at {reached}: {error}; {self._last_good()}"
 
     def _open_events(self) -> TensorBoardLogger:
+        # A second of imports, which runs without it are spared.
         from mtrl.training.logger import (
             TensorBoardLogger,
-        )  # a second of imports, which runs without it are spared
+        )
 
         return TensorBoardLogger(self.folder.tensorboard, self._resumed_at, self.config.flat())
 
@@ -319,7 +327,8 @@ class Run:
             else "there is no checkpoint yet"
         )
 
-    def _wall_s(self) -> float:
+    def wall_s(self) -> float:
+        """Seconds that the run has taken so far, in all its processes."""
         return self._wall_before + self._clock.seconds() - self._joined
 
     def write(self, status: str) -> None:

@@ -22,7 +22,7 @@ _guard = threading.Lock()
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What a start may change in a folder, as it was before.
+    """The files of a folder that a start may change, as they were before.
 
     Attributes:
         files: bytes of ``config.yaml`` and ``result.json``, None where there is no such file.
@@ -123,7 +123,7 @@ class RunFolder:
     def _acquire(self) -> None:
         name = (os.getpid(), self.path.resolve())
         with _guard:
-            # Before the file is opened: whoever closes it gives up all locks of this process on it.
+            # Before the file is opened, because closing it would release all locks of this process on it.
             if name in _held:
                 raise RunFolderError(
                     f"run_dir: {self.path} is in use by another training of this process"

@@ -1,4 +1,4 @@
-"""PyTorch's settings of the whole process while a training uses them; afterwards they are as the caller had them."""
+"""Set PyTorch's options of the whole process during a training, and restore the caller's afterwards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _deterministic: Any = torch.utils.deterministic
 
 @dataclasses.dataclass(frozen=True)
 class _Settings:
-    """What trainings change.
+    """The options that trainings change.
 
     Attributes:
         debug_mode: of ``torch.set_deterministic_debug_mode``.

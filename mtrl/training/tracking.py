@@ -28,7 +28,7 @@ def check_tracker(name: str, configs: Sequence[TrainConfig]) -> None:
 def tracked(name: str | None, configs: Sequence[TrainConfig]) -> Iterator[None]:
     """Track the run of the body; nothing happens where ``name`` is None.
 
-    A run that continues goes on in the tracker under its id, a function of its configuration and folder.
+    A continued run keeps its id in the tracker. The id is a function of the configuration and the folder.
 
     Raises:
         ConfigError: as ``check_tracker``.

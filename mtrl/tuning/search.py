@@ -3,83 +3,87 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtrl.errors import InterruptedTraining, TrainingDiverged, WorkbenchError
+from mtrl.errors import InterruptedTraining, TrainingDiverged
 from mtrl.records.results import read_result, success_mean
 from mtrl.settings.config import TrainConfig
 from mtrl.trainer import train_together
+from mtrl.tuning.claims import release
 from mtrl.tuning.spec import Range, TuneSpec
+from mtrl.tuning.study import Study
 
-JOURNAL = "journal.log"
-STARTUP_TRIALS = 5  # without pruning, so that there is a median
+WAIT_S = 1.0  # between two looks at what other workers do
 
 
 def search(spec: TuneSpec, folder: Path, say: Callable[[str], None] = print) -> Any:
-    """Run trials until there are ``spec.trials``. Returns Optuna's study.
+    """Run trials until ``spec.trials`` are over, here or in other workers. Returns Optuna's study.
 
     Every trial trains all seeds, in folders ``trial-N/seed-S``. Several processes may search in one folder at a time.
+    They never work on the same trial. A trial whose process died continues from its checkpoints, in the next process
+    that is free.
 
     Raises:
-        WorkbenchError: optuna is missing.
-        InterruptedTraining: Ctrl-C or SIGTERM; calling again goes on, without the trial that was under way.
+        WorkbenchError: optuna is missing, or the folder cannot be used (see ``Study``).
+        InterruptedTraining: Ctrl-C or SIGTERM; calling again continues, with the trial that was under way.
     """
-    optuna = _optuna()
-    folder.mkdir(parents=True, exist_ok=True)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    backend = optuna.storages.journal.JournalFileBackend(str(folder / JOURNAL))
-    study = optuna.create_study(
-        study_name=spec.name,
-        storage=optuna.storages.JournalStorage(backend),
-        direction="maximize",
-        load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(
-            STARTUP_TRIALS, n_warmup_steps=_evaluations(spec) // 3
-        ),
-    )
-    # A worker that joins draws other trials than those that are there.
-    seed = spec.sampler_seed + len(study.trials)
-    study.sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True)
-    over = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-    while len(study.get_trials(deepcopy=False, states=over)) < spec.trials:
-        study.optimize(lambda trial: _objective(trial, spec, folder, optuna), n_trials=1)
-        say(describe(study.trials[-1]))
-    return study
+    shared, waits = Study(spec, folder), False
+    while not shared.is_over:
+        drawn = shared.next_trial()
+        if drawn is not None:
+            waits = False
+            say(_worked_on(shared, *drawn))
+            continue
+        if not waits:
+            say("waiting for the trials of other workers")
+        waits = True
+        time.sleep(WAIT_S)
+    return shared.study
 
 
-def _optuna() -> Any:
-    import warnings
+def _worked_on(shared: Study, trial: Any, handle: int) -> str:
+    """Bring a trial to its end, and release its lock. Returns the line that tells of it.
 
+    An interrupted trial stays as it is, for whoever comes next.
+    """
+    states = shared.optuna.trial.TrialState
     try:
-        import optuna
-    except ImportError:
-        raise WorkbenchError(
-            "tune: needs the package optuna; install it with: pip install optuna"
-        ) from None
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    return optuna
+        value = _objective(trial, shared)
+        if value is None:
+            shared.study.tell(trial, state=states.PRUNED)
+        else:
+            shared.study.tell(trial, value)
+    except InterruptedTraining:
+        raise
+    except Exception:
+        shared.study.tell(trial, state=states.FAIL)
+        raise
+    finally:
+        release(handle)
+    return describe(shared.study.trials[trial.number])
 
 
-def _evaluations(spec: TuneSpec) -> int:
-    config = spec.config({}, spec.seeds[0], None)
-    return math.ceil(config.total_env_steps / config.eval.every)
-
-
-def _objective(trial: Any, spec: TuneSpec, folder: Path, optuna: Any) -> float:
-    """Mean success over seeds and tasks at the end; a trial that diverges counts as 0."""
+def _objective(trial: Any, shared: Study) -> float | None:
+    """Mean success over seeds and tasks at the end, None if pruned; a trial that diverges counts as 0."""
+    spec = shared.spec
     values = {key: _suggest(trial, key, dimension) for key, dimension in spec.space.items()}
-    place = folder / f"trial-{trial.number}"
+    same = shared.with_values(values)
+    if same is not None:
+        return float(same.value)
+    place = shared.folder / f"trial-{trial.number}"
     configs = [spec.config(values, seed, place / f"seed-{seed}") for seed in spec.seeds]
-    watched = Watched(trial, configs)
+    told = shared.study.trials[trial.number].intermediate_values
+    watched = Watched(trial, configs, len(told))
     try:
         records = train_together(configs, f"mtrl tune {spec.name}", watched.should_stop)
     except TrainingDiverged:
         return 0.0
     except InterruptedTraining:
         if watched.pruned:
-            raise optuna.TrialPruned from None
+            return None
         raise
     last = [success_mean(record["evaluations"][-1]["per_task"]) for record in records]
     return math.fsum(last) / len(last)
@@ -101,16 +105,19 @@ def _suggest(trial: Any, key: str, dimension: Range | list[Any]) -> Any:
 class Watched:
     """Reports a trial's intermediate evaluations, and says when it is to be pruned.
 
+    Args:
+        reported: how many evaluations an earlier process has reported.
+
     Attributes:
         pruned: whether it was.
     """
 
-    def __init__(self, trial: Any, configs: Sequence[TrainConfig]) -> None:
+    def __init__(self, trial: Any, configs: Sequence[TrainConfig], reported: int = 0) -> None:
         self.pruned = False
         self._trial = trial
         self._files = [config.folder / "result.json" for config in configs]
         self._seen: list[int] = []
-        self._reported = 0
+        self._reported = reported
 
     def should_stop(self) -> bool:
         """Asked between steps: cheap while no seed has written a new evaluation."""

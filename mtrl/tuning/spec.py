@@ -1,4 +1,4 @@
-"""What a search tries: a YAML file with the run, the seeds and the space."""
+"""Read a search's YAML file: the run, the seeds and the space of settings."""
 
 from __future__ import annotations
 
@@ -98,17 +98,19 @@ def read_tune_spec(path: Path) -> TuneSpec:
     for key in ("suite", "total_env_steps", "space"):
         if key not in found:
             raise ConfigError(f"{path}: {key}: none given")
-    seeds = found.get("seeds", [1, 2, 3])
-    if (
-        not isinstance(seeds, list)
-        or not seeds
-        or any(as_integer(seed) is None for seed in seeds)
-    ):
-        raise ConfigError(f"{path}: seeds: {seeds!r} is not a list of whole numbers")
+    seeds = _seeds(path, found.get("seeds", [1, 2, 3]))
     trials = as_integer(found.get("trials", 30))
     if trials is None or trials < 1:
         raise ConfigError(
             f"{path}: trials: {found['trials']!r} is not a whole number of at least 1"
+        )
+    fixed = found.get("settings") or {}
+    if not isinstance(fixed, dict):
+        raise ConfigError(f"{path}: settings: {fixed!r} is not a mapping of settings to values")
+    sampler_seed = as_integer(found.get("sampler_seed", 0))
+    if sampler_seed is None:
+        raise ConfigError(
+            f"{path}: sampler_seed: {found['sampler_seed']!r} is not a whole number"
         )
     space = found["space"]
     if not isinstance(space, dict) or not space:
@@ -120,17 +122,31 @@ def read_tune_spec(path: Path) -> TuneSpec:
         str(found["suite"]),
         str(found.get("method", "mtppo")),
         found["total_env_steps"],
-        tuple(seeds),
+        seeds,
         trials,
-        found.get("settings") or {},
+        fixed,
         {key: _dimension(path, key, value) for key, value in space.items()},
-        int(found.get("sampler_seed", 0)),
+        sampler_seed,
     )
     for key, dimension in spec.space.items():
         ends = [dimension.low, dimension.high] if isinstance(dimension, Range) else dimension
         for value in ends:
             spec.config({key: value}, spec.seeds[0], None)
     return spec
+
+
+def _seeds(path: Path, seeds: Any) -> tuple[int, ...]:
+    if (
+        not isinstance(seeds, list)
+        or not seeds
+        or any(as_integer(seed) is None for seed in seeds)
+    ):
+        raise ConfigError(f"{path}: seeds: {seeds!r} is not a list of whole numbers")
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(
+            f"{path}: seeds: {seeds!r} has a seed twice; every seed has one folder"
+        )
+    return tuple(seeds)
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -152,6 +168,8 @@ def _dimension(path: Path, key: str, value: Any) -> Range | list[Any]:
     step = _number(path, key, value.get("step"))
     if low is None or high is None or low >= high or (value.get("log") and low <= 0):
         raise ConfigError(f"{path}: space.{key}: low must be below high, and above 0 with log")
+    if step is not None and (step <= 0 or value.get("log")):
+        raise ConfigError(f"{path}: space.{key}: step must be above 0, and goes without log")
     return Range(low, high, bool(value.get("log", False)), step)
 
 

@@ -9,6 +9,7 @@ import torch
 
 from mtrl.agents import MTSAC, EnvSpec
 from mtrl.agents.data.replay import Batch
+from mtrl.agents.data.rollout import Rollout
 from mtrl.agents.optim.graphs import record_on_gpu
 from mtrl.agents.sac.update import SACInputs
 from mtrl.agents.seeds import Stack
@@ -29,6 +30,24 @@ def random_batch(device: torch.device, batch: int, seed: int = 0) -> Batch:
         return torch.rand(1, TASKS, rows, *shape, generator=generator).to(device)
 
     return Batch(draw(OBS), draw(ACTIONS), draw(), torch.zeros_like(draw()), draw(OBS))
+
+
+def random_rollout(device: torch.device, steps: int, envs: int) -> Rollout:
+    """A rollout of random numbers, drawn on the CPU, so equal on every device."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(1, TASKS, steps, envs, *shape, generator=generator).to(device)
+
+    rewards = draw()
+    return Rollout(
+        draw(OBS),
+        draw(OBS),
+        draw(ACTIONS),
+        rewards,
+        torch.zeros_like(rewards),
+        (draw() > 1).float(),
+    )
 
 
 def sac_call(

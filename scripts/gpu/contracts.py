@@ -12,7 +12,7 @@ from mtrl.agents.optim.graphs import record_by_call, record_on_gpu
 from mtrl.agents.seeds import Seeds
 from mtrl.agents.state import clone, difference
 from mtrl.envs import make_vec
-from scripts.gpu.agents import MT10, random_batch
+from scripts.gpu.agents import MT10, random_batch, random_rollout
 from scripts.gpu.report import Section
 
 KINDS: dict[str, tuple[type[Agent], dict[str, Any]]] = {
@@ -24,7 +24,8 @@ UPDATES = 5
 
 def of_updates(section: Section, device: torch.device) -> None:
     """Contracts of single updates; a number is the largest relative difference of a network's parameters."""
-    section.attempt("first updates beside the CPU", partial(_beside_cpu, device))
+    section.attempt("mtsac: first updates beside the CPU", partial(_sac_beside_cpu, device))
+    section.attempt("mtppo: first passes beside the CPU", partial(_ppo_beside_cpu, device))
     for method in ("mean", "pcgrad", "cagrad", "fairgrad"):
         section.attempt(f"recorded beside eager, {method}", partial(_recorded, device, method))
 
@@ -56,7 +57,7 @@ def _far(one: Any, other: Any) -> dict[str, float]:
     return found
 
 
-def _beside_cpu(device: torch.device) -> dict[str, Any]:
+def _sac_beside_cpu(device: torch.device) -> dict[str, Any]:
     """The same float32 updates on the CPU; their noise is the CPU's on both, since generators differ."""
     agents = [
         MTSAC(MT10, seed=0, device=where, graph="off", precision="fp32", width=400)
@@ -75,6 +76,27 @@ def _beside_cpu(device: torch.device) -> dict[str, Any]:
         if update in (1, UPDATES):
             found[f"after {update}"] = _far(agents[1], agents[0])
     return found
+
+
+def _ppo_beside_cpu(device: torch.device) -> dict[str, Any]:
+    """Passes over equal rollouts, one minibatch each, so that the order of samples, which is drawn, does not count."""
+    agents = [
+        MTPPO(
+            MT10,
+            seed=0,
+            device=where,
+            graph="off",
+            precision="fp32",
+            rollout_per_task=40,
+            epochs=UPDATES,
+            minibatches=1,
+            kl_stop=None,
+        )
+        for where in (torch.device("cpu"), device)
+    ]
+    for agent in agents:
+        agent.update(random_rollout(agent.device, 20, 2))
+    return {"passes": agents[1].gradient_steps} | _far(agents[1], agents[0])
 
 
 def _recorded(device: torch.device, method: str) -> dict[str, Any]:

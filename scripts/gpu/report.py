@@ -19,17 +19,31 @@ class OutOfTime(BaseException):
 
 
 class Report:
-    """Figures by section, in a JSON file that is whole at any moment.
+    """Figures by section, in a JSON file that is whole at any moment; goes on with those of the file if there is one.
 
     Args:
         seconds: for all sections together.
+
+    Attributes:
+        end: when they are over, by ``time.monotonic``, which processes of one machine share.
     """
 
     def __init__(self, path: Path, seconds: float) -> None:
         self._path = path
-        self._end = time.monotonic() + seconds
+        self.end = time.monotonic() + seconds
         self.figures: Figures = {"status": "running", "sections": {}}
+        if path.exists():
+            self.read()
         self.save()
+
+    @property
+    def left(self) -> float:
+        """Seconds left."""
+        return self.end - time.monotonic()
+
+    def read(self) -> None:
+        """Take up what another process wrote."""
+        self.figures = json.loads(self._path.read_text())
 
     def save(self) -> None:
         """Write the figures, replacing the file at once."""
@@ -39,9 +53,11 @@ class Report:
 
     def run(self, name: str, section: Callable[[Section], None], share: float) -> None:
         """Run a section with ``share`` of the time that is left; what fails is recorded, and the report goes on."""
-        seconds = max(1.0, share * (self._end - time.monotonic()))
-        figures: Figures = {}
+        seconds = max(1.0, share * self.left)
+        # Whoever watches this process knows by this when the section should have ended.
+        figures: Figures = {"may_take_seconds": round(seconds, 1)}
         self.figures["sections"][name] = figures
+        self.save()
         begun = time.monotonic()
         current = Section(figures, self.save, begun + seconds)
         print(f"{name}: {seconds:.0f} s", flush=True)
@@ -56,6 +72,21 @@ class Report:
             figures["traceback"] = traceback.format_exc().splitlines()[-8:]
         figures["seconds"] = round(time.monotonic() - begun, 2)
         self.save()
+
+    @property
+    def under_way(self) -> str | None:
+        """The section that has begun and not ended."""
+        for name, found in self.figures["sections"].items():
+            if "seconds" not in found:
+                return str(name)
+        return None
+
+    def end_section(self, why: str) -> None:
+        """Note why the section under way ended without a word of its own."""
+        name = self.under_way
+        if name is not None:
+            self.figures["sections"][name] |= {"error": why, "seconds": None}
+            self.save()
 
     def finish(self) -> None:
         self.figures["status"] = "finished"

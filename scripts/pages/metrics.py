@@ -146,7 +146,8 @@ def _about_gradients(network: str) -> list[Metric]:
                **diagnosed),
         Metric(f"train/{network}_gain", "First-order decrease of a task's loss by the update.", "both",
                **own("gains", "`gradient_diagnostics: true`")),
-        Metric(f"train/{network}_cosines", f"Cosines of {of}, from -1 (black) to 1 (white).", "image", **diagnosed),
+        Metric(f"train/{network}_cosines", f"Cosines of {of}, in the suite's order: -1 is black, 0 gray, 1 white.",
+               "image", **diagnosed),
     ]  # type: ignore[arg-type]  # fmt: skip
 
 
@@ -244,7 +245,8 @@ METRICS: tuple[Metric, ...] = (
                    tasks="mean"),
     _of_curriculum("indicator_youth", "Its second term, which decays with the rounds.", *_CAMRL, tasks="mean"),
     _of_curriculum("indicator_performance", "Its third term, from standardized performance.", *_CAMRL, tasks="mean"),
-    _of_curriculum("transfer", "The transfer matrix B: rows send, columns receive.", *_CAMRL, tasks="image"),
+    _of_curriculum("transfer", "The transfer matrix B: rows send, columns receive, in the suite's order.", *_CAMRL,
+                   tasks="image"),
     _of_curriculum("mastering_rate", "How far a task is mastered, in [0, 1].", "mrcl"),
     _of_curriculum("learning_progress", "How much a task's return moved lately.", "learning-progress"),
     _of_curriculum("competence_progress", "How much a task's success rate moved lately.", "competence-progress"),

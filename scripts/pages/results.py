@@ -10,6 +10,7 @@ from mtrl.leaderboard.figures import FLAW
 from mtrl.leaderboard.row import Row
 from mtrl.leaderboard.runs import load
 from mtrl.leaderboard.tables import Table, short, tables
+from mtrl.settings.presets import methods
 from scripts.pages.text import RESULTS, code, table
 
 Place = tuple[Table, Row]
@@ -65,7 +66,8 @@ def all_results() -> str:
             if each.protocol["backend"] == "native"
             else f"{each.suite}, other protocol"
         )
-        parts.append(f"## {title}\n\n{_protocol(each)}\n\n{table(_HEAD, map(_line, rows))}")
+        lines = [[_method(row), *_line(row)] for row in rows]
+        parts.append(f"## {title}\n\n{_protocol(each)}\n\n{table(['method', *_HEAD], lines)}")
         parts += [f"{FLAW} {folder(row)}: {text}." for row in rows for text in row.remarks]
     return "\n\n".join(parts)
 
@@ -109,6 +111,13 @@ def _protocol(each: Table) -> str:
 
 
 _HEAD = ("env steps", "success", "seed: its success", "hours", "raw files, in `results/`")
+
+
+def _method(row: Row) -> str:
+    """The row's label as on the leaderboard, with a link to the page of its method."""
+    if row.method not in methods():
+        return row.label
+    return f"[{row.method}](/methods/{row.method}.md){row.label.removeprefix(row.method)}"
 
 
 def _line(row: Row) -> list[str]:

@@ -4,47 +4,64 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from mtrl.agents import MTPPO, MTSAC, Agent
+from mtrl.agents import MTPPO, MTSAC, Agent, EnvSpec
 from mtrl.agents.agent import auto_remark, resolve_device
 from mtrl.agents.aggregators.registry import AGGREGATORS
+from mtrl.agents.files import read_state, write_state
+from mtrl.agents.networks.registry import NETWORKS
 from mtrl.agents.seeds import Seeds
 from mtrl.envs.make import make_vec
+from mtrl.settings.presets import resolve
 from tests.helpers import fakes
-from tests.helpers.device import DeviceError, Log, OnChip, Watch, to_cpu, use_chip
+from tests.helpers.device import DeviceError, OnChip, Watch, to_cpu, use_chip
 
 SETTINGS: dict[type[Agent], dict[str, Any]] = {
     MTPPO: {
         "width": 8,
-        "rollout_per_task": 20,
+        "depth": 2,
+        "rollout_per_task": 4,
         "epochs": 1,
         "minibatches": 1,
         "precision": "fp32",
     },
     MTSAC: {
         "width": 8,
-        "learning_starts": 4,
+        "depth": 2,
+        "learning_starts": 2,
         "batch_per_task": 4,
         "buffer_per_task": 64,
         "precision": "fp32",
     },
 }
-METHODS = [
-    (MTSAC, "mean"),
-    (MTPPO, "mean"),
-    (MTPPO, "cagrad"),
-    (MTSAC, "cagrad:flat_minima=0.05"),
-]
-NETWORKS = ["mlp", "film", "moore"]
+SMALL = {
+    "d2r": "d2r:modules=3,units=8,gate=8",
+    "m3vit": "m3vit:experts=3",
+    "mmoeex": "mmoeex:experts=3",
+    "paco": "paco:sets=2",
+}
+"""Settings that make networks cheap."""
+SMALL_PRESETS: dict[str, dict[str, Any]] = {
+    "mtsac-brc": {
+        "actor_network": "bro:units=8,embedding=4",
+        "critic_network": "bro:units=8,embedding=4",
+    },
+    "mtsac-simba": {"actor_network": "simba:units=8", "critic_network": "simba:units=8"},
+    "mtsac-ars": {"resets": 1, "reset_updates": 2},
+}
 
 
-@pytest.fixture(autouse=True)
-def chip(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_chip(monkeypatch)
+@pytest.fixture(scope="module", autouse=True)
+def chip() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        use_chip(patch)
+        yield
 
 
 def _agent(kind: type[Agent], device: str = "chip", suite: str = "", **settings: Any) -> Any:
@@ -53,11 +70,6 @@ def _agent(kind: type[Agent], device: str = "chip", suite: str = "", **settings:
     agent = kind(env, seed=settings.pop("seed", 0), device=device, **SETTINGS[kind] | settings)
     agent.begin(480)
     return agent
-
-
-def _method(kind: type[Agent], name: str) -> dict[str, str]:
-    """The setting of a gradient method: the critics' in SAC, whose actor loss has no logarithm."""
-    return {"aggregator" if kind is MTPPO else "critic_aggregator": name}
 
 
 def _data(agent: Any) -> Any:
@@ -73,72 +85,123 @@ def _data(agent: Any) -> Any:
         agent.finish_step()
 
 
-def _updates(watch: Watch, agent: Any) -> tuple[Log, Log]:
-    """Two updates on the same data, each the first after metrics were read."""
-    data = _data(agent)
+@pytest.fixture(scope="module")
+def experience(chip: None) -> dict[type[Agent], tuple[EnvSpec, Any]]:
+    """For each algorithm an environment's spec, and data of it on the chip to update with."""
+    found = {}
+    with Watch():
+        for kind in (MTSAC, MTPPO):
+            agent = _agent(kind)
+            found[kind] = agent.spec, _data(agent)
+    return found
+
+
+def _method(kind: type[Agent], name: str) -> dict[str, str]:
+    """The setting of a gradient method: the critics' in SAC, whose actor loss has no logarithm."""
+    return {"aggregator" if kind is MTPPO else "critic_aggregator": name}
+
+
+def _check(watch: Watch, agent: Any, data: Any) -> None:
+    """Update twice on the same data, each time the first after metrics were read."""
     agent._recent_success()  # moves to the device when an episode has ended
     with watch.part() as first:
         agent.update(data)
     agent._meter.drain()
     with watch.part() as second:
         agent.update(data)
-    return first, second
-
-
-def _allowed(agent: Any) -> int:
-    """Times that an update waits: once a pass of PPO, for the KL limit."""
-    return agent.config.epochs if isinstance(agent, MTPPO) else 0
-
-
-def _check(watch: Watch, agent: Any) -> None:
-    first, second = _updates(watch, agent)
-    assert not first.up and not first.waits
-    assert len(first.down) == _allowed(agent), first.down
+    # PPO waits once a pass, for the KL limit.
+    allowed = agent.config.epochs if isinstance(agent, MTPPO) else 0
+    assert not first.up and not first.waits, first.up + first.waits
+    assert len(first.down) == allowed, first.down
     assert first.operations, "the update ran on the chip"
     # Equal operations of equal shapes, whatever the numbers: what a CUDA graph asks for.
     assert first.operations == second.operations
 
 
-@pytest.mark.parametrize(("kind", "method"), METHODS)
-def test_an_update_stays_on_its_device(kind: type[Agent], method: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        *[(MTSAC, name) for name in sorted(AGGREGATORS)],
+        (MTSAC, "cagrad:flat_minima=0.05"),
+        (MTPPO, "mean"),
+        (MTPPO, "cagrad"),
+    ],
+)
+def test_every_gradient_method_stays_on_its_device(
+    kind: type[Agent], method: str, experience: dict[type[Agent], tuple[EnvSpec, Any]]
+) -> None:
+    spec, data = experience[kind]
     with Watch() as watch:
-        _check(watch, _agent(kind, **_method(kind, method)))
+        agent = kind(spec, device="chip", **SETTINGS[kind] | _method(kind, method))
+        _check(watch, agent, data)
 
 
+@pytest.mark.parametrize("network", sorted(NETWORKS))
 @pytest.mark.parametrize("kind", [MTSAC, MTPPO])
-@pytest.mark.parametrize("network", NETWORKS)
-def test_a_network_stays_on_its_device(kind: type[Agent], network: str) -> None:
-    with Watch() as watch:
-        _check(watch, _agent(kind, network=network, **_method(kind, "pcgrad")))
-
-
-@pytest.mark.parametrize(("kind", "suite"), [(MTSAC, ""), (MTPPO, "mg3")])
-def test_compiled_loops_for_bfloat16_are_not_asked_for_tensors_on_a_device(
-    kind: type[Agent], suite: str
+def test_every_network_acts_and_learns_on_its_device(
+    kind: type[Agent], network: str, experience: dict[type[Agent], tuple[EnvSpec, Any]]
 ) -> None:
     with Watch() as watch:
-        _check(watch, _agent(kind, suite=suite, precision="bf16", **_method(kind, "pcgrad")))
+        settings = {"network": SMALL.get(network, network)} | _method(kind, "pcgrad")
+        agent = _agent(kind, **settings)
+        if kind is MTPPO:
+            with watch.part() as log:
+                data = agent.collect()
+            # The actions of two steps, and the critic's losses for a curriculum.
+            assert len(log.down) == 2 + 1 and not log.waits
+        else:
+            _, data = experience[kind]
+            obs, agent.env_steps = agent._observed(), 100
+            agent._exploration_action(obs)
+            with watch.part() as log:
+                agent._exploration_action(obs)
+            assert len(log.up) == 1 and not log.down and not log.waits
+        _check(watch, agent, data)
 
 
-@pytest.mark.parametrize("name", sorted(AGGREGATORS))
-def test_every_gradient_method_stays_on_its_device(name: str) -> None:
+@pytest.mark.parametrize("preset", list(SMALL_PRESETS))
+def test_presets_of_large_networks_stay_on_their_device_and_learn_what_the_cpu_learns(
+    preset: str,
+) -> None:
+    config: Any = resolve({"suite": "mt10", "method": preset}).agent
+    small = SETTINGS[MTSAC] | SMALL_PRESETS[preset]
+
+    def made(device: str) -> Any:
+        env: Any = fakes.make_vec("mt10:fake", 2, seed=0)
+        agent = MTSAC(env, config, device=device, **small)
+        # The reset comes at half of it, in the fifth step.
+        agent.begin(8 * env.num_envs)
+        return agent
+
     with Watch() as watch:
-        _check(watch, _agent(MTSAC, **_method(MTSAC, name)))
+        there = made("chip")
+        for step in range(8):
+            with watch.part() as log:
+                there.advance()
+            if step > 5:
+                assert len(log.up) == len(log.down) == 1 and not log.waits
+    here = made("cpu")
+    for _ in range(8):
+        here.advance()
+    assert there.gradient_steps == here.gradient_steps > 0
+    _compare(there, here)
 
 
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
-        (MTSAC, {}),
-        (MTPPO, {}),
-        (MTPPO, {"rollout_per_task": 32, "memory": "gru", "sequence": 8}),
+        (MTSAC, {"critic_aggregator": "pcgrad", "suite": "mg3"}),
+        (MTSAC, {"precision": "bf16", "critic_aggregator": "pcgrad"}),
+        (MTPPO, {"precision": "bf16", "aggregator": "pcgrad", "suite": "mg3"}),
+        (MTPPO, {"rollout_per_task": 8, "memory": "gru", "sequence": 4, "suite": "mg3"}),
     ],
 )
-def test_compiled_loops_of_the_cpu_are_not_asked_for_observations_on_a_device(
+def test_compiled_loops_of_the_cpu_are_not_asked_for_what_is_on_a_device(
     kind: type[Agent], settings: dict[str, Any]
 ) -> None:
     with Watch() as watch:
-        _check(watch, _agent(kind, suite="mg3", **settings | _method(kind, "pcgrad")))
+        agent = _agent(kind, **settings)
+        _check(watch, agent, _data(agent))
 
 
 @pytest.mark.parametrize("kind", [MTSAC, MTPPO])
@@ -146,13 +209,14 @@ def test_seeds_that_train_together_stay_on_their_device(kind: type[Agent]) -> No
     with Watch() as watch:
         group = Seeds([_agent(kind, seed=seed) for seed in (3, 1)], stack=True)
         agents: list[Any] = list(group.agents)
-        for _ in range(1 if kind is MTPPO else 4):
+        for _ in range(1 if kind is MTPPO else 3):
             assert group.advance() == {}
         data = {index: _data(agent) for index, agent in enumerate(agents)}
         learn = group._update_ppo if kind is MTPPO else group._update_sac
         with watch.part() as log:
             group._learn(data, learn, {})
-        waits = _allowed(agents[0]) + 1 if kind is MTPPO else 0
+        # PPO waits once a pass, for the KL limit, and once for the passes that each seed took.
+        waits = 2 if kind is MTPPO else 0
         assert not log.up and not log.waits and len(log.down) == waits
 
 
@@ -170,6 +234,11 @@ def test_a_device_learns_what_the_cpu_learns(
     for _ in range(times):
         here.advance()
     assert there.gradient_steps == here.gradient_steps > 0
+    _compare(there, here)
+
+
+def _compare(there: Any, here: Any) -> None:
+    """Agents on the chip and on the CPU have equal parameters to rounding."""
     for network in ("actor", "critic"):
         found = there.state[network]["params"]
         assert isinstance(found, OnChip)
@@ -178,32 +247,47 @@ def test_a_device_learns_what_the_cpu_learns(
         )
 
 
-def test_a_step_of_mtsac_waits_once() -> None:
+@pytest.mark.parametrize("suite", ["", "mg3"])
+def test_a_step_of_mtsac_crosses_once_each_way(suite: str) -> None:
     with Watch() as watch:
-        agent = _agent(MTSAC)
+        agent = _agent(MTSAC, suite=suite)
         for _ in range(4):
             agent.advance()
         for _ in range(3):
+            updates = agent.gradient_steps
             with watch.part() as log:
                 agent.advance()
-            assert agent.gradient_steps > 0
-            # Down come the actions; up go observations, exploration noise and the transitions.
-            assert len(log.down) == 1 and not log.waits
-            assert len(log.up) == 3, log.up
+            assert agent.gradient_steps > updates
+            # Up go observations, exploration noise and the last step's transitions; down come the actions.
+            assert len(log.up) == 1 and len(log.down) == 1 and not log.waits
 
 
-@pytest.mark.parametrize("correlation", [0.0, 0.4])
-def test_a_step_of_mtppo_waits_once_and_its_rollout_goes_up_at_once(correlation: float) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"noise_correlation": 0.4},
+        {"suite": "mg3"},
+        {"suite": "mg3", "memory": "gru", "sequence": 4},
+        {"curriculum": "success-pacing", "noise_correlation": 0.4, "noise_by_failure": True},
+    ],
+)
+def test_a_step_of_mtppo_crosses_once_each_way(settings: dict[str, Any]) -> None:
     with Watch() as watch:
-        agent = _agent(MTPPO, noise_correlation=correlation)
+        agent = _agent(MTPPO, **{"rollout_per_task": 16} | settings)
         agent.advance()
         with watch.part() as log:
             agent.collect()
-        steps = agent.config.rollout_per_task // 2
+        steps = 16 // agent.env.envs_per_task
         # A curriculum's round looks at the critic's losses once.
         assert len(log.down) == steps + 1 and not log.waits
-        fields, moves = 6, 1
-        assert len(log.up) == 2 * steps + fields + moves
+        # Up go observations, noise and what came of the last step; after the last step that alone.
+        masks = 0
+        if agent.sequence:
+            masks = 1  # which environments move
+        if agent._rounds.paused is not None:
+            masks = 3  # which environments move, and which tasks keep an earlier rollout
+        assert len(log.up) == steps + 1 + masks
 
 
 def test_acting_on_the_cpu_crosses_once_a_rollout() -> None:
@@ -211,19 +295,19 @@ def test_acting_on_the_cpu_crosses_once_a_rollout() -> None:
         agent = _agent(MTPPO)
         agent.advance()
         agent.act_on(torch.device("cpu"))
+        agent.collect()  # statistics of observations come down
         with watch.part() as log:
             agent.collect()
-        # The actor, its deviations and the critic's losses come down, and the rollout's fields go up.
-        assert len(log.up) == 6 and len(log.down) == 3 and not log.waits
+        # The actor, its deviations and the critic's losses come down, and the whole rollout goes up.
+        assert len(log.up) == 1 and len(log.down) == 3 and not log.waits
 
 
 @pytest.mark.parametrize("suite", ["", "mg3"])
 def test_acting_on_the_cpu_collects_what_the_device_does(suite: str) -> None:
-    settings: dict[str, Any] = {"rollout_per_task": 16} if suite else {}
     rollouts = []
     with Watch():
         for where in ("chip", "cpu"):
-            agent = _agent(MTPPO, suite=suite, **settings)
+            agent = _agent(MTPPO, suite=suite, rollout_per_task=16)
             agent.act_on(torch.device(where))
             rollouts.append(to_cpu(agent.collect()))
     for there, here in zip(*rollouts, strict=True):
@@ -231,8 +315,24 @@ def test_acting_on_the_cpu_collects_what_the_device_does(suite: str) -> None:
             torch.testing.assert_close(there, here, rtol=1e-4, atol=1e-5)
 
 
+def test_a_step_under_way_is_saved(tmp_path: Path) -> None:
+    with Watch():
+        there = _agent(MTSAC)
+        for _ in range(5):
+            there.advance()
+        assert there._landing
+        write_state(tmp_path / "there", there.state_dict())
+    here = _agent(MTSAC, device="cpu")
+    for _ in range(5):
+        here.advance()
+    saved = read_state(tmp_path / "there")
+    expected = here.state_dict()["buffer"]
+    assert saved["buffer"]["size"] == expected["size"] == 10
+    torch.testing.assert_close(saved["buffer"]["rows"], expected["rows"])
+
+
 @pytest.mark.parametrize("kind", [MTSAC, MTPPO])
-def test_reading_metrics_waits_twice(kind: type[Agent]) -> None:
+def test_reading_metrics_waits_once(kind: type[Agent]) -> None:
     with Watch() as watch:
         agent = _agent(kind)
         for _ in range(2 if kind is MTPPO else 6):
@@ -240,8 +340,8 @@ def test_reading_metrics_waits_twice(kind: type[Agent]) -> None:
         with watch.part() as log:
             metrics = agent.metrics()
         assert metrics["train/critic_loss"] > 0
-        # Whether parameters are finite, and the sums of the metrics.
-        assert len(log.down) == 2 and not log.waits and not log.up
+        # Whether parameters are finite comes with the sums of the metrics.
+        assert len(log.down) == 1 and not log.waits and not log.up
 
 
 def test_operands_of_two_devices_are_refused_and_waits_are_noted() -> None:

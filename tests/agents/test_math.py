@@ -7,10 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step
+from mtrl.agents.agent import EnvSpec
+from mtrl.agents.optim.adam import AdamSettings, adam_state, adam_step, decay
+from mtrl.agents.policies import Categorical, SquashedGaussian
 from mtrl.agents.policies.distributions import (
     categorical,
     clipped_mean,
+    gaussian_sample,
     squashed_gaussian,
     squashed_mode,
 )
@@ -40,9 +43,8 @@ def test_log_density_of_the_squashed_gaussian(
 @given(mean=st.floats(-4, 4), log_std=st.floats(-8, 2))
 @settings(max_examples=100, deadline=None)
 def test_mean_of_the_clipped_gaussian(mean: float, log_std: float) -> None:
-    middles = (
-        torch.arange(200_000, dtype=torch.float64) + 0.5
-    ) / 200_000  # of equally likely parts
+    # Of equally likely parts.
+    middles = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
     samples = torch.distributions.Normal(
         mean, torch.tensor(log_std, dtype=torch.float64).exp()
     ).icdf(middles)
@@ -88,6 +90,24 @@ def test_log_density_is_finite_where_the_action_saturates() -> None:
     assert action.item() == 1.0 and torch.isfinite(log_prob)
 
 
+def test_gaussian_sample_by_hand() -> None:
+    sample = gaussian_sample(torch.ones(1), torch.tensor([2.0]).log(), torch.tensor([3.0]))
+    assert sample.item() == pytest.approx(7.0)
+
+
+def test_the_best_action_is_one_that_the_task_has() -> None:
+    policy = Categorical(torch.tensor([True, False]))
+    assert policy.mode(torch.tensor([[0.0, 5.0], [-5.0, 0.0]])).tolist() == [0, 0]
+
+
+def test_random_actions_fill_the_box() -> None:
+    policy = SquashedGaussian(EnvSpec("test", ("a",), 1, (-1.0,), (1.0,)))
+    drawn = policy.random(1000, torch.Generator().manual_seed(0))
+    low, high = drawn.aminmax()
+    assert (low, high) == (pytest.approx(-1, abs=0.02), pytest.approx(1, abs=0.02))
+    assert drawn.mean().item() == pytest.approx(0, abs=0.05)
+
+
 def test_mode_is_the_tanh_of_the_mean() -> None:
     assert squashed_mode(torch.tensor([0.5, 9.0])).item() == pytest.approx(0.46211715)
 
@@ -120,6 +140,17 @@ def test_members_that_do_not_step_keep_their_state_and_count_their_own_steps() -
     # m = 0.9 · 0.1 - 0.2 = -0.11 over 0.19, v = 0.001 · 0.999 + 0.004 over 0.001999.
     moved = 0.01 * (0.11 / 0.19) / (0.004999 / 0.001999) ** 0.5
     torch.testing.assert_close(state["params"][0], torch.full((3,), -0.01 + moved))
+
+
+def test_decay_by_hand() -> None:
+    """A step of 0.1 takes 0.1 · 0.5 of what trains, of the members that step."""
+    params = torch.full((2, 2), 4.0)
+    trains = torch.tensor([[True, False], [True, True]])
+    settings = AdamSettings(0.1, 1e-8, weight_decay=0.5)
+    decay(params, settings, trains, members=[0])
+    torch.testing.assert_close(params, torch.tensor([[3.8, 4.0], [4.0, 4.0]]))
+    decay(params, settings)
+    torch.testing.assert_close(params, torch.tensor([[3.61, 3.8], [3.8, 3.8]]))
 
 
 def test_initial_weights_are_he_uniform_with_zero_biases() -> None:

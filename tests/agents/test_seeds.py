@@ -120,9 +120,8 @@ def test_stacked_updates_equal_separate_ones_to_rounding(
 def test_draws_after_the_kl_limit_are_as_if_never_made() -> None:
     settings = {"kl_stop": 1e-4, "learning_rate": 1e-4}
     group = Seeds([_agent(MTPPO, seed, **settings) for seed in SEEDS], stack=True)
-    _agents(group)[0].state["critic"]["params"].mul_(
-        0
-    )  # so that seeds meet the limit at different times
+    # So that seeds meet the limit at different times.
+    _agents(group)[0].state["critic"]["params"].mul_(0)
     _advance(group, 1)
     steps = [agent.gradient_steps for agent in _agents(group)]
     for seed, agent in list(zip(SEEDS, _agents(group), strict=True))[1:]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -12,6 +13,7 @@ from gymnasium.utils.env_checker import check_env
 
 import mtrl
 from mtrl.registration import gym_id
+from tests.helpers.classic import CLASSIC3, SWINGS, written
 
 
 def test_every_suite_is_registered() -> None:
@@ -28,6 +30,23 @@ def test_make_vec_is_ours() -> None:
     assert isinstance(env.unwrapped, mtrl.TaskVectorEnv) and env.num_envs == 6
     np.testing.assert_array_equal(env.reset()[0], ours.reset()[0])
     assert gymnasium.make_vec("mtrl:mtrl/mg3-v0", num_envs=9).unwrapped.envs_per_task == 3
+
+
+def test_a_declared_suite_has_an_id_for_all() -> None:
+    env = gymnasium.make_vec("mtrl:mtrl/declared-v0", suite=str(CLASSIC3), num_envs=6)
+    assert isinstance(env.unwrapped, mtrl.TaskVectorEnv) and env.unwrapped.envs_per_task == 2
+    assert env.unwrapped.suite.id.startswith("classic3@")
+    with pytest.raises(mtrl.SuiteError, match=r"has 3 tasks; use gymnasium\.make_vec"):
+        gymnasium.make("mtrl:mtrl/declared-v0", suite=str(CLASSIC3))
+
+
+def test_a_declared_task_is_an_env(tmp_path: Path) -> None:
+    env = gymnasium.make(
+        "mtrl:mtrl/declared-v0",
+        suite=written(tmp_path, SWINGS | {"tasks": SWINGS["tasks"][:1]}),
+    )
+    check_env(env.unwrapped, skip_render_check=True)
+    env.close()
 
 
 @pytest.mark.parametrize("settings", [{"num_envs": 4}, {"num_envs": 6, "envs_per_task": 2}])

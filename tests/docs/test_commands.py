@@ -43,11 +43,8 @@ EXAMPLES = sorted((DOCS / "examples").glob("*.py"))
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder as the pages assume it: a checkout, in which a run of mg3 has been trained."""
     monkeypatch.chdir(tmp_path)
-    for registry in (
-        AGGREGATORS,
-        CURRICULA,
-        NETWORKS,
-    ):  # pages and examples register methods of their own
+    for registry in (AGGREGATORS, CURRICULA, NETWORKS):
+        # Pages and examples register methods of their own.
         monkeypatch.setattr(registry, "entries", dict(registry.entries))
     (tmp_path / "results").symlink_to(ROOT / "results")
     return tmp_path
@@ -68,6 +65,8 @@ def tiny_training(arguments: list[str]) -> list[str]:
     asked = {argument.partition("=")[0] for argument in arguments}
     more = [*shlex.split(" ".join(TRAIN)), *shlex.split(OF_ALGORITHM[config.algorithm])]
     assert seeds is None or config.seed == 0
+    if config.declaration is not None:
+        more.remove("--num-threads=1")  # gymnasium's environments have no threads
     if "--mtppo.memory" in asked:
         more.append("--sequence=5")
     return [*[a for a in arguments if a.partition("=")[0] != "--n-steps"], *more]

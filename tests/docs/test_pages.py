@@ -10,7 +10,7 @@ import pytest
 from mtrl.settings import presets
 from scripts import make_docs
 from scripts.pages import methods
-from tests.docs.pages import DOCS, ROOT, links, pages, toctree
+from tests.docs.pages import DOCS, ROOT, blocks, links, pages, toctree
 
 PAGES = pages()
 EXAMPLES = {path.stem for path in (DOCS / "examples").glob("*.py")}
@@ -24,9 +24,8 @@ def anchors(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    base = (
-        DOCS / "methods" if page.parent.name == "ideas" else page.parent
-    )  # where it is included
+    # Where it is included.
+    base = DOCS / "methods" if page.parent.name == "ideas" else page.parent
     for target in links(page):
         place, _, anchor = target.partition("#")
         if place.startswith("http"):
@@ -37,6 +36,11 @@ def test_links_lead_somewhere(page: Path) -> None:
             continue
         assert found.exists(), target
         assert not anchor or anchor in anchors(found), target
+
+
+def test_the_declared_suite_of_the_page_is_the_one_in_the_examples() -> None:
+    (block,) = blocks(DOCS / "suites" / "declared.md", "yaml")
+    assert block.text == (DOCS / "examples" / "classic3.yaml").read_text(encoding="utf-8")
 
 
 def test_every_page_is_within_two_clicks_of_the_first() -> None:

@@ -110,9 +110,8 @@ gc.collect()
 
 @pytest.mark.parametrize("backend", ["native", "stock"])
 def test_leaving_without_close_prints_nothing(backend):
-    make_vec(
-        "mt1:reach-v3", backend=backend
-    ).close()  # what is slow to make is kept, so the next start is silent
+    # What is slow to make is kept, so the next start is silent.
+    make_vec("mt1:reach-v3", backend=backend).close()
     code = f"from mtrl import envs; e = envs.make_vec('mt1:reach-v3', backend={backend!r}, render_mode='rgb_array')"
     code += "; e.reset(); e.render(); e.step(e.action_space.sample())"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

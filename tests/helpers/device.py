@@ -1,24 +1,31 @@
 """A second device in the CPU's memory, so that what a GPU would refuse or wait for shows without one.
 
 Its tensors compute what the CPU computes, but they say that they live on ``chip:0``. Every operation passes through
-``Chip``, which refuses what a GPU refuses (operands of two devices) and notes what makes the host wait: copies between
+``Watch``, which refuses what a GPU refuses (operands of two devices) and notes what makes the host wait: copies between
 the devices, numbers read by Python, and shapes that follow from data.
+
+``ChipEnv`` is an environment whose arrays live there. Sums of float64, in which such arrays are counted, are numpy's,
+whose order of adding is not torch's, so that runs can be compared with those on numpy's arrays bit for bit.
 """
 
 from __future__ import annotations
 
 import contextlib
-import traceback
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+from mtrl.envs import TaskVectorEnv
 
 _setup_privateuseone_for_python_backend("chip")
 CHIP = torch.device("chip", 0)
@@ -90,12 +97,13 @@ class Log:
     """What happened under ``Watch``.
 
     Attributes:
-        operations: every operation on the chip: name, and the shapes and types of its operands and numbers.
+        operations: every operation on the chip: name, and the shapes and types of its operands and numbers; None where
+            that is not noted.
         up, down: copies to and from the chip, with the line of our code that asked for them.
         waits: where Python waited for a number or a shape.
     """
 
-    operations: list[tuple[Any, ...]] = field(default_factory=list)
+    operations: list[tuple[Any, ...]] | None = None
     up: list[str] = field(default_factory=list)
     down: list[str] = field(default_factory=list)
     waits: list[str] = field(default_factory=list)
@@ -120,7 +128,7 @@ class Watch(TorchDispatchMode):
     @contextlib.contextmanager
     def part(self) -> Iterator[Log]:
         """A log of its own for a part."""
-        before, self.log = self.log, Log()
+        before, self.log = self.log, Log([])
         try:
             yield self.log
         finally:
@@ -141,13 +149,19 @@ class ChipGenerator(torch.Generator):
 
 
 def to_chip(tree: Any) -> Any:
-    """Tensors of a tree as tensors on the chip, which share their memory."""
-    return tree_map(lambda leaf: OnChip(leaf) if isinstance(leaf, Tensor) else leaf, tree)
+    """Tensors of nested tuples and lists as tensors on the chip, which share their memory."""
+    if isinstance(tree, tuple | list):
+        return type(tree)([to_chip(part) for part in tree])
+    return OnChip(tree) if isinstance(tree, Tensor) else tree
 
 
 def to_cpu(tree: Any) -> Any:
-    """Tensors of a tree with their numbers on the CPU."""
-    return tree_map(lambda leaf: leaf.inner if isinstance(leaf, OnChip) else leaf, tree)
+    """Tensors of nested tuples (named ones too) and lists with their numbers on the CPU."""
+    if hasattr(tree, "_fields"):
+        return type(tree)(*map(to_cpu, tree))
+    if isinstance(tree, tuple | list):
+        return type(tree)([to_cpu(part) for part in tree])
+    return tree.inner if isinstance(tree, OnChip) else tree
 
 
 def use_chip(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,26 +178,53 @@ def use_chip(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], log: Log) -> Any:
-    leaves, _ = tree_flatten((args, kwargs))
+    leaves = _leaves((*args, *kwargs.values()))
     tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-    wrapped = [tensor for tensor in tensors if isinstance(tensor, OnChip)]
+    goes_to_chip = any(isinstance(tensor, OnChip) for tensor in tensors)
+    comes_from_chip = goes_to_chip
     device = kwargs.get("device")
-    goes_to_chip = bool(wrapped)
     if device is not None:
         goes_to_chip = torch.device(device).type == "chip"
         kwargs = kwargs | {"device": torch.device("cpu")}
-    if not wrapped and not goes_to_chip:
+    if not comes_from_chip and not goes_to_chip:
         return func(*args, **kwargs)
-    name = str(func).removeprefix("aten.")
-    base = name.rpartition(".")[0]
+    name, base, written = _about_operation(func)
     _note(name, base, tensors, goes_to_chip, log)
-    if goes_to_chip:
+    if goes_to_chip and log.operations is not None:
         log.operations.append((name, *[_about(leaf) for leaf in leaves]))
-    out = func(*to_cpu(args), **to_cpu(kwargs))
-    written = _written(func, args, kwargs)
+    inner = {key: to_cpu(value) for key, value in kwargs.items()}
+    out = _computed(func, base, to_cpu(args), inner)
     if written is not None:
-        return written
+        # What an operation changes in place is the tensor that it was given.
+        place, key = written
+        return args[place] if place < len(args) else kwargs[key]
     return to_chip(out) if goes_to_chip else out
+
+
+def _leaves(tree: Any) -> list[Any]:
+    """What stands in nested tuples and lists."""
+    found = []
+    for part in tree:
+        if isinstance(part, tuple | list):
+            found += _leaves(part)
+        else:
+            found.append(part)
+    return found
+
+
+@cache
+def _about_operation(func: Any) -> tuple[str, str, tuple[int, str] | None]:
+    """Its name, the same without the overload, and place and name of the operand that it writes and returns."""
+    name = str(func).removeprefix("aten.")
+    return name, name.rpartition(".")[0], _written(func)
+
+
+def _computed(func: Any, base: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    is_sum = base in ("sum", "mean") and len(args) == 2 and args[0].dtype == torch.float64
+    if not is_sum:
+        return func(*args, **kwargs)
+    added = getattr(args[0].numpy(), base)(tuple(args[1]))
+    return torch.from_numpy(np.asarray(added))
 
 
 def _note(name: str, base: str, tensors: list[Tensor], goes_to_chip: bool, log: Log) -> None:
@@ -216,21 +257,68 @@ def _about(leaf: Any) -> Any:
     return "generator" if isinstance(leaf, torch._C.Generator) else str(leaf)
 
 
-def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _written(func: Any) -> tuple[int, str] | None:
     """The operand that an operation in place returns; None for other operations."""
     returned = func._schema.returns
     if not returned or returned[0].alias_info is None or not returned[0].alias_info.is_write:
         return None
     for index, argument in enumerate(func._schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
-            return args[index] if index < len(args) else kwargs[argument.name]
+            return index, argument.name
     return None
 
 
 def _place(name: str) -> str:
     """Operation and the innermost line of our own code that asked for it."""
-    for frame in reversed(traceback.extract_stack()):
-        if "/agents/" in frame.filename and "/tests/" not in frame.filename:
-            file = frame.filename.rpartition("/agents/")[2]
-            return f"{name} at agents/{file}:{frame.lineno}"
+    frame = sys._getframe()
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if "/agents/" in file and "/tests/" not in file:
+            return f"{name} at agents/{file.rpartition('/agents/')[2]}:{frame.f_lineno}"
+        frame = frame.f_back
     return name
+
+
+class ChipEnv(TaskVectorEnv):
+    """An environment of numpy whose arrays live on the chip. It needs a ``Watch`` around it."""
+
+    device = CHIP
+
+    def __init__(self, env: TaskVectorEnv) -> None:
+        observations, actions = env.single_observation_space, env.single_action_space
+        super().__init__(env.suite, env.envs_per_task, observations, actions)
+        self.env = env
+        self.backend, self.exact_state = "device", env.exact_state
+        self.obs_layout = getattr(env, "obs_layout", None)
+
+    def reset(
+        self, *, seed: int | None = None, options: Any = None
+    ) -> tuple[Any, dict[str, Any]]:
+        return _on_chip(self.env.reset(seed=seed, options=options)[0]), {}
+
+    def rebase(self, boundary: int) -> Any:
+        return _on_chip(self.env.rebase(boundary))
+
+    def step_async(self, actions: Any) -> None:
+        assert isinstance(actions, OnChip)
+        self.env.step_async(actions.inner.numpy())
+
+    def step_wait(self) -> Any:
+        *arrays, info = self.env.step_wait()
+        return *map(_on_chip, arrays), {name: _on_chip(info[name]) for name in INFO}
+
+    def pause(self, tasks: NDArray[np.bool_]) -> None:
+        self.env.pause(tasks)
+
+    def state_dict(self) -> dict[str, NDArray]:
+        return self.env.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, NDArray]) -> None:
+        self.env.load_state_dict(state)
+
+
+INFO = ("success", "final_obs", "_final_obs")
+
+
+def _on_chip(array: NDArray) -> OnChip:
+    return OnChip(torch.from_numpy(array.copy()))

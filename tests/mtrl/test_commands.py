@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -290,6 +291,29 @@ def test_evaluate_refuses(
 ) -> None:
     status = evaluate.main([str(run) if word == "RUN" else word for word in arguments.split()])
     assert words in complaint("mtrl.evaluate", status, capsys)
+
+
+def test_evaluate_checks_the_films_before_it_evaluates(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = evaluate.main([str(run), f"--video={tmp_path / 'films'}", "--tasks=task-9"])
+    captured = capsys.readouterr()
+    assert (status, captured.out) == (2, "")
+    assert captured.err.startswith("mtrl.evaluate: tasks: 'task-9' is unknown")
+    (tmp_path / "file").touch()
+    status = evaluate.main([str(run), f"--video={tmp_path / 'file' / 'films'}"])
+    captured = capsys.readouterr()
+    assert (status, captured.out) == (1, "")
+    assert "cannot be written (Not a directory)" in captured.err
+
+
+def test_a_warning_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def body() -> int:
+        warnings.warn("an older one is used", stacklevel=1)
+        return 0
+
+    assert cli.run_command("mtrl", body) == 0
+    assert capsys.readouterr().err == "warning: an older one is used\n"
 
 
 def test_evaluate_help(capsys: pytest.CaptureFixture[str]) -> None:

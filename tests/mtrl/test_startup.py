@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from mtrl.__main__ import COMMANDS
+from mtrl.leaderboard.__main__ import COMMANDS as PARTS
+
 HEAVY = ("torch", "numba", "gymnasium", "mujoco", "scipy", "numpy")
 
 
@@ -21,6 +24,26 @@ def imported(arguments: list[str], folder: Path) -> tuple[int, set[str], str]:
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=folder
     )
     return done.returncode, set(done.stdout.rpartition("IMPORTED")[2].split()), done.stderr
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS, *(f"leaderboard {name}" for name in PARTS)])
+def test_help_fits_the_terminal_and_imports_nothing_heavy(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    code = (
+        "import sys; from mtrl.__main__ import main; status = main(sys.argv[1:]); "
+        f"print('IMPORTED', *[name for name in {HEAVY} if name in sys.modules]); sys.exit(status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command.split(), "--help"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    shown, _, heavy = done.stdout.rpartition("IMPORTED")
+    assert (done.returncode, done.stderr, heavy.split()) == (0, "", [])
+    assert shown.startswith("usage: ") and max(map(len, shown.splitlines())) <= 40
 
 
 @pytest.mark.parametrize(

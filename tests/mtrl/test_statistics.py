@@ -95,9 +95,8 @@ def test_welch_equals_scipy(first: list[float], second: list[float], confidence:
 
 def test_welch_without_spread_or_seeds() -> None:
     assert welch_interval([1.0, 1.0], [0.25, 0.25]) == (0.75, 0.75, 0.75)
-    _, low, high = welch_interval(
-        [0.0, 0.0], [0.0, 1e-157]
-    )  # variances whose squares underflow
+    # Variances whose squares underflow.
+    _, low, high = welch_interval([0.0, 0.0], [0.0, 1e-157])
     assert low < 0 < high
     difference, low, high = welch_interval([1.0], [0.0, 0.5])
     assert difference == 0.75
@@ -105,6 +104,8 @@ def test_welch_without_spread_or_seeds() -> None:
     assert math.isnan(high)
     with pytest.raises(ValueError, match="each side"):
         welch_interval([], [1.0])
+    with pytest.raises(ValueError, match=r"confidence: 1\.0 is not between 0 and 1"):
+        welch_interval([0.0, 1.0], [0.0, 1.0], 1.0)
 
 
 @settings(deadline=None, max_examples=60)
@@ -141,6 +142,7 @@ def test_what_the_interquartile_mean_hides_the_worst_tasks_show() -> None:
     assert worst_k_mean(scores, 2) == 0.0
     assert optimality_gap(scores) == pytest.approx(0.2)
     assert optimality_gap([[2.0, 0.5]]) == 0.25
+    assert optimality_gap([[2.0, 0.5]], target=1.5) == 0.5
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (3,)])
@@ -150,7 +152,8 @@ def test_summaries_refuse_what_is_not_a_matrix(shape: tuple[int, ...]) -> None:
 
 
 def test_summaries_refuse_what_does_not_fit() -> None:
-    with pytest.raises(ValueError, match="k: 4 is not between 1 and the number of tasks, 3"):
-        worst_k_mean(np.zeros((2, 3)), 4)
+    for k in (0, 4):
+        with pytest.raises(ValueError, match=f"k: {k} is not between 1 and the .* tasks, 3"):
+            worst_k_mean(np.zeros((2, 3)), k)
     with pytest.raises(ValueError, match="3 tasks cannot be compared with 2"):
         probability_of_improvement(np.zeros((2, 3)), np.zeros((2, 2)))

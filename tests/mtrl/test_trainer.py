@@ -114,9 +114,8 @@ def kill_at(count: float, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     def call(handle: int) -> None:
         calls[0] += 1
         if calls[0] >= count:
-            raise SystemExit(
-                "killed"
-            )  # no handler in the trainer catches it, and writes fail from here on
+            # No handler in the trainer catches it, and writes fail from here on.
+            raise SystemExit("killed")
         original(handle)
 
     monkeypatch.setattr(os, "fsync", call)

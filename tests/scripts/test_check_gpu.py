@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from scripts.check_gpu import SECTIONS, find_device
+from scripts.check_gpu import SECTIONS
+from scripts.gpu import supervision
 from scripts.gpu.agents import sac_call
 from scripts.gpu.contracts import _recorded, _resumed
+from scripts.gpu.device import find_device
 from scripts.gpu.report import Report, Section
+from scripts.gpu.supervision import supervise
 from scripts.gpu.timing import rate
 from scripts.gpu.updates import flop, sac
 
@@ -45,7 +48,7 @@ def test_the_script_runs_on_a_cpu_within_its_minutes(tmp_path: Path) -> None:
     )
     assert json.loads(path.read_text())["status"] == "finished"
     sections = _read(path)
-    assert sections.keys() == {"machine", *SECTIONS}
+    assert list(sections) == list(SECTIONS)
     assert sections["machine"]["device"] == "cpu"
     assert not [name for name, found in sections.items() if "error" in found]
 
@@ -78,6 +81,58 @@ def test_a_section_that_fails_or_lasts_too_long_does_not_end_the_others(tmp_path
     assert found["lasts"]["cut_off"] == "after 1 s, in 'sleep'"
     assert found["works"]["x"] is True
     assert [each.name for each in tmp_path.iterdir()] == ["report.json"]
+
+
+WORKER = """
+import os, signal, sys, time
+from pathlib import Path
+from scripts.gpu.report import Report
+
+def crashes(section):
+    section.note("before", 1)
+    os._exit(9)
+
+def hangs(section):
+    # A call into a library that no alarm interrupts.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    section.note("before", 2)
+    time.sleep(60)
+
+def works(section):
+    section.note("x", 3)
+
+report = Report(Path(sys.argv[1]), 60)
+for name in sys.argv[2:]:
+    report.run(name, globals()[name], 0.0)
+"""
+
+
+def _watched(path: Path, names: list[str]) -> None:
+    report = Report(path, 60)
+    supervise(report, names, lambda left, until: ["-c", WORKER, str(path), *left])
+    report.finish()
+
+
+def test_a_section_that_takes_its_process_with_it_does_not_end_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "GRACE", 0.3)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    path = tmp_path / "report.json"
+    _watched(path, ["crashes", "hangs", "works"])
+    found = _read(path)
+    assert found["crashes"]["before"] == 1
+    assert found["crashes"]["error"] == "its process ended with status 9"
+    assert found["hangs"]["before"] == 2 and "it hung" in str(found["hangs"]["error"])
+    assert found["works"]["x"] == 3 and "error" not in found["works"]
+    assert json.loads(path.read_text())["status"] == "finished"
+
+
+def test_workers_that_cannot_begin_end_the_run(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    with pytest.raises(SystemExit, match="no section could begin"):
+        supervise(Report(path, 60), ["any"], lambda left, until: ["-c", "raise SystemExit(4)"])
+    assert "status 4" in json.loads(path.read_text())["status"]
 
 
 def test_contracts_hold_on_the_cpu() -> None:

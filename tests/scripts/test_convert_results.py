@@ -169,9 +169,8 @@ def test_a_conversion_that_was_stopped_goes_on(results: Path) -> None:
     main([str(results)])
     whole = contents(results)
     (results / "old").mkdir()
-    (results / "old" / name).write_text(
-        old
-    )  # written in its new place, not yet removed from the old one
+    # Written in its new place, not yet removed from the old one.
+    (results / "old" / name).write_text(old)
     assert main([str(results)]) == 0
     assert contents(results) == whole and place in whole
 

@@ -38,9 +38,8 @@ from mtrl.agents.networks.parameters import Parameter, he_uniform, uniform
 from mtrl.agents.networks.shown import Matrices, Shown
 from mtrl.agents.settings import Count, NonNegative, settings
 
-LEAST_NOISE = (
-    0.01  # of scores, as in the authors' code, so that the chance of being picked is smooth
-)
+# Of scores, as in the authors' code, so that the chance of being picked is smooth.
+LEAST_NOISE = 0.01
 EPS = 1e-10
 
 

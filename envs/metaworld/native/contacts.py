@@ -20,7 +20,7 @@ from mtrl.envs.metaworld.native.structs import model_copy
 
 PLANE = mujoco.mjtGeom.mjGEOM_PLANE
 ROUNDING = 1e-9
-"""Relative; our test of the spheres must let pass all that MuJoCo's own lets pass."""
+"""Relative margin of our sphere test, which must never drop a pair that MuJoCo's own test keeps."""
 SLACK = 1e-4
 """Geoms that are further apart than this touch in no algorithm: meshes are tested to 1e-6."""
 
@@ -192,7 +192,7 @@ def _boxes_above(model: mujoco.MjModel, first: int, second: int) -> NDArray[np.i
 
 
 def _size(model: mujoco.MjModel, node: int) -> float:
-    """What MuJoCo compares as the surface of a box; it takes center and half lengths for two corners."""
+    """The number that MuJoCo compares as a box's surface. MuJoCo reads center and half lengths as two corners."""
     x, y, z = (model.bvh_aabb[node, 3:] - model.bvh_aabb[node, :3]).tolist()
     return x * y + y * z + z * x
 
@@ -223,7 +223,7 @@ def _parameters(model: mujoco.MjModel, pairs: list[tuple[int, int]]) -> dict[str
         or (model.geom_solref[:, 0] <= 0).any()
     ):
         raise ValueError(
-            "The mixture of contact parameters is written for geoms of one priority and solmix."
+            "The contact parameters are mixed as for geoms of equal priority and solmix."
         )
     friction = np.maximum(model.geom_friction[first], model.geom_friction[second])
 

@@ -41,7 +41,7 @@ OPTIONS = frozenset(
 )
 METAWORLD_VERSION = "3.1.1"
 CHUNKS_PER_THREAD = 8
-"""More balance the threads better, fewer use the caches better and need fewer simulations."""
+"""A compromise: many chunks balance the threads, few use the caches better and need fewer simulations."""
 
 
 def make(suite: Suite, settings: EnvSettings) -> NativeMetaWorld:

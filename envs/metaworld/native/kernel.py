@@ -53,9 +53,8 @@ def load(ctx: NDArray, state: NDArray, init: NDArray) -> None:
         copy_in(ctx[at.MODEL_FIXTURE], init, at.FIXTURE, 3)
     copy_in(ctx[at.DATA_MOCAP_POS], state, at.MOCAP, 3)
     for i in range(4):
-        store_f64(
-            ctx[at.DATA_MOCAP_QUAT], i, 1.0 - (i & 1)
-        )  # the gripper always points down: (1, 0, 1, 0)
+        # The gripper always points down: (1, 0, 1, 0).
+        store_f64(ctx[at.DATA_MOCAP_QUAT], i, 1.0 - (i & 1))
 
 
 @kernel
@@ -66,7 +65,7 @@ def grip(ctx: NDArray, effort: float) -> None:
 
 @kernel
 def settle(ctx: NDArray, state: NDArray, init: NDArray) -> bool:
-    """``load``, and the ``mj_forward`` that the step before left to do; returns whether it was done."""
+    """Call ``load``, then the ``mj_forward`` that the previous step postponed. Returns whether there was one."""
     load(ctx, state, init)
     if state[at.OWED] == 0.0:
         return False

@@ -140,13 +140,13 @@ def may_touch(ctx: NDArray, pair: int) -> bool:
 
 @kernel
 def forget_pairs(ctx: NDArray) -> None:
-    """Have the list of pairs made anew, for another environment."""
+    """Invalidate the list of pairs, because another environment is loaded."""
     store_i64(ctx[at.LISTED], 0, -1)
 
 
 @kernel
 def has_moved(ctx: NDArray) -> bool:
-    """Whether a geom is further from where it was when pairs were listed than the list allows for."""
+    """Whether a geom has moved further since the pairs were listed than the list allows."""
     if load_i64(ctx[at.LISTED], 0) < 0:
         return True
     for mover in range(ctx[at.NUM_MOVERS]):

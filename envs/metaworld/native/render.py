@@ -16,7 +16,7 @@ from mtrl.envs.errors import SuiteError
 from mtrl.envs.metaworld.native import layout as at
 from mtrl.envs.metaworld.simulators import build, check_rendering, start
 
-# From the side of the arm, whose back would hide the object: handles, drawers and windows face this way.
+# Beside the arm, because from behind the arm hides the object. Handles, drawers and windows face this side.
 CLOSE = {
     "azimuth": 135.0,
     "elevation": -30.0,

@@ -1,8 +1,8 @@
-"""Threads that share out a vector step: a job is a list of chunks, which whoever is free takes one after the other.
+"""Threads that share a vector step. A job is a list of chunks; each free thread takes the next one.
 
-All waiting is done by pthread conditions called from compiled code. So idle threads sleep in the kernel, a step never
-needs the interpreter's lock, and results cannot depend on which thread takes which chunk: a chunk is some environments
-of one task together with the simulation they run in.
+Threads wait by pthread conditions, called from compiled code. So idle threads sleep in the kernel, and a step never
+needs the interpreter's lock. A chunk holds some environments of one task and the simulation they run in, so results do
+not depend on which thread takes which chunk.
 """
 
 from __future__ import annotations

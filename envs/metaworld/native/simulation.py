@@ -68,9 +68,8 @@ class Simulation:
         _check(model)
         self.task = task
         self.model = copy.copy(model)
-        self.model.vis.global_.bvactive = (
-            0  # else every collision clears 32 kB that only a viewer reads
-        )
+        # Else every collision clears 32 kB that only a viewer reads.
+        self.model.vis.global_.bvactive = 0
         self.data = mujoco.MjData(self.model)
         self._contacts = Contacts(self.model, self.data)
         self._step_model = model_copy(self.model, {"nsite": 0}, {})

@@ -1,4 +1,4 @@
-"""The stock environment as the engine's source of truth: bounds and resets are taken from it."""
+"""Read bounds and resets from the stock environment, which the engine follows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ATTRIBUTES = (
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What follows a reset: state ``[STATE_SIZE]``, init ``[INIT_SIZE]`` and the first observation ``[39]``."""
+    """The result of a reset: state ``[STATE_SIZE]``, init ``[INIT_SIZE]`` and the first observation ``[39]``."""
 
     state: NDArray[np.float64]
     init: NDArray[np.float64]
@@ -33,9 +33,8 @@ def make_stock(name: str) -> Any:
     """A stock environment with an observable goal, without a goal set."""
     env = ALL_V3_ENVIRONMENTS[name]()
     env._partially_observable = False
-    env.__dict__.pop(
-        "sawyer_observation_space", None
-    )  # cached with the bounds of a hidden goal
+    # Cached with the bounds of a hidden goal.
+    env.__dict__.pop("sawyer_observation_space", None)
     env._set_task_called = True
     return env
 
@@ -48,7 +47,7 @@ def stock_reset(env: Any, goal: ArrayLike) -> NDArray[np.float64]:
 
 
 def snapshot(task: Task, env: Any, obs: NDArray[np.float64]) -> Snapshot:
-    """What the engine needs of ``env``, just reset with first observation ``obs``."""
+    """The state and init that the engine keeps of ``env``, which was just reset and returned ``obs``."""
     state, init = np.zeros(at.STATE_SIZE), np.zeros(at.INIT_SIZE)
     data, model = env.data, env.model
     state[at.QPOS : at.QPOS + model.nq] = data.qpos

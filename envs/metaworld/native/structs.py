@@ -1,4 +1,4 @@
-"""Where libmujoco keeps what the Python bindings show only as copies: contacts and constraint forces in ``mjData``.
+"""Byte offsets of contacts and constraint forces in ``mjData``, of which the Python bindings return copies only.
 
 The offsets are found by looking for known values in the memory of a small scene, so no struct layout is written down.
 """

@@ -5,7 +5,7 @@ import torch
 
 from mtrl.agents.agent import AgentError
 from mtrl.agents.aggregators import Inputs, combine, gramian, make_aggregator, sparse_mask, wrap
-from tests.agents.aggregators.cases import batch_of, inputs_for, jacobian
+from tests.agents.aggregators.cases import batch_of, jacobian
 
 
 def test_graddrop_keeps_one_sign_per_coordinate() -> None:
@@ -76,16 +76,20 @@ def test_sam_gs_can_ask_for_any_pair() -> None:
     assert found["mean"] == pytest.approx([scale, scale, 9 * scale], rel=1e-5)
 
 
-def test_moco_tracks_gradients_and_heads_for_the_min_norm_point() -> None:
-    rows = jacobian(0, 3, 12, "conflicting")
-    aggregator, mgda = make_aggregator("moco", gamma=0.3), make_aggregator("mgda")
-    state = aggregator.init(3, num_params=12)
-    for step in range(200):
+def test_moco_by_hand() -> None:
+    """Rows of lengths 2 and 1 at right angles, so YYᵀ in units of its mean diagonal is diag(1.6, 0.4) however much of
+    them is tracked: ¼, then ¼ + ¾ · ¼ = 7/16.
+
+    With ρ = 0.2 the slopes at (½, ½) are (0.9, 0.3): (0.41, 0.47) is 0.12 short of a sum of 1, which both make up.
+    At (0.47, 0.53) they are (0.846, 0.318): (0.3854, 0.4982) is 0.1164 short.
+    """
+    rows = torch.tensor([[2.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    aggregator = make_aggregator("moco", beta=0.25, gamma=0.1, rho=0.2)
+    state = aggregator.init(2, num_params=2)
+    for tracked, weights in ((1 / 4, (0.47, 0.53)), (7 / 16, (0.4436, 0.5564))):
         out, state = aggregator.direction(Inputs(jacobian=rows), state)
-        if step == 0:
-            torch.testing.assert_close(state["rows"], 0.5 * rows.float())
-    expected = combine(rows, mgda.weights(Inputs(gramian=gramian(rows)), {})[0].weights)
-    torch.testing.assert_close(out.direction, expected, rtol=1e-3, atol=1e-3)
+        expected = [2 * tracked * weights[0], tracked * weights[1]]
+        assert out.direction.tolist() == pytest.approx(expected)
 
 
 def test_db_mtl_balances_norms_of_log_gradients() -> None:
@@ -128,13 +132,34 @@ def test_flat_minima_adds_the_update_of_the_flatness_part() -> None:
 
 
 def test_flat_minima_keeps_two_states_and_batches() -> None:
-    aggregator = wrap(make_aggregator("gradvac"), flat_minima=0.05)
-    rows = batch_of(0, 2, 3, 6)
+    """Each part goes on from a state of its own, as two aggregators would that never met."""
+    plain = make_aggregator("gradvac")
+    aggregator = wrap(plain, flat_minima=0.05)
     state = aggregator.init(3, batch_shape=(2,))
-    out, state = aggregator.direction(inputs_for(aggregator, rows), state)
-    assert out.direction.shape == (2, 6)
+    parts = [plain.init(3, batch_shape=(2,)) for _ in range(2)]
+    for seed in range(3):
+        rows, flatness = batch_of(seed, 2, 3, 6, "conflicting"), batch_of(seed + 50, 2, 3, 6)
+        noise = torch.rand(2, 3, 3, generator=torch.Generator().manual_seed(seed)).double()
+        inputs = Inputs(jacobian=rows, perturbed_jacobian=rows + flatness, noise=noise)
+        out, state = aggregator.direction(inputs, state)
+        expected = torch.zeros(2, 6, dtype=torch.float64)
+        for k, part in enumerate((rows, flatness)):
+            own, parts[k] = plain.direction(Inputs(jacobian=part, noise=noise), parts[k])
+            expected += own.direction
+        torch.testing.assert_close(out.direction, expected)
     assert set(state) == {"loss.target", "flat.target"}
-    assert not torch.equal(state["loss.target"], state["flat.target"])
+
+
+def test_flat_minima_has_converged_where_both_parts_have() -> None:
+    """IMTL-G finds no equal projections on opposite gradients, whose residual is 1, and finds them at right angles."""
+    opposite = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)
+    square = torch.eye(2, dtype=torch.float64)
+    aggregator = wrap(make_aggregator("imtl-g"), flat_minima=0.05)
+    for rows, flatness in ((opposite, square), (square, opposite)):
+        inputs = Inputs(jacobian=rows, perturbed_jacobian=rows + flatness)
+        out, _ = aggregator.direction(inputs, {})
+        assert not out.converged
+        assert float(out.residual) == pytest.approx(1.0)
 
 
 def test_flat_minima_of_a_quadratic() -> None:

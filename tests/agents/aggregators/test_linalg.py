@@ -3,7 +3,17 @@
 import pytest
 import torch
 
-from mtrl.agents.aggregators.linalg import correlation, eigh, jacobi_eigh, pinv_apply, spd_solve
+from mtrl.agents.aggregators import quadratic
+from mtrl.agents.aggregators.linalg import (
+    correlation,
+    eigh,
+    jacobi_eigh,
+    or_one,
+    pinv_apply,
+    ratio,
+    ridge_floor,
+    spd_solve,
+)
 from mtrl.agents.aggregators.quadratic import dual_cone, nonneg_qp
 from tests.agents.aggregators.cases import KINDS, batch_of, jacobian
 
@@ -58,6 +68,33 @@ def test_correlation_marks_zero_rows() -> None:
     assert active.tolist() == [True, False, True]
     assert norms.tolist() == [2.0, 1.0, 3.0]
     assert cosine.tolist() == [[1.0, 0.0, -1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 1.0]]
+
+
+def test_correlations_are_within_one_and_one_with_themselves() -> None:
+    """Rounded products can exceed the norms', and 2 / √2 / √2 is a little less than 1."""
+    rounded = torch.tensor([[2.0, 3.0], [3.0, 2.0]], dtype=torch.float64)
+    assert correlation(rounded)[0].tolist() == [[1, 1], [1, 1]]
+
+
+def test_quotients_and_ridges_by_hand() -> None:
+    values, divisors = torch.tensor([3.0, 3.0, 3.0]), torch.tensor([2.0, 0.0, -1.0])
+    assert or_one(divisors).tolist() == [2, 1, 1]
+    assert ratio(values, divisors).tolist() == [1.5, 0, 0]
+    assert ridge_floor(4, 1e-7) == 2e-7
+    assert ridge_floor(4, 1e-16) == 1e-10
+
+
+def test_no_weights_are_no_point_of_the_hull(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = torch.zeros(1, 2, dtype=torch.float64), torch.zeros(1)
+    monkeypatch.setattr(quadratic, "nonneg_qp", lambda *arguments: nothing)
+    problem = correlation(torch.eye(2, dtype=torch.float64))
+    assert quadratic.min_norm_point(*problem, 1e-10)[1] == torch.inf
+
+
+def test_a_slope_that_still_descends_is_a_residual() -> None:
+    """At x = 0 of ``½x² − 2x`` the slope is −2."""
+    zero = torch.zeros(1, 1, dtype=torch.float64)
+    assert quadratic._residual(torch.eye(1).double(), zero - 2, zero).tolist() == [2]
 
 
 def test_quadratic_program_by_hand() -> None:

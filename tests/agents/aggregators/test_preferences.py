@@ -111,6 +111,8 @@ def test_mgda_by_hand_without_the_task_that_rests() -> None:
     torch.testing.assert_close(weights("mgda", matrix, [0.5, 0.5, 0.0]), expected)
     # A task that does take part and has no gradient is the shortest vector.
     assert weights("mgda", matrix, None).tolist() == [0, 0, 1]
+    two = torch.diag(torch.tensor([4.0, 0.0, 0.0], dtype=torch.float64))
+    assert weights("mgda", two, None).tolist() == [0, 0.5, 0.5]
 
 
 def test_preferences_are_named_by_task() -> None:

@@ -211,9 +211,8 @@ def test_certified_weights_of_dualproj_are_the_projection(kind: str) -> None:
         assert out.converged.all()
         for problem, weights in zip(rows.numpy(), out.weights.numpy(), strict=True):
             scale = np.linalg.norm(problem)
-            stacked = np.vstack(
-                [problem.T / scale, 1e-2 * np.eye(m)]
-            )  # reg 1e-4, in units of the trace
+            # Reg 1e-4, in units of the trace.
+            stacked = np.vstack([problem.T / scale, 1e-2 * np.eye(m)])
             root = np.linalg.norm(stacked, axis=0)
             lowest = np.full(m, 1 / m)
             extra, _ = nnls(stacked / root, -stacked @ lowest, maxiter=100 * m)

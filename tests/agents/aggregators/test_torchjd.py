@@ -109,22 +109,6 @@ def test_config() -> None:
         assert close(ours("config", rows)[0], reference.ConFIG()(rows), 1e-4)
 
 
-def test_mgda_is_never_longer_than_frank_wolfe_leaves_it() -> None:
-    for rows in matrices(80):
-        direction, converged = ours("mgda", rows)
-        theirs = reference.MGDA(epsilon=1e-9, max_iters=50)(rows)
-        assert converged
-        assert direction.norm() <= theirs.norm() + 1e-6 * rows.norm(dim=1).min()
-
-
-def test_mgda_against_a_long_frank_wolfe_run() -> None:
-    for seed in range(6):
-        rows = jacobian(seed, 4, 12, "conflicting")
-        assert close(
-            ours("mgda", rows)[0], reference.MGDA(epsilon=1e-12, max_iters=5000)(rows), 2e-3
-        )
-
-
 @pytest.mark.parametrize("a", [0.5, 1.0, 2.0])
 def test_fairgrad(a: float) -> None:
     for seed in range(12):
@@ -151,12 +135,6 @@ def test_pcgrad_and_gradvac_with_two_tasks_have_no_order(kind: str) -> None:
                 Inputs(gramian=gramian(rows), noise=torch.rand(2, 2)), state
             )
             assert close(combine(rows, out.weights), theirs(rows), 1e-5)
-
-
-def test_mean_and_sum() -> None:
-    for rows in matrices(10):
-        assert close(ours("mean", rows)[0], reference.Mean()(rows))
-        assert close(ours("sum", rows)[0], reference.Sum()(rows))
 
 
 def test_sdmgrad() -> None:

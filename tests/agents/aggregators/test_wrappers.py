@@ -16,6 +16,7 @@ from mtrl.agents.aggregators import (
     wrap,
 )
 from mtrl.agents.aggregators.interior import nonneg_interior
+from mtrl.agents.aggregators.wrappers import Ema, skips_solves
 from mtrl.agents.errors import AgentError
 from tests.agents.aggregators.cases import batch_of, inputs_for, jacobian
 
@@ -116,13 +117,34 @@ def test_subset_of_a_method_with_noise_and_in_a_batch() -> None:
     inputs = inputs_for(aggregator, rows)
     out, _ = aggregator.weights(inputs, {})
     assert out.weights.shape == (3, 5)
-    assert (out.weights != 0).sum(-1).max() <= 2
+    # The base's noise comes first, the draw's last.
+    chosen = inputs.noise[:, -5:].argsort(-1)[:, :2]
+    drawn = torch.zeros(3, 5, dtype=torch.bool).scatter(-1, chosen, True)
+    assert torch.equal(out.weights != 0, drawn)
     everything = wrap(make_aggregator("mgda"), subset=9)
     out, _ = everything.weights(Inputs(gramian=gramian(rows), noise=torch.rand(3, 5)), {})
     torch.testing.assert_close(
         out.weights,
         make_aggregator("mgda").weights(Inputs(gramian=gramian(rows)), {})[0].weights,
     )
+
+
+def test_shares_of_the_drawn_tasks_sum_to_one_by_hand() -> None:
+    """Of the shares (½, ¼, ¼) the first two are drawn, (⅔, ⅓); both aligned gradients get the shorter one's length."""
+    inputs = Inputs(
+        gramian=torch.diag(torch.tensor([4.0, 1.0, 9.0]).double()),
+        preferences=torch.tensor([0.5, 0.25, 0.25]).double(),
+        noise=torch.tensor([0.1, 0.2, 0.9]).double(),
+    )
+    out, _ = wrap(make_aggregator("aligned-mtl"), subset=2).weights(inputs, {})
+    torch.testing.assert_close(out.weights, torch.tensor([1 / 3, 1 / 3, 0]).double())
+
+
+def test_whether_solves_are_skipped_is_seen_through_wrappers() -> None:
+    skipping = wrap(make_aggregator("mgda"), ema=0.5, every=2)
+    assert skips_solves(skipping)
+    assert skips_solves(Ema(skipping, 0.5))
+    assert not skips_solves(wrap(make_aggregator("mgda"), ema=0.5))
 
 
 def test_ridge_is_in_units_of_the_mean_squared_norm() -> None:

@@ -18,7 +18,7 @@ from mtrl.agents.curricula.grouping import affinity, average_linkage
 from mtrl.agents.curricula.history import slope
 from mtrl.agents.curricula.mrcl import MRCL, reachable
 from mtrl.agents.curricula.son_goku import SonGoku, interference_graph
-from tests.agents.curricula.cases import f64, random_statistics, statistics, tasks
+from tests.agents.curricula.cases import f64, statistics, tasks
 
 NONE = torch.zeros(0, dtype=torch.float64)
 
@@ -65,8 +65,11 @@ def test_no_task_waits_longer_than_its_floor_allows(success: list[list[float]]) 
 
 
 def test_when_no_task_is_due_all_are() -> None:
-    plans, _ = _run(make_curriculum("success-pacing"), [f64(1.0, 1.0, 1.0, 1.0)] * 3, tasks())
+    plans, state = _run(
+        make_curriculum("success-pacing"), [f64(1.0, 1.0, 1.0, 1.0)] * 3, tasks()
+    )
     assert all(plan.active is not None and plan.active.all() for plan in plans)
+    assert state["credit"].tolist() == [0, 0, 0, 0]  # and none owes what it collected early
 
 
 @settings(deadline=None)
@@ -79,12 +82,26 @@ def test_slope_is_that_of_the_line(noise: list[float], rise: float) -> None:
     torch.testing.assert_close(slope(values.unsqueeze(1))[0], wanted, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", ["learning-progress", "competence-progress"])
-def test_progress_attends_to_tasks_that_move_up_or_down(name: str) -> None:
-    rounds = [f64(0.0 + 0.05 * n, 0.5, 1.0 - 0.05 * n, 0.1 if n else 0.2) for n in range(10)]
-    plan = _run(make_curriculum(name, floor=0.0), rounds, tasks())[0][-1]
-    assert min(plan.share[0], plan.share[2]) > 3 * plan.share[1]
-    assert plan.share[0].item() == pytest.approx(plan.share[2].item())
+def test_success_progress_has_no_scale_and_no_sign() -> None:
+    rounds = [f64(0.1 * n, 0.05 * n, 0.5, 1.0 - 0.05 * n) for n in range(6)]
+    curriculum = make_curriculum("learning-progress", floor=0.0, measure="success")
+    plan = _run(curriculum, rounds, tasks())[0][-1]
+    torch.testing.assert_close(plan.share, f64(0.5, 0.25, 0.0, 0.25))
+
+
+def test_competence_progress_by_hand() -> None:
+    """Of five rounds the oldest is left out: means of the last two less means of the two before."""
+    rounds = [
+        f64(1.0, 0.0, 0.0, 0.9),
+        f64(0.0, 0.9, 0.5, 0.5),
+        f64(0.2, 0.7, 0.5, 0.5),
+        f64(0.4, 0.5, 0.5, 0.5),
+        f64(0.6, 0.3, 0.7, 0.5),
+    ]
+    plan = _run(make_curriculum("competence-progress", floor=0.0), rounds, tasks())[0][-1]
+    progress = f64(0.4, 0.4, 0.1, 0.0)
+    torch.testing.assert_close(plan.log["competence_progress"], progress)
+    torch.testing.assert_close(plan.share, progress / 0.9)
 
 
 def test_return_progress_is_on_each_tasks_own_scale() -> None:
@@ -108,6 +125,15 @@ def test_mirror_ascent_follows_the_gap_and_forgets() -> None:
     )
 
 
+def test_mirror_ascent_on_the_gap_to_the_best_return_by_hand() -> None:
+    """Gaps: all 1 without a range; then (0, 1, 1, 1) in ranges (0, 10), none, (0, 5), none; then (½, 1, 0, 0)."""
+    curriculum = make_curriculum("drats", gap="return", eta=2.0, floor=0.2, decay=0.0)
+    rounds = [f64(0, 10, 5, 5), f64(10, 10, 0, 5), f64(5, 0, 5, 10)]
+    plan = _run(curriculum, rounds, tasks(), score=True)[0][-1]
+    torch.testing.assert_close(plan.log["gap"], f64(0.5, 1, 0, 0))
+    torch.testing.assert_close(plan.share, 0.8 * f64(3, 6, 4, 4).softmax(0) + 0.05)
+
+
 CHAIN = ((1, 0), (2, 1))  # push builds on reach, pick on push; open stands alone
 
 
@@ -123,23 +149,28 @@ def test_mastering_rates_open_the_next_task() -> None:
 
 
 def test_attention_by_hand() -> None:
-    curriculum = MRCL(window=2, epsilon=0.0, delta_pred=0.0, delta_succ=0.0)
-    plan = _run(curriculum, [f64(0.6, 0.2, 0.0, 0.5), f64(1.0, 0.4, 0.0, 0.5)], tasks(CHAIN))[
-        0
-    ][-1]
-    mastered, moving = f64(0.8, 0.3, 0.0, 0.5), f64(1.0, 0.5, 0.0, 0.0)
-    own = 0.5 * moving + 0.5 * (1 - mastered)
-    attention = f64(0.7, 0.8**6, 0.3**6, 1.0) * own  # 1 − M(push) = 0.7; 1 − M(pick) = 1
+    """A task waits for all it builds on, however far, and one that falls moves too."""
+    curriculum = MRCL(window=2, gamma=0.25, epsilon=0.0, delta_pred=0.0, delta_succ=0.0)
+    rounds = [f64(0.2, 0.6, 0.0, 0.6), f64(0.4, 1.0, 0.0, 0.4)]
+    plan = _run(curriculum, rounds, tasks(CHAIN))[0][-1]
+    mastered, moving = f64(0.3, 0.8, 0.0, 0.5), f64(0.5, 1.0, 0.0, 0.5)
+    own = 0.75 * moving + 0.25 * (1 - mastered)
+    attention = f64(0.2, 0.3**6, 0.3**6, 1.0) * own  # 1 − M(push) = 0.2; 1 − M(pick) = 1
     torch.testing.assert_close(plan.share, attention / attention.sum())
 
 
+def test_mastery_of_returns_is_the_place_in_the_range_of_their_means_by_hand() -> None:
+    """Means of two rounds: (0, 2, 4); (10, 8, 9); the others have no range."""
+    rounds = [f64(0, 10, 5, -2), f64(4, 6, 5, -2), f64(4, 12, 5, -2)]
+    plan = _run(MRCL(window=2, measure="return"), rounds, tasks(), score=True)[0][-1]
+    torch.testing.assert_close(plan.log["mastering_rate"], f64(1, 0.5, 0, 0))
+
+
 def test_attention_is_handed_to_neighbors_and_none_is_lost() -> None:
+    """Pick builds on reach and on push: it hands 0.1 of its attention to each, and gets 0.05 of theirs."""
     attention = f64(0.4, 0.4, 0.1, 0.1)
-    out = MRCL()._redistribute(attention, tasks(CHAIN).builds_on)
-    assert out.sum().item() == pytest.approx(attention.sum().item())
-    assert out[0].item() == pytest.approx(
-        0.4 * 0.95 + 0.2 * 0.4
-    )  # reach: gives 0.05, gets 0.2 of push's
+    out = MRCL()._redistribute(attention, tasks(((2, 0), (2, 1))).builds_on)
+    torch.testing.assert_close(out, f64(0.39, 0.39, 0.12, 0.1))
 
 
 def test_ancestors_are_transitive() -> None:
@@ -163,11 +194,19 @@ def test_colorings_are_proper_and_use_few_colors(size: int, seed: int) -> None:
     assert int(colors.max()) <= int(edges.sum(1).max())
 
 
+def test_the_task_with_most_neighbors_is_colored_first() -> None:
+    star = torch.zeros(4, 4, dtype=torch.bool)
+    star[3, :3] = star[:3, 3] = True
+    assert welsh_powell(star).tolist() == [1, 1, 1, 0]
+
+
 def test_interference_is_minus_the_cosine() -> None:
-    rows = f64(1, 0, -1, 0.1, 0, 1).view(3, 2)
+    rows = f64(0.1, 0, -1, 0.1, 0, 1).view(3, 2)
     edges = interference_graph(rows @ rows.T, 0.5)
     assert edges.tolist() == [[False, True, False], [True, False, False], [False, False, False]]
-    assert not interference_graph(rows @ rows.T, 1.0).any()  # at the start no pair interferes
+    # At the start not even opposite gradients interfere, and at the end orthogonal ones do not.
+    assert not interference_graph(f64(1, -1, -1, 1).view(2, 2), 1.0).any()
+    assert not interference_graph(torch.eye(2, dtype=torch.float64), 0.0).any()
 
 
 def test_interfering_tasks_train_at_different_times_once_tau_has_fallen() -> None:
@@ -227,24 +266,36 @@ def test_threshold_falls_linearly_from_one() -> None:
     assert all(b < a for a, b in itertools.pairwise(values[:11]))
 
 
-def test_tasks_that_move_together_are_grouped() -> None:
-    generator = torch.Generator().manual_seed(0)
-    drives = torch.randn(12, 1, 2, generator=generator, dtype=torch.float64)
-    changes = drives.repeat_interleave(2, 2) + 0.1 * torch.randn(
-        12, 1, 4, generator=generator, dtype=torch.float64
-    )
-    changes = changes[:, :, [0, 2, 1, 3]]
-    assert average_linkage(affinity(changes), 2).tolist() == [0, 1, 0, 1]
-    assert average_linkage(affinity(changes), 4).tolist() == [0, 1, 2, 3]
-    assert average_linkage(affinity(changes), 1).tolist() == [0, 0, 0, 0]
+def test_affinity_is_the_mean_correlation_over_signals() -> None:
+    """One signal rises, rises from elsewhere, or falls; the other is constant and correlates with nothing."""
+    moves = f64(0, 10, 2, 1, 11, 1, 2, 12, 0).view(3, 1, 3)
+    found = affinity(torch.cat([moves, torch.ones_like(moves)], 1))
+    half = f64(1, 1, -1, 1, 1, -1, -1, -1, 1).view(3, 3) / 2
+    torch.testing.assert_close(found, half)
 
 
-def test_groups_take_turns_after_all_have_trained_together() -> None:
-    curriculum, case = make_curriculum("task-grouping", window=4, regroup=6), tasks()
-    state, plans = curriculum.init(case), []
-    for number in range(12):
-        plan, state = curriculum.plan(random_statistics(number), state, NONE, case)
-        plans.append(plan.share)
-    assert all(torch.allclose(share, torch.full_like(share, 0.25)) for share in plans[:4])
-    for first, second in itertools.pairwise(plans[4:10]):
-        assert ((first > 0) ^ (second > 0)).all()
+def test_linkage_is_by_the_mean_over_pairs() -> None:
+    """0 and 1 merge first. Task 2 is then 0.45 from them in the mean, though 0.8 from one, and 0.5 from task 3."""
+    similarity = f64(1, 0.9, 0.1, 0, 0.9, 1, 0.8, 0, 0.1, 0.8, 1, 0.5, 0, 0, 0.5, 1).view(4, 4)
+    assert average_linkage(similarity, 2).tolist() == [0, 0, 1, 1]
+    assert average_linkage(similarity, 1).tolist() == [0, 0, 0, 0]
+    assert average_linkage(similarity, 4).tolist() == [0, 1, 2, 3]
+
+
+def test_groups_follow_the_last_rounds_and_take_turns_by_hand() -> None:
+    """Changes pair 0 with 2 and 1 with 3, though 0 and 1 rise and 2 and 3 fall; two rounds later (0, 1) and (2, 3)."""
+    curriculum = make_curriculum("task-grouping", window=3, regroup=2)
+    rounds = [
+        f64(0, 0, 0, 0),
+        f64(0, 0, 0, 0),
+        f64(10, 1, -1, -10),
+        f64(11, 11, -11, -11),
+        f64(12, 12, -11, -11),
+        f64(12, 12, -10, -10),
+    ]
+    plans = _run(curriculum, rounds, tasks(), score=True)[0]
+    assert all(plan.share.tolist() == [0.25] * 4 for plan in plans[:3])
+    groups = [plan.log["group"].tolist() for plan in plans[3:]]
+    assert groups == [[0, 1, 0, 1], [0, 1, 0, 1], [0, 0, 1, 1]]
+    shares = [plan.share.tolist() for plan in plans[3:]]
+    assert shares == [[0, 0.5, 0, 0.5], [0.5, 0, 0.5, 0], [0, 0, 0.5, 0.5]]

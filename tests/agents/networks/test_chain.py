@@ -72,9 +72,8 @@ def test_a_minimum_over_members_sends_its_gradient_through_one_of_them() -> None
     params = [torch.randn(shape, generator=generator) for shape in shapes]
     grads = []
     for out in (ReLUTrunk.apply(x, *params), _reference(x, params, 2)):
-        grads += torch.autograd.grad(
-            out.sum(-1).amin(0).sum(), [x]
-        )  # each row through one of the two members
+        # Each row through one of the two members.
+        grads += torch.autograd.grad(out.sum(-1).amin(0).sum(), [x])
     torch.testing.assert_close(*grads)
 
 

@@ -186,9 +186,8 @@ def test_few_rows_get_the_features_of_many(
 ) -> None:
     network = grid(8, 2, 2, TASKS, "tanh", layout, 4, 2)
     flat = network.init(members, torch.Generator().manual_seed(1))
-    flat += (
-        torch.randn(flat.shape, generator=torch.Generator().manual_seed(2)) / 10
-    )  # biases too
+    # Biases too.
+    flat += torch.randn(flat.shape, generator=torch.Generator().manual_seed(2)) / 10
     x = torch.cat(
         [
             _obs(seeds, rows=6)[..., : layout.num_bytes],

@@ -113,9 +113,8 @@ def test_the_common_value_is_stepped_by_the_sum_of_the_gradients_that_feed_it() 
         assert not _common(ties, role, grad).any() and grad.any()
     assert torch.equal(state["tied"]["grad"], wanted)
     ties.step(state, None, AdamSettings(0.1, 1e-8))
-    moved = (
-        _common(ties, "critic", before["critic"][:, 0]) - 0.1 * wanted.sign()
-    )  # the first step of Adam
+    # The first step of Adam.
+    moved = _common(ties, "critic", before["critic"][:, 0]) - 0.1 * wanted.sign()
     torch.testing.assert_close(state["tied"]["params"], moved)
     assert not state["tied"]["grad"].any()
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mtrl.agents.networks.bodies.moore import MOORE
 from mtrl.agents.networks.encoder import Identity
-from mtrl.agents.optim.clipping import clip_by_norm, clip_parts
+from mtrl.agents.optim.clipping import clip_by_norm, clip_network
 from tests.helpers.networks import mlp, network
 
 # Without hidden layers' inputs there are two shared parameters (1 weight, 1 bias), and two a task (head weight, bias).
@@ -24,23 +24,33 @@ def close(found: torch.Tensor, wanted: list) -> None:
 def test_the_length_of_the_shared_part_does_not_reach_the_heads() -> None:
     # Shared (3, 4) of norm 5 and (30, 40) of norm 50; heads (0, 0, 0, 2) of norm 2.
     grad = torch.tensor([[3.0, 4.0, 0.0, 0.0, 0.0, 2.0], [30.0, 40.0, 0.0, 0.0, 0.0, 2.0]])
-    about = clip_parts(grad, MULTI_HEAD, 1.0)
+    about = clip_network(grad, MULTI_HEAD, 1.0, apart=True)
     close(grad, [[0.6, 0.8, 0.0, 0.0, 0.0, 1.0]] * 2)
     close(about["shared_clip"], [0.2, 0.02])
     close(about["owned_clip"], [0.5, 0.5])
     close(about["grad_norm"], [29**0.5, 2504**0.5])
 
 
+def test_under_one_norm_the_heads_shrink_with_the_trunk() -> None:
+    # Norms 13 and 130 of (3, 4, 12) and (30, 40, 120): both come out the same, and heads shrink by the trunk's factor.
+    grad = torch.tensor([[3.0, 4.0, 0.0, 0.0, 0.0, 12.0], [30.0, 40.0, 0.0, 0.0, 0.0, 120.0]])
+    about = clip_network(grad, MULTI_HEAD, 1.0, apart=False)
+    close(grad, [[3 / 13, 4 / 13, 0.0, 0.0, 0.0, 12 / 13]] * 2)
+    close(about["grad_norm"], [13.0, 130.0])
+    close(about["shared_clip"], [1 / 13, 1 / 130])
+    close(about["owned_clip"], [1 / 13, 1 / 130])
+
+
 def test_a_part_below_the_limit_keeps_its_length() -> None:
     grad = torch.tensor([[3.0, 4.0, 0.1, 0.0, 0.0, 0.2]])
-    about = clip_parts(grad, MULTI_HEAD, 1.0)
+    about = clip_network(grad, MULTI_HEAD, 1.0, apart=True)
     close(grad, [[0.6, 0.8, 0.1, 0.0, 0.0, 0.2]])
     close(about["owned_clip"], [1.0])
 
 
 def test_twins_are_clipped_together() -> None:
     grad = torch.tensor([[[3.0, 0.0, 0.0, 0.0, 0.0, 6.0], [0.0, 4.0, 8.0, 0.0, 0.0, 0.0]]])
-    about = clip_parts(grad, MULTI_HEAD, 1.0)
+    about = clip_network(grad, MULTI_HEAD, 1.0, apart=True)
     close(grad, [[[0.6, 0.0, 0.0, 0.0, 0.0, 0.6], [0.0, 0.8, 0.8, 0.0, 0.0, 0.0]]])
     close(about["shared_clip"], [0.2])
     close(about["owned_clip"], [0.1])
@@ -48,7 +58,7 @@ def test_twins_are_clipped_together() -> None:
 
 def test_a_head_that_all_tasks_share_is_clipped_with_the_trunk() -> None:
     grad = torch.tensor([[3.0, 0.0, 4.0, 0.0]])
-    about = clip_parts(grad, ONE_HEAD, 1.0)
+    about = clip_network(grad, ONE_HEAD, 1.0, apart=True)
     close(grad, [[0.6, 0.0, 0.8, 0.0]])
     assert about.keys() == {"grad_norm", "shared_clip"}
     close(about["grad_norm"], [5.0])
@@ -56,7 +66,7 @@ def test_a_head_that_all_tasks_share_is_clipped_with_the_trunk() -> None:
 
 def test_without_a_limit_every_factor_is_1() -> None:
     grad = torch.tensor([[3.0, 4.0, 0.0, 0.0, 0.0, 12.0]])
-    about = clip_parts(grad, MULTI_HEAD, None)
+    about = clip_network(grad, MULTI_HEAD, None, apart=True)
     close(grad, [[3.0, 4.0, 0.0, 0.0, 0.0, 12.0]])
     assert {name: value.item() for name, value in about.items()} == {
         "grad_norm": 13.0,
@@ -72,7 +82,7 @@ def test_what_a_body_gives_each_task_is_clipped_with_the_heads() -> None:
     grad = torch.zeros(1, net.num_parameters)
     grad[:, 0] = 4.0
     grad[:, layout.places["body.mixture"].start] = 5.0
-    about = clip_parts(grad, net, 2.0)
+    about = clip_network(grad, net, 2.0, apart=True)
     close(about["shared_clip"], [0.5])
     close(about["owned_clip"], [0.4])
     close(grad.sum(-1), [4.0])
@@ -95,6 +105,6 @@ def test_each_seed_is_clipped_by_its_own_norm(scale: float, limit: float) -> Non
 @pytest.mark.parametrize("limit", [1.0, None])
 def test_a_gradient_of_zeros_stays_zero(limit: float | None) -> None:
     grad = torch.zeros(1, 6)
-    about = clip_parts(grad, MULTI_HEAD, limit)
+    about = clip_network(grad, MULTI_HEAD, limit, apart=True)
     assert (grad == 0).all()
     close(about["shared_clip"], [1.0])

@@ -137,9 +137,8 @@ def test_the_deterministic_action_is_the_average_of_those_sampled_or_the_likelie
     which: str,
 ) -> None:
     agent = _agent(deterministic_action=which)
-    agent.state["actor"]["params"] *= (
-        30  # means near the bounds, where clipping bends the average
-    )
+    # Means near the bounds, where clipping bends the average.
+    agent.state["actor"]["params"] *= 30
     row, task = np.linspace(-1, 1, 9, dtype=np.float32).reshape(3, 3), np.arange(3)
     chosen, _ = agent.predict(row, deterministic=True, task_id=task)
     many, ids = np.repeat(row, 20_000, 0), np.repeat(task, 20_000)
@@ -166,9 +165,8 @@ def test_each_row_of_a_rollout_belongs_to_its_task_and_environment() -> None:
     rollout = agent.collect()
     assert rollout.obs.shape == (1, 3, 20, 2, 3)
     assert len(goals) == 6 and np.array_equal(np.unique(rollout.obs[0, :, :, :, 1]), goals)
-    assert (
-        rollout.obs[0, :, :, :, 1].std(1) == 0
-    ).all()  # the goal of an environment stays the same in an episode
+    # The goal of an environment stays the same in an episode.
+    assert (rollout.obs[0, :, :, :, 1].std(1) == 0).all()
     torch.testing.assert_close(rollout.next_obs[:, :, :-1], rollout.obs[:, :, 1:])
 
 

@@ -189,9 +189,8 @@ def test_tasks_that_pause_cost_no_steps_and_keep_their_last_rollout() -> None:
     third = agent._rollout
     assert agent.env_steps == 320 and agent._normalizer._count == count + 80
     assert third.fresh is not None and third.fresh.tolist() == [[False, True, True]]
-    for old, new in zip(
-        second[:4], third[:4]
-    ):  # nothing terminates, and all are truncated alike
+    for old, new in zip(second[:4], third[:4]):
+        # Nothing terminates, and all are truncated alike.
         assert torch.equal(old[:, 0], new[:, 0]) and not torch.equal(old[:, 1], new[:, 1])
     assert second.log_prob is not None and third.log_prob is not None
     assert torch.equal(second.log_prob[:, 0], third.log_prob[:, 0])

@@ -32,6 +32,8 @@ def test_moments_by_hand() -> None:
     assert popart["mean"].item() == pytest.approx(4.0)
     assert popart["variance"].item() == pytest.approx(6.5)
     assert popart_std(popart).item() == pytest.approx(6.5**0.5)
+    # Targets that do not vary have a deviation of 0.01 all the same.
+    assert popart_std(after([torch.ones(2)], step=0.5)).item() == pytest.approx(0.01)
 
 
 @given(

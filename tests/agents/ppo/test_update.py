@@ -16,10 +16,14 @@ from torch import Tensor
 from mtrl.agents.agent import EnvSpec
 from mtrl.agents.aggregators import parse_aggregator
 from mtrl.agents.data.rollout import Rollout
+from mtrl.agents.networks.encoder import Identity
+from mtrl.agents.networks.memory import Recall
 from mtrl.agents.optim.adam import AdamSettings
 from mtrl.agents.optim.task_gradients import Reduction
 from mtrl.agents.policies import Categorical, Gaussian, RatioPolicy
 from mtrl.agents.policies.distributions import categorical, categorical_sample, gaussian
+from mtrl.agents.ppo import samples as samples_of
+from mtrl.agents.ppo import update
 from mtrl.agents.ppo.popart import (
     denormalize,
     normalize,
@@ -27,6 +31,8 @@ from mtrl.agents.ppo.popart import (
     popart_std,
     popart_update,
 )
+from mtrl.agents.ppo.samples import _rows as rows_of
+from mtrl.agents.ppo.samples import _unrows as unrows
 from mtrl.agents.ppo.samples import gae, prepare, values
 from mtrl.agents.ppo.update import (
     Draw,
@@ -39,6 +45,7 @@ from mtrl.agents.ppo.update import (
     ppo_update,
     value_loss,
 )
+from tests.helpers import networks
 from tests.helpers.networks import mlp
 
 TASKS, STEPS, ENVS, OBS, ACTIONS = 3, 6, 2, 5, 2
@@ -71,6 +78,7 @@ def _settings(
         clip=0.2,
         entropy_coef=0.01,
         max_grad_norm=1.0,
+        clip_apart=False,
         kl_stop=None,
         normalize_advantages=True,
         advantage_floor=0.0,
@@ -195,6 +203,53 @@ def test_targets_and_explained_variance_by_hand() -> None:
     torch.testing.assert_close(metrics["explained_variance"], 1 - missed)
 
 
+def test_rows_with_memory_stand_environment_after_environment_and_go_on_from_states() -> None:
+    """The value of a step's next observation, with the memory of the step, is that of the next step of the sequence.
+
+    Without discounting over steps (λ = 0, γ = 1) a target is the reward and the next value, and the advantage lacks the
+    value itself.
+    """
+    field = torch.arange(6.0).view(1, 1, 3, 2)
+    pairs = _settings(sequence=3)
+    assert rows_of(field, pairs).tolist() == [[[0, 2, 4, 1, 3, 5]]]
+    assert torch.equal(unrows(rows_of(field, pairs), field.shape, pairs), field)
+    plain = _settings()
+    assert torch.equal(unrows(rows_of(field, plain), field.shape, plain), field)
+    actor = networks.network(Identity(OBS), 4, 1, ACTIONS, TASKS, memory=True)
+    critic = networks.network(Identity(OBS), 4, 1, 1, TASKS, memory=True)
+    settings = _settings(
+        actor=actor, critic=critic, sequence=3, gamma=1.0, gae_lambda=0.0,
+        normalize_advantages=False, popart_step=None,
+    )  # fmt: skip
+    state = _init(settings, [0])
+    generator = torch.Generator().manual_seed(1)
+    state["critic"]["params"].normal_(generator=generator)
+    rollout = _rollout(0)
+    rollout.next_obs[:, :, :-1] = rollout.obs[:, :, 1:]
+    nothing = torch.zeros_like(rollout.reward)
+    states = torch.randn(1, TASKS, STEPS, ENVS, 8, generator=generator)
+    going = rollout._replace(terminated=nothing, done=nothing, start=nothing > 0, memory=states)
+    samples, _ = prepare(state, going, settings)
+    value = samples.target - samples.advantage
+    after = samples.target - rows_of(going.reward, settings)
+    sequences = [x.unflatten(-1, (-1, 3)) for x in (value, after)]
+    torch.testing.assert_close(sequences[1][..., :-1], sequences[0][..., 1:])
+    views = critic.views(state["critic"]["params"], torch.float32)
+    begun = Recall(rows_of(states, settings)[:, :, ::3, 4:], rows_of(nothing > 0, settings))
+    expected = critic.forward(views, critic.look(rows_of(rollout.obs, settings)), begun)
+    torch.testing.assert_close(value, expected.squeeze(-1))
+
+
+def test_rows_in_chunks_are_the_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = _settings()
+    state = _init(settings, [0])
+    whole, _ = prepare(state, _rollout(0), settings)
+    monkeypatch.setattr(samples_of, "CHUNK", 5)
+    parts, _ = prepare(_init(settings, [0]), _rollout(0), settings)
+    for name in ("log_prob", "advantage", "target"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name))
+
+
 @pytest.mark.parametrize("discrete", [False, True])
 def test_first_values_are_near_zero_and_first_actions_alike(discrete: bool) -> None:
     """First values above every return would make the end of an episode look bad."""
@@ -227,6 +282,69 @@ def test_what_is_logged_is_the_mean_over_all_minibatches_by_hand() -> None:
     torch.testing.assert_close(metrics["entropy"], entropy)
     torch.testing.assert_close(metrics["approx_kl"], torch.zeros(1, TASKS), rtol=0, atol=1e-6)
     assert metrics["epochs"].tolist() == [2]
+
+
+@pytest.mark.parametrize(("limit", "passes"), [(2**-7, 2), (0.99 * 2**-7, 1)])
+def test_passes_by_hand(limit: float, passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three minibatches a pass, and factors that alternate: minibatches are counted over all passes.
+
+    The tasks diverge by (1, 100, 3) / 256, and the second one's rows are of an earlier round: the mean of the other two
+    is 2⁻⁷, which a limit of as much still allows.
+    """
+    seen: list[tuple[int | None, Any]] = []
+
+    def step(
+        state: Any, batch: Any, draw: Any, members: Any, rate: Any, settings: Any, now: Progress,
+        pull: Any,
+    ) -> dict[str, Tensor]:  # fmt: skip
+        assert now.weights is not None
+        seen.append((now.step, now.weights.tolist()))
+        return {"approx_kl": torch.tensor([[1.0, 100.0, 3.0]]) / 256}
+
+    monkeypatch.setattr(update, "_minibatch_step", step)
+    settings = _settings(kl_stop=limit)
+    rollout = _rollout(0)._replace(
+        fresh=torch.tensor([[True, False, True]]), log_prob=torch.zeros(1, TASKS, STEPS, ENVS)
+    )
+    progress = Progress(step=10, weights=torch.tensor([[[2.0, 0, 1], [0, 2, 1]]]))
+    metrics, count = ppo_update(
+        _init(settings, [0]), rollout, _epochs(0, 2, settings), 0.1, settings, progress
+    )
+    even, odd = [[2, 0, 1]], [[0, 2, 1]]
+    assert seen == list(zip(range(10, 16), [even, odd] * 3))[: 3 * passes]
+    assert count == 3 * passes
+    assert metrics["epochs"].tolist() == [passes]
+
+
+def test_deviations_move_by_their_own_rate_and_their_tasks_factor_by_hand() -> None:
+    """Adam's first step is the step size times the gradient's sign, and there is no gradient at a factor of 0."""
+    settings = _settings(std_rate=0.5, adam=AdamSettings(1e-2, 1e-12), max_grad_norm=None)
+    state = _init(settings, [0])
+    one_draw = [_epochs(0, 1, settings)[0][:1]]
+    progress = Progress(weights=torch.tensor([[0.0, 1.0, 2.0]]))
+    ppo_update(state, _rollout(0), one_draw, 1e-2, settings, progress)
+    moved = torch.tensor([0.0, 0.005, 0.005]).view(1, TASKS, 1).expand(-1, -1, ACTIONS)
+    torch.testing.assert_close(state["log_std"]["params"].abs(), moved)
+
+
+def test_ratios_that_are_clipped_on_either_side_are_counted_by_hand() -> None:
+    """The first task's rows are half as likely as when they were drawn, the second's twice, the third's as likely."""
+    settings = _settings()
+    state = _init(settings, [0])
+    rollout = _rollout(0)._replace(
+        fresh=torch.ones(1, TASKS, dtype=torch.bool),
+        log_prob=torch.zeros(1, TASKS, STEPS, ENVS),
+    )
+    prepare(state, rollout, settings)
+    assert rollout.log_prob is not None
+    rollout.log_prob[:, 0] += math.log(2)
+    rollout.log_prob[:, 1] -= math.log(2)
+    old = rollout._replace(fresh=torch.tensor([[False, False, True]]))
+    one_draw = [_epochs(0, 1, settings)[0][:1]]
+    metrics, _ = ppo_update(state, old, one_draw, 0.0, settings)
+    assert metrics["clip_fraction"].tolist() == [[1, 1, 0]]
+    kl = torch.tensor([[0.5 - 1 + math.log(2), 2 - 1 - math.log(2), 0.0]])
+    torch.testing.assert_close(metrics["approx_kl"], kl, rtol=1e-4, atol=1e-6)
 
 
 def test_losses_by_hand() -> None:
@@ -399,9 +517,8 @@ def test_a_seed_beyond_the_kl_limit_stops_alone() -> None:
     )
     calm = dataclasses.replace(settings, entropy_coef=0.0)
     state = _init(settings, [0, 0])
-    state["critic"]["params"][1] = (
-        0  # with reward 0 and value 0 the second seed has nothing to learn
-    )
+    # With reward 0 and value 0 the second seed has nothing to learn.
+    state["critic"]["params"][1] = 0
     joint = Rollout._make(
         None if a is None else torch.cat([a, b]) for a, b in zip(_rollout(0), still)
     )
@@ -507,12 +624,12 @@ def test_the_entropy_bonus_makes_the_likelier_action_less_likely() -> None:
     torch.testing.assert_close(bias[0], moved, rtol=1e-3, atol=1e-4)
 
 
-def test_the_length_a_method_gives_the_trunk_does_not_reach_the_heads() -> None:
+def test_clipped_apart_the_heads_do_not_see_the_length_a_method_gives_the_trunk() -> None:
     """The sum is three times the mean in the trunk; the heads' first moments are the same, since each part is clipped
     by a norm of its own."""
     moments, factors = [], []
     for aggregator in ("mean", "sum"):
-        settings = _settings(aggregator=aggregator, max_grad_norm=1e-3)
+        settings = _settings(aggregator=aggregator, max_grad_norm=1e-3, clip_apart=True)
         state = _init(settings, [0])
         one_draw = [_epochs(0, 1, settings)[0][:1]]
         metrics, _ = ppo_update(state, _rollout(0), one_draw, 1e-3, settings)

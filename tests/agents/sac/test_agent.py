@@ -42,9 +42,8 @@ def _tensors(agent: MTSAC) -> dict[str, torch.Tensor]:
 def test_learn_counts_env_steps_over_tasks_and_one_update_per_vector_step() -> None:
     agent = _agent().learn(300)
     assert agent.env_steps == 300  # 3 tasks x 2 environments x 50 vector steps
-    assert (
-        agent.gradient_steps == 50 - 10
-    )  # random until 20 env steps per task, which is 10 vector steps
+    # Random until 20 env steps per task, which is 10 vector steps.
+    assert agent.gradient_steps == 50 - 10
     assert agent.learn(306).gradient_steps == 41
 
 
@@ -98,9 +97,8 @@ def test_the_true_last_observation_is_stored_and_truncation_is_not_termination()
     agent = _agent().learn(6 * fakes.HORIZON)
     rows = agent.state_dict()["buffer"]["rows"]
     clock, next_clock, terminated = rows[..., 2], rows[..., -1], rows[..., 6]
-    torch.testing.assert_close(
-        next_clock, clock + 1 / fakes.HORIZON
-    )  # the clock never jumps back to 0
+    # The clock never jumps back to 0.
+    torch.testing.assert_close(next_clock, clock + 1 / fakes.HORIZON)
     assert (next_clock > 0.999).any() and not terminated.any()
 
 
@@ -116,9 +114,8 @@ def test_it_learns_the_fake_tasks() -> None:
     agent.learn(3600)
     agent.metrics()
     agent.learn(4200)
-    assert (
-        agent.metrics()["rollout/ep_rew_mean"] > before + 3
-    )  # of at most 20, and random play loses ground
+    # Of at most 20, and random play loses ground.
+    assert agent.metrics()["rollout/ep_rew_mean"] > before + 3
 
 
 def test_save_and_load_predict_alike_and_learn_on(tmp_path: Path) -> None:
@@ -137,9 +134,8 @@ def test_save_and_load_predict_alike_and_learn_on(tmp_path: Path) -> None:
     with pytest.raises(AgentError, match="loaded without an environment"):
         loaded.learn(200)
     loaded.set_env(_env())
-    assert (
-        loaded.learn(210).gradient_steps == agent.gradient_steps
-    )  # an empty buffer fills before updates go on
+    # An empty buffer fills before updates go on.
+    assert loaded.learn(210).gradient_steps == agent.gradient_steps
     assert loaded.learn(300).gradient_steps > agent.gradient_steps
 
 
@@ -223,9 +219,8 @@ def test_a_limit_of_rewards_bounds_returns() -> None:
 
     assert bound(max_reward=10.0) == pytest.approx(1_000)
     assert bound(max_reward=10.0, gamma=0.999) == pytest.approx(10_000)
-    assert (
-        bound() is None and bound(max_reward=10.0, gamma=1.0) is None
-    )  # sums without discount have no limit
+    # Sums without discount have no limit.
+    assert bound() is None and bound(max_reward=10.0, gamma=1.0) is None
 
 
 def test_agents_saved_before_specifications_had_a_graph_take_that_of_their_environment(

@@ -67,9 +67,8 @@ RESUMED = [
     for name in sorted(CURRICULA)
     if not CURRICULA[name]().info.paces
 ]
-RESUMED += [
-    (COUPLED, stop) for stop in (210, 222, 228)
-]  # at different positions of a multi-task round
+# At different positions of a multi-task round.
+RESUMED += [(COUPLED, stop) for stop in (210, 222, 228)]
 RESUMED += [
     ("camrl:round_steps=12,warmup=100", 210),  # single-task mode
     ("camrl:round_steps=12,warmup=0,weighting=learned,measure=return", 216),

@@ -53,6 +53,7 @@ def _settings(
         max_target=None,
         target_entropy=-2.0,
         max_grad_norm=1.0,
+        clip_apart=False,
         adam=AdamSettings(1e-2, 1e-5),
         dtype=dtype,
     )
@@ -178,23 +179,23 @@ def test_targets_stay_within_their_bound() -> None:
 
 
 def test_losses_by_hand() -> None:
-    q = torch.tensor(
-        [[[[1.0, 2.0]], [[3.0, 0.0]]]]
-    )  # one seed, two critics, one task, two samples
+    # One seed, two critics, one task, two samples.
+    q = torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]])
     assert critic_loss(q, torch.tensor([[[1.0, 1.0]]])).tolist() == [[0.5 * (0.5 + 2.5)]]
+    # A mean over samples, however many, and a sum over critics.
+    more = torch.cat([q, torch.ones(1, 2, 1, 2)], -1)
+    assert critic_loss(more, torch.ones(1, 1, 4)).tolist() == [[0.5 * (0.25 + 1.25)]]
     log_prob = torch.tensor([[[-1.0, 1.0]]])
     one_action = SquashedGaussian(EnvSpec("test", ("a",), OBS, (-1.0,), (1.0,)))
     mean_zero, no_noise = torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 1)
     value, density = one_action.soft_value(
         mean_zero, no_noise, lambda action: q.unsqueeze(-1), torch.tensor([[2.0]])
     )
-    at_zero = -0.5 * math.log(
-        2 * math.pi
-    )  # of a standard normal, which tanh does not squeeze at 0
+    # Of a standard normal, which tanh does not squeeze at 0.
+    at_zero = -0.5 * math.log(2 * math.pi)
     assert density.flatten().tolist() == pytest.approx([at_zero, at_zero])
-    assert value.flatten().tolist() == pytest.approx(
-        [1 - 2 * at_zero, 0 - 2 * at_zero]
-    )  # the smaller twin's
+    # The smaller twin's.
+    assert value.flatten().tolist() == pytest.approx([1 - 2 * at_zero, 0 - 2 * at_zero])
     assert alpha_gradient(log_prob, -4.0).tolist() == [[4.0]]
 
 
@@ -209,6 +210,31 @@ def test_the_entropy_that_is_logged_is_that_of_the_samples() -> None:
     torch.testing.assert_close(
         metrics["entropy"], torch.full((1, TASKS), math.log(2 * math.pi))
     )
+
+
+def test_one_update_by_hand() -> None:
+    """Critics give (1, 2, 3) and (3, 4, 5) to the tasks, whatever the action, so the actor's loss is ``α log π``.
+
+    At a pre-activation of 0 its slope is −α for the log deviations and 0 for the means. Adam's first step is the step
+    size against the slope's sign, so deviations grow by 0.01. The target takes a tenth of the new critic.
+    """
+    settings = _settings()
+    state = _init(settings, [0])
+    for name in ("actor", "critic"):
+        state[name]["params"].zero_()
+    flat = state["critic"]["params"].flatten(0, 1)
+    bias = settings.critic.views(flat, torch.float32).named["head.bias"]
+    bias.copy_(torch.tensor([[1.0, 2, 3], [3, 4, 5]]).view_as(bias))
+    old_target = state["target_critic"]["params"].clone()
+    batch, noise = _draws(0)
+    noise = noise._replace(action=torch.zeros_like(noise.action))
+    metrics = sac_update(state, batch, noise, settings)
+    assert metrics["q_value"].tolist() == [[2, 3, 4]]
+    heads = settings.actor.views(state["actor"]["params"], torch.float32).named["head.bias"]
+    moved = torch.tensor([0.0, 0, 0.01, 0.01]).expand_as(heads)
+    torch.testing.assert_close(heads, moved, rtol=1e-3, atol=1e-6)
+    target = 0.9 * old_target + 0.1 * state["critic"]["params"]
+    torch.testing.assert_close(state["target_critic"]["params"], target)
 
 
 def test_entropy_above_target_lowers_alpha_and_below_raises_it() -> None:

@@ -229,7 +229,7 @@ def test_a_reset_starts_networks_afresh_and_keeps_the_buffer() -> None:
 
 def test_the_return_scale_follows_the_largest_discounted_return() -> None:
     scale = ReturnScale(bound=10.0)
-    state = scale.init(2, 1)
+    state = scale.init(2, 1, torch.device("cpu"))
     for reward, done in (([1.0, 0.0], False), ([1.0, -4.0], True), ([1.0, 1.0], False)):
         ends = torch.full((2, 1), done)
         state = scale.observe(state, torch.tensor(reward)[:, None], ends, 0.5)

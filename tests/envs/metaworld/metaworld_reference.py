@@ -26,9 +26,8 @@ class Policies:
         self.policies = [ENV_POLICY_MAP[name]() for name in names]
 
     def __call__(self, obs):
-        rows = obs[:, :39].astype(
-            np.float64
-        )  # a copy, which the policies of the door tasks change
+        # A copy, which the policies of the door tasks change.
+        rows = obs[:, :39].astype(np.float64)
         actions = [policy.get_action(row) for policy, row in zip(self.policies, rows)]
         return np.clip(np.array(actions), -1, 1).astype(np.float32)
 

@@ -59,9 +59,8 @@ def test_steps_run_while_the_caller_does_something_else():
     env.reset()
     env.step_async(np.zeros((30, 4), np.float32))
     (worker,) = env._workers._workers
-    assert select.select([worker.socket], [], [], 20)[
-        0
-    ]  # it answers although nobody waits for it yet
+    # It answers although nobody waits for it yet.
+    assert select.select([worker.socket], [], [], 20)[0]
     env.step_wait()
     env.close()
 

@@ -44,9 +44,8 @@ SINGLES = [
 def _compare_levels(env_id, seeds):
     task, shown = TASKS[env_id], appearance()
     env = gymnasium.make(env_id, disable_env_checker=True).unwrapped
-    grid = np.zeros((task.height + 1, task.width + 1), np.uint8)[
-        :-1, :-1
-    ]  # laid out as in the environment
+    # Laid out as in the environment.
+    grid = np.zeros((task.height + 1, task.width + 1), np.uint8)[:-1, :-1]
     level, rng = np.zeros(STATE_SLOTS, np.int64), np.zeros(RNG_WORDS, np.uint64)
     for seed in seeds:
         with contextlib.redirect_stdout(io.StringIO()):

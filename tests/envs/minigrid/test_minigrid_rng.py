@@ -37,9 +37,8 @@ def test_integers_follow_numpys_stream(seed, intervals):
 @given(SEEDS, st.integers(1, 40), st.integers(0, 3))
 def test_shuffles_and_long_draws_follow_numpys_stream(seed, length, offset):
     ours, theirs = _both(seed)
-    for _ in range(
-        offset
-    ):  # an odd number of short draws leaves half a word, which long draws must not use up
+    for _ in range(offset):
+        # An odd number of short draws leaves half a word, which long draws must not use up.
         assert rand_int(ours, 0, 7) == theirs.integers(0, 7)
     order, expected = np.arange(length), list(range(length))
     shuffle(ours, order, length)

@@ -58,3 +58,12 @@ def test_the_agent_loads_in_own_code() -> None:
 )
 def test_refuses(arguments: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert words in complaint("mtrl demo", demo.main(arguments.split()), capsys)
+
+
+def test_demo_checks_the_films_before_it_evaluates(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = demo.main(["mg7", f"--video={tmp_path}", "--tasks=nothing"])
+    captured = capsys.readouterr()
+    assert (status, captured.out) == (2, "")
+    assert captured.err.startswith("mtrl demo: tasks: 'nothing' is unknown")

@@ -20,6 +20,7 @@ from mtrl.evaluation.evaluator import (
 from mtrl.records.record import TaskResult
 from mtrl.settings.config import EvalConfig
 from mtrl.settings.presets import resolve
+from tests.helpers import fakes
 from tests.helpers.fakes import HORIZON, FakeAgent, FakeEnv, make_vec
 from tests.mtrl.conftest import ShortConfig
 
@@ -66,40 +67,49 @@ def test_counts_do_not_depend_on_how_many_run_in_parallel(suite: str, episodes: 
                 )
 
 
-def test_result_by_hand() -> None:
-    results = evaluator("mt10:fake", 2, 5).evaluate(Script())
-    assert list(results) == ["task-0", "task-2", "task-1"]
-    assert results["task-0"].successes == 5
-    assert results["task-0"].final_step_successes == 5
-    assert results["task-1"].final_step_successes == 0
-    assert {result.length_mean for result in results.values()} == {float(HORIZON)}
-    assert results["task-0"].success_rate == 1.0
+class Played(FakeEnv):
+    """Two environments a task play these steps: reward, success, terminated, truncated. The second task is paid ten
+    times as much and the third nothing; only the first succeeds."""
 
-
-def test_any_step_success_counts_what_the_last_step_has_lost() -> None:
-    class Passing(FakeEnv):
-        def step_wait(self) -> Any:
-            first = self.clock == 0
-            obs, reward, terminated, truncated, info = super().step_wait()
-            return obs, reward, terminated, truncated, info | {"success": first}
-
-    like = make_vec("mt1:fake", 2, seed=0)
-    env = Passing(like.suite, 2, 0, "cycle", 0, 0.0)
-    assert Evaluator(env, 6).evaluate(Script())["task-0"] == TaskResult(
-        6, 0, 6, pytest.approx(19, abs=20), HORIZON
+    STEPS = (
+        ((1, 1, 0, 0), (16, 1, 0, 1)),
+        ((2, 0, 0, 1), (100, 1, 0, 1)),
+        ((4, 0, 0, 0), (100, 1, 0, 1)),
+        ((8, 0, 1, 0), (100, 1, 0, 1)),
     )
 
+    def rebase(self, boundary: int) -> NDArray:
+        self.played = 0
+        return super().rebase(boundary)
 
-def test_terminated_positive_needs_reward() -> None:
-    class Unlucky(FakeEnv):
-        def step_wait(self) -> Any:
-            obs, reward, *rest = super().step_wait()
-            return obs, np.zeros_like(reward), *rest
+    def step_wait(self) -> tuple[NDArray, NDArray, NDArray, NDArray, dict[str, Any]]:
+        step = np.tile(np.array(self.STEPS[self.played]), (3, 1))
+        self.played += 1
+        reward = step[:, 0] * np.repeat([1.0, 10.0, 0.0], 2)
+        flags = step[:, 1:] > 0
+        success = flags[:, 0] & (np.arange(6) < 2)
+        return self._obs(), reward, flags[:, 1], flags[:, 2], {"success": success}
 
-    like = make_vec("mt1:fake-ends", 1, seed=0)
-    results = Evaluator(Unlucky(like.suite, 1, 0, "cycle", 0, 0.0), 4).evaluate(Script())
-    assert results["task-0"].successes == 0
-    assert results["task-0"].final_step_successes == 4
+
+@pytest.mark.parametrize(
+    ("suite", "successes"), [("mt10:fake", [2, 0, 0]), ("mt10:fake-ends", [1, 1, 0])]
+)
+def test_results_by_hand(suite: str, successes: list[int]) -> None:
+    """Three episodes a task: two of the first environment, of 2 steps each, and one of the second, of one step.
+
+    The first loses its success before it is cut off, the second succeeds at the end, the third terminates. Episodes of
+    the second environment after its first count nowhere, though they succeed and are paid 100.
+    """
+    env = Played(fakes.get_suite(suite), 2, 0, "cycle", 0, 0.0)
+    results = Evaluator(env, 3).evaluate(Script())
+    assert env.boundary == 0
+    assert results == {
+        "task-0": TaskResult(successes[0], 1, 3, 31 / 3, 5 / 3),
+        "task-2": TaskResult(successes[1], 0, 3, 310 / 3, 5 / 3),
+        "task-1": TaskResult(successes[2], 0, 3, 0.0, 5 / 3),
+    }
+    assert list(results) == ["task-0", "task-2", "task-1"]
+    assert results["task-0"].success_rate == successes[0] / 3
 
 
 def test_every_call_repeats_the_same_episodes_and_passes_memory() -> None:
@@ -199,7 +209,8 @@ def test_distinct_starts_are_counted(short_config: ShortConfig) -> None:
     assert subject.distinct_levels is None
     subject.evaluate(Script())
     assert subject.distinct_levels == {"task-0": 50, "task-2": 50, "task-1": 50}
-    few = evaluator("mt10:fake", 2, 3)
+    # Two environments have no episode to play, and what begins after the last one is not counted.
+    few = evaluator("mt10:fake", 5, 3)
     few.evaluate(Script())
     assert few.distinct_levels == {"task-0": 3, "task-2": 3, "task-1": 3}
 
@@ -207,7 +218,10 @@ def test_distinct_starts_are_counted(short_config: ShortConfig) -> None:
 def test_a_backend_that_cannot_tell_leaves_the_count_open(
     short_config: ShortConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(FakeEnv, "start_content", TaskVectorEnv.start_content)
+    def content(env: FakeEnv, index: int) -> bytes | None:
+        return b"known" if index else TaskVectorEnv.start_content(env, index)
+
+    monkeypatch.setattr(FakeEnv, "start_content", content)
     subject = evaluator("mt10:fake", 2, 3)
     subject.evaluate(Script())
     assert subject.distinct_levels is None

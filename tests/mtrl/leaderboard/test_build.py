@@ -202,7 +202,7 @@ def test_a_lengthened_run_has_a_remark_below_the_table(results: Path, tmp_path: 
     assert build(results, tmp_path / "out") == 0
     page = Reader((tmp_path / "out" / "index.html").read_text(encoding="utf-8"))
     assert "toppo, perhaps lengthened" in page.text
-    assert "its command continues a run under a total of its own" in page.text
+    assert "its command continues a run with a new planned total" in page.text
     assert "0.900 †" in (tmp_path / "out" / "leaderboard.md").read_text(encoding="utf-8")
 
 

@@ -160,9 +160,8 @@ def test_diverged_runs_count_as_zero_and_failed_ones_are_kept_in_sight(tmp_path:
     assert row.seeds == 6
     assert row.seed_means == pytest.approx([0.5] * 4 + [0.0, 0.0])
     assert row.headline.value == pytest.approx(2 / 6)
-    assert row.last_scores == pytest.approx(
-        (2 + 0.66) / 6
-    )  # what one had at two thirds of the way
+    # What one had at two thirds of the way.
+    assert row.last_scores == pytest.approx((2 + 0.66) / 6)
     assert row.task_counts == [(100, 300)] * 10
     assert row.flawed
     assert row.remarks == [

@@ -32,7 +32,14 @@ def row(short_config: ShortConfig, tmp_path: Path) -> list[TrainConfig]:
             short_config(folder, seed=seed, total_env_steps=60, agent__learning_rate=0.1)
         )
         train(configs[-1])
-        collect(Unit(configs[-1], (), tmp_path / f"results/{ROW}/seed-{seed}.json"))
+        collect(
+            Unit(
+                configs[-1],
+                ("suite", "method"),
+                (),
+                tmp_path / f"results/{ROW}/seed-{seed}.json",
+            )
+        )
     return configs
 
 
@@ -50,9 +57,8 @@ def test_a_row_holds_by_name_by_file_and_by_folder(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        "mtrl.leaderboard.files.suite_problems", lambda protocol: []
-    )  # the fake suites are not envs'
+    # The fake suites are not envs'.
+    monkeypatch.setattr("mtrl.leaderboard.files.suite_problems", lambda protocol: [])
     names = (
         ["mt10:fake/fake", f"--results={tmp_path / 'results'}"],
         [ROW, f"--results={tmp_path / 'results'}"],
@@ -107,7 +113,7 @@ def test_a_row_is_named_by_its_label(
         f"results/.runs/{place}", total_env_steps=60, agent__learning_rate=0.2
     )
     train(config)
-    collect(Unit(config, (), results / f"{place}.json"))
+    collect(Unit(config, ("suite", "method"), (), results / f"{place}.json"))
     assert main(["verify", "mt10:fake/fake", f"--results={results}"]) == 2
     listed = capsys.readouterr().err.rpartition("name one of ")[2].strip().split("; ")
     assert listed == [

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 import numpy as np
 import pytest
 
-from mtrl.agents import MTPPO, MTSAC
+from mtrl.agents import MTPPO, MTSAC, Agent
 from mtrl.agents.aggregators.registry import AGGREGATORS
 from mtrl.agents.curricula.registry import CURRICULA
 from mtrl.agents.errors import AgentError
@@ -23,6 +23,7 @@ from mtrl.agents.settings import Registry, Setting, settings_of
 from mtrl.agents.state import split_state
 from mtrl.envs import SuiteError, TaskVectorEnv, make_vec
 from mtrl.errors import ConfigError
+from mtrl.sb3 import SB3PPO, SB3SAC
 from mtrl.settings.algorithms import settings_class
 from mtrl.settings.config import TrainConfig
 from mtrl.trainer import train
@@ -52,6 +53,7 @@ COMMON: dict[str, Change] = {
     "learning_rate": Change(0.002),
     "adam_eps": Change(0.1),
     "max_grad_norm": Change(0.01),
+    "clip_apart": Change(True, {"max_grad_norm": 0.01}),
     "weight_decay": Change(0.1),
     "gamma": Change(0.5),
     "aggregator": Change("sum"),
@@ -104,12 +106,55 @@ OF_SAC: dict[str, Change] = {
     "shared_alpha": Change(True),
     "temperature_weights": Change(True),
 }
+OF_SB3_PPO: dict[str, Change] = {
+    "net_arch": Change((9,)),
+    "learning_rate": Change(0.002),
+    "n_steps": Change(10),
+    "batch_size": Change(20),
+    "n_epochs": Change(3),
+    "gamma": Change(0.5),
+    "gae_lambda": Change(0.1),
+    "clip_range": Change(0.01, {"learning_rate": 0.01}),
+    "clip_range_vf": Change(0.001),
+    "normalize_advantage": Change(False),
+    "ent_coef": Change(0.5),
+    "vf_coef": Change(0.1),
+    "max_grad_norm": Change(0.01),
+    "target_kl": Change(1e-9),
+}
+OF_SB3_SAC: dict[str, Change] = {
+    "net_arch": Change((9,)),
+    "learning_rate": Change(0.002),
+    "buffer_size": Change(60),
+    "learning_starts": Change(60),
+    "batch_size": Change(9),
+    "tau": Change(0.5),
+    "gamma": Change(0.5),
+    "train_freq": Change(2),
+    "gradient_steps": Change(2),
+    "ent_coef": Change(0.1),
+    "target_entropy": Change(-9.0),
+    # SB3 counts updates anew in each training.
+    "target_update_interval": Change(2, {"gradient_steps": 2}),
+}
 SMALL: dict[str, Values] = {
     "mtppo": {"width": 8, "rollout_per_task": 40, "minibatches": 2, "epochs": 2},
     "mtsac": {"width": 8, "depth": 2, "learning_starts": 20, "batch_per_task": 8},
+    "sb3-ppo": {"net_arch": (8,), "n_steps": 20, "batch_size": 15, "n_epochs": 2, "total": 360},
+    "sb3-sac": {"net_arch": (8,), "learning_starts": 30, "batch_size": 8, "total": 240},
 }
-AGENTS = {"mtppo": MTPPO, "mtsac": MTSAC}
-CHANGES = {"mtppo": COMMON | OF_PPO, "mtsac": COMMON | OF_SAC}
+AGENTS: dict[str, type[Agent]] = {
+    "mtppo": MTPPO,
+    "mtsac": MTSAC,
+    "sb3-ppo": SB3PPO,
+    "sb3-sac": SB3SAC,
+}
+CHANGES = {
+    "mtppo": COMMON | OF_PPO,
+    "mtsac": COMMON | OF_SAC,
+    "sb3-ppo": OF_SB3_PPO,
+    "sb3-sac": OF_SB3_SAC,
+}
 CASES = [(algorithm, key) for algorithm, changes in CHANGES.items() for key in changes]
 
 
@@ -146,9 +191,9 @@ def before(algorithm: str, values: Values) -> dict[str, Any]:
 @pytest.mark.parametrize("algorithm", CHANGES)
 def test_the_tables_name_every_setting(algorithm: str) -> None:
     assert CHANGES[algorithm].keys() == settings_of(settings_class(algorithm)).keys()
-    assert OF_RUNS.keys() | IDLE.keys() | {"stagger"} == settings_of(TrainConfig).keys() - {
-        "agent"
-    }
+    assert OF_RUNS.keys() | IDLE.keys() | {"stagger", "declaration"} == settings_of(
+        TrainConfig
+    ).keys() - {"agent"}
 
 
 @pytest.mark.parametrize(("algorithm", "key"), CASES, ids=[" ".join(case) for case in CASES])
@@ -395,4 +440,7 @@ def test_a_setting_of_a_curriculum_changes_the_run(name: str, key: str) -> None:
 @pytest.mark.parametrize(("name", "key"), _own(NETWORKS))
 def test_a_setting_of_an_architecture_changes_the_run(name: str, key: str) -> None:
     usual, changed = _changed(NETWORKS, name, key)
-    assert learned("mtppo", {"network": changed}) != before("mtppo", {"network": usual})
+    # Two rollouts: what the first update changed decides what is collected next.
+    short = {"total": 240}
+    before_change = before("mtppo", {"network": usual} | short)
+    assert learned("mtppo", {"network": changed} | short) != before_change

@@ -12,6 +12,7 @@ from mtrl.settings import presets
 from mtrl.sweeps.groups import groups_of
 from mtrl.sweeps.spec import KEYS, read_spec
 from mtrl.train import read_config, read_configs
+from tests.helpers.workbench import METHOD
 from tests.mtrl.sweeps.conftest import MakeSpec
 
 
@@ -41,6 +42,17 @@ def test_the_command_of_a_run_means_the_same_configuration(
     }
     assert read_config(words, options) == unit.config
     assert unit.config.flat()["agent.widths"] == [4, 4]
+
+
+def test_a_method_with_several_settings_has_a_row_for_each(
+    faked: None, make_spec: MakeSpec
+) -> None:
+    variants = [None, {"agent.widths": [4]}, {"agent.widths": [6]}]
+    path = make_spec(methods={METHOD: variants}, suites=["mt10:fake"], seeds=[3, 1])
+    units = read_spec(path).units
+    assert [unit.config.flat()["agent.widths"] for unit in units] == [[8, 8], [4], [6]] * 2
+    assert len({unit.name for unit in units}) == len({unit.result for unit in units}) == 6
+    assert [len(group.units) for group in groups_of(read_spec(path))] == [1] * 6
 
 
 @pytest.mark.parametrize(

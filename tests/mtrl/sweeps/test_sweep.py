@@ -64,9 +64,8 @@ def test_killed_twice_and_restarted_gives_the_same_files(
     sweep.kill()
     sweep.communicate()
 
-    sweep = start(
-        str(killed), "--jobs=1", pace=0.01
-    )  # then one of its runs, which it tries once more, then itself
+    # Then one of its runs, which it tries once more, then itself.
+    sweep = start(str(killed), "--jobs=1", pace=0.01)
     wait_for_checkpoint(results, 360, sweep)
     assert (
         not Path(f"/proc/{orphan}").exists()
@@ -171,7 +170,8 @@ def test_another_configuration_is_refused(
     for other in (
         {"total_env_steps": 180},
         {"methods": {METHOD: {"agent.heads": "one-hot"}}},
-    ):  # rows of their own
+    ):
+        # Rows of their own.
         assert state_of(read_spec(make_spec(**changed | other)).units[0]) == State("new")
     assert main(["run", str(make_spec(**changed, settings=SETTINGS | {"log_every": 45}))]) == 2
     assert (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from types import ModuleType
 from typing import Any
@@ -12,7 +13,7 @@ from mtrl import make_vec
 from mtrl.agents import MTPPO
 from mtrl.settings.presets import resolve
 from mtrl.trainer import train
-from mtrl.training import progress
+from mtrl.training import expected, progress
 from mtrl.training.card import run_card
 from tests.mtrl.conftest import ShortConfig
 
@@ -35,8 +36,38 @@ def test_card_of_a_real_suite(monkeypatch: pytest.MonkeyPatch) -> None:
         "2 environments per task, seed 4" in rows["training"]
         and "backend native" in rows["machine"]
     )
+    assert rows["time"].split(maxsplit=1)[1] == expected.UNKNOWN
     assert rows["folder"].split()[1] == "runs/mg3/mtppo/seed-4"
     env.close()
+
+
+def test_a_run_says_how_long_it_takes_once_it_knows(
+    short_config: ShortConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(expected, "MEASURED_S", 0.0)
+    train(short_config(total_env_steps=120, checkpoint_every=60))
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("time ")]
+    assert told[0].endswith(expected.UNKNOWN) and len(told) == 2
+    assert re.fullmatch(
+        r"time +about \d+ s left at [\d,]+ env steps/s, measured over \d+ s; evaluations come on top",
+        told[1],
+    )
+
+
+def test_a_run_that_continues_says_it_at_once(
+    short_config: ShortConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(short_config(total_env_steps=120, checkpoint_every=60))
+    capsys.readouterr()
+    train(short_config(total_env_steps=180, checkpoint_every=60))
+    (told,) = [
+        line for line in capsys.readouterr().err.splitlines() if line.startswith("time ")
+    ]
+    assert re.fullmatch(
+        r"time +about \d+ s left at [\d,]+ env steps/s, as fast as it was so far", told
+    )
 
 
 def test_a_run_shows_it_on_stderr(

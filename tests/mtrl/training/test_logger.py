@@ -65,9 +65,8 @@ def test_resumed_run_has_no_point_twice(
 
     def die(self: FakeEnv) -> object:
         steps[0] += 1
-        if (
-            steps[0] == 170
-        ):  # after the evaluation at 300 env steps, before the checkpoint at 360
+        if steps[0] == 170:
+            # After the evaluation at 300 env steps, before the checkpoint at 360.
             raise SystemExit("killed")
         return step(self)
 

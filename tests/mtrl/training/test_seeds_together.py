@@ -160,9 +160,8 @@ def test_runs_at_different_points_catch_up(
     for end, other in zip(
         ends(runs), train_alone(short_config, total_env_steps=900), strict=True
     ):
-        assert (
-            end[0] == other[0] or end[1]["seed"] == 4
-        )  # its last checkpoints of the short run were others
+        # Its last checkpoints of the short run were others.
+        assert end[0] == other[0] or end[1]["seed"] == 4
         if end[1]["seed"] == 4:
             made = [tuple(part.values()) for part in end[1]["budget"].pop("segments")]
             assert made == [(0, 300), (300, 900)]

@@ -120,6 +120,10 @@ def test_evaluations_are_reported_once_all_seeds_have_them(tmp_path: Path, file:
         ("suite: mt10:fake", "suit: mt10:fake", "suit: unknown key; did you mean suite?"),
         ("space:", "spaces:", "spaces: unknown key; did you mean space?"),
         ("seeds: [1, 2]", "seeds: 3", "seeds: 3 is not a list of whole numbers"),
+        ("seeds: [1, 2]", "seeds: [1, 1]", "seeds: [1, 1] has a seed twice"),
+        ("settings: {", "settings: [{", "settings: [{"),
+        ("trials: 2", "trials: 2\nsampler_seed: x", "sampler_seed: 'x' is not a whole number"),
+        ("high: 1e-1,", "high: 1e-1, step: 0.1,", "step must be above 0, and goes without log"),
         ("trials: 2", "trials: 0", "trials: 0 is not a whole number of at least 1"),
         ("low: 1e-3", "low: 1", "low must be below high, and above 0 with log"),
         ("low: 1e-3", "lowest: 1e-3", "is neither a list of choices nor low and high"),
@@ -131,7 +135,8 @@ def test_evaluations_are_reported_once_all_seeds_have_them(tmp_path: Path, file:
 def test_refuses(
     file: Path, old: str, new: str, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file.write_text(SPEC.replace(old, new))
+    text = SPEC.replace(old, new)
+    file.write_text(text.replace("device: cpu}", "device: cpu}]") if "[{" in new else text)
     assert words in complaint("mtrl tune", tune.main([str(file)]), capsys)
 
 

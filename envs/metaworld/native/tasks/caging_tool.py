@@ -102,9 +102,8 @@ def assembly(world: Any, init: Any, effort: float, obs: Any, out: Any) -> None:
     radius = norm2(error[0], error[1])
     success = radius < 0.02 and error[2] > 0.0
     threshold = 0.02 if success else 0.01
-    height = (
-        0.02 * math.log(radius - threshold) + 0.2 if radius > threshold else 0.0
-    )  # a funnel around the peg
+    # A funnel around the peg.
+    height = 0.02 * math.log(radius - threshold) + 0.2 if radius > threshold else 0.0
     lifted = 0.1 if nut[2] > 0.02 or radius < threshold else 0.0
     above = norm((error[0], error[1], (height - nut[2]) * 3.0))
     in_place = lifted + 0.9 * tolerance(above, 0.0, 0.02, 0.4)

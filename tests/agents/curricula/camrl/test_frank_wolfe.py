@@ -55,9 +55,8 @@ def test_convex_functions_meet_the_bound_and_the_gap_bounds_the_error(
     start = _start(seed, size, radius)
     best, last_gap = frank_wolfe(objective, start, 400, radius)
     least = objective(best) - last_gap  # no feasible point is lower
-    curvature = (
-        float(torch.linalg.eigvalsh(matrix)[-1]) * 2 * radius**2
-    )  # largest eigenvalue times squared diameter
+    # Largest eigenvalue times squared diameter.
+    curvature = float(torch.linalg.eigvalsh(matrix)[-1]) * 2 * radius**2
     for steps in (1, 3, 10, 30):
         x, gap = frank_wolfe(objective, start, steps, radius)
         error = float(objective(x) - least)
@@ -73,9 +72,8 @@ def test_decreases_a_convex_function_more_the_longer_it_runs() -> None:
             0.5 * torch.einsum("vi,ij,vj->v", vertices, matrix, vertices) - vertices @ vector
         )
         order = values.argsort()
-        start = 0.5 * (
-            vertices[order[-1]] + vertices[order[-2]]
-        )  # far from the least value, and not a maximum
+        # Far from the least value, and not a maximum.
+        start = 0.5 * (vertices[order[-1]] + vertices[order[-2]])
         seen = [float(_value(frank_wolfe(lambda p, m=matrix, v=vector: _value(p, m, v), start, n)[0], matrix, vector))
                 for n in (0, 10, 1000)]  # fmt: skip
         assert seen[1] < seen[0] and seen[2] <= seen[1] + 1e-9

@@ -61,3 +61,12 @@ def test_no_history_and_no_spread_are_zero() -> None:
     for _ in range(4):
         state = observe(state, torch.tensor([1.0, 2.0], dtype=torch.float64))
     assert standardized(state, torch.tensor([5.0, 2.0], dtype=torch.float64)).tolist() == [0, 0]
+
+
+def test_two_rounds_are_a_history_by_hand() -> None:
+    """Of 1 and 3 the mean is 2 and the deviation √2."""
+    state = moments(1)
+    for value in (1.0, 3.0):
+        state = observe(state, torch.tensor([value], dtype=torch.float64))
+    found = standardized(state, torch.tensor([5.0], dtype=torch.float64)).item()
+    assert found == pytest.approx(3 / 2**0.5)
