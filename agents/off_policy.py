@@ -379,7 +379,7 @@ class OffPolicyAgent(ScheduledAgent):
         """Features ``[T, n, F]`` of every task's policy at the newest observations of all tasks."""
         assert self._buffer is not None
         tasks = self.spec.num_tasks
-        obs = self._buffer.newest_obs(PROBES)
+        obs = self._buffer.newest(PROBES)[0].flatten(0, 1)
         ids = np.repeat(np.arange(tasks), len(obs))
         grouped = self._grouping(ids, obs.device)
         rows = self._stored(obs.repeat(tasks, 1))[grouped.rows]
@@ -387,6 +387,17 @@ class OffPolicyAgent(ScheduledAgent):
         return grouped.policy.features(output).unflatten(0, (tasks, -1))
 
     # Metrics and state
+
+    @torch.no_grad()
+    def _newest_inputs(self) -> dict[str, Tensor]:
+        if self._buffer is None or not len(self._buffer):
+            return {}
+        obs, action = self._buffer.newest(PROBES)
+        lead = (*self._lead, *obs.shape[1:2])
+        one_hot = self.config.heads == "one-hot"
+        x = with_task_code(obs.view(*lead, -1), one_hot)
+        critic: Tensor = self.settings.policy.critic_input(x, action.view(*lead, -1))
+        return {"actor": x, "critic": critic}
 
     def state_dict(self, experience: bool = True) -> State:
         self._settle()

@@ -44,6 +44,7 @@ class Taken(NamedTuple):
         action: of every environment, as it is stored.
         memory: before the step; None for networks without any.
         outcome: what the environment gave: true next observations, rewards, terminations and ends.
+        noise: what the actor's body drew, ``[T E, n]``; None where it draws nothing.
     """
 
     step: int
@@ -51,6 +52,7 @@ class Taken(NamedTuple):
     action: Array
     memory: Memory | None
     outcome: tuple[Array, ...]
+    noise: Tensor | None
 
 
 @dataclass(init=False, eq=False, repr=False)
@@ -92,6 +94,8 @@ class OnPolicyAgent(ScheduledAgent):
         # Small networks may act faster on the CPU beside the simulation, with no copy at a step.
         self.act_on(self.device)
         self._acting_log_std: Tensor | None = None
+        self._share = 0.0
+        self._row_noise: Tensor | None = None
         # The step size of the update that the rollout under way pays for.
         self._step_size = self.config.learning_rate
         self._forget()
@@ -165,6 +169,9 @@ class OnPolicyAgent(ScheduledAgent):
         # The step size is that of the time at which the rollout begins, whose update it pays for.
         self._step_size = self.config.learning_rate * self._share_left()
         self._pass_phases()
+        # Acting and losses see the share at which the rollout began, so that they are of one policy.
+        self._share = self.share_done
+        self._row_noise = None
         env, episodes, obs = self._collector()
         paused = self._paused(env)
         active = np.ones(env.num_tasks, np.bool_) if paused is None else ~paused
@@ -197,7 +204,9 @@ class OnPolicyAgent(ScheduledAgent):
                 obs, reward, terminated, truncated, info = env.step_wait()
                 done = terminated | truncated
                 outcome = info["final_obs"], reward, terminated, done
-                taken = Taken(step, normal, kept, before, outcome)
+                # The device's buffer may be written to by the next step.
+                numbers = None if drawn is None else drawn.flatten(0, 2).clone()
+                taken = Taken(step, normal, kept, before, outcome, numbers)
                 episodes.add(reward, info["success"], done, counted)
                 self._obs = obs
                 self.env_steps += steps_taken
@@ -243,10 +252,11 @@ class OnPolicyAgent(ScheduledAgent):
         """Store a step, if one was taken, whose ``outcome`` is now where the rollout is."""
         if taken is None:
             return
-        step, normal, action, before, _ = taken
+        step, normal, action, before, _, noise = taken
         final, reward, terminated, done = outcome
         after = self._normalizer(final)
-        buffer.add(step, normal, after, action, reward, terminated, done, before=before)
+        transition = (normal, after, action, reward, terminated, done)
+        buffer.add(step, *transition, before=before, noise=noise)
         if before is not None and moves is not None and self._memory is not None:
             # The memory of a task that pauses stays what it was: no step was taken.
             start = torch.where(moves, to_tensor(done, self.acting_device), before.start)
@@ -293,7 +303,7 @@ class OnPolicyAgent(ScheduledAgent):
     def _draws(self) -> tuple[Tensor | None, Tensor]:
         """The random numbers of a vector step, on the host: the network's (None where it draws none), the policy's."""
         rows = (*self._lead, self.env.envs_per_task)
-        of_network = self.network_noise(self.actor, rows)
+        of_network = self._drawn_rows(rows)
         noise = self.policy.draw(rows, self._explore)
         if isinstance(self.policy, Gaussian):
             noise = self._next_noise(noise)
@@ -314,12 +324,10 @@ class OnPolicyAgent(ScheduledAgent):
             start = self._memory.start.view(x.shape[:3])
             parts = self._memory.state.chunk(2, -1)
             recalled = [Recall(part.view(*x.shape[:3], -1), start) for part in parts]
-        hidden = self.actor.features(self._acting, x, recalled[0], drawn, self.share_done)
+        hidden = self.actor.features(self._acting, x, recalled[0], drawn, self._share)
         # The critic's memory has to move on too, since sequences start from it in the update.
         if self._memory is not None:
-            values = self.critic.features(
-                self._remembering, x, recalled[1], None, self.share_done
-            )
+            values = self.critic.features(self._remembering, x, recalled[1], None, self._share)
             state = torch.cat([hidden, values], -1).flatten(0, 2)
             self._memory = self._memory._replace(state=state)
         output = self.actor.outputs(self._acting, hidden)
@@ -327,6 +335,13 @@ class OnPolicyAgent(ScheduledAgent):
         numbers = to_tensor(noise, self.acting_device)
         sampled = self._acting_policy.sample(output, numbers, self._acting_log_std)
         return sampled.flatten(0, 2)
+
+    def _drawn_rows(self, rows: Sequence[int]) -> Tensor | None:
+        """The numbers of each row that the actor's body draws in a vector step, ``[S, T, E, n]``."""
+        # What all rows of a task have in common stays the same for a rollout.
+        if self._row_noise is None or not self.actor.body.draws_by_task:
+            self._row_noise = self.network_noise(self.actor, rows)
+        return self._row_noise
 
     def _next_noise(self, fresh: Tensor) -> Tensor:
         """The noise of a step from ``fresh`` normal numbers, correlated with the last one's where that is asked for."""
@@ -365,6 +380,10 @@ class OnPolicyAgent(ScheduledAgent):
             return np.full(self.spec.num_tasks, rho)
         assert self._episodes is not None
         return rho * (1 - self._episodes.recent_success)
+
+    @property
+    def _share_of_update(self) -> float:
+        return self._share
 
     # Prediction
 
@@ -452,6 +471,15 @@ class OnPolicyAgent(ScheduledAgent):
         return self.policy.of_rows(owner).features(output).unflatten(0, (tasks, -1))
 
     # Metrics and state
+
+    @torch.no_grad()
+    def _newest_inputs(self) -> dict[str, Tensor]:
+        if self._obs is None:
+            return {}
+        rows = to_tensor(self._normalizer(self._obs), self.device)
+        lead = (*self._lead, -1, self.spec.obs_dim)
+        x = with_task_code(rows.view(lead)[:, :, :PROBES], self.config.heads == "one-hot")
+        return {"actor": x, "critic": x}
 
     def rebase(self, boundary: int) -> None:
         """Restart the collection; nothing is lost, since no rollout is under way between two calls of ``advance``."""

@@ -31,6 +31,7 @@ from mtrl.agents.data.tracking import EpisodeTracker, Meter
 from mtrl.agents.data.transfer import fetch
 from mtrl.agents.members import per_task
 from mtrl.agents.networks.network import Network
+from mtrl.agents.networks.shown import as_image, image_names
 from mtrl.agents.optim.graphs import Graph, Recorder, record_on_gpu, uses_graphs
 from mtrl.agents.optim.phases import Event, begin_phase, events_of, phase_masks
 from mtrl.agents.optim.task_gradients import Reduction, tracked_gramian
@@ -163,8 +164,13 @@ class ScheduledAgent(Agent):
         """Settings of an update, with the share of training done where a body depends on it."""
         if not self._uses_share:
             return settings
-        now: Settings = replace(settings, share=self.share_done)
+        now: Settings = replace(settings, share=self._share_of_update)
         return now
+
+    @property
+    def _share_of_update(self) -> float:
+        """The share of training that an update's losses see."""
+        return self.share_done
 
     @cached_property
     def _uses_share(self) -> bool:
@@ -347,7 +353,10 @@ class ScheduledAgent(Agent):
         if shape is None:
             return None
         # On the CPU, so that exploration does not depend on the device.
-        return torch.rand(shape, generator=self._explore)
+        drawn = torch.rand(shape, generator=self._explore)
+        if not network.body.draws_by_task:
+            return drawn
+        return drawn[:, :, :1].expand_as(drawn).contiguous()
 
     # Metrics and state
 
@@ -364,7 +373,35 @@ class ScheduledAgent(Agent):
         refuse_infinite(dict(zip(finite, fetch(list(finite.values())))), self.gradient_steps)
 
     def images(self) -> dict[str, NDArray]:
-        return self._rounds.images() | self._meter.images
+        return self._rounds.images() | self._meter.images | self._shown()
+
+    def _shown(self) -> dict[str, NDArray]:
+        """What the networks' bodies show of themselves at the newest observations, keyed ``network/…``."""
+        found: dict[str, NDArray] = {}
+        networks = {"actor": self.actor, "critic": self.critic}
+        if not any(network.body.shown for network in networks.values()):
+            return found
+        for role, x in self._newest_inputs().items():
+            network = networks[role]
+            params = self.state[role]["params"]
+            # Of twin critics the first one stands for both.
+            flat = params.view(len(x), -1, network.num_parameters)[:, 0]
+            for name, matrices in network.shows(flat, x, self.share_done).items():
+                shown = network.body.shown[name]
+                if self._separate and not shown.is_of_single_tasks:
+                    continue
+                names = image_names(name, len(matrices), shown)
+                for key, matrix in zip(names, matrices):
+                    every = matrix.flatten(0, 1) if self._separate else matrix[0]
+                    found[f"network/{role}_{key}"] = as_image(every, shown.signed)
+        return found
+
+    @abstractmethod
+    def _newest_inputs(self) -> dict[str, Tensor]:
+        """What ``actor`` and ``critic`` read at some of the newest observations of each task, ``[S, T, b, in]``.
+
+        Empty where there are none.
+        """
 
     @property
     def _num_copies(self) -> int:

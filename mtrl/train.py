@@ -29,7 +29,21 @@ USAGE = """usage: python -m mtrl.train SUITE [--method NAME] [--config FILE] [--
        python -m mtrl.train --resume RUN[,RUN...] [--total-env-steps=N]
        python -m mtrl.train SUITE --track wandb [...]     copy TensorBoard's points to Weights & Biases
        python -m mtrl.train SUITE --help    every setting, with its value for that suite and method
+       python -m mtrl.train --network NAME --help    the settings of a network; so for every other choice by name
        python -m mtrl.train                 suites and methods"""
+
+CHOICES: dict[str, Registry[Any]] = {
+    "network": NETWORKS,
+    "actor_network": NETWORKS,
+    "critic_network": NETWORKS,
+    "aggregator": AGGREGATORS,
+    "actor_aggregator": AGGREGATORS,
+    "critic_aggregator": AGGREGATORS,
+    "curriculum": CURRICULA,
+    "value": VALUES,
+    "reward_scale": REWARD_SCALES,
+}
+"""Options whose value is a name with settings of its own."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,7 +61,9 @@ def _run(arguments: list[str]) -> int:
     if not arguments or (
         wants_help and not words and not {"resume", "config", "suite"} & options.keys()
     ):
-        print(f"{cli.fitted(USAGE)}\n\n{overview()}")
+        chosen = {key: name for key, name in options.items() if key in CHOICES}
+        about = explained_choices(chosen) if chosen else overview()
+        print(f"{cli.fitted(USAGE)}\n\n{about}")
         return 0
     tracker = options.pop("track", None)
     configs = read_configs(words, options)
@@ -172,6 +188,24 @@ def overview() -> str:
     return "\n\n".join(
         f"{cli.fitted(f'{title}:')}\n{cli.columns(rows)}" for title, rows in parts.items()
     )
+
+
+def explained_choices(chosen: dict[str, str]) -> str:
+    """The settings that choices bring, with their values, by option.
+
+    Raises AgentError for an unknown name or setting and for a value that is not allowed.
+    """
+    parts = []
+    for key, name in chosen.items():
+        registry = CHOICES[key]
+        choice, _ = registry.read(name, key)
+        title = f"{choice.kind}: {registry.entries[choice.kind].summary}"
+        settings = registry.settings(choice.kind)
+        known = {f"{key}.{setting}": about for setting, about in settings.items()}
+        values = {f"{key}.{setting}": value for setting, value in choice.settings}
+        lines = cli.settings_help(known, values) if known else "  no settings of its own"
+        parts.append(f"{title}\n{lines}")
+    return "\n\n".join(parts)
 
 
 def _entries(registry: Registry[Any]) -> list[tuple[str, str]]:

@@ -16,7 +16,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mtrl.leaderboard import build
-from scripts.pages import choices, links, methods, metrics, readme, results, speed, suites
+from scripts.pages import (
+    choices,
+    links,
+    methods,
+    metrics,
+    networks,
+    readme,
+    results,
+    speed,
+    suites,
+)
 from scripts.pages.text import ROOT
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -24,7 +34,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "aggregators": choices.aggregators,
     "aggregator-count": choices.count,
     "curricula": choices.curricula,
-    "networks": choices.networks,
+    "networks": networks.overview,
     "metrics": metrics.metrics_table,
     "results": results.all_results,
     "suites-metaworld": lambda: suites.overview("metaworld"),

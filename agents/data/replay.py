@@ -136,15 +136,16 @@ class ReplayBuffer:
         columns = rows.split(self._sizes, -1)
         return self._unpack(*columns).reward.mean(1)
 
-    def newest_obs(self, per_task: int) -> Tensor:
-        """The newest observations of every task, task after task, ``[T * n, D]`` with n at most ``per_task``."""
+    def newest(self, per_task: int) -> tuple[Tensor, Tensor]:
+        """The newest observations ``[T, n, D]`` and actions of every task, with n at most ``per_task``."""
         count = min(per_task, self._size)
         first = self._position - count
         steps = torch.arange(first, self._position, device=self._rows.device)
         # Positions before the ring's beginning are negative and wrap to its end.
         newest = steps % self.capacity
-        obs_dim = self._sizes[0]
-        return self._rows[:, newest, :obs_dim].flatten(0, 1)
+        columns = self._rows[:, newest].split(self._sizes, -1)
+        batch = self._unpack(*columns)
+        return batch.obs, batch.action
 
     def pack(
         self, obs: Tensor, action: Tensor, reward: Tensor, terminated: Tensor, next_obs: Tensor

@@ -29,6 +29,7 @@ class Rollout(NamedTuple):
         fresh: bool ``[S, T]``, where tasks pause: true for rows of this round, false for those of an earlier one.
         log_prob: ``[S, T, L, E]``, where tasks pause: of the actions under the policy that took them. ``prepare``
             writes it for fresh rows.
+        noise: the uniform numbers that the actor's body drew, ``[S, T, L, E, n]``; None where it draws none.
     """
 
     obs: Tensor
@@ -41,6 +42,7 @@ class Rollout(NamedTuple):
     memory: Tensor | None = None
     fresh: Tensor | None = None
     log_prob: Tensor | None = None
+    noise: Tensor | None = None
 
     def renewed(self, last: Rollout | None, fresh: NDArray[np.bool_]) -> Self:
         """Replace the tasks outside ``fresh`` ``[T]`` by those of ``last``, in place.
@@ -135,26 +137,41 @@ class RolloutBuffer:
         )
         self._fields = [placed(part, device) for part in unpack(self._block, self._like)]
         self._before: list[Memory] = []
+        self._noise: list[Tensor] = []
 
-    def add(self, step: int, *transition: Array, before: Memory | None = None) -> None:
+    def add(
+        self,
+        step: int,
+        *transition: Array,
+        before: Memory | None = None,
+        noise: Tensor | None = None,
+    ) -> None:
         """Store one vector step.
 
         Args:
             transition: ``obs`` to ``done`` as ``Rollout`` has them, with ``num_envs = T E`` rows each.
             before: the memory before the step, on the agent's device, for agents with memory.
+            noise: what the actor's body drew, ``[T E, n]``.
         """
         for field, value in zip(self._fields, transition, strict=True):
             field[step] = value
         if before is not None:
             self._before.append(before)
+        if noise is not None:
+            self._noise.append(noise)
 
     def rollout(self, device: torch.device) -> Rollout:
         tasks, length, envs = self._shape
         block = self._block.to(device, non_blocking=self._pinned)
         fields = unpack(block, self._like)
         fields += [torch.stack(field).to(device) for field in zip(*self._before)]
-        by_task = []
-        for field in fields:
+
+        def by_task(field: Tensor) -> Tensor:
             steps = field.view(length, tasks, envs, *field.shape[2:])
-            by_task.append(steps.transpose(0, 1).contiguous().unsqueeze(0))
-        return Rollout(*by_task)
+            return steps.transpose(0, 1).contiguous().unsqueeze(0)
+
+        rollout = Rollout(*map(by_task, fields))
+        if not self._noise:
+            return rollout
+        noise = torch.stack(self._noise).to(device)
+        return rollout._replace(noise=by_task(noise))

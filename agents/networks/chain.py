@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.linear import fused, has_fused_product
+from mtrl.agents.networks.linear import activation_gradient, fused, has_fused_product
 
 
 class ReLUTrunk(torch.autograd.Function):
@@ -123,7 +123,7 @@ def _backward(ctx: Any, activation: str, grad: Tensor) -> tuple[Tensor | None, .
         outputs = saved[first + 1 : first + 1 + depth]
         delta = grad_hidden[group].to(ctx.dtype)
         for layer in reversed(range(depth)):
-            delta = _activation_gradient(delta, outputs[layer], activation)
+            delta = activation_gradient(delta, outputs[layer], activation)
             grad_weight = grad_params[2 * layer]
             grad_bias = grad_params[2 * layer + 1]
             if grad_weight is not None and grad_bias is not None:
@@ -187,13 +187,6 @@ def _layer(
         return fused(x[0], weight[0], bias[0], activation).unsqueeze(0)
     out = torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
     return out.relu_() if activation == "relu" else out.tanh_()
-
-
-def _activation_gradient(delta: Tensor, out: Tensor, activation: str) -> Tensor:
-    """``delta`` times the derivative of the activation, from the activation's output."""
-    if activation == "relu":
-        return torch.ops.aten.threshold_backward(delta, out, 0)
-    return torch.ops.aten.tanh_backward(delta, out)
 
 
 def _weight_gradient(

@@ -89,7 +89,7 @@ def hidden_layers(p: Named, x: Tensor, size: Size) -> Tensor:
     x = x.to(params[0].dtype)
     if size.activation == "layer_norm" or any(differs_by_task(param) for param in params):
         for layer in range(size.depth):
-            x = activate(before_activation(p, layer, x, size.activation), size.activation)
+            x = hidden_layer(p, layer, x, size.activation)
         return x.float()
     # The fused chain computes the same, faster.
     if not torch.is_grad_enabled():
@@ -132,6 +132,16 @@ def before_activation(
     return scaled.view(product.shape)
 
 
+def hidden_layer(
+    p: Named, layer: int, x: Tensor, activation: Activation, change: Tensor | None = None
+) -> Tensor:
+    """The output ``[K, T, b, width]`` of a hidden layer; arguments as of ``before_activation``."""
+    if change is None and activation != "layer_norm":
+        # The product writes the nonlinearity's output at once.
+        return linear(x, p[f"{layer}.weight"], p[f"{layer}.bias"], activation)
+    return activate(before_activation(p, layer, x, activation, change), activation)
+
+
 def normalized(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
     """LayerNorm of ``x`` ``[K, T, b, n]``, in float32, with learned ``gain`` and ``bias`` ``[K, G, n]``."""
     return scale_rows(layer_norm(x.float(), x.shape[-1:]), gain.float(), bias.float())
@@ -141,6 +151,17 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
     """ReLU or tanh of ``x``."""
     # Not in place: ``x`` may be a view of a product, whose gradient autograd would copy as a whole.
     return x.tanh() if activation == "tanh" else x.relu()
+
+
+def one_layer(size: Size, layer: int = 0) -> Size:
+    """One of the hidden layers that ``size`` describes."""
+    inputs = size.width if layer else size.inputs
+    return replace(size, inputs=inputs, depth=1)
+
+
+def each_layer(size: Size) -> list[Size]:
+    """Every hidden layer that ``size`` describes, as a network of depth 1."""
+    return [one_layer(size, layer) for layer in range(size.depth)]
 
 
 def affine_parameters(
@@ -153,9 +174,14 @@ def affine_parameters(
     }
 
 
-def affine(p: Named, name: str, x: Tensor) -> Tensor:
-    """The output ``[K, T, b, outputs]`` of a layer of ``affine_parameters``, in the dtype of its weight."""
-    return linear(x, p[f"{name}.weight"], p[f"{name}.bias"])
+def affine(p: Named, name: str, x: Tensor, activation: str = "none") -> Tensor:
+    """The output ``[K, T, b, outputs]`` of a layer of ``affine_parameters``, in the dtype of its weight.
+
+    Args:
+        activation: of the output, without LayerNorm where it is ``layer_norm``.
+    """
+    nonlinearity = "relu" if activation == "layer_norm" else activation
+    return linear(x, p[f"{name}.weight"], p[f"{name}.bias"], nonlinearity)
 
 
 def named(part: str, parameters: dict[str, Parameter]) -> dict[str, Parameter]:

@@ -12,25 +12,33 @@ import torch
 from torch import Tensor
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x Wᵀ + b``, ``[K, T, b, out]``, in the dtype of the weight.
+def linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str = "none"
+) -> Tensor:
+    """``x Wᵀ + b``, or ReLU or tanh of it, ``[K, T, b, out]``, in the dtype of the weight.
 
     ``G`` is 1 for a shared weight. A shared weight expanded over tasks computes the same and gets its gradient per
     task; a weight whose values differ between tasks multiplies each task's rows by its own.
+
+    Args:
+        activation: ``none``, ``relu`` or ``tanh``.
     """
     rows = by_group(of_members(x, weight.shape[0]), weight)
-    out: Tensor = StackedLinear.apply(rows.to(weight.dtype), weight)
     if bias is not None:
-        out = out + bias.unsqueeze(2)
+        # A composed weight differs by task, and its bias may not.
+        bias = bias.expand(-1, weight.shape[1], -1)
+    out: Tensor = StackedLinear.apply(rows.to(weight.dtype), weight, bias, activation)
     return out.reshape(weight.shape[0], *x.shape[1:3], -1)
 
 
 def scale_rows(x: Tensor, gain: Tensor, shift: Tensor | None = None) -> Tensor:
     """``x`` ``[K, T, b, n]`` times ``gain`` ``[K, G, n]``, plus ``shift`` of the same shape."""
-    scaled = by_group(x, gain) * gain.unsqueeze(2)
-    if shift is not None:
-        scaled = by_group(scaled, shift).view_as(scaled) + shift.unsqueeze(2)
-    return scaled.view(x.shape)
+    rows = by_group(x, gain)
+    factors = gain.unsqueeze(2)
+    if shift is None:
+        return (rows * factors).view(x.shape)
+    # One pass over the rows instead of two.
+    return torch.addcmul(shift.unsqueeze(2), rows, factors).view(x.shape)
 
 
 def of_members(x: Tensor, members: int) -> Tensor:
@@ -53,14 +61,6 @@ def over_rows(values: Tensor, batch: int) -> Tensor:
     parts = values.shape[2]
     spread = values.unsqueeze(3).expand(-1, -1, -1, batch // parts, -1)
     return spread.flatten(2, 3)
-
-
-def mix(weights: Tensor, outputs: Tensor) -> Tensor:
-    """``Σ_e w_e h_e``, ``[K, T, b, n]``, with ``w`` ``[K, T, b or 1, E]`` and ``h`` ``[K, E, T, b, n]``."""
-    mixed = weights[..., 0, None] * outputs[:, 0]
-    for expert in range(1, outputs.shape[1]):
-        mixed = mixed + weights[..., expert, None] * outputs[:, expert]
-    return mixed
 
 
 def by_group(x: Tensor, parameter: Tensor) -> Tensor:
@@ -111,25 +111,36 @@ class ExpertsAsMembers(torch.autograd.Function):
 
 
 class StackedLinear(torch.autograd.Function):
-    """``x Wᵀ`` for ``x`` ``[K, g, rows, in]`` and ``W`` ``[K, G, out, in]``; ``g`` is ``G`` unless that is 1."""
+    """``f(x Wᵀ + b)`` for ``x`` ``[K, g, rows, in]`` and ``W`` ``[K, G, out, in]``; ``g`` is ``G`` unless that is 1.
+
+    A bias ``[K, G, out]`` differs by task where the weight does, and may be None; ``f`` is as of ``linear``.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, activation: str
+    ) -> Tensor:
         own = differs_by_task(weight)
         used = weight if own else weight[:, 0]
-        ctx.save_for_backward(x, used)
-        ctx.weight_shape = weight.shape
         if own:
-            product = torch.bmm(x.flatten(0, 1), used.flatten(0, 1).transpose(1, 2))
+            shift = None if bias is None else bias.flatten(0, 1)
+            product = _batched(x.flatten(0, 1), used.flatten(0, 1), shift, activation)
         else:
-            product = _product(x.flatten(1, 2), used)
-        return product.view(*x.shape[:3], -1)
+            shift = None if bias is None else bias[:, 0]
+            product = _product(x.flatten(1, 2), used, shift, activation)
+        out = product.view(*x.shape[:3], -1)
+        ctx.save_for_backward(x, used, None if activation == "none" else out)
+        ctx.weight_shape = weight.shape
+        ctx.activation = activation
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        need_x, need_weight = ctx.needs_input_grad
+        x, weight, out = ctx.saved_tensors
+        need_x, need_weight, need_bias, _ = ctx.needs_input_grad
         grad = grads[0]
+        if out is not None:
+            grad = activation_gradient(grad, out, ctx.activation)
         grad_x = None
         if need_x:
             # A weight with a task axis multiplies one group of rows at a time.
@@ -137,13 +148,16 @@ class StackedLinear(torch.autograd.Function):
             grad_rows = grad.flatten(0, 1) if own else grad.flatten(1, 2)
             factor = weight.flatten(0, 1) if own else weight
             grad_x = torch.bmm(grad_rows, factor).view_as(x)
-        if not need_weight:
-            return grad_x, None
+        if not (need_weight or need_bias):
+            return grad_x, None, None, None
         members, groups = ctx.weight_shape[:2]
         delta = grad.reshape(members * groups, -1, grad.shape[-1])
+        grad_bias = delta.sum(1).view(members, groups, -1) if need_bias else None
+        if not need_weight:
+            return grad_x, None, grad_bias, None
         inputs = x.reshape(members * groups, -1, x.shape[-1])
         grad_weight = torch.bmm(delta.transpose(1, 2), inputs)
-        return grad_x, grad_weight.view(ctx.weight_shape)
+        return grad_x, grad_weight.view(ctx.weight_shape), grad_bias, None
 
 
 class LinearHeads(torch.autograd.Function):
@@ -192,15 +206,43 @@ class ScaleTasks(torch.autograd.Function):
         return grads[0] * scale, None
 
 
-def _product(x: Tensor, weight: Tensor) -> Tensor:
-    """``x Wᵀ`` for ``x`` ``[K, rows, in]``."""
+def activation_gradient(delta: Tensor, out: Tensor, activation: str) -> Tensor:
+    """``delta`` times the derivative of ReLU or tanh, from the activation's output."""
+    if activation == "relu":
+        return torch.ops.aten.threshold_backward(delta, out, 0)
+    return torch.ops.aten.tanh_backward(delta, out)
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+    """``f(x Wᵀ + b)`` for ``x`` ``[K, rows, in]``, ``W`` ``[K, out, in]`` and ``b`` ``[K, out]``."""
     if not has_fused_product(x):
-        return torch.bmm(x, weight.transpose(1, 2))
-    products = [fused(rows, of_member, None, "none") for rows, of_member in zip(x, weight)]
+        return _batched(x, weight, bias, activation)
+    biases: list[Tensor | None] = [None] * len(x)
+    if bias is not None:
+        biases = list(bias.unbind())
+    products = [
+        fused(rows, of_member, shift, activation)
+        for rows, of_member, shift in zip(x, weight, biases)
+    ]
     if len(products) == 1:
         # ``stack`` would copy the only product.
         return products[0].unsqueeze(0)
     return torch.stack(products)
+
+
+def _affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if bias is None:
+        return torch.bmm(x, weight)
+    # The sum starts from the bias, which saves a pass over the product.
+    return torch.baddbmm(bias.unsqueeze(1), x, weight)
+
+
+def _batched(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+    """``_product`` as one batched product."""
+    product = _affine(x, weight.transpose(1, 2), bias)
+    if activation == "none":
+        return product
+    return product.relu_() if activation == "relu" else product.tanh_()
 
 
 def fused(

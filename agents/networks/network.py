@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.members import task_code, with_task_code
-from mtrl.agents.networks.bodies.body import Body, Step, Stepped
+from mtrl.agents.networks.bodies.body import Body, Look, Step, Stepped
 from mtrl.agents.networks.encoder import Encoder
 from mtrl.agents.networks.heads import Heads, Scale
 from mtrl.agents.networks.layers import Size
 from mtrl.agents.networks.linear import of_members
 from mtrl.agents.networks.memory import GRU, Recall
 from mtrl.agents.networks.parameters import Kind, Layout, Parameter, Params
+from mtrl.agents.networks.shown import Matrices
 
 
 @dataclass(frozen=True)
@@ -293,6 +294,19 @@ class Network:
             return self.body.extra(params.of("body"), encoded, Step(self.size, noise, share))
 
         return extra
+
+    @torch.no_grad()
+    def shows(self, flat: Tensor, x: Tensor, share: float) -> Matrices:
+        """What the body shows of itself with parameters ``[K, P]`` at inputs ``[K, T, b, in]``, see ``Body.shows``."""
+        params = self.views(flat, torch.float32)
+        encoded, inverse = self.encoder.encode(params.of("encoder"), self.look(x))
+        if inverse is not None:
+            encoded = _spread(encoded, inverse)
+        encoded = with_task_code(encoded, self.body.wants_one_hot)
+        step = Step(self.size, None, share)
+        heads = params.of("head")["weight"]
+        look = Look(params.of("body"), encoded, step, heads)
+        return self.body.shows(look)
 
     def _hidden(
         self,

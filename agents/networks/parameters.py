@@ -57,6 +57,11 @@ def uniform(bound: float) -> Draw:
     return partial(_uniform, bound)
 
 
+def unit_variance() -> Draw:
+    """Draws uniform numbers of variance 1, as for what a task has instead of a linear layer of its one-hot code."""
+    return uniform(3**0.5)
+
+
 def he_uniform(fan_in: int, scale: float = 1.0) -> Draw:
     """Draws weights of units with ``fan_in`` inputs (He et al. 2015), times ``scale``."""
     bound = math.sqrt(6 / fan_in)

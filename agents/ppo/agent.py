@@ -126,7 +126,8 @@ class MTPPO(OnPolicyAgent):
     def _inputs(self, rollout: Rollout, settings: PPOSettings, pull: Pull | None) -> PPOInputs:
         settings = self._settings_now(settings)
         networks = settings.actor, settings.critic
-        sizes = (networks[0].body.noise_size, networks[1].body.noise_size)
+        # The actor's body takes the numbers that it drew in acting.
+        row_noise = networks[1].body.noise_size
         redraws = networks[0].num_redrawn, networks[1].num_redrawn
         noise_shapes = [reduction.noise_shape() for reduction in self._reductions()]
         lead, together = rollout.reward.shape[:2], max(self.sequence, 1)
@@ -135,7 +136,7 @@ class MTPPO(OnPolicyAgent):
             self.config,
             together,
             noise_shapes,
-            sizes,
+            row_noise,
             redraws,
             self._shuffle,
             self._within,

@@ -16,14 +16,13 @@ NoiseShape = tuple[int, ...] | None
 
 class Draw(NamedTuple):
     """Randomness of one step: the samples of each task in its minibatch, int64 ``[S, T, m]`` below ``L E``, and uniform
-    draws for the aggregators that ask for them (``Reduction.noise_shape``), for the networks' bodies that do,
-    ``[S, T, m, n]``, for what these change after a step, ``[S, T, n]``, and for a draw by priorities, one number a
+    draws for the aggregators that ask for them (``Reduction.noise_shape``), for the critic's body if it does,
+    ``[S, T, m, n]``, for what bodies change after a step, ``[S, T, n]``, and for a draw by priorities, one number a
     sample or sequence, ``[S, T, k]``."""
 
     rows: Tensor
     actor_tasks: Tensor | None = None
     critic_tasks: Tensor | None = None
-    actor_network: Tensor | None = None
     critic_network: Tensor | None = None
     actor_redraw: Tensor | None = None
     critic_redraw: Tensor | None = None
@@ -46,7 +45,7 @@ class Epochs:
         config: says how many samples a rollout has, how many minibatches a pass, and how many passes there are at most.
         sequence: steps that stay together, since gradients flow through them; 1 without memory.
         noise_shapes: of the aggregators of actor and critic, None where one draws nothing.
-        row_noise: numbers that a row draws in the bodies of actor and critic.
+        row_noise: numbers that a row draws in the critic's body.
         redraws: numbers of each task that these bodies take after a step.
         generator: what all of it is drawn from, on the device of the rollout, but
         within: the numbers of a draw by priorities; None where draws are uniform.
@@ -58,7 +57,7 @@ class Epochs:
         config: MTPPOConfig,
         sequence: int,
         noise_shapes: list[NoiseShape],
-        row_noise: tuple[int, int],
+        row_noise: int,
         redraws: tuple[int, int],
         generator: torch.Generator,
         within: torch.Generator | None = None,
@@ -93,12 +92,12 @@ class Epochs:
                 rows = (first.unsqueeze(-1) * self._sequence + within).flatten(2)
             actor_noise = self._uniform(self._noise_shapes[0])
             critic_noise = self._uniform(self._noise_shapes[1])
-            of_rows = [self._numbers(rows.shape, size) for size in self._row_noise]
+            of_rows = self._numbers(rows.shape, self._row_noise)
             of_tasks = [self._numbers(rows.shape[:2], size) for size in self._redraws]
             places = None
             if self._within is not None:
                 places = torch.rand(first.shape, generator=self._within, device=device)
-            draw = Draw(rows, actor_noise, critic_noise, *of_rows, *of_tasks)
+            draw = Draw(rows, actor_noise, critic_noise, of_rows, *of_tasks)
             draws.append(draw._replace(within=places))
         return draws
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -27,7 +28,8 @@ class Samples(NamedTuple):
     ``[S, T, n]``), the rest ``[S, T, n]``; ``target`` is on the scale of the critic's heads. With memory,
     ``start`` ``[S, T, n]`` says where episodes begin and ``memory`` ``[S, T, n, 2 H]`` holds the states of actor and
     critic before each step. ``actor_weight`` ``[S, T, n]`` is what samples count in the actor's loss and ``weight``
-    what those of a minibatch count in both losses; None where all count the same.
+    what those of a minibatch count in both losses; None where all count the same. ``noise`` ``[S, T, n, k]`` is what
+    the actor's body drew.
     """
 
     obs: Any
@@ -39,6 +41,7 @@ class Samples(NamedTuple):
     memory: Tensor | None = None
     actor_weight: Weight = None
     weight: Weight = None
+    noise: Tensor | None = None
 
 
 @torch.no_grad()
@@ -59,6 +62,7 @@ def prepare(
     action = _rows(rollout.action, settings)
     start = None if rollout.start is None else _rows(rollout.start, settings)
     memory = None if rollout.memory is None else _rows(rollout.memory, settings)
+    noise = None if rollout.noise is None else _rows(rollout.noise, settings)
     if start is None or memory is None:
         value_rows = values(state, obs, settings)
         next_value_rows = values(state, next_obs, settings)
@@ -91,9 +95,14 @@ def prepare(
     log_std = state["log_std"]["params"] if "log_std" in state else None
     goes_on = recall(start, memory, settings, 0)
     parts = settings.actor.split(obs, CHUNK) if goes_on is None else [obs]
-    output = torch.cat(
-        [settings.actor.forward(actor, x, goes_on, None, settings.share) for x in parts], 2
-    )
+    drawn: Sequence[Tensor | None] = [noise] * len(parts)
+    if noise is not None and goes_on is None:
+        drawn = noise.split(CHUNK, 2)
+    outputs = [
+        settings.actor.forward(actor, x, goes_on, numbers, settings.share)
+        for x, numbers in zip(parts, drawn, strict=True)
+    ]
+    output = torch.cat(outputs, 2)
     log_prob, _ = settings.policy.log_prob(output, action, log_std)
     if rollout.fresh is not None and rollout.log_prob is not None:
         log_prob = torch.where(
@@ -109,6 +118,7 @@ def prepare(
         start,
         memory,
         _actor_weight(state, _rows(value, settings), settings),
+        noise=noise,
     )
     return samples, {"value": _rows(value, settings).mean(-1), "explained_variance": explained}
 

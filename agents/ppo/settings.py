@@ -172,7 +172,7 @@ class MTPPOConfig(AgentConfig):
         """The architectures of actor and critic."""
         actor = NETWORKS.make(self.actor_network or self.network)
         critic = NETWORKS.make(self.critic_network or self.network)
-        return actor, critic
+        return actor.for_state_values(), critic.for_state_values()
 
     @property
     def aggregators(self) -> tuple[Aggregator, Aggregator]:

@@ -411,7 +411,7 @@ def _masked_tasks(
     actor = settings.actor.views(state["actor"]["params"], settings.dtype)
     critic = settings.critic.views(state["critic"]["params"], settings.dtype)
     log_std = state["log_std"]["params"] if "log_std" in state else None
-    of_actor = _actor_losses(actor, log_std, batch, draw, settings, batch.weight)[0]
+    of_actor = _actor_losses(actor, log_std, batch, settings, batch.weight)[0]
     of_critic = _critic_losses(critic, batch, draw, settings, batch.weight)
     return masked_tasks(settings, of_actor + of_critic)
 
@@ -420,15 +420,12 @@ def _actor_losses(
     params: Params,
     log_std: Tensor | None,
     batch: Samples,
-    draw: Draw,
     settings: PPOSettings,
     weight: Weight = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The actor's losses and their surrogates ``[S, T]``, entropies and log ratios ``[S, T, m]``."""
     goes_on = recall(batch.start, batch.memory, settings, 0)
-    output = settings.actor.forward(
-        params, batch.obs, goes_on, draw.actor_network, settings.share
-    )
+    output = settings.actor.forward(params, batch.obs, goes_on, batch.noise, settings.share)
     log_prob, entropy = settings.policy.log_prob(output, batch.action, log_std)
     log_ratio = log_prob - batch.log_prob
     surrogate = clipped_surrogate(log_ratio, batch.advantage, settings.clip, weight)
@@ -469,7 +466,7 @@ def _update_actor(
     here = times(weight, first)
     there = times(weight, second)
     losses, surrogate, entropy, log_ratio = _actor_losses(
-        leaves, log_std, batch, draw, settings, here
+        leaves, log_std, batch, settings, here
     )
     # Every task has standard deviations of its own, so their gradient is no part of what the
     # aggregator reduces; it is taken first, while the graph is there.
@@ -485,8 +482,8 @@ def _update_actor(
         state["actor_tasks"],
         draw.actor_tasks,
         *progress,
-        again=lambda at: _actor_losses(at, log_std, batch, draw, settings, there)[0],
-        extra=settings.actor.extra_of(batch.obs, draw.actor_network, settings.share),
+        again=lambda at: _actor_losses(at, log_std, batch, settings, there)[0],
+        extra=settings.actor.extra_of(batch.obs, batch.noise, settings.share),
         trains=actor.get("trains"),
     )
     if log_std_grad is not None:

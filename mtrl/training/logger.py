@@ -14,7 +14,7 @@ from mtrl.agents.settings import as_text
 from mtrl.records.results import Record, success_mean
 from mtrl.training.run_folder import writing
 
-_SQUARE = 16  # pixels
+_MOST, _LARGEST = 1024, 16  # pixels of an image, and of a matrix entry, along one side
 
 
 class TensorBoardLogger:
@@ -63,13 +63,12 @@ class TensorBoardLogger:
                 self._writer.add_scalar(_tag(key), value, env_steps)
 
     def images(self, images: dict[str, NDArray], env_steps: int) -> None:
-        """Log matrices in [0, 1] at ``env_steps``, each entry a square of gray (1 is white)."""
+        """Log matrices in [0, 1] at ``env_steps``, each entry a rectangle of gray (1 is white)."""
         with writing(self._folder):
             for key, matrix in images.items():
-                squares = np.kron(matrix, np.ones((_SQUARE, _SQUARE)))
-                self._writer.add_image(
-                    key, squares.astype(np.float32), env_steps, dataformats="HW"
-                )
+                shape = [min(max(_MOST // size, 1), _LARGEST) for size in matrix.shape]
+                enlarged = np.kron(matrix, np.ones(shape)).astype(np.float32)
+                self._writer.add_image(key, enlarged, env_steps, dataformats="HW")
 
     def evaluation(self, record: Record) -> None:
         """Log one evaluation."""

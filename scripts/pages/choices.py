@@ -1,4 +1,4 @@
-"""Pages about gradient methods, curricula and networks, generated from their classes."""
+"""Pages about gradient methods and curricula, generated from their classes, and parts of those about networks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from mtrl.agents.aggregators.registry import AGGREGATORS
 from mtrl.agents.aggregators.wrappers import Wrappers
 from mtrl.agents.curricula.base import CurriculumInfo
 from mtrl.agents.curricula.registry import CURRICULA
-from mtrl.agents.networks.registry import NETWORKS
 from mtrl.agents.settings import Registry, settings_of
 from scripts.pages.results import measured
 from scripts.pages.text import RESULTS, code, settings_table, table
@@ -38,11 +37,11 @@ def aggregators() -> str:
         where = "critic only" if info.needs_positive_loss else "actor, critic"
         rows.append(
             [
-                _link("aggregator", name),
+                link("aggregator", name),
                 entry.summary,
                 where,
                 *cost,
-                _measured("aggregator", name),
+                published_runs("aggregator", name),
             ]
         )
     head = [
@@ -66,7 +65,7 @@ def aggregators() -> str:
             facts += " It takes logarithms or ratios of losses, so it works on positive losses only: the critic's."
         if info.direction_only:
             facts += " Its update is no weighted sum of task gradients, so no task weights are logged."
-        parts.append(_section(AGGREGATORS, name, facts))
+        parts.append(section(AGGREGATORS, name, facts))
     return "\n\n".join(parts)
 
 
@@ -82,30 +81,19 @@ def curricula() -> str:
         agent = "mtppo" if info.paces else "mtppo, mtsac"
         rows.append(
             [
-                _link("curriculum", name),
+                link("curriculum", name),
                 entry.summary,
                 heads,
                 agent,
                 cost,
-                _measured("curriculum", name),
+                published_runs("curriculum", name),
             ]
         )
     head = ["name", "what it does", "heads", "agents", "cost on mt10", "published runs"]
     parts = [table(head, rows)]
     for name in CURRICULA:
         info = CURRICULA.build(name, {}).info
-        parts.append(_section(CURRICULA, name, f"Source: {info.source}.{_demands(info)}"))
-    return "\n\n".join(parts)
-
-
-def networks() -> str:
-    """An overview, then a section for each network with its description and settings."""
-    rows = [
-        [_link("network", name), entry.summary, _measured("network", name)]
-        for name, entry in NETWORKS.entries.items()
-    ]
-    parts = [table(["name", "what it does", "published runs"], rows)]
-    parts += [_section(NETWORKS, name, "") for name in NETWORKS]
+        parts.append(section(CURRICULA, name, f"Source: {info.source}.{_demands(info)}"))
     return "\n\n".join(parts)
 
 
@@ -121,29 +109,32 @@ def _demands(info: CurriculumInfo) -> str:
     )
 
 
-def _section(registry: Registry[Any], name: str, facts: str) -> str:
+def section(registry: Registry[Any], name: str, facts: str) -> str:
+    """The section of a name: its docstring, then ``facts`` and its settings."""
     outer = settings_of(Wrappers) if registry is AGGREGATORS else {}
     settings = {
         key: schema for key, schema in registry.settings(name).items() if key not in outer
     }
     about = inspect.getdoc(registry[name]) or ""
-    parts = [f"({registry.what}-{name})=\n## `{name}`", _prose(about), facts]
+    parts = [f"({registry.what}-{name})=\n## `{name}`", prose(about), facts]
     parts += [settings_table(settings)] if settings else []
     return "\n\n".join(filter(None, parts))
 
 
-def _prose(docstring: str) -> str:
+def prose(docstring: str) -> str:
     """A docstring as Markdown: its code in single backticks, and no sections for the reference."""
     return (
         docstring.partition("\n\nArgs:")[0].partition("\n\nAttributes:")[0].replace("``", "`")
     )
 
 
-def _link(what: str, name: str) -> str:
+def link(what: str, name: str) -> str:
+    """A link to the section of a name."""
     return f"[`{name}`](#{what}-{name})"
 
 
-def _measured(key: str, name: str) -> str:
+def published_runs(key: str, name: str) -> str:
+    """Where there are published runs with this choice, in words."""
     found = list(dict.fromkeys(measured(key, name)))
     if not found:
         return "none"

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mtrl.agents.curricula.registry import CURRICULA
+from mtrl.agents.networks.registry import NETWORKS
+from mtrl.agents.networks.shown import MEANINGS
 from mtrl.settings.config import TrainConfig
 from scripts.pages.text import code, table
 
@@ -25,7 +27,7 @@ class Metric:
         key: as the agent logs it.
         meaning: one sentence.
         tasks: ``mean`` has one value for all tasks, ``both`` also one for each task, ``each`` only the latter,
-            ``image`` is a matrix of tasks; ``separate`` is ``both`` where every task has networks of its own, else
+            ``image`` is a matrix; ``separate`` is ``both`` where every task has networks of its own, else
             ``mean``.
         when: whether a run with these features logs it.
         condition: the same in words, empty for every run.
@@ -64,6 +66,10 @@ def features_of(config: TrainConfig, discrete: bool) -> Features:
     found |= {"curriculum"} if curriculum.info.name != "uniform" else set()
     found |= {"couples"} if curriculum.info.couples else set()
     found |= {"separate"} if agent.heads == "separate" else set()  # type: ignore[attr-defined]
+    for role, body in zip(("actor", "critic"), agent.networks):  # type: ignore[attr-defined]
+        for name, shown in body.shown.items():
+            if shown.is_of_single_tasks or "separate" not in found:
+                found.add(f"{role}:shows {name}{'_<layer>' if shown.by_layer else ''}")
     masks = any(body.masks_tasks for body in agent.networks)  # type: ignore[attr-defined]
     found |= {"masks"} if masks else set()
     for network, aggregator in zip(("actor", "critic"), agent.aggregators):  # type: ignore[attr-defined]
@@ -173,6 +179,24 @@ def _about_coupling(network: str) -> list[Metric]:
     ]  # type: ignore[arg-type]  # fmt: skip
 
 
+def _about_networks() -> list[Metric]:
+    """The images that networks show of themselves."""
+    showing: dict[str, list[str]] = {}
+    for network in NETWORKS:
+        for name, shown in NETWORKS.make(network).shown.items():
+            key = f"{name}_<layer>" if shown.by_layer else name
+            showing.setdefault(key, []).append(code(network))
+    found = []
+    for key, networks in sorted(showing.items()):
+        for role in ("actor", "critic"):
+            meaning = MEANINGS[key.removesuffix("_<layer>")]
+            when = _has(f"{role}:shows {key}")
+            condition = f"networks {', '.join(networks)}"
+            metric = Metric(f"network/{role}_{key}", meaning, "image", when, condition)
+            found.append(metric)
+    return found
+
+
 _COUNTED = "of the training episodes that ended since the last log point"
 METRICS: tuple[Metric, ...] = (
     Metric("eval/mean_success", "Mean over tasks of the success rate in an evaluation: the reported number."),
@@ -214,6 +238,7 @@ METRICS: tuple[Metric, ...] = (
     *_about_gradients("critic"),
     *_about_coupling("actor"),
     *_about_coupling("critic"),
+    *_about_networks(),
     Metric("curriculum/round", "Rounds so far.", when=_has("curriculum"), condition="every curriculum but `uniform`"),
     Metric("curriculum/share", "A task's share of the gradient in this round; shares sum to 1.", "each",
            _has("curriculum"), "every curriculum but `uniform`"),

@@ -10,18 +10,47 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
 
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import Named, Size, hidden_layers, hidden_parameters
 from mtrl.agents.networks.linear import in_parts
 from mtrl.agents.networks.parameters import Draw, Parameter, uniform
+from mtrl.agents.networks.shown import Matrices, Shown, similarity
 
 
 class Adapted(Body):
     """Hidden layers with a change of each one's weight."""
+
+    @property
+    def owns_changes(self) -> bool:
+        """Whether ``ΔW`` differs between tasks."""
+        return True
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        shown = Shown(
+            rows="tasks",
+            columns="tasks",
+            signed=True,
+            by_layer=True,
+        )
+        return {"similarity": shown} if self.owns_changes else {}
+
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        if not self.owns_changes:
+            return {}
+        found = []
+        for layer in range(look.step.size.depth):
+            change = self.change(p, layer, look.step)
+            # A layer whose change all tasks share shows that they are equal.
+            every = change.expand(-1, look.x.shape[1], -1, -1)
+            found.append(similarity(every.flatten(2)))
+        return {"similarity": found}
 
     @abstractmethod
     def adapters(self, size: Size, layer: int) -> dict[str, Parameter]:

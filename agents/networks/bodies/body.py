@@ -7,14 +7,15 @@ says which task a row is of.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple, Self
 
 from torch import Tensor
 
 from mtrl.agents.networks.layers import Named, Size
 from mtrl.agents.networks.parameters import Parameter
+from mtrl.agents.networks.shown import Matrices, Shown
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,20 @@ class Step:
     size: Size
     noise: Tensor | None = None
     share: float = 0.0
+
+
+class Look(NamedTuple):
+    """What a body sees that shows itself.
+
+    Attributes:
+        p, x, step: as of ``Body.features``.
+        heads: the heads' weights ``[K, G, O, F]``.
+    """
+
+    p: Named
+    x: Tensor
+    step: Step
+    heads: Tensor
 
 
 @dataclass(frozen=True)
@@ -67,11 +82,13 @@ class Body(ABC):
 
     Attributes:
         uses_share: whether features depend on the share of training done.
+        draws_by_task: whether all rows of a task use the numbers that its first row drew.
         wants_one_hot: whether the last T of its inputs are the task's one-hot code, behind what the encoder gives.
         corrects_heads: whether ``heads_after_step`` changes the heads' weights.
     """
 
     uses_share: ClassVar[bool] = False
+    draws_by_task: ClassVar[bool] = False
     wants_one_hot: ClassVar[bool] = False
     corrects_heads: ClassVar[bool] = False
 
@@ -79,6 +96,10 @@ class Body(ABC):
     def encoder_tied(self) -> Literal["critic", "both"] | None:
         """Whose losses train the encoder that actor and critic then share, as of ``Parameter.tied``; None if none."""
         return None
+
+    def for_state_values(self) -> Self:
+        """This body, or one with other settings for agents whose critic values states and not actions."""
+        return self
 
     @property
     def masks_tasks(self) -> bool:
@@ -94,7 +115,8 @@ class Body(ABC):
     def noise_size(self) -> int:
         """Numbers that a row draws in acting and in the losses, such as those of stochastic routing.
 
-        Targets and deterministic actions draw none.
+        Targets and deterministic actions draw none. MTPPO's losses take the numbers of the actor that acted, since its
+        ratios compare probabilities of one action along one route.
         """
         return 0
 
@@ -125,6 +147,15 @@ class Body(ABC):
     def constants(self, p: Named) -> Named:
         """What ``features`` takes in place of ``p`` while parameters stay the same, as in acting: ``p`` by default."""
         return p
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        """The matrices that ``shows`` gives, by one of the names in ``MEANINGS``."""
+        return {}
+
+    def shows(self, look: Look) -> Matrices:
+        """Matrices ``[K, rows, columns]`` that users look at, as ``shown`` declares them; means over rows of a task."""
+        return {}
 
     def num_features(self, size: Size) -> int:
         """F."""

@@ -9,15 +9,15 @@ rescaling it in place after a step would lose the optimizer's moments their mean
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
-import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
-from mtrl.agents.networks.bodies.body import Body, Step
-from mtrl.agents.networks.layers import Named, Size, normalized
-from mtrl.agents.networks.linear import linear, of_members
+from mtrl.agents.networks.bodies.body import Body, Look, Step
+from mtrl.agents.networks.bodies.embedding import with_code
+from mtrl.agents.networks.layers import Named, Size, affine, normalized
 from mtrl.agents.networks.parameters import Parameter, orthogonal, uniform
+from mtrl.agents.networks.shown import SIMILARITY, Matrices, Shown, similarity
 from mtrl.agents.settings import Count, Natural, settings
 
 
@@ -59,13 +59,21 @@ class BRO(Body):
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
         if self.embedding:
-            x = with_embedding(x, p["embedding"])
+            x = with_code(x, p["embedding"])
         stream = _layer(p, "in", x).relu()
         for block in range(self.blocks):
             hidden = _layer(p, f"{block}.first", stream).relu()
             # No ReLU after the sum: the stream passes from block to block unchanged.
             stream = stream + _layer(p, f"{block}.second", hidden)
         return stream
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {"similarity": SIMILARITY} if self.embedding else {}
+
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        return {"similarity": [similarity(p["embedding"])]} if self.embedding else {}
 
     def _layers(self) -> list[str]:
         names = ["in"]
@@ -74,15 +82,6 @@ class BRO(Body):
         return names
 
 
-def with_embedding(x: Tensor, code: Tensor) -> Tensor:
-    """Rows of ``x`` ``[S, T, b, in]`` with the unit vector along ``code`` ``[K, T, n]``, ``[K, T, b, in + n]``."""
-    rows = of_members(x, len(code))
-    unit = normalize(code, dim=-1).unsqueeze(2)
-    every = unit.expand(-1, -1, rows.shape[2], -1)
-    return torch.cat([rows, every.to(rows.dtype)], -1)
-
-
 def _layer(p: Named, name: str, x: Tensor) -> Tensor:
     """A linear layer and its LayerNorm, float32."""
-    product = linear(x, p[f"{name}.weight"], p[f"{name}.bias"])
-    return normalized(product, p[f"{name}.gain"], p[f"{name}.shift"])
+    return normalized(affine(p, name, x), p[f"{name}.gain"], p[f"{name}.shift"])

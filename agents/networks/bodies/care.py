@@ -1,10 +1,13 @@
 """Contextual attention over encoders (CARE, Sodhani et al. 2021): a task's code mixes encoders of the observation.
 
 Encoders and task code are the same in actor and critics, and trained by the critic's loss alone; on MiniGrid so is the
-network's encoder. PPO's critic says little of actions, so there ``trained_by=both`` may serve. Three readings: the
-code's frozen input is the words of a task's name, as a unit vector with a number for each word of the suite, where the
-paper takes a sentence through a language model; ``metadata=none`` learns it instead. Targets follow all of a critic at
-one rate. The heads are those of the agent's settings, where the paper has one head.
+network's encoder. The paper's agent is SAC, whose critics value actions, so their loss asks for all that an action
+depends on. PPO's critic values states, and features that are made for it may leave out what tells actions apart: there
+``trained_by`` is both unless it is set.
+
+Three readings: the code's frozen input is the words of a task's name, as a unit vector with a number for each word of
+the suite, where the paper takes a sentence through a language model; ``metadata=none`` learns it instead. Targets
+follow all of a critic at one rate. The heads are those of the agent's settings, where the paper has one head.
 
 Public code detaches the code's gradient by a setting whose key is mistyped, so it never does; another has encoders of
 its own for actor and critic, which is another method.
@@ -13,15 +16,15 @@ its own for actor and critic, which is another method.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 
 from mtrl.agents.errors import AgentError
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import (
     Named,
     Size,
@@ -34,8 +37,10 @@ from mtrl.agents.networks.layers import (
     part_of,
     several,
 )
-from mtrl.agents.networks.linear import linear, mix, of_members, over_rows, task_rows
+from mtrl.agents.networks.linear import linear, of_members, over_rows, task_rows
+from mtrl.agents.networks.mixture import mix
 from mtrl.agents.networks.parameters import Parameter, he_uniform, table
+from mtrl.agents.networks.shown import SIMILARITY, Matrices, Shown, similarity
 from mtrl.agents.settings import Count, settings
 
 METADATA_UNITS = 100
@@ -55,12 +60,17 @@ class CARE(Body):
     """Units of the layers of encoders, task code and attention."""
     metadata: Literal["words", "none"] = "words"
     """What the code is made of: the words of the task's name, or numbers that are learned for each task."""
-    trained_by: Literal["critic", "both"] = "critic"
-    """Whose losses train encoders and code: the critic's, as in the paper, or those of actor and critic."""
+    trained_by: Literal["critic", "both"] | None = None
+    """Whose losses train encoders and code: the critic's, or those of actor and critic. None is the critic's in MTSAC,
+    as in the paper, and both in MTPPO, whose critic does not value actions."""
 
     @property
     def encoder_tied(self) -> Literal["critic", "both"]:
-        return self.trained_by
+        return self.trained_by or "critic"
+
+    def for_state_values(self) -> Self:
+        # What tells states apart by their value need not tell which action to take.
+        return self if self.trained_by else replace(self, trained_by="both")
 
     def parameters(self, size: Size) -> dict[str, Parameter]:
         units = self.units
@@ -81,7 +91,7 @@ class CARE(Body):
         tied = {}
         for name, parameter in found.items():
             is_fixed = parameter.kind == "fixed"
-            tied[name] = parameter if is_fixed else replace(parameter, tied=self.trained_by)
+            tied[name] = parameter if is_fixed else replace(parameter, tied=self.encoder_tied)
         return tied | named("trunk", hidden_parameters(self._trunk(size)))
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
@@ -94,7 +104,7 @@ class CARE(Body):
         outputs = linear(hidden, encoders["last.weight"], encoders["last.bias"])
         by_encoder = outputs.float().unflatten(0, (-1, self.encoders))
         batch = x.shape[2]
-        mixed = mix(over_rows(attention, batch), by_encoder)
+        mixed = mix(by_encoder, over_rows(attention, batch))
         action = of_members(action, len(mixed))
         inputs = torch.cat([mixed, over_rows(code, batch), action], -1)
         return hidden_layers(part_of(p, "trunk"), inputs, self._trunk(size))
@@ -110,6 +120,24 @@ class CARE(Body):
         # Attention reads the code but must not shape it: the paper stops this gradient.
         hidden = affine(p, "attention.0", code.detach()).relu()
         return code, affine(p, "attention.1", hidden).softmax(-1)
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {
+            "attention": Shown(
+                rows="tasks",
+                columns="encoders",
+            ),
+            "similarity": SIMILARITY,
+        }
+
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        code, attention = self.attention(p)
+        return {
+            "attention": [attention[:, :, 0]],
+            "similarity": [similarity(code[:, :, 0])],
+        }
 
     def _encoder(self, size: Size) -> Size:
         """The hidden layers of an encoder."""

@@ -8,16 +8,17 @@ saying so.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step
-from mtrl.agents.networks.layers import Named, Size
+from mtrl.agents.networks.bodies.body import Body, Look, Step
+from mtrl.agents.networks.layers import Named, Size, each_layer
 from mtrl.agents.networks.linear import linear
 from mtrl.agents.networks.mixture import expert_outputs, expert_parameters, mix
 from mtrl.agents.networks.parameters import Parameter
+from mtrl.agents.networks.shown import Matrices, Shown
 from mtrl.agents.settings import Count, Natural, settings
 
 
@@ -43,16 +44,37 @@ class CGC(Body):
         return parameters
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
+        return self._run(p, x, step.size)[0]
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {
+            "gate": Shown(
+                rows="tasks",
+                columns="shared experts, then own ones",
+                by_layer=True,
+            )
+        }
+
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        _, gates = self._run(p, look.x, look.step.size)
+        return {"gate": [gate.mean(2) for gate in gates]}
+
+    def _run(self, p: Named, x: Tensor, size: Size) -> tuple[Tensor, list[Tensor]]:
+        """Features, and the gates of each level ``[K, T, b, E]``."""
         hidden = x
-        for level, part in enumerate(self._levels(step.size)):
+        gates = []
+        for level, part in enumerate(self._levels(size)):
             outputs = expert_outputs(p, hidden, part, f"{level}.shared.")
             if self.own:
                 own = expert_outputs(p, hidden, part, f"{level}.own.")
                 # Rows of a task meet its own experts only, which keeps those outside the Gramian.
                 outputs = torch.cat([outputs, own], 1)
             scores = linear(hidden, p[f"{level}.gate.weight"], p[f"{level}.gate.bias"])
-            hidden = mix(outputs, scores.softmax(-1))
-        return hidden
+            gates.append(scores.softmax(-1))
+            hidden = mix(outputs, gates[-1])
+        return hidden, gates
 
     def _levels(self, size: Size) -> list[Size]:
         """The experts' layers of each level: all in one."""
@@ -64,6 +86,4 @@ class PLE(CGC):
     """CGC with a level for each hidden layer: a level reads the mixture ``h_t`` of the one below."""
 
     def _levels(self, size: Size) -> list[Size]:
-        first = replace(size, depth=1)
-        above = replace(first, inputs=size.width)
-        return [first] + [above] * (size.depth - 1)
+        return each_layer(size)

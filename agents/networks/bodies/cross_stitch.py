@@ -9,16 +9,17 @@ columns at every layer; here weights of a column start at .9 for itself and sum 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step
-from mtrl.agents.networks.layers import Named, Size, activate, before_activation
+from mtrl.agents.networks.bodies.body import Body, Look, Step
+from mtrl.agents.networks.layers import Named, Size, hidden_layer
 from mtrl.agents.networks.mixture import expert_parameters, experts_of, recombine
 from mtrl.agents.networks.parameters import Parameter
+from mtrl.agents.networks.shown import Matrices, Shown
 from mtrl.agents.settings import Count, Share, settings
 
 
@@ -47,11 +48,36 @@ class CrossStitch(Body):
         start = self._start(p["stitch"].device)
         hidden = x
         for layer in range(size.depth):
-            plain = before_activation(columns, layer, hidden, size.activation)
-            outputs = activate(plain, size.activation).unflatten(0, (-1, self.columns))
+            outputs = hidden_layer(columns, layer, hidden, size.activation)
+            outputs = outputs.unflatten(0, (-1, self.columns))
             if layer < size.depth - 1:
                 hidden = recombine(outputs, start + p[f"{layer}.stitch"]).flatten(0, 1)
         return recombine(outputs.float(), p["stitch"].unsqueeze(2)).squeeze(1)
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {
+            "stitch": Shown(
+                rows="columns",
+                columns="columns",
+                signed=True,
+                by_layer=True,
+            ),
+            "mixture": Shown(
+                rows="tasks",
+                columns="columns",
+                signed=True,
+            ),
+        }
+
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        start = self._start(p["stitch"].device)
+        layers = range(look.step.size.depth - 1)
+        return {
+            "stitch": [start + p[f"{layer}.stitch"][:, 0] for layer in layers],
+            "mixture": [p["stitch"]],
+        }
 
     def _start(self, device: torch.device) -> Tensor:
         """Weights ``[C, C]`` at the start, row c for column c."""

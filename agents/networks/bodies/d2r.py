@@ -7,21 +7,23 @@ A gate keeps the ``top`` largest of its logits and is their softmax. What it doe
 ResRouting: a source whose share in the softmax over all j sources is at most ``1 / (j + 1)`` gets no gradient through
 the module that it feeds, only through the sum around it; the last gate has no such sum.
 
-Reading: with ``sampled`` each row draws its routes, without replacement, from the softmax of the logits, in acting and
-anew in the losses. The paper stores the routes that acted and draws them at the temperatures ``T softmax(-log α)``;
-neither is here, since batches hold no routes and a body knows no α. By default routes are the likeliest ones.
+Reading: with ``sampled`` each row draws its routes, without replacement, from the softmax of the logits: in acting, and
+in MTSAC's losses anew, since batches hold no routes; MTPPO's losses see the draws that acted. The paper, whose agent is
+SAC, stores the routes and draws them at the temperatures ``T softmax(-log α)``, which a body does not know. By default
+routes are the likeliest ones.
 Bases and gates are float32, since rounding would change routes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import (
     Named,
     Size,
@@ -31,14 +33,14 @@ from mtrl.agents.networks.layers import (
     hidden_layers,
     hidden_parameters,
     named,
+    one_layer,
     part_of,
 )
 from mtrl.agents.networks.linear import of_members
-from mtrl.agents.networks.parameters import Parameter, uniform
+from mtrl.agents.networks.parameters import Parameter, unit_variance
+from mtrl.agents.networks.shown import Matrices, Shown
 from mtrl.agents.settings import Count, settings
 
-UNIT_VARIANCE = 3**0.5
-"""Bound of uniform numbers of variance 1."""
 TINY = 1e-10
 
 
@@ -68,12 +70,12 @@ class D2R(Body):
         return self.units
 
     def parameters(self, size: Size) -> dict[str, Parameter]:
-        base = hidden_parameters(_one_layer(size))
+        base = hidden_parameters(one_layer(size))
         found = {}
         for name, parameter in named("base", base).items():
             found[name] = replace(parameter, exact=True)
         found |= affine_parameters("base.last", size.width, size.width, exact=True)
-        found["task"] = Parameter((size.width,), uniform(UNIT_VARIANCE), "owned", exact=True)
+        found["task"] = Parameter((size.width,), unit_variance(), "owned", exact=True)
         found |= affine_parameters("gate.0", self.gate, size.width, exact=True)
         found |= affine_parameters("gate.1", self.gate, self.gate, exact=True)
         found |= affine_parameters("gate.2", self._routes, self.gate, exact=True)
@@ -84,16 +86,14 @@ class D2R(Body):
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
         activation = step.size.activation
-        base = affine(
-            p, "base.last", hidden_layers(part_of(p, "base"), x, _one_layer(step.size))
-        )
+        base = self._base(p, x, step.size)
         gates, kept = self.gates(p, base * p["task"].unsqueeze(2), step)
         # A copy, since the gates read the base as it is.
-        first = affine(p, "modules.0", activate(base.clone(), activation))
-        outputs = [activate(first, activation).float()]
+        first = affine(p, "modules.0", activate(base.clone(), activation), activation)
+        outputs = [first.float()]
         for module in range(1, self.modules):
             around, into = Route.apply(gates[module - 1], kept[module - 1], *outputs)
-            inside = activate(affine(p, f"modules.{module}", into), activation)
+            inside = affine(p, f"modules.{module}", into, activation)
             outputs.append(inside.float() + around)
         _, into = Route.apply(gates[-1], kept[-1], *outputs)
         routed: Tensor = into
@@ -102,8 +102,8 @@ class D2R(Body):
     def gates(self, p: Named, product: Tensor, step: Step) -> tuple[list[Tensor], list[Tensor]]:
         """The gates ``[K, T, b, j]`` for ``j`` from 1 to the number of modules, and which sources get a gradient."""
         activation = step.size.activation
-        hidden = activate(affine(p, "gate.0", product), activation)
-        hidden = activate(affine(p, "gate.1", hidden), activation)
+        hidden = affine(p, "gate.0", product, activation)
+        hidden = affine(p, "gate.1", hidden, activation)
         logits = affine(p, "gate.2", hidden)
         ranked = logits.detach()
         if step.noise is not None:
@@ -120,6 +120,25 @@ class D2R(Body):
             gates.append(row.masked_fill(~chosen, -torch.inf).softmax(-1))
             kept.append(row.detach().softmax(-1) > 1 / (sources + 1))
         return gates, kept
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {
+            "route": Shown(
+                rows="tasks",
+                columns="the sources of each module, then of the output",
+            )
+        }
+
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        product = self._base(p, look.x, look.step.size) * p["task"].unsqueeze(2)
+        gates, _ = self.gates(p, product, look.step)
+        return {"route": [torch.cat(gates, -1).mean(2)]}
+
+    def _base(self, p: Named, x: Tensor, size: Size) -> Tensor:
+        """What gates and the first module read, ``[K, T, b, width]``."""
+        return affine(p, "base.last", hidden_layers(part_of(p, "base"), x, one_layer(size)))
 
     @property
     def _routes(self) -> int:
@@ -156,8 +175,3 @@ class Route(torch.autograd.Function):
             through = passed[..., source, None] * into
             to_outputs.append(through.addcmul_(gate[..., source, None], around))
         return torch.stack(to_gate, -1), None, *to_outputs
-
-
-def _one_layer(size: Size) -> Size:
-    """The nonlinear layer of the base."""
-    return replace(size, depth=1)

@@ -7,16 +7,16 @@ the choice were the share. All gates start at 1/2, and the lite network as the p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import (
     Named,
     Size,
-    activate,
-    before_activation,
+    hidden_layer,
     hidden_layers,
     hidden_parameters,
     named,
@@ -25,6 +25,7 @@ from mtrl.agents.networks.layers import (
 )
 from mtrl.agents.networks.linear import of_members
 from mtrl.agents.networks.parameters import Parameter
+from mtrl.agents.networks.shown import Matrices, Shown
 from mtrl.agents.settings import ShareBelowOne, settings
 
 
@@ -56,10 +57,23 @@ class DSMTL(Body):
         activation = step.size.activation
         hidden = of_members(x, len(gates)).to(of_all["0.weight"].dtype)
         for layer in range(step.size.depth):
-            shared = activate(before_activation(of_all, layer, hidden, activation), activation)
-            own = activate(before_activation(of_task, layer, hidden, activation), activation)
+            shared = hidden_layer(of_all, layer, hidden, activation)
+            own = hidden_layer(of_task, layer, hidden, activation)
             hidden = own.lerp(shared, gates[..., layer, None].to(own.dtype))
         return hidden.float()
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {
+            "gate": Shown(
+                rows="tasks",
+                columns="the weights of what all share",
+            )
+        }
+
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        return {"gate": [self.gates(p, look.step)[:, :, 0]]}
 
     def gates(self, p: Named, step: Step) -> Tensor:
         """The weights of what all share, ``[K, T, 1, gates]``."""

@@ -7,6 +7,7 @@ rescales the table in place leaves Adam's moments behind.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -14,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import Named, Size, hidden_layers, hidden_parameters
 from mtrl.agents.networks.linear import of_members
 from mtrl.agents.networks.parameters import Parameter
+from mtrl.agents.networks.shown import SIMILARITY, Matrices, Shown, similarity
 from mtrl.agents.settings import Count, settings
 
 Trainer = Literal["critic", "both", "each"]
@@ -38,14 +40,27 @@ class Embedding(Body):
         return hidden_parameters(self._wider(size)) | {"code": code}
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
-        code = normalize(p["code"], dim=-1).unsqueeze(2)
-        every = of_members(x, len(code))
-        # A view: the code is written out only where it joins the rows.
-        rows = code.expand(-1, -1, x.shape[2], -1)
-        return hidden_layers(p, torch.cat([every, rows], -1), self._wider(step.size))
+        return hidden_layers(p, with_code(x, p["code"]), self._wider(step.size))
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {"similarity": SIMILARITY}
+
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        return {"similarity": [similarity(p["code"])]}
 
     def _wider(self, size: Size) -> Size:
         return replace(size, inputs=size.inputs + self.code)
+
+
+def with_code(x: Tensor, code: Tensor) -> Tensor:
+    """Rows of ``x`` ``[S, T, b, in]`` with the unit vector along ``code`` ``[K, T, n]``, ``[K, T, b, in + n]``."""
+    rows = of_members(x, len(code))
+    unit = normalize(code, dim=-1).unsqueeze(2)
+    # A view: the code is written out only where it joins the rows.
+    every = unit.expand(-1, -1, rows.shape[2], -1)
+    return torch.cat([rows, every.to(rows.dtype)], -1)
 
 
 def normal(size: tuple[int, ...], generator: torch.Generator) -> Tensor:

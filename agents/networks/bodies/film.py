@@ -6,9 +6,12 @@ last layer starts at zero, so that training starts from the plain MLP.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import torch
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import (
     Named,
     Size,
@@ -18,6 +21,7 @@ from mtrl.agents.networks.layers import (
 )
 from mtrl.agents.networks.linear import linear, of_members, scale_rows
 from mtrl.agents.networks.parameters import Parameter, he_uniform
+from mtrl.agents.networks.shown import SIMILARITY, Matrices, Shown, similarity
 from mtrl.agents.settings import Count, settings
 
 
@@ -50,6 +54,17 @@ class FiLM(Body):
             shift = shifts[:, :, layer].to(plain.dtype)
             hidden = activate(scale_rows(plain, gain, shift), size.activation)
         return hidden.float()
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {"similarity": SIMILARITY}
+
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        gains, shifts = self._modulation(p, look.step.size)
+        # Gains differ from 1 by what the task changes.
+        changes = torch.cat([gains - 1, shifts], 2).flatten(2)
+        return {"similarity": [similarity(changes)]}
 
     def _modulation(self, p: Named, size: Size) -> tuple[Tensor, Tensor]:
         """γ and β, ``[K, G, depth, width]`` for ``G`` groups of rows."""

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from mtrl.agents.errors import AgentError
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import (
     Named,
     Size,
-    activate,
-    before_activation,
     check_count,
+    hidden_layer,
     hidden_parameters,
     numbers_of,
 )
 from mtrl.agents.networks.linear import of_members
 from mtrl.agents.networks.parameters import Parameter, table
+from mtrl.agents.networks.shown import Matrices, Shown
 from mtrl.agents.settings import settings
 
 
@@ -63,15 +65,29 @@ class Hierarchical(Body):
             below = hidden
             if layer and self.shortcuts:
                 below = torch.cat([hidden, inputs], -1)
-            hidden = activate(
-                before_activation(p, layer, below, size.activation), size.activation
-            )
+            hidden = hidden_layer(p, layer, below, size.activation)
             if "layer" in p:
                 is_own = (p["layer"].round() == layer + 1).unsqueeze(2)
                 # A product with 0 or 1 keeps the shapes fixed, whatever layer a task has.
                 part = hidden.float() * is_own
                 read = part if read is None else read + part
         return hidden.float() if read is None else read
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {
+            "layer": Shown(
+                rows="tasks",
+                columns="layers",
+            )
+        }
+
+    def shows(self, look: Look) -> Matrices:
+        depth = look.step.size.depth
+        layer = look.p.get("layer")
+        if layer is None:
+            layer = look.heads.new_full((len(look.heads), look.x.shape[1], 1), depth)
+        return {"layer": [one_hot(layer[..., 0].round().long() - 1, depth).float()]}
 
     def _inputs(self, size: Size, layer: int) -> int:
         """Inputs of a hidden layer."""

@@ -8,23 +8,26 @@ all rows; what a task may not use weighs 0.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import (
     Named,
     Size,
     before_activation,
     check_count,
+    each_layer,
     numbers_of,
 )
 from mtrl.agents.networks.linear import experts_as_members, linear, of_members
 from mtrl.agents.networks.mixture import expert_parameters, experts_of, mix
 from mtrl.agents.networks.parameters import Kind, Parameter, he_uniform, table
+from mtrl.agents.networks.shown import Matrices, Shown
 from mtrl.agents.settings import Count, settings
 
 
@@ -68,22 +71,44 @@ class HoME(Body):
         return parameters
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
+        return self._run(p, x, step.size)[0]
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        columns = "the experts of all, of each group, and at last the task's own"
+        return {
+            "gate": Shown(
+                rows="tasks",
+                columns=columns,
+                by_layer=True,
+            )
+        }
+
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        _, gates = self._run(p, look.x, look.step.size)
+        return {"gate": [gate.mean(2) for gate in gates]}
+
+    def _run(self, p: Named, x: Tensor, size: Size) -> tuple[Tensor, list[Tensor]]:
+        """Features, and the gates of each level ``[K, T, b, E]``."""
         hidden = x
-        for level, part in enumerate(_levels(step.size)):
+        gates = []
+        for level, part in enumerate(_levels(size)):
             outputs = _outputs(p, hidden, part, f"{level}.common.")
             scores = linear(hidden, p[f"{level}.gate"])
             if "allowed" in p:
                 forbidden = p["allowed"].unsqueeze(2) < 0.5
                 common = scores[..., : forbidden.shape[-1]].masked_fill(forbidden, -torch.inf)
                 scores = torch.cat([common, scores[..., forbidden.shape[-1] :]], -1)
-            if level < step.size.depth - 1:
-                hidden = mix(outputs, scores.softmax(-1))
+            gates.append(scores.softmax(-1))
+            if level < size.depth - 1:
+                hidden = mix(outputs, gates[-1])
                 continue
             own = _outputs(p, hidden, part, f"{level}.own.")
             gate = linear(hidden, p[f"{level}.self"]).sigmoid()
-            mixed = mix(torch.cat([outputs, own], 1), scores.softmax(-1))
+            mixed = mix(torch.cat([outputs, own], 1), gates[-1])
             hidden = mixed + gate * own[:, 0]
-        return hidden
+        return hidden, gates
 
     def _experts(self, size: Size, count: int, prefix: str, kind: Kind) -> dict[str, Parameter]:
         """Experts of one layer, with their feature gates."""
@@ -119,6 +144,4 @@ def _outputs(p: Named, x: Tensor, size: Size, prefix: str) -> Tensor:
 
 def _levels(size: Size) -> list[Size]:
     """The layer of each level's experts, which have LayerNorm whatever the agent's activation is."""
-    first = replace(size, depth=1, activation="layer_norm")
-    above = replace(first, inputs=size.width)
-    return [first] + [above] * (size.depth - 1)
+    return each_layer(replace(size, activation="layer_norm"))

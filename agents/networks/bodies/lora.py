@@ -5,16 +5,18 @@ The base trains with the adapters.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from mtrl.agents.networks.bodies.adapted import Adapted, kaiming
-from mtrl.agents.networks.bodies.body import Step
-from mtrl.agents.networks.layers import Named, Size, activate, before_activation
+from mtrl.agents.networks.bodies.body import Look, Step
+from mtrl.agents.networks.layers import Named, Size, hidden_layer
 from mtrl.agents.networks.linear import linear
 from mtrl.agents.networks.parameters import Kind, Parameter
+from mtrl.agents.networks.shown import Matrices, Shown
 from mtrl.agents.settings import Count, NonNegative, Positive, settings
 
 LEAST_VARIANCE = 1e-8
@@ -39,12 +41,16 @@ class LoRA(Adapted):
     adapter: Literal["task", "shared"] = "task"
     """Whether every task owns an adapter, or all tasks share one."""
 
+    @property
+    def owns_changes(self) -> bool:
+        return self.adapter == "task"
+
     def adapters(self, size: Size, layer: int) -> dict[str, Parameter]:
         kind: Kind = "owned" if self.adapter == "task" else "shared"
         return low_rank(size, self.rank, f"{layer}.", kind)
 
     def change(self, p: Named, layer: int, step: Step) -> Tensor:
-        return self.scale * p[f"{layer}.up"] @ p[f"{layer}.down"]
+        return low_rank_change(p, layer, self.scale)
 
 
 @settings
@@ -59,6 +65,10 @@ class MultiLoRA(Adapted):
     """Adapters of a layer."""
     rank: Count = 8
     """Rank of an adapter."""
+
+    @property
+    def owns_changes(self) -> bool:
+        return False
 
     def adapters(self, size: Size, layer: int) -> dict[str, Parameter]:
         down = (self.adapters_per_layer, self.rank, size.inputs)
@@ -98,29 +108,63 @@ class AlignLoRA(Adapted):
         return low_rank(size, self.rank, f"{layer}.")
 
     def change(self, p: Named, layer: int, step: Step) -> Tensor:
-        return self.scale * p[f"{layer}.up"] @ p[f"{layer}.down"]
+        return low_rank_change(p, layer, self.scale)
+
+    @property
+    def owns_changes(self) -> bool:
+        return False
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {
+            "alignment": Shown(
+                rows="tasks",
+                columns="tasks",
+                by_layer=True,
+            )
+        }
+
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        return {
+            "alignment": [
+                (-divergences(codes)).exp() for codes in self._codes(p, look.x, look.step)
+            ]
+        }
 
     def extra(self, p: Named, x: Tensor, step: Step) -> Tensor:
-        named = self.composed(p, step)
-        activation = step.size.activation
-        hidden = x
-        parts = []
-        for layer in range(step.size.depth):
-            parts.append(divergence(linear(hidden, p[f"{layer}.down"])))
-            plain = before_activation(named, layer, hidden, activation)
-            hidden = activate(plain, activation)
+        parts = [divergence(codes) for codes in self._codes(p, x, step)]
         return self.align * torch.stack(parts).sum(0)
+
+    def _codes(self, p: Named, x: Tensor, step: Step) -> list[Tensor]:
+        """The rows' codes ``A h`` in each layer, ``[K, T, b, rank]``."""
+        named = self.composed(p, step)
+        hidden = x
+        codes = []
+        for layer in range(step.size.depth):
+            codes.append(linear(hidden, p[f"{layer}.down"]))
+            hidden = hidden_layer(named, layer, hidden, step.size.activation)
+        return codes
+
+
+def low_rank_change(p: Named, layer: int, scale: float) -> Tensor:
+    """``s B A`` of a layer's factors of ``low_rank``, ``[K, G, width, inputs]``."""
+    return scale * p[f"{layer}.up"] @ p[f"{layer}.down"]
 
 
 def divergence(codes: Tensor) -> Tensor:
     """Mean symmetric KL divergence ``[K]`` of the tasks' codes ``[K, T, b, r]``, over pairs of different tasks."""
     tasks = codes.shape[1]
+    pairs = max(tasks * (tasks - 1), 1)
+    return divergences(codes).sum((1, 2)) / pairs
+
+
+def divergences(codes: Tensor) -> Tensor:
+    """Symmetric KL divergences ``[K, T, T]`` of the tasks' codes ``[K, T, b, r]``, taken as diagonal Gaussians."""
     mean = codes.mean(2)
     # At the start of training a unit may be the same on all rows.
     variance = codes.var(2, correction=0) + LEAST_VARIANCE
     # Axes [K, s, t, r]: first as task s, then as task t.
     apart = (mean.unsqueeze(2) - mean.unsqueeze(1)).square()
     ratio = (variance.unsqueeze(2) + apart) / variance.unsqueeze(1)
-    of_pairs = 0.5 * (ratio + ratio.transpose(1, 2) - 2).sum(-1)
-    pairs = max(tasks * (tasks - 1), 1)
-    return 0.5 * of_pairs.sum((1, 2)) / pairs
+    return 0.25 * (ratio + ratio.transpose(1, 2) - 2).sum(-1)

@@ -10,16 +10,18 @@ nobody reads after the search; here they stay, get no gradient, and cost time.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mtrl.agents.errors import AgentError
-from mtrl.agents.networks.bodies.body import Body, Step
-from mtrl.agents.networks.layers import Named, Size, activate, before_activation
+from mtrl.agents.networks.bodies.body import Body, Look, Step
+from mtrl.agents.networks.layers import Named, Size, hidden_layer
 from mtrl.agents.networks.mixture import expert_parameters, experts_of, recombine
 from mtrl.agents.networks.parameters import Parameter
+from mtrl.agents.networks.shown import Matrices, Shown
 from mtrl.agents.settings import Count, Positive, Share, settings
 
 PERIODS = 32
@@ -74,15 +76,41 @@ class LTB(Body):
         copies = experts_of(p, size)
         hidden = x
         for layer in range(size.depth):
-            plain = before_activation(copies, layer, hidden, size.activation)
-            outputs = activate(plain, size.activation).unflatten(0, (-1, self.copies))
+            outputs = hidden_layer(copies, layer, hidden, size.activation)
+            outputs = outputs.unflatten(0, (-1, self.copies))
             above = layer + 1
             if above < size.depth:
-                weights = self.choose(p[f"{above}.choice"], p[f"{above}.noise"], step.share)
+                weights = self._branches(p, above, step.share)
                 hidden = recombine(outputs, weights).flatten(0, 1)
         # The last choice is the task's own: which copy its head reads.
         own = self.choose(p["choice"], p["noise"], step.share)
         return recombine(outputs.float(), own.unsqueeze(2)).squeeze(1)
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {
+            "branch": Shown(
+                rows="copies",
+                columns="copies of the layer below",
+                by_layer=True,
+            ),
+            "choice": Shown(
+                rows="tasks",
+                columns="copies",
+            ),
+        }
+
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        layers = range(1, look.step.size.depth)
+        return {
+            "branch": [self._branches(p, layer, look.step.share)[:, 0] for layer in layers],
+            "choice": [self.choose(p["choice"], p["noise"], look.step.share)],
+        }
+
+    def _branches(self, p: Named, layer: int, share: float) -> Tensor:
+        """What each copy of a layer reads of those below, ``[K, G, C, C]``."""
+        return self.choose(p[f"{layer}.choice"], p[f"{layer}.noise"], share)
 
     def choose(self, choice: Tensor, noise: Tensor, share: float) -> Tensor:
         """Weights α of what may be read, ``[K, G, ..., C]``, of logits of this shape.

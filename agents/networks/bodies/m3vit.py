@@ -10,6 +10,7 @@ Targets and deterministic actions have no noise.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -18,13 +19,13 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from mtrl.agents.errors import AgentError
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import (
     Named,
     Size,
-    activate,
-    before_activation,
+    hidden_layer,
     hidden_parameters,
+    one_layer,
 )
 from mtrl.agents.networks.linear import linear, of_members
 from mtrl.agents.networks.mixture import (
@@ -34,6 +35,7 @@ from mtrl.agents.networks.mixture import (
     softmax_of_largest,
 )
 from mtrl.agents.networks.parameters import Parameter, he_uniform, uniform
+from mtrl.agents.networks.shown import Matrices, Shown
 from mtrl.agents.settings import Count, NonNegative, settings
 
 # Of scores, as in the authors' code, so that the chance of being picked is smooth.
@@ -80,7 +82,7 @@ class M3ViT(Body):
         dense = self._dense(size)
         parameters = hidden_parameters(replace(size, depth=dense))
         for layer in range(dense, size.depth):
-            part = _layer(size, layer)
+            part = one_layer(size, layer)
             fan_in = (part.inputs,) if self.gate == "obs" else ()
             shape = (self.experts, *fan_in)
             start = he_uniform(part.inputs) if self.gate == "obs" else uniform(1.0)
@@ -102,6 +104,21 @@ class M3ViT(Body):
                 parts.append(_variation(load.sum((1, 2))))
         return self.balance * torch.stack(parts).sum(0)
 
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {
+            "gate": Shown(
+                rows="tasks",
+                columns="experts",
+                by_layer=True,
+            )
+        }
+
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        _, picks = self._run(p, look.x, look.step)
+        return {"gate": [gates.mean(2) for gates, _ in picks]}
+
     def _run(
         self, p: Named, x: Tensor, step: Step
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor | None]]]:
@@ -110,13 +127,10 @@ class M3ViT(Body):
         dense = self._dense(size)
         hidden = x
         for layer in range(dense):
-            plain = before_activation(
-                p, layer, hidden.to(p[f"{layer}.weight"].dtype), size.activation
-            )
-            hidden = activate(plain, size.activation)
+            hidden = hidden_layer(p, layer, hidden, size.activation)
         picks = []
         for layer in range(dense, size.depth):
-            outputs = expert_outputs(p, hidden, _layer(size, layer), f"{layer}.expert.")
+            outputs = expert_outputs(p, hidden, one_layer(size, layer), f"{layer}.expert.")
             gates, load = self._pick(p, hidden, layer, layer - dense, step)
             picks.append((gates, load))
             hidden = mix(outputs, gates)
@@ -158,12 +172,6 @@ class M3ViT(Body):
     def _dense(self, size: Size) -> int:
         """Hidden layers before the first sparse one."""
         return max(size.depth - self.sparse, 0)
-
-
-def _layer(size: Size, layer: int) -> Size:
-    """One hidden layer of those that ``size`` describes."""
-    inputs = size.width if layer else size.inputs
-    return replace(size, inputs=inputs, depth=1)
 
 
 def _variation(use: Tensor) -> Tensor:

@@ -7,17 +7,19 @@ is a change of the loss, not of the network.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import Named, Size
 from mtrl.agents.networks.linear import linear
 from mtrl.agents.networks.mixture import expert_outputs, expert_parameters, mix
 from mtrl.agents.networks.parameters import Parameter
+from mtrl.agents.networks.shown import Matrices, Shown
 from mtrl.agents.settings import Count, Share, settings
 
 Uniqueness = Literal["exclusive", "excluded"]
@@ -40,6 +42,19 @@ class MMoE(Body):
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
         return mix(expert_outputs(p, x, step.size), self.gates(p, x))
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {
+            "gate": Shown(
+                rows="tasks",
+                columns="experts",
+            )
+        }
+
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        return {"gate": [self.gates(p, look.x).mean(2)]}
 
     def gates(self, p: Named, x: Tensor) -> Tensor:
         """Weights of the experts at each row, ``[K, T, b, E]``, with sum 1."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -9,18 +10,18 @@ from torch import Tensor
 
 from mtrl.agents.errors import AgentError
 from mtrl.agents.networks.bodies.adapted import kaiming
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.bodies.lora import low_rank
 from mtrl.agents.networks.layers import (
     Named,
     Size,
-    activate,
-    before_activation,
+    hidden_layer,
     hidden_parameters,
 )
 from mtrl.agents.networks.linear import linear
 from mtrl.agents.networks.mixture import softmax_of_largest
 from mtrl.agents.networks.parameters import Parameter
+from mtrl.agents.networks.shown import Matrices, Shown
 from mtrl.agents.settings import Count, NonNegative, Positive, settings
 
 
@@ -79,6 +80,21 @@ class MoLoRA(Body):
             parts.append(self.experts * (picked * probability).sum(-1))
         return self.balance * torch.stack(parts).sum(0)
 
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {
+            "gate": Shown(
+                rows="tasks",
+                columns="experts",
+                by_layer=True,
+            )
+        }
+
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        _, routed = self._run(p, look.x, look.step.size)
+        return {"gate": [gates.mean(2) for _, gates in routed]}
+
     def _run(
         self, p: Named, x: Tensor, size: Size
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
@@ -97,6 +113,5 @@ class MoLoRA(Body):
             codes = codes * weights.repeat_interleave(self.rank, -1)
             change = self.scale * linear(codes, p[f"{layer}.up"])
             change = change.to(p[f"{layer}.weight"].dtype)
-            plain = before_activation(p, layer, hidden, size.activation, change)
-            hidden = activate(plain, size.activation)
+            hidden = hidden_layer(p, layer, hidden, size.activation, change)
         return hidden.float(), routed

@@ -6,16 +6,18 @@ mixes them with weights of its own. A learned mixture alone tends to collapse to
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import Named, Size, hidden_layers
 from mtrl.agents.networks.linear import experts_as_members, linear
 from mtrl.agents.networks.mixture import expert_parameters, experts_of
 from mtrl.agents.networks.parameters import Parameter, he_uniform
+from mtrl.agents.networks.shown import Matrices, Shown
 from mtrl.agents.settings import Count, settings
 
 EPS = 1e-8  # inside the square root: two equal experts have no difference to normalize
@@ -52,6 +54,20 @@ class MOORE(Body):
         for expert, vector in enumerate(orthonormal(by_expert)):
             mixed = mixed + mixture[:, :, None, expert, None] * vector
         return mixed.tanh()
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {
+            "mixture": Shown(
+                rows="tasks",
+                columns="experts",
+                signed=True,
+            )
+        }
+
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        return {"mixture": [p["mixture"]]}
 
 
 def orthonormal(vectors: Tensor) -> list[Tensor]:

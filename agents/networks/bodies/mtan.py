@@ -7,23 +7,25 @@ masked features themselves.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import (
     Named,
     Size,
-    activate,
     affine,
     affine_parameters,
-    before_activation,
+    hidden_layer,
     hidden_parameters,
     owned,
 )
 from mtrl.agents.networks.linear import of_members
 from mtrl.agents.networks.parameters import Parameter
+from mtrl.agents.networks.shown import Matrices, Shown
 from mtrl.agents.settings import Count, settings
 
 
@@ -46,16 +48,34 @@ class MTAN(Body):
         return found
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
-        size = step.size
+        return self._run(p, x, step.size)[0]
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {
+            "mask": Shown(
+                rows="tasks",
+                columns="units",
+                by_layer=True,
+            )
+        }
+
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        _, masks = self._run(p, look.x, look.step.size)
+        return {"mask": [mask.float().mean(2) for mask in masks]}
+
+    def _run(self, p: Named, x: Tensor, size: Size) -> tuple[Tensor, list[Tensor]]:
+        """Features, and the masks of each layer ``[K, T, b, width]``."""
+        masks = []
         hidden = of_members(x, len(p["0.weight"])).to(p["0.weight"].dtype)
         # Nothing is masked yet, so the first mask reads the layer alone.
         masked = hidden[..., :0]
         for layer in range(size.depth):
-            plain = before_activation(p, layer, hidden, size.activation)
-            hidden = activate(plain, size.activation)
+            hidden = hidden_layer(p, layer, hidden, size.activation)
             seen = affine(p, f"mask.{layer}", torch.cat([hidden, masked], -1))
             # Of a row, not of a batch: batches of policies of different ages differ.
             seen = layer_norm(seen, seen.shape[-1:]).relu()
-            mask = affine(p, f"mask.{layer}.last", seen).sigmoid()
-            masked = mask * hidden
-        return masked.float()
+            masks.append(affine(p, f"mask.{layer}.last", seen).sigmoid())
+            masked = masks[-1] * hidden
+        return masked.float(), masks

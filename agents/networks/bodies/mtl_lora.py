@@ -5,15 +5,19 @@ The base trains with the adapters.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from mtrl.agents.networks.bodies.adapted import Adapted, kaiming
-from mtrl.agents.networks.bodies.body import Step
-from mtrl.agents.networks.bodies.lora import low_rank
+from mtrl.agents.networks.bodies.body import Look, Step
+from mtrl.agents.networks.bodies.lora import low_rank, low_rank_change
 from mtrl.agents.networks.layers import Named, Size
 from mtrl.agents.networks.linear import in_parts, of_members
 from mtrl.agents.networks.parameters import Parameter, uniform
+from mtrl.agents.networks.shown import Matrices, Shown
 from mtrl.agents.settings import Count, Natural, Positive, settings
 
 LOGIT_RATE = 10.0  # the logits' step size over that of other parameters, as in public code
@@ -50,10 +54,30 @@ class MTLLoRA(Adapted):
         ups = p[f"{layer}.up"]
         logits = in_parts(p[f"{layer}.mixture"], ups)
         core = in_parts(p[f"{layer}.core"], ups)
-        mixture = (logits / self.temperature).softmax(-1)
+        mixture = self._mixture(logits)
         # Mixing the small factors is cheaper than mixing whole weights.
         up = (mixture[..., None, None] * ups).sum(2)
         return self.scale * (up + up @ core) @ p[f"{layer}.down"]
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {
+            **super().shown,
+            "mixture": Shown(
+                rows="tasks",
+                columns="matrices B",
+                by_layer=True,
+            ),
+        }
+
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        layers = range(look.step.size.depth)
+        mixtures = [self._mixture(p[f"{layer}.mixture"]) for layer in layers]
+        return super().shows(look) | {"mixture": mixtures}
+
+    def _mixture(self, logits: Tensor) -> Tensor:
+        return (logits / self.temperature).softmax(-1)
 
 
 @settings
@@ -80,7 +104,7 @@ class MTLoRA(Adapted):
         return parameters
 
     def change(self, p: Named, layer: int, step: Step) -> Tensor:
-        shared = self.scale * p[f"{layer}.up"] @ p[f"{layer}.down"]
+        shared = low_rank_change(p, layer, self.scale)
         if layer < step.size.depth - 1:
             return shared
         own = (
@@ -97,9 +121,12 @@ class CPoly(Adapted):
     has one of its own.
 
     ``z_t`` has sum 1. In losses and in sampling it is made of relaxed Bernoulli draws at temperature 1, one a task and
-    pass, else of their probabilities. All layers use the same. Several adapters of a task that it chooses among, as in
-    the paper, are one of a larger rank where it always has all of them, so there is one.
+    pass, for MTPPO's actor one a task and rollout, else of their probabilities. All layers use the same. Several
+    adapters of a task that it chooses among, as in the paper, are one of a larger rank where it always has all of
+    them, so there is one.
     """
+
+    draws_by_task: ClassVar[bool] = True
 
     shared: Count = 3
     """Adapters that all tasks share."""
@@ -139,6 +166,20 @@ class CPoly(Adapted):
             own = p[f"{layer}.own.up"] @ p[f"{layer}.own.down"]
             change = change + in_parts(own, change)
         return self.scale * change
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {
+            **super().shown,
+            "mixture": Shown(
+                rows="tasks",
+                columns="shared adapters",
+            ),
+        }
+
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        return super().shows(look) | {"mixture": [self.chosen(p, look.step)]}
 
     def chosen(self, p: Named, step: Step) -> Tensor:
         """Weights of the shared adapters in each task, ``[K, T, A]``."""

@@ -15,16 +15,18 @@ that draws the sets apart starts tasks from different functions.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step, Stepped
+from mtrl.agents.networks.bodies.body import Body, Look, Step, Stepped
 from mtrl.agents.networks.composed import compose
 from mtrl.agents.networks.layers import Named, Size, hidden_layers, hidden_parameters
 from mtrl.agents.networks.linear import of_members
 from mtrl.agents.networks.parameters import Draw, Parameter
+from mtrl.agents.networks.shown import Matrices, Shown
 from mtrl.agents.settings import Count, NonNegative, settings
 
 TINY = 1e-12
@@ -68,6 +70,20 @@ class PaCo(Body):
             if name != "mixture":
                 composed[name] = compose(sets, p["mixture"])
         return composed
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {
+            "mixture": Shown(
+                rows="tasks",
+                columns="sets",
+                signed=True,
+            )
+        }
+
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        return {"mixture": [p["mixture"]]}
 
     def mask(self, losses: Tensor) -> Tensor:
         # NaN is above every limit.

@@ -9,9 +9,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from mtrl.agents.networks.bodies.body import Body, Step
-from mtrl.agents.networks.layers import Named, Size, normalized
-from mtrl.agents.networks.linear import linear
-from mtrl.agents.networks.parameters import Parameter, he_uniform, orthogonal
+from mtrl.agents.networks.layers import Named, Size, affine, affine_parameters, normalized
+from mtrl.agents.networks.parameters import Parameter, orthogonal
 from mtrl.agents.settings import Count, settings
 
 EXPANSION = 4
@@ -40,21 +39,18 @@ class SimBa(Body):
             "in.bias": Parameter((units,), 0.0),
         }
         for block in range(self.blocks):
-            parameters |= _norm(f"{block}.norm", units) | {
-                f"{block}.up.weight": Parameter((inner, units), he_uniform(units)),
-                f"{block}.up.bias": Parameter((inner,), 0.0),
-                f"{block}.down.weight": Parameter((units, inner), he_uniform(inner)),
-                f"{block}.down.bias": Parameter((units,), 0.0),
-            }
+            parameters |= _norm(f"{block}.norm", units)
+            parameters |= affine_parameters(f"{block}.up", inner, units)
+            parameters |= affine_parameters(f"{block}.down", units, inner)
         return parameters | _norm("last", units)
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
         # The residual stream is float32: many small changes add up in it.
-        stream = linear(x, p["in.weight"], p["in.bias"]).float()
+        stream = affine(p, "in", x).float()
         for block in range(self.blocks):
             read = normalized(stream, p[f"{block}.norm.gain"], p[f"{block}.norm.bias"])
-            up = linear(read, p[f"{block}.up.weight"], p[f"{block}.up.bias"]).relu()
-            stream = stream + linear(up, p[f"{block}.down.weight"], p[f"{block}.down.bias"])
+            up = affine(p, f"{block}.up", read).relu()
+            stream = stream + affine(p, f"{block}.down", up)
         return normalized(stream, p["last.gain"], p["last.bias"])
 
 

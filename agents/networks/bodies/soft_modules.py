@@ -10,12 +10,12 @@ the modules that a module reads, and the next gate reads distributions, not logi
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import (
     Named,
     Size,
@@ -26,15 +26,15 @@ from mtrl.agents.networks.layers import (
     hidden_layers,
     hidden_parameters,
     named,
+    one_layer,
     part_of,
     several,
 )
-from mtrl.agents.networks.linear import linear, mix
-from mtrl.agents.networks.parameters import Parameter, uniform
+from mtrl.agents.networks.linear import linear
+from mtrl.agents.networks.mixture import mix
+from mtrl.agents.networks.parameters import Parameter, unit_variance
+from mtrl.agents.networks.shown import Matrices, Shown
 from mtrl.agents.settings import Count, settings
-
-UNIT_VARIANCE = 3**0.5
-"""Bound of uniform numbers of variance 1."""
 
 
 @settings
@@ -58,10 +58,10 @@ class SoftModules(Body):
         return self.units
 
     def parameters(self, size: Size) -> dict[str, Parameter]:
-        found = named("state", hidden_parameters(_one_layer(size)))
+        found = named("state", hidden_parameters(one_layer(size)))
         found |= affine_parameters("state.last", size.width, size.width)
         # The linear layer of a one-hot task is one vector that each task owns.
-        found["task"] = Parameter((size.width,), uniform(UNIT_VARIANCE), "owned", exact=True)
+        found["task"] = Parameter((size.width,), unit_variance(), "owned", exact=True)
         found |= affine_parameters("gate.0", self.gate, size.width)
         found |= affine_parameters("gate.1", self.gate, self.gate)
         seen = 0
@@ -77,23 +77,19 @@ class SoftModules(Body):
 
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
         size = step.size
-        state = hidden_layers(part_of(p, "state"), x, _one_layer(size))
-        state = affine(p, "state.last", state)
-        # float32, as the vector of a task is, whatever the arithmetic of the layers is.
-        product = state.float() * p["task"].unsqueeze(2)
-        hidden = activate(product, size.activation)
+        hidden = self._state(p, x, size)
         gates = self.gates(p, hidden, size)
         for layer, gate in enumerate(gates):
             modules = as_members(part_of(p, f"modules.{layer}"))
             outputs = linear(hidden, modules["weight"], modules["bias"])
             by_module = outputs.float().unflatten(0, (-1, self.modules))
-            mixed = [mix(of_one, by_module) for of_one in gate.unbind(3)]
+            mixed = [mix(by_module, of_one) for of_one in gate.unbind(3)]
             hidden = activate(torch.stack(mixed, 1), size.activation).flatten(0, 1)
         return hidden
 
     def gates(self, p: Named, hidden: Tensor, size: Size) -> list[Tensor]:
         """How much each module of the next layer, or the output, reads of each module, ``[K, T, b, next, modules]``."""
-        first = activate(affine(p, "gate.0", hidden), size.activation)
+        first = affine(p, "gate.0", hidden, size.activation)
         trunk = affine(p, "gate.1", first)
         gates: list[Tensor] = []
         for layer in range(self.layers):
@@ -108,12 +104,31 @@ class SoftModules(Body):
             gates.append(by_module.softmax(-1))
         return gates
 
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        columns = "what each module of the next layer reads of each module"
+        return {
+            "route": Shown(
+                rows="tasks",
+                columns=columns,
+                by_layer=True,
+            )
+        }
+
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        gates = self.gates(p, self._state(p, look.x, look.step.size), look.step.size)
+        return {"route": [gate.mean(2).flatten(2) for gate in gates]}
+
+    def _state(self, p: Named, x: Tensor, size: Size) -> Tensor:
+        """What gates and the modules of the first layer read, ``[K, T, b, width]``."""
+        state = hidden_layers(part_of(p, "state"), x, one_layer(size))
+        state = affine(p, "state.last", state)
+        # float32, as the vector of a task is, whatever the arithmetic of the layers is.
+        product = state.float() * p["task"].unsqueeze(2)
+        return activate(product, size.activation)
+
     def _routes(self, layer: int) -> int:
         """The weights of a layer's gate: of all pairs of modules, and after the last layer of its modules."""
         is_last = layer == self.layers - 1
         return self.modules if is_last else self.modules**2
-
-
-def _one_layer(size: Size) -> Size:
-    """The nonlinear layer of the state."""
-    return replace(size, depth=1)

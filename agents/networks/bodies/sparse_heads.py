@@ -7,14 +7,16 @@ paper solves each head on a batch of its own as an inner problem too; that is le
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
-from mtrl.agents.networks.bodies.body import Body, Step, Stepped
+from mtrl.agents.networks.bodies.body import Body, Look, Step, Stepped
 from mtrl.agents.networks.layers import Named, Size, hidden_layers, hidden_parameters
 from mtrl.agents.networks.parameters import Parameter
+from mtrl.agents.networks.shown import Matrices, Shown
 from mtrl.agents.settings import NonNegative, settings
 
 EPS = 1e-12  # of norms: a weight of 0 stays 0
@@ -39,6 +41,19 @@ class SparseHeads(Body):
     def features(self, p: Named, x: Tensor, step: Step) -> Tensor:
         hidden = hidden_layers(p, x, step.size)
         return layer_norm(hidden, hidden.shape[-1:])
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {
+            "heads": Shown(
+                rows="heads",
+                columns="features",
+            )
+        }
+
+    def shows(self, look: Look) -> Matrices:
+        norm = look.heads.norm(dim=2)
+        return {"heads": [norm / norm.amax(-1, keepdim=True).clamp_min(EPS)]}
 
     def heads_after_step(self, weight: Tensor, step: Stepped) -> Tensor:
         # One group for each feature: all outputs of a head read it, or none does.

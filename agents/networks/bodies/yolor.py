@@ -6,22 +6,23 @@ concatenated, 1 where they multiply. With ``spread=0`` training starts from the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from mtrl.agents.networks.bodies.body import Body, Step
+from mtrl.agents.networks.bodies.body import Body, Look, Step
 from mtrl.agents.networks.layers import (
     Named,
     Size,
-    activate,
-    before_activation,
+    hidden_layer,
     hidden_parameters,
 )
 from mtrl.agents.networks.linear import of_members
 from mtrl.agents.networks.parameters import Draw, Parameter, he_uniform
+from mtrl.agents.networks.shown import SIMILARITY, Matrices, Shown, similarity
 from mtrl.agents.settings import Count, NonNegative, settings
 
 
@@ -62,9 +63,21 @@ class YOLOR(Body):
         size = step.size
         hidden = of_members(x, len(p["0.weight"])).to(p["0.weight"].dtype)
         for layer in range(size.depth):
-            plain = before_activation(p, layer, hidden, size.activation)
-            hidden = self._meet(p, layer, activate(plain, size.activation))
+            plain = hidden_layer(p, layer, hidden, size.activation)
+            hidden = self._meet(p, layer, plain)
         return hidden.float()
+
+    @property
+    def shown(self) -> Mapping[str, Shown]:
+        return {"similarity": SIMILARITY}
+
+    def shows(self, look: Look) -> Matrices:
+        p = look.p
+        changes = []
+        for layer in range(look.step.size.depth):
+            for name, mean, _ in self._vectors(look.step.size, layer):
+                changes.append(p[name] - mean)
+        return {"similarity": [similarity(torch.cat(changes, -1))]}
 
     def _meet(self, p: Named, layer: int, hidden: Tensor) -> Tensor:
         """A layer's output ``[K, T, b, width]`` with the vectors that it meets."""

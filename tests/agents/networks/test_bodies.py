@@ -152,10 +152,11 @@ def test_attention_over_encoders_is_a_distribution_without_gradient_into_the_cod
 def test_encoders_and_codes_get_the_critics_gradient_alone(
     kind: type[Agent], suite: str
 ) -> None:
-    agent = _agent(kind, "care")
+    agent = _agent(kind, "care:trained_by=critic")
     if suite == "mg3":
         env = make_vec("mg3", 2, seed=0)
-        agent = kind(env, seed=1, device="cpu", network="care", channels=4, **SHORT[kind])
+        values = SHORT[kind] | {"network": "care:trained_by=critic", "channels": 4}
+        agent = kind(env, seed=1, device="cpu", **values)
     actor, critic = agent.actor, agent.critic  # type: ignore[attr-defined]
     tied = tied_names(critic)
     assert any(name.startswith("body.encoder.") for name in tied)
@@ -165,6 +166,9 @@ def test_encoders_and_codes_get_the_critics_gradient_alone(
     assert all(not name.startswith("body.trunk") for name in tied)
     both = _agent(kind, "care:trained_by=both")
     assert set(tied_names(both.critic)) <= set(both.actor.layout.trained)  # type: ignore[attr-defined]
+    usual = _agent(kind, "care").actor.layout  # type: ignore[attr-defined]
+    wanted = actor.layout if kind is MTSAC else both.actor.layout  # type: ignore[attr-defined]
+    assert usual.trained.keys() == wanted.trained.keys()
 
 
 # PaCo
