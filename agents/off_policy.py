@@ -19,7 +19,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtrl.agents.agent import State
 from mtrl.agents.common import Networks
 from mtrl.agents.curricula.coupling import MemberPull
 from mtrl.agents.curricula.rounds import Rounds
@@ -398,14 +397,6 @@ class OffPolicyAgent(ScheduledAgent):
         x = with_task_code(obs.view(*lead, -1), one_hot)
         critic: Tensor = self.settings.policy.critic_input(x, action.view(*lead, -1))
         return {"actor": x, "critic": critic}
-
-    def state_dict(self, experience: bool = True) -> State:
-        self._settle()
-        return super().state_dict(experience)
-
-    def load_state_dict(self, state: State) -> None:
-        self._settle()
-        super().load_state_dict(state)
 
     def rebase(self, boundary: int) -> None:
         _, _, episodes, _ = self._collector()

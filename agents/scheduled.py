@@ -411,13 +411,18 @@ class ScheduledAgent(Agent):
             0 if ties is None else 2 * ties.num_parameters * len(self.state["actor"]["params"])
         )
 
+    def _settle(self) -> None:
+        """Put away what collection still holds back, before the state is read or replaced."""
+
     def state_dict(self, experience: bool = True) -> State:
+        self._settle()
         collects = experience and self._env is not None
         if collects:
             self._observed()
         return super().state_dict(collects)
 
     def load_state_dict(self, state: State) -> None:
+        self._settle()
         if "obs" in state:
             self._make_room(self.env)
         super().load_state_dict(state)

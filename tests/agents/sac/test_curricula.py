@@ -112,7 +112,8 @@ def test_separate_agents_learn_like_agents_that_never_met() -> None:
     batched.update(batch)
     for task, (agent, _) in enumerate(zip(lone, generators)):
         agent._noise = _Fixed(normal[:, :, task : task + 1])
-        agent.update(type(batch)(*(tensor[:, task : task + 1] for tensor in batch)))
+        own = [None if part is None else part[:, task : task + 1] for part in batch]
+        agent.update(type(batch)(*own))
         for net in ("actor", "critic", "log_alpha", "target_critic"):
             ours, theirs = batched.state[net]["params"][task], agent.state[net]["params"][0]
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)

@@ -229,7 +229,7 @@ def test_one_update_by_hand() -> None:
     old_target = state["target_critic"]["params"].clone()
     batch, noise = _draws(0)
     noise = noise._replace(action=torch.zeros_like(noise.action))
-    metrics = sac_update(state, batch, noise, settings)
+    metrics, _ = sac_update(state, batch, noise, settings)
     assert metrics["q_value"].tolist() == [[2, 3, 4]]
     heads = settings.actor.views(state["actor"]["params"], torch.float32).named["head.bias"]
     moved = torch.tensor([0.0, 0, 0.01, 0.01]).expand_as(heads)

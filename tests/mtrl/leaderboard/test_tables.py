@@ -296,7 +296,7 @@ def test_a_lengthened_run_is_a_row_of_its_own_and_says_so(tmp_path: Path) -> Non
         "planned for 8,000 env steps, then for 16,000 at 8,000: schedules that follow the planned total jump there, so "
         "this is no run that was planned for 16k"
     ]
-    assert "does not tell at which step" in rows["mtsac, perhaps lengthened"].remarks[0]
+    assert "does not say at which step" in rows["mtsac, perhaps lengthened"].remarks[0]
 
 
 def test_env_steps_are_those_taken_and_unequal_comparisons_are_marked(tmp_path: Path) -> None:

@@ -449,7 +449,8 @@ def test_a_setting_of_a_curriculum_changes_the_run(name: str, key: str) -> None:
 @pytest.mark.parametrize(("name", "key"), _own(NETWORKS))
 def test_a_setting_of_an_architecture_changes_the_run(name: str, key: str) -> None:
     usual, changed = _changed(NETWORKS, name, key)
-    # Two rollouts: what the first update changed decides what is collected next.
-    short = {"total": 240}
+    # Two rollouts: what the first update changed decides what is collected next. Five, where the share of training
+    # counts, which is that at which a rollout began.
+    short = {"total": 600 if NETWORKS[name].uses_share else 240}
     before_change = before("mtppo", {"network": usual} | short)
     assert learned("mtppo", {"network": changed} | short) != before_change
