@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -73,6 +74,14 @@ def test_no_circle_among_modules() -> None:
 @pytest.mark.parametrize("folder", ["agents", "mtrl"])
 def test_the_top_of_a_folder_holds_few_files(folder: str) -> None:
     assert len(list((ROOT / folder).glob("*.py"))) <= 14
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "sac"])
+def test_an_agent_fits_on_two_screens(algorithm: str) -> None:
+    tree = ast.parse((ROOT / "agents" / algorithm / "agent.py").read_text(encoding="utf-8"))
+    (agent,) = [part for part in tree.body if isinstance(part, ast.ClassDef)]
+    assert agent.end_lineno is not None
+    assert agent.end_lineno - agent.lineno < 100
 
 
 def test_nothing_yields_on_the_way_to_the_loss() -> None:

@@ -34,10 +34,9 @@ from mtrl.agents.settings import AgentConfig
 class MTPPO(OnPolicyAgent):
     """Task-conditioned PPO, for bounded ``Box`` and for ``Discrete`` actions.
 
-    Continuous actions are Gaussian with a standard deviation per task and component that does not depend on the state;
-    they are clipped to the bounds on their way into the environment, their density is that of the unclipped action. The
-    ratio uses the marginal density of each action, also where successive noise is correlated. Advantages stop where an
-    episode ends, and a truncated one bootstraps from its own last observation.
+    Continuous actions are Gaussian with a standard deviation per task and component, whatever the state. They are
+    clipped on their way into the environment; densities are of the unclipped action, each by itself also where noise is
+    correlated. Advantages stop where an episode ends, and a truncated one bootstraps from its own last observation.
 
     >>> from mtrl import MTPPO, make_vec
     >>> MTPPO(make_vec("mt1:reach-v3", seed=0), width=64, rollout_per_task=500).learn(1_000).env_steps
@@ -71,8 +70,7 @@ class MTPPO(OnPolicyAgent):
         if self._rounds.coupled:
             self._update_in_turn(to_members(rollout), self._features_of(rollout))
             return
-        metrics, steps = self.run_update(self.state, self.update_inputs(rollout))
-        self.finish_update(metrics, steps)
+        self.finish_update(*self.run_update(self.state, self.update_inputs(rollout)))
 
     def run_update(self, state: PPOState, inputs: PPOInputs) -> tuple[dict[str, Tensor], int]:
         """``ppo_update`` of one seed or several, with recorded passes where that is asked for."""
@@ -126,20 +124,10 @@ class MTPPO(OnPolicyAgent):
     def _inputs(self, rollout: Rollout, settings: PPOSettings, pull: Pull | None) -> PPOInputs:
         settings = self._settings_now(settings)
         networks = settings.actor, settings.critic
-        # The actor's body takes the numbers that it drew in acting.
-        row_noise = networks[1].body.noise_size
-        redraws = networks[0].num_redrawn, networks[1].num_redrawn
         noise_shapes = [reduction.noise_shape() for reduction in self._reductions()]
         lead, together = rollout.reward.shape[:2], max(self.sequence, 1)
         self._epochs = Epochs(
-            lead,
-            self.config,
-            together,
-            noise_shapes,
-            row_noise,
-            redraws,
-            self._shuffle,
-            self._within,
+            lead, self.config, together, noise_shapes, networks, self._shuffle, self._within
         )
         progress = Progress(self._recent_success(), self.gradient_steps, self._rounds.weights)
         return PPOInputs(rollout, self._epochs, self._step_size, settings, progress, pull)

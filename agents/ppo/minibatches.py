@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mtrl.agents.data.priorities import counted
+from mtrl.agents.networks.network import Network
 from mtrl.agents.ppo.settings import MTPPOConfig
 
 NoiseShape = tuple[int, ...] | None
@@ -45,8 +46,8 @@ class Epochs:
         config: says how many samples a rollout has, how many minibatches a pass, and how many passes there are at most.
         sequence: steps that stay together, since gradients flow through them; 1 without memory.
         noise_shapes: of the aggregators of actor and critic, None where one draws nothing.
-        row_noise: numbers that a row draws in the critic's body.
-        redraws: numbers of each task that these bodies take after a step.
+        networks: actor and critic, whose bodies may draw numbers for each task after a step, the critic's for each row
+            too. The actor's takes the numbers of rows that it drew in acting.
         generator: what all of it is drawn from, on the device of the rollout, but
         within: the numbers of a draw by priorities; None where draws are uniform.
     """
@@ -57,19 +58,16 @@ class Epochs:
         config: MTPPOConfig,
         sequence: int,
         noise_shapes: list[NoiseShape],
-        row_noise: int,
-        redraws: tuple[int, int],
+        networks: tuple[Network, Network],
         generator: torch.Generator,
         within: torch.Generator | None = None,
     ) -> None:
         self._shape = (*lead, config.rollout_per_task // sequence)
-        self._sequence, self._minibatches, self._most = (
-            sequence,
-            config.minibatches,
-            config.epochs,
-        )
+        self._sequence = sequence
+        self._minibatches, self._most = config.minibatches, config.epochs
         self._noise_shapes, self._generator = noise_shapes, generator
-        self._row_noise, self._redraws = row_noise, redraws
+        self._row_noise = networks[1].body.noise_size
+        self._redraws = [network.num_redrawn for network in networks]
         self._within = within
         # States of the generators before each pass.
         self._states: list[list[Tensor]] = []
