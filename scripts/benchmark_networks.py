@@ -75,10 +75,14 @@ def random_batch(kind: str, agent: Any) -> Batch | Rollout:
     tasks = agent.spec.num_tasks
     if kind == "mtsac":
         lead = (1, tasks, agent.config.batch_per_task)
-        obs, action, after = (torch.rand(*lead, size) for size in (OBS, ACTION, OBS))
+        obs = torch.rand(*lead, OBS)
+        action = torch.rand(*lead, ACTION)
+        after = torch.rand(*lead, OBS)
         return Batch(obs, action, torch.rand(lead), torch.zeros(lead), after)
     lead = (1, tasks, agent.config.rollout_per_task // ENVS, ENVS)
-    obs, action, after = (torch.rand(*lead, size) for size in (OBS, ACTION, OBS))
+    obs = torch.rand(*lead, OBS)
+    action = torch.rand(*lead, ACTION)
+    after = torch.rand(*lead, OBS)
     return Rollout(obs, after, action, torch.rand(lead), torch.zeros(lead), torch.zeros(lead))
 
 
@@ -94,7 +98,8 @@ def update_ratio(kind: str, suite: str, network: str, repeats: int) -> dict[str,
             # The first updates choose kernels and allocate.
             if repeat > 1:
                 found.append(1e3 * (time.process_time() - start))
-    plain, own = (statistics.median(found) for found in times)
+    plain = statistics.median(times[0])
+    own = statistics.median(times[1])
     return {"ratio": own / plain, "ms": own, "mlp_ms": plain}
 
 

@@ -175,13 +175,19 @@ def _row_lines(board: Board) -> Iterator[Line]:
                 len(row.with_status(status)) for status in ("diverged", "failed", "running")
             )
             found = table.comparisons.get(row)
+            baseline = found.baseline.label if found else ""
             difference = found.difference if found else None
+            interval = (
+                (difference.value, difference.low, difference.high)
+                if difference
+                else ("", "", "")
+            )
+            equal_steps = found.steps is None if found else ""
+            improvement = found.improvement if found else ""
             summary = [row.summaries.get(key, math.nan) for key in keys]
             yield (table.slug, table.suite, row.label, row.budget, *row.taken, row.first.straight, row.seeds, *statuses,
                    row.preliminary, row.headline.value, row.headline.low, row.headline.high, row.last_scores,
-                   found.baseline.label if found else "",
-                   *((difference.value, difference.low, difference.high) if difference else ("", "", "")),
-                   found.steps is None if found else "", found.improvement if found else "", summary[0], row.worst_k,
+                   baseline, *interval, equal_steps, improvement, summary[0], row.worst_k,
                    *summary[1:], row.first.method["num_parameters"], row.first.provenance["precision"] or "",
                    row.hardware, " ".join(row.commits), "; ".join(row.first.provenance["commands"]))  # fmt: skip
 
